@@ -1,18 +1,20 @@
 """Stage manifests: what a stage read, what it wrote, with digests; whether its work still stands.
 
-A stage's manifest is `RUN/lineage/STAGE.json`, written last. A stage is up to date when its manifest exists, its settings
-and the digests of its inputs are those of the manifest, and its outputs are there. Paths are relative to the run.
+A stage's manifest is `RUN/lineage/STAGE.json`, written last. Its inputs are the outputs of the stages it needs and the
+user's own files; since every manifest holds digests of outputs, the manifests of a run form a Merkle chain. A stage is up to
+date when its settings and its inputs' digests are those of its manifest and its outputs are unchanged on disk.
 """
 
 import dataclasses
+import functools
 import platform
-import time
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from w2sr_jax import files
+from w2sr_jax.errors import UserError
 
 PACKAGES = (
     "jax",
@@ -31,61 +33,65 @@ PACKAGES = (
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """`inputs` and `outputs` map a path (or `name` of a logical artifact such as parameters) to its digest. `measures` holds
-    counts and costs (seconds, tokens, flops), which are not part of what must reproduce."""
+    """`outputs` maps a path relative to the run to its digest; `artifacts` maps a directory (a checkpoint) to the digest of
+    what it holds (its parameters). `measures` holds counts and costs, which are not part of what must reproduce."""
 
     stage: str
+    kind: str
     settings: str
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
+    artifacts: Mapping[str, str]
     measures: Mapping[str, Any]
     versions: Mapping[str, str]
 
-    @classmethod
-    def load(cls, run: Path, stage: str) -> "Manifest | None":
-        path = manifest_path(run, stage)
-        if not path.exists():
-            return None
-        raw = files.read_json(path)
-        return cls(**{field.name: raw[field.name] for field in dataclasses.fields(cls)})
+    def digest(self) -> str:
+        """One digest for all that the stage made."""
+        return files.digest_json([dict(self.outputs), dict(self.artifacts)])
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One unit of finished-or-not work: a name, the digest of the settings that steer it and the files it reads."""
+    """One unit of work: its name, what kind it is, the digest of the settings that steer it, the stages it needs (by name)
+    and the user's files it reads."""
 
     run: Path
     name: str
+    kind: str
     settings: str
-    inputs: tuple[Path, ...] = ()
+    needs: tuple[str, ...] = ()
+    reads: tuple[Path, ...] = ()
 
-    def input_digests(self) -> dict[str, str]:
-        return {_relative(self.run, path): _digest(self.run, path) for path in self.inputs}
+    def inputs(self) -> dict[str, str] | None:
+        """Digests of all that the stage reads; None while a needed stage has not finished."""
+        digests = {}
+        for need in self.needs:
+            manifest = load(self.run, need)
+            if manifest is None:
+                return None
+            digests[need] = manifest.digest()
+        return digests | {str(path): _file_digest(path) for path in self.reads}
 
     def current(self) -> Manifest | None:
-        """The manifest if this stage's work stands: same settings and inputs, outputs present and unchanged."""
-        manifest = Manifest.load(self.run, self.name)
-        if manifest is None or manifest.settings != self.settings:
+        """The manifest if the stage's work stands, else None."""
+        manifest = load(self.run, self.name)
+        if manifest is None or manifest.settings != self.settings or manifest.inputs != self.inputs():
             return None
-        try:
-            same = manifest.inputs == self.input_digests()
-        except FileNotFoundError:
-            return None
-        return manifest if same and all(_stands(self.run, path, digest) for path, digest in manifest.outputs.items()) else None
+        stands = all((self.run / p).is_file() and _file_digest(self.run / p) == d for p, d in manifest.outputs.items())
+        return manifest if stands and all((self.run / p).is_dir() for p in manifest.artifacts) else None
 
-    def commit(
-        self,
-        outputs: Sequence[Path],
-        artifacts: Mapping[str, str] | None = None,
-        measures: Mapping[str, Any] | None = None,
-        started: float | None = None,
-    ) -> Manifest:
-        """Write the manifest. `artifacts` are outputs with digests of their own (a checkpoint directory → its parameters')."""
-        digests = {_relative(self.run, path): files.digest_file(path) for path in outputs} | dict(artifacts or {})
-        cost = dict(measures or {})
-        if started is not None:
-            cost["seconds"] = round(time.monotonic() - started, 3)
-        manifest = Manifest(self.name, self.settings, self.input_digests(), digests, cost, versions())
+    def commit(self, outputs: Sequence[Path], artifacts: Mapping[str, str], measures: Mapping[str, Any]) -> Manifest:
+        """Write the manifest: from here on the stage is finished."""
+        manifest = Manifest(
+            self.name,
+            self.kind,
+            self.settings,
+            self.inputs() or {},
+            {str(path.relative_to(self.run)): files.digest_file(path) for path in outputs},
+            dict(artifacts),
+            dict(measures),
+            versions(),
+        )
         files.write_json(manifest_path(self.run, self.name), dataclasses.asdict(manifest))
         return manifest
 
@@ -94,12 +100,20 @@ def manifest_path(run: Path, stage: str) -> Path:
     return run / "lineage" / f"{stage}.json"
 
 
+def load(run: Path, stage: str) -> Manifest | None:
+    path = manifest_path(run, stage)
+    if not path.exists():
+        return None
+    raw = files.read_json(path)
+    return Manifest(**{field.name: raw[field.name] for field in dataclasses.fields(Manifest)})
+
+
 def versions() -> dict[str, str]:
-    """Versions a bit-exact claim is conditional on."""
-    found = {"python": platform.python_version(), "w2sr-jax": _version("w2sr-jax")}
-    return found | {name: _version(name) for name in PACKAGES}
+    """Versions that a bit-exact claim is conditional on."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 
+@functools.cache
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
@@ -107,22 +121,14 @@ def _version(package: str) -> str:
         return "absent"
 
 
-def _relative(run: Path, path: Path) -> str:
-    return str(path.relative_to(run)) if path.is_relative_to(run) else str(path)
+def _file_digest(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    return _cached_digest(path, stat.st_size, stat.st_mtime_ns)
 
 
-def _digest(run: Path, path: Path) -> str:
-    """A file's digest; for a directory (a checkpoint) the digest its own stage gave it."""
-    if path.is_dir():
-        name = _relative(run, path)
-        for manifest in sorted((run / "lineage").rglob("*.json")):
-            outputs = files.read_json(manifest)["outputs"]
-            if name in outputs:
-                return str(outputs[name])
-        raise FileNotFoundError(path)
+@functools.lru_cache(maxsize=4096)
+def _cached_digest(path: Path, size: int, modified: int) -> str:
     return files.digest_file(path)
-
-
-def _stands(run: Path, path: str, digest: str) -> bool:
-    where = run / path
-    return where.is_dir() or (where.is_file() and files.digest_file(where) == digest)

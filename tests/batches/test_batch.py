@@ -1,0 +1,100 @@
+"""Batches addressed by step: a pure function of data, seed and step, whatever the number of processes."""
+
+import numpy as np
+import pytest
+
+from w2sr_jax.batches.batch import Batch, Batches
+from w2sr_jax.batches.encode import Encoded
+from w2sr_jax.batches.packing import pack
+from w2sr_jax.batches.settings import Batching
+from w2sr_jax.errors import UserError
+
+LENGTH = 12
+
+
+def batches(count: int, rows: int, seed: int = 0, share: bool = False) -> Batches:
+    """`count` examples, example i made of tokens i alone."""
+    made = []
+    for i in range(count):
+        n = 4 + i % 5
+        supervised = np.arange(n) >= 2
+        made.append(Encoded(np.full(n, i, np.int32), np.full(n, 1, np.int8), supervised, 1, 0.5, np.full(n, -0.25, np.float32)))
+    return Batches(pack(made, LENGTH, 999, share), Batching(LENGTH, rows, share), seed)
+
+
+def same(a: Batch, b: Batch) -> bool:
+    return all(np.array_equal(x, y, equal_nan=x.dtype == np.float32) for x, y in zip(a, b))
+
+
+def test_a_batch_depends_on_its_step_alone() -> None:
+    one, other = batches(20, 4), batches(20, 4)
+    forward = [one.batch_at(step) for step in range(12)]
+    backward = [other.batch_at(step) for step in reversed(range(12))][::-1]
+    assert all(same(a, b) for a, b in zip(forward, backward))
+    assert same(one.batch_at(10**6), other.batch_at(10**6))
+
+
+def test_each_epoch_visits_every_row_once_in_an_order_of_its_own() -> None:
+    data = batches(20, 4)
+    assert data.steps_per_epoch == 5
+    epochs = [np.concatenate([data.batch_at(5 * epoch + step).tokens[:, 0] for step in range(5)]).tolist() for epoch in range(3)]
+    assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
+def test_seed_and_data_change_the_order() -> None:
+    order = [batches(20, 20, seed).batch_at(0).tokens[:, 0].tolist() for seed in range(3)]
+    assert order[0] != order[1] != order[2]
+    assert batches(21, 4).digest != batches(20, 4).digest
+
+
+def test_processes_share_the_global_batch() -> None:
+    data = batches(20, 8)
+    for step in (0, 3, 17):
+        whole = data.batch_at(step)
+        for count in (1, 2, 4, 8):
+            parts = [data.rows_for(step, index, count) for index in range(count)]
+            assert same(Batch(*(np.concatenate(arrays) for arrays in zip(*parts))), whole)
+    with pytest.raises(UserError, match="8 rows per batch cannot be shared evenly by 3"):
+        data.rows_for(0, 0, 3)
+
+
+def test_fewer_rows_than_a_batch_repeat() -> None:
+    data = batches(3, 8)
+    assert data.steps_per_epoch == 1
+    tokens = data.batch_at(0).tokens[:, 0].tolist()
+    assert sorted(tokens[:3]) == sorted(tokens[3:6]) == [0, 1, 2]
+    assert data.batch_at(5).tokens.shape == (8, LENGTH)
+
+
+def test_shapes_types_and_what_is_padding() -> None:
+    data = batches(20, 4, share=True)
+    batch = data.batch_at(2)
+    assert {x.shape for x in batch} == {(4, LENGTH)}
+    assert [x.dtype for x in batch] == [np.int32] * 6 + [np.float32] * 2
+    empty = batch.segments == 0
+    assert (batch.tokens[empty] == 999).all()
+    assert set(np.unique(batch.weight)) == {0.0, 0.5}
+    assert not batch.weight[empty].any()
+    assert np.isnan(batch.teacher_logprob[empty]).all()
+    for row in range(4):
+        for segment in range(1, batch.segments[row].max() + 1):
+            at = batch.segments[row] == segment
+            assert batch.positions[row][at].tolist() == list(range(at.sum()))
+            assert len({*batch.tokens[row][at], *batch.target[row][at]}) == 1
+
+
+def test_statistics_count_what_is_there() -> None:
+    data = batches(7, 2, share=True)
+    lengths = [3 + i % 5 for i in range(7)]
+    found = data.statistics
+    assert (found.examples, found.tokens, found.supervised_tokens) == (7, sum(lengths), sum(lengths) - 7)
+    assert found.fill == pytest.approx(sum(lengths) / (found.rows * LENGTH))
+
+
+def test_settings_that_do_not_fit_the_data_are_refused() -> None:
+    packed = batches(3, 2).packed
+    with pytest.raises(UserError, match="packed in rows of 12 positions, not of 16"):
+        Batches(packed, Batching(16, 2))
+    with pytest.raises(UserError, match="at least one row"):
+        Batches(packed, Batching(LENGTH, 0))

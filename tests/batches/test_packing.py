@@ -1,0 +1,123 @@
+"""Packing: every example once, whole, in a row that holds it; the same plan and the same bytes every time."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from w2sr_jax.batches.encode import Encoded
+from w2sr_jax.batches.packing import Packed, pack, plan
+from w2sr_jax.errors import UserError
+
+CAPACITY = 24
+PAD = 99
+
+
+def example(rng: np.random.Generator, length: int) -> Encoded:
+    supervised = np.zeros(length, bool)
+    supervised[rng.integers(0, length) :] = True
+    logprob = np.where(supervised, -rng.random(length), np.nan).astype(np.float32)
+    return Encoded(
+        rng.integers(0, 50, length).astype(np.int32),
+        rng.integers(0, 4, length).astype(np.int8),
+        supervised,
+        int(rng.integers(-1, 2)),
+        float(rng.choice([0.5, 1.0, 2.0])),
+        logprob,
+    )
+
+
+encoded_sets = st.builds(
+    lambda lengths, seed: [example(np.random.default_rng([seed, i]), length) for i, length in enumerate(lengths)],
+    st.lists(st.integers(2, CAPACITY + 1), min_size=1, max_size=40),
+    st.integers(0, 99),
+)
+
+
+def reference_best_fit(lengths: list[int], capacity: int) -> int:
+    """Rows that textbook best-fit-decreasing needs."""
+    rooms: list[int] = []
+    for length in sorted(lengths, reverse=True):
+        fitting = [room for room in rooms if room >= length]
+        if fitting:
+            rooms.remove(min(fitting))
+            rooms.append(min(fitting) - length)
+        else:
+            rooms.append(capacity - length)
+    return len(rooms)
+
+
+@given(st.lists(st.integers(1, CAPACITY), max_size=200))
+def test_each_item_once_no_row_too_full_and_as_few_rows_as_best_fit_decreasing(lengths: list[int]) -> None:
+    rows = plan(lengths, CAPACITY)
+    assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
+    assert all(row and sum(lengths[index] for index in row) <= CAPACITY for row in rows)
+    assert len(rows) == reference_best_fit(lengths, CAPACITY)
+    assert rows == plan(list(lengths), CAPACITY)
+
+
+@given(st.integers(CAPACITY + 1, 1000))
+def test_an_item_larger_than_a_row_is_refused(length: int) -> None:
+    with pytest.raises(UserError, match=f"needs {length} positions but a row has {CAPACITY}"):
+        plan([1, length], CAPACITY)
+
+
+def unpacked(packed: Packed) -> list[tuple[object, ...]]:
+    """What each segment of each row says, token by token."""
+    found = []
+    for row in range(len(packed.tokens)):
+        for segment in range(1, packed.segments[row].max() + 1):
+            at = packed.segments[row] == segment
+            assert np.array_equal(packed.positions[row][at], np.arange(at.sum()))
+            names = ("tokens", "target", "span", "verdict", "weight", "teacher_logprob")
+            found.append(tuple(tuple(np.nan_to_num(getattr(packed, name)[row][at], nan=7.0).tolist()) for name in names))
+    return found
+
+
+@given(encoded_sets, st.booleans())
+def test_no_token_is_lost_or_crosses_examples(examples: list[Encoded], share: bool) -> None:
+    packed = pack(examples, CAPACITY, PAD, share)
+    expected = []
+    for one in examples:
+        n = len(one.tokens) - 1
+        weight = np.where(one.supervised[1:], one.weight, 0.0)
+        logprob = np.nan_to_num(one.teacher_logprob[1:], nan=7.0)
+        columns = (one.tokens[:-1], one.tokens[1:], one.span[1:], np.full(n, one.verdict), weight, logprob)
+        expected.append(tuple(tuple(column.tolist()) for column in columns))
+    assert Counter(unpacked(packed)) == Counter(expected)
+    empty = packed.segments == 0
+    assert (packed.tokens[empty] == PAD).all()
+    assert (packed.target[empty] == PAD).all()
+    assert (packed.weight[empty] == 0).all()
+    if not share:
+        assert len(packed.tokens) == len(examples)
+
+
+def test_equal_data_gives_equal_bytes_and_other_data_another_digest(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    examples = [example(rng, length) for length in (5, 9, 25, 3)]
+    packed = pack(examples, CAPACITY, PAD)
+    packed.save(tmp_path / "a.npz")
+    pack(examples, CAPACITY, PAD).save(tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    loaded = Packed.load(tmp_path / "a.npz")
+    assert loaded.digest == packed.digest
+    assert unpacked(loaded) == unpacked(packed)
+    changed = examples[0]._replace(weight=examples[0].weight + 1)
+    assert pack([changed, *examples[1:]], CAPACITY, PAD).digest != packed.digest
+
+
+def test_damaged_and_missing_files_and_empty_sets_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        Packed.load(tmp_path / "none.npz")
+    (tmp_path / "bad.npz").write_bytes(b"PK not really")
+    with pytest.raises(UserError, match="is not a packed data set"):
+        Packed.load(tmp_path / "bad.npz")
+    np.savez(tmp_path / "other.npz", tokens=np.zeros(3))
+    with pytest.raises(UserError, match="is not a packed data set"):
+        Packed.load(tmp_path / "other.npz")
+    with pytest.raises(UserError, match="no example to train on"):
+        pack([], CAPACITY)

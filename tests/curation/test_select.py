@@ -1,0 +1,261 @@
+"""Curation: each arm takes its verdicts, every rejection is counted, and nothing depends on the order of the traces."""
+
+import dataclasses
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from w2sr_jax.curation.select import contamination, curate, votes
+from w2sr_jax.curation.settings import ARMS, NAMES, Arm, Curation
+from w2sr_jax.errors import UserError
+from w2sr_jax.records import Problem, Trace, Verdict
+from w2sr_jax.teachers import recorded
+from w2sr_jax.teachers.settings import Recorded
+
+PROBLEMS = [
+    Problem.of(f"Question {i} about {i} apples ?", str(i), None, "t", {"operations": 2 + i % 3, "numbers": 10 + i})
+    for i in range(30)
+]
+
+
+def trace(
+    problem: Problem, sample: int, verdict: str, teacher: str = "weak", text: str | None = None, **changes: object
+) -> Trace:
+    answer = {"correct": problem.answer, "incorrect": "999", "unparsed": None, "ungraded": problem.answer}[verdict]
+    text = text if text is not None else f"step {sample} of {teacher} #### {answer}"
+    made = Trace(
+        Trace.identity(problem.id, teacher, sample, text),
+        problem.id,
+        teacher,
+        sample,
+        text,
+        answer,
+        "ungraded",
+        "stop",
+        9,
+        None,
+        "x",
+    )
+    return dataclasses.replace(made.graded(Verdict(verdict, answer, "r", "g")), **changes)  # type: ignore[arg-type]
+
+
+def mixed(seed: int = 0, samples: int = 4) -> list[Trace]:
+    rng = random.Random(seed)
+    verdicts = ["correct", "correct", "incorrect", "incorrect", "unparsed"]
+    return [trace(problem, sample, rng.choice(verdicts)) for problem in PROBLEMS for sample in range(samples)]
+
+
+@pytest.mark.parametrize(
+    ("arm", "verdicts"),
+    [("all", {"correct", "incorrect", "unparsed"}), ("correct", {"correct"}), ("incorrect", {"incorrect"})],
+)
+def test_each_arm_keeps_its_verdicts_one_per_problem(arm: Arm, verdicts: set[str]) -> None:
+    traces = mixed()
+    examples, funnel = curate(traces, PROBLEMS, arm, Curation())
+    by_id = {t.id: t for t in traces}
+    assert {e.verdict for e in examples} == verdicts
+    assert max(Counter(e.problem_id for e in examples).values()) == 1
+    assert {e.problem_id for e in examples} == {t.problem_id for t in traces if t.verdict in verdicts}
+    assert all(e.response == by_id[e.trace_id].text and e.style == "reason" and e.weight == 1.0 for e in examples)
+    assert funnel.name == NAMES[arm]
+
+
+@given(st.integers(0, 999), st.sampled_from(ARMS), st.integers(1, 5), st.integers(0, 20), st.booleans())
+def test_rejections_add_up_and_the_order_of_traces_does_not_matter(
+    seed: int, arm: Arm, k: int, limit: int, unfinished: bool
+) -> None:
+    traces = mixed(seed)
+    rng = random.Random(seed)
+    traces = [dataclasses.replace(t, finish="length") if rng.random() < 0.1 else t for t in traces]
+    traces += [dataclasses.replace(t, id=f"{t.id}again", sample=77) for t in traces[:7]]
+    settings = Curation(per_problem=k, limit=limit, keep_unfinished=unfinished, max_characters=25, seed=seed)
+    examples, funnel = curate(traces, PROBLEMS[:-3], arm, settings)
+    assert funnel.given == len(traces) == funnel.kept + sum(funnel.rejections.values())
+    assert funnel.kept == len(examples) == funnel.steps[-1][1]
+    counts = [count for _, count in funnel.steps]
+    assert counts == sorted(counts, reverse=True)
+    assert funnel.rejections["unknown_problem"] == 12
+    shuffled = list(traces)
+    rng.shuffle(shuffled)
+    again, other = curate(shuffled, PROBLEMS[:-3], arm, settings)
+    assert again == examples
+    assert other == funnel
+    json.dumps(funnel.summary(), allow_nan=False)
+
+
+def test_the_arm_all_does_not_look_at_verdicts() -> None:
+    traces = mixed()
+    blind = [dataclasses.replace(t, verdict="ungraded", answer=None) for t in traces]
+    chosen = [e.trace_id for e in curate(traces, PROBLEMS, "all", Curation(per_problem=2))[0]]
+    assert chosen == [e.trace_id for e in curate(blind, PROBLEMS, "all", Curation(per_problem=2))[0]]
+
+
+def test_another_seed_draws_other_traces_and_a_limit_keeps_as_many_problems_as_it_can() -> None:
+    traces = mixed()
+    draws = {tuple(e.trace_id for e in curate(traces, PROBLEMS, "all", Curation(seed=seed))[0]) for seed in range(4)}
+    assert len(draws) == 4
+    examples, funnel = curate(traces, PROBLEMS, "all", Curation(per_problem=4, limit=33))
+    assert len({e.problem_id for e in examples}) == 30
+    assert funnel.rejections["over_limit"] == 120 - 33
+
+
+def test_unparsed_traces_are_wrong_ones_only_if_asked() -> None:
+    problem = PROBLEMS[0]
+    traces = [trace(problem, 0, "unparsed"), trace(problem, 1, "incorrect"), trace(problem, 2, "correct")]
+    kept = [
+        curate(traces, [problem], "incorrect", Curation(per_problem=9, unparsed_is_incorrect=asked))[0] for asked in (False, True)
+    ]
+    assert [{e.verdict for e in examples} for examples in kept] == [{"incorrect"}, {"incorrect", "unparsed"}]
+
+
+def test_faulty_traces_are_rejected_by_reason() -> None:
+    problem = PROBLEMS[0]
+    loop = "and then we add two and three " * 5
+    traces = [
+        trace(problem, 0, "correct", text="good one #### 0"),
+        trace(problem, 1, "correct", text="Good  one\n#### 0"),
+        trace(problem, 2, "correct", finish="length"),
+        trace(problem, 3, "correct", text="  "),
+        trace(problem, 4, "correct", text="x" * 500),
+        trace(problem, 5, "correct", text=loop),
+        trace(problem, 6, "correct", text="many tokens", tokens=80),
+        trace(Problem.of("elsewhere", "1"), 0, "correct"),
+        trace(problem, 0, "correct", teacher="muted"),
+    ]
+    settings = Curation(per_problem=9, max_characters=400, max_tokens=50, keep_loops=False)
+    examples, funnel = curate(traces, [problem], "all", settings, weights={"muted": 0.0})
+    reasons = [
+        "duplicate",
+        "unfinished",
+        "empty",
+        "over_characters",
+        "looping",
+        "over_tokens",
+        "unknown_problem",
+        "teacher_of_weight_0",
+    ]
+    assert funnel.rejections == dict.fromkeys(reasons, 1)
+    assert len(examples) == 1
+    counted, _ = curate(
+        traces, [problem], "all", Curation(per_problem=9, max_tokens=50), count_tokens=lambda t: len(t.text.split())
+    )
+    assert "many tokens" in {e.response for e in counted}
+
+
+def voted(answers: Sequence[str | None], teachers: Sequence[str] | None = None) -> list[Trace]:
+    problem = PROBLEMS[0]
+    made = [trace(problem, i, "ungraded", (teachers or ["weak"] * 99)[i], f"way {i}") for i in range(len(answers))]
+    return [dataclasses.replace(t, answer=answer) for t, answer in zip(made, answers)]
+
+
+@pytest.mark.parametrize(
+    ("answers", "kept"),
+    [
+        (["5", "5.0", "$5", "7"], {"5", "5.0", "$5"}),
+        (["5", "5", "7", None, None], set()),  # 2 of 5 votes
+        (["5", "5", None, None], {"5"}),
+        (["5", "7"], set()),
+        (["5", "5", "7", "7"], set()),
+        (["5"], set()),
+        ([None, None], set()),
+    ],
+)
+def test_majority_keeps_what_most_agree_on(answers: list[str | None], kept: set[str]) -> None:
+    traces = voted(answers)
+    settings = Curation(per_problem=9)
+    if not kept:
+        with pytest.raises(UserError, match="curation left nothing for the arm 'majority'"):
+            curate(traces, PROBLEMS, "majority", settings)
+        return
+    examples, funnel = curate(traces, PROBLEMS, "majority", settings)
+    answer = {t.id: t.answer for t in traces}
+    assert {answer[e.trace_id] for e in examples} == kept
+    assert funnel.accuracy_after is None
+
+
+def test_votes_weigh_as_their_teachers() -> None:
+    traces = voted(["5", "5", "7"], ["a", "a", "b"])
+    problem = PROBLEMS[0].id
+    assert votes(traces)[problem] == ("5", pytest.approx(2 / 3))
+    assert votes(traces, {"b": 3.0})[problem] == ("7", pytest.approx(3 / 5))
+    assert votes(traces, {"b": 2.0})[problem] == (None, 0.0)
+
+
+def test_teachers_are_mixed_by_weight_or_weighed_in_the_loss() -> None:
+    many = [Problem.of(f"Q {i} ?", str(i)) for i in range(600)]
+    traces = [trace(problem, 0, "correct", teacher) for problem in many for teacher in ("a", "b")]
+    weights = {"a": 3.0, "b": 1.0}
+    mix, funnel = curate(traces, many, "all", Curation(), weights=weights)
+    assert 0.70 < funnel.kept_by_teacher["a"] / 600 < 0.80
+    assert {e.weight for e in mix} == {1.0}
+    loss, funnel = curate(traces, many, "all", Curation(weighting="loss"), weights=weights)
+    assert 0.44 < funnel.kept_by_teacher["a"] / 600 < 0.56
+    by_teacher = {e.teacher: e.weight for e in loss}
+    assert by_teacher["a"] == pytest.approx(3 * by_teacher["b"])
+    assert sum(e.weight for e in loss) / len(loss) == pytest.approx(1.0)
+    with pytest.raises(UserError, match="weight of teacher 'a' is -1"):
+        curate(traces, many, "all", Curation(), weights={"a": -1.0})
+
+
+STORY = (
+    "Tom buys 3 boxes of 12 pens each and gives 7 of the pens to his sister on Monday . How many pens does he keep for himself ?"
+)
+
+
+def test_test_questions_are_left_out() -> None:
+    copied = Problem.of(STORY.upper(), "29")
+    longer = Problem.of(f"Here is a question : {STORY} Explain .", "29")
+    numbers = Problem.of(STORY.replace("12", "15"), "38")
+    short = Problem.of("What is 2 + 2 ?", "4")
+    other = Problem.of("Ann walks 4 km to school every day . How far does she walk in 5 days ?", "20")
+    forbidden = [Problem.of(STORY, "29"), Problem.of("what is 2 + 2", "4")]
+    pool = [copied, longer, numbers, short, other]
+    assert contamination(pool, forbidden) == {copied.id: "exact", longer.id: "overlap", short.id: "exact"}
+    traces = [trace(problem, 0, "correct") for problem in pool]
+    examples, funnel = curate(traces, pool, "correct", Curation(), forbidden)
+    assert {e.problem_id for e in examples} == {numbers.id, other.id}
+    assert funnel.rejections == {"contaminated": 3}
+    assert len(curate(traces, pool, "correct", Curation(decontaminate=False), forbidden)[0]) == 5
+
+
+def test_difficulty_is_told_before_and_after() -> None:
+    traces = [trace(p, 0, "correct" if p.meta["operations"] == 2 else "incorrect") for p in PROBLEMS]
+    _, funnel = curate(traces, PROBLEMS, "correct", Curation())
+    assert funnel.before.means["operations"] == 3.0
+    assert funnel.after.means["operations"] == 2.0
+    assert funnel.before.histogram == {"2": 10, "3": 10, "4": 10}
+    assert funnel.after.histogram == {"2": 10}
+    assert (funnel.accuracy_before, funnel.accuracy_after) == (pytest.approx(1 / 3), 1.0)
+    plain = [dataclasses.replace(p, meta={}) for p in PROBLEMS]
+    rates = curate(traces, plain, "correct", Curation())[1]
+    assert rates.before.by == "solve rate"
+    assert rates.before.histogram == {"0%": 20, "100%": 10}
+
+
+def test_an_empty_selection_says_which_step_emptied_it() -> None:
+    traces = [trace(PROBLEMS[0], 0, "incorrect"), trace(PROBLEMS[1], 0, "unparsed")]
+    with pytest.raises(UserError, match=r"arm 'correct' \(W2SR-P\): of 2 traces the step 'arm W2SR-P' .*1 incorrect, 1 unparsed"):
+        curate(traces, PROBLEMS, "correct", Curation())
+    with pytest.raises(UserError, match="the step 'within the length limits'"):
+        curate(traces, PROBLEMS, "all", Curation(max_characters=3))
+    with pytest.raises(UserError, match="no traces to curate"):
+        curate([], PROBLEMS, "all", Curation())
+    with pytest.raises(UserError, match="arms are all, correct"):
+        curate(traces, PROBLEMS, "best", Curation())  # type: ignore[arg-type]
+
+
+def test_real_traces_and_the_gsm8k_test(shared_data: Path) -> None:
+    found = recorded.load(Recorded("llama", str(shared_data / "traces" / "gair_gsm8k_llama2_7b.jsonl.gz"), limit=1500))
+    lines = (shared_data / "gsm8k" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    test = [Problem.of(json.loads(line)["question"], None) for line in lines]
+    funnel = curate(found.traces, found.problems, "all", Curation(per_problem=9), test)[1]
+    assert "contaminated" not in funnel.rejections  # README of the data: none of these questions is in the test set
+    assert funnel.kept == 1500 - funnel.rejections.get("duplicate", 0)
+    leaked = [*test[:100], *found.problems[:50]]
+    assert curate(found.traces, found.problems, "all", Curation(per_problem=9), leaked)[1].rejections["contaminated"] >= 50

@@ -1,0 +1,166 @@
+"""Recorded traces: every row is used or quarantined with its reason, and matched to the right problem."""
+
+import gzip
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from w2sr_jax.errors import UserError
+from w2sr_jax.records import Problem
+from w2sr_jax.teachers import recorded
+from w2sr_jax.teachers.settings import Recorded
+
+ROWS: list[dict[str, Any]] = [
+    {"question": "What is 2 + 2 ?", "trace": "2 + 2 = 4 #### 4", "gold": "4", "model": "a", "n": 0, "pid": "p1", "level": 1},
+    {"question": "What is  2 + 2 ?", "trace": "4", "gold": "4.0", "model": "b", "n": 0, "pid": "p1", "level": 1},
+    {"question": "What is 3 * 3 ?", "trace": "9", "gold": 9, "model": "a", "n": 1, "pid": "p2", "level": 2},
+]
+
+
+def write(path: Path, rows: list[Any]) -> str:
+    text = "\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows) + "\n"
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.jsonl.gz", "t.parquet"])
+def test_rows_become_problems_and_ungraded_traces(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name.endswith(".parquet"):
+        pq.write_table(pa.Table.from_pylist([row | {"gold": str(row["gold"])} for row in ROWS]), path)
+    else:
+        write(path, ROWS)
+    found = recorded.load(Recorded("weak", str(path), id="pid", meta=("level",)))
+    assert [(p.question, p.answer, p.meta) for p in found.problems] == [
+        ("What is 2 + 2 ?", "4", {"level": 1, "source_id": "p1"}),
+        ("What is 3 * 3 ?", "9", {"level": 2, "source_id": "p2"}),
+    ]
+    assert [(t.text, t.sample, t.verdict, t.provenance) for t in found.traces] == [
+        ("2 + 2 = 4 #### 4", 0, "ungraded", f"{name}:1"),
+        ("4", 1, "ungraded", f"{name}:2"),
+        ("9", 0, "ungraded", f"{name}:3"),
+    ]
+    assert [t.problem_id for t in found.traces] == [found.problems[i].id for i in (0, 0, 1)]
+    assert len({t.id for t in found.traces}) == 3
+    assert (len(found.quarantine), found.unmatched) == (0, 0)
+
+
+def test_fields_filters_and_limits(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", [{"q": r["question"], "t": r["trace"], "model": r["model"], "ok": True} for r in ROWS])
+    found = recorded.load(Recorded("weak", path, question="q", trace="t", gold=None, where=(("model", "a"), ("ok", "true"))))
+    assert [t.text for t in found.traces] == ["2 + 2 = 4 #### 4", "9"]
+    assert [p.answer for p in found.problems] == [None, None]
+    assert len(recorded.load(Recorded("weak", path, question="q", trace="t", gold=None, limit=1)).traces) == 1
+
+
+def test_bad_rows_are_quarantined_with_line_and_reason(tmp_path: Path) -> None:
+    good = ROWS[0]
+    bad = [
+        ("{not json", "not valid JSON"),
+        ("[1, 2]", "not a JSON object"),
+        ({k: v for k, v in good.items() if k != "trace"}, "'trace' is missing"),
+        (good | {"trace": "   "}, "'trace' is empty"),
+        (good | {"question": 7}, "'question' is not text"),
+        (good | {"gold": {"a": "4"}}, "'gold' holds dict"),
+        (good | {"n": "one"}, "'n' is not a sample number"),
+        (good | {"question": "Another ?"}, "id 'p1' belongs to another question"),
+        (good | {"trace": "half \ud83d"}, "'trace' holds half a surrogate pair"),
+        (good | {"n": 2**40}, "'n' is not a sample number"),
+        ("[" * 100_000, "not valid JSON"),
+    ]
+    path = write(tmp_path / "t.jsonl", [good, "", *(row for row, _ in bad), ROWS[2]])
+    found = recorded.load(Recorded("weak", path, sample="n", id="pid"))
+    assert [t.text for t in found.traces] == [good["trace"], ROWS[2]["trace"]]
+    assert [q.line for q in found.quarantine] == list(range(3, 3 + len(bad)))
+    for quarantined, (_, reason) in zip(found.quarantine, bad):
+        assert quarantined.file == path
+        assert reason in quarantined.reason
+
+
+def test_samples_of_one_problem_get_distinct_numbers(tmp_path: Path) -> None:
+    rows = [ROWS[0] | {"n": n, "trace": f"way {i}"} for i, n in enumerate([3, 3, 0, 3, 4])]
+    path = write(tmp_path / "t.jsonl", rows)
+    assert [t.sample for t in recorded.load(Recorded("weak", path, sample="n")).traces] == [3, 4, 0, 5, 6]
+    assert [t.sample for t in recorded.load(Recorded("weak", path)).traces] == [0, 1, 2, 3, 4]
+
+
+def test_a_question_with_two_golds_is_quarantined(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", [*ROWS, ROWS[2] | {"gold": "10"}, ROWS[2] | {"gold": None}])
+    found = recorded.load(Recorded("weak", path))
+    assert {p.question for p in found.problems} == {"What is 2 + 2 ?"}
+    assert [(q.line, "different gold" in q.reason) for q in found.quarantine] == [(3, True), (4, True), (5, True)]
+
+
+def test_traces_are_matched_to_given_problems(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", ROWS)
+    given = [Problem.of("What is 2\n+ 2 ?", "4", task="mine"), Problem.of("What is 5 ?", "5")]
+    found = recorded.load(Recorded("weak", path), given)
+    assert found.problems == given[:1]
+    assert {t.problem_id for t in found.traces} == {given[0].id}
+    assert (len(found.traces), found.unmatched) == (2, 1)
+    contradicted = recorded.load(Recorded("weak", path), [Problem.of("What is 3 * 3 ?", "8")])
+    assert contradicted.traces == []
+    assert "'9' contradicts the problem's, '8'" in contradicted.quarantine[0].reason
+
+
+def test_several_files_share_their_problems(tmp_path: Path) -> None:
+    one = Recorded("a", write(tmp_path / "a.jsonl", ROWS))
+    other = [ROWS[0] | {"gold": "4.00"}, ROWS[2] | {"gold": "10"}, {"question": "New ?", "trace": "1", "gold": "1"}]
+    two = Recorded("b", write(tmp_path / "b.jsonl", other))
+    found = recorded.load_all([one, two])
+    assert {p.question for p in found.problems} == {"What is 2 + 2 ?", "New ?"}
+    assert [(t.teacher, t.text) for t in found.traces] == [
+        ("a", ROWS[0]["trace"]),
+        ("a", "4"),
+        ("b", ROWS[0]["trace"]),
+        ("b", "1"),
+    ]
+    assert len({t.problem_id for t in found.traces[:3]}) == 1
+    assert [(q.file, q.line) for q in found.quarantine] == [(one.path, 3), (two.path, 2)]
+
+
+def test_unusable_files_are_one_sentence(tmp_path: Path) -> None:
+    good = write(tmp_path / "good.jsonl", ROWS)
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(random.Random(0).randbytes(9999))[:5000])
+    cases = [
+        (Recorded("weak", str(tmp_path / "none.jsonl")), "does not exist"),
+        (Recorded("weak", ""), "no path"),
+        (Recorded("weak", write(tmp_path / "empty.jsonl", [""])), "is empty"),
+        (Recorded("weak", good, trace="cot"), "has no field 'cot'; its fields are question, trace, gold"),
+        (Recorded("weak", good, where=(("model", "z"),)), "no row with model = 'z'; it has model = 'a'"),
+        (Recorded("weak", write(tmp_path / "bad.jsonl", ["{", "{"])), "no usable row: all 2 were rejected, line 1 because"),
+        (Recorded("weak", str(tmp_path / "cut.jsonl.gz")), "cannot be read past line"),
+        (Recorded("weak", write(tmp_path / "bad.parquet", ["x"])), "cannot be read as Parquet"),
+    ]
+    for settings, sentence in cases:
+        with pytest.raises(UserError, match=sentence.replace("[", r"\[")):
+            recorded.load(settings)
+    with pytest.raises(UserError, match="has the weight -1"):
+        Recorded("weak", good, weight=-1.0)
+
+
+def test_all_fourteen_thousand_real_traces(shared_data: Path) -> None:
+    teachers = [Recorded(name, str(shared_data / "traces" / f"gair_gsm8k_{name}.jsonl.gz")) for name in ("gemma_2b", "llama2_7b")]
+    found = recorded.load_all(teachers)
+    assert (len(found.traces), len(found.problems), len(found.quarantine)) == (14_000, 6_850, 0)
+    assert len({(t.teacher, t.problem_id, t.sample) for t in found.traces}) == 14_000
+
+
+def test_one_file_of_several_real_teachers(shared_data: Path) -> None:
+    path = str(shared_data / "traces" / "openai_gsm8k_test.jsonl.gz")
+    found = recorded.load(Recorded("175b", path, id="problem_id", where=(("teacher", "openai_175b_verification"),)))
+    assert len(found.traces) == len(found.problems) == 1_055
+    qwen = recorded.load(
+        Recorded("qwen", str(shared_data / "traces" / "qwen_math100x8.jsonl.gz"), sample="sample", meta=("level",))
+    )
+    assert (len(qwen.traces), len(qwen.problems)) == (600, 75)
+    assert {t.sample for t in qwen.traces} == set(range(8))
+    assert {p.meta["level"] for p in qwen.problems} <= {1, 2, 3, 4, 5}

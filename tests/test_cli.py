@@ -1,0 +1,89 @@
+import subprocess
+import sys
+
+import pytest
+
+from w2sr_jax import cli
+
+TINY = """
+from w2sr_jax.experiment import Experiment, Rung
+from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.problems.settings import Splits
+
+def experiment():
+    return Experiment("tiny", (Rung("a", ModelConfig()),), splits=Splits(teacher=5, pool=5, test=5))
+"""
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "tiny_cli_config.py"
+    path.write_text(TINY)
+    yield path
+    sys.modules.pop("tiny_cli_config", None)
+
+
+def test_help_teaches_and_imports_nothing_heavy():
+    code = "import sys; from w2sr_jax import cli; cli.run(['--help']); sys.exit(bool({'jax', 'numpy', 'tyro', 'rich'} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for command in ("run", "sample", "curate", "train", "evaluate", "report", "configs/quickstart.py"):
+        assert command in shown
+
+
+@pytest.mark.parametrize("command", ["run", "sample"])
+def test_help_of_a_command(command, capsys):
+    assert cli.run([command, "--help"]) == 0
+    assert "--rung" in capsys.readouterr().out
+
+
+def test_help_of_a_configuration_lists_every_setting(config, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.run(["run", str(config), "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--rungs.0.training.learning-rate" in shown
+    assert "Peak learning rate" in shown
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["rnu"], "did you mean 'run'"),
+        (["run", "absent.py"], "absent.py does not exist"),
+        (["report", "nowhere"], "neither a configuration"),
+        (["run", "{config}", "--rungs.0.teachers", "nobody"], "'nobody' is not among"),
+        (["run", "{config}", "--rung", "7"], "no rung 7"),
+        (["run", "{config}", "--mesh.data", "3", "--mesh.fsdp", "5"], "mesh"),
+        (["run", "{config}", "--splits.pool", "-3"], "split pool"),
+        (["run", "{config}", "--problems.largest", "2"], "largest"),
+        (["evaluate", "{config}"], "nothing to evaluate yet"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(config, capsys, argv, said):
+    assert cli.run([part.format(config=config) for part in argv]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_an_unknown_option_suggests_the_right_one(config, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.run(["run", str(config), "--rungs.0.training.learning-rat", "1"])
+    assert ended.value.code == 2
+    assert "--rungs.0.training.learning-rate" in capsys.readouterr().err
+
+
+def test_a_run_directory_of_another_experiment_is_refused(config, capsys):
+    assert cli.run(["sample", str(config)]) == 2  # prepared, but nothing to sample yet
+    assert "teachers/teacher/train (w2sr train)" in capsys.readouterr().err
+    assert cli.run(["sample", str(config), "--seeds", "5"]) == 2
+    assert "seeds.0 is 0, not 5" in capsys.readouterr().err
+
+
+def test_settings_of_an_existing_run_cannot_be_changed(config, capsys):
+    cli.run(["sample", str(config)])
+    capsys.readouterr()
+    assert cli.run(["train", "runs/tiny", "--rungs.0.training.steps", "3"]) == 2
+    assert "cannot be changed" in capsys.readouterr().err

@@ -1,0 +1,108 @@
+"""Tokenizers made from texts: what goes in comes out, and nothing is lost without a word."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from w2sr_jax.errors import UserError
+from w2sr_jax.text import tokenizer, trained
+from w2sr_jax.text.settings import BpeTokenizer, WordTokenizer
+
+TEXTS = ["Fay has 2 more apples than Bob .", "16 - 4 = 12 ; 12 * 2 = 24 #### 24", "How many does Fay have ?"]
+WORDS = sorted({word for text in TEXTS for word in text.split()})
+WORD = tokenizer.build(WordTokenizer(), TEXTS)
+BPE = tokenizer.build(BpeTokenizer(vocab_size=300), TEXTS * 5)
+
+
+@given(
+    st.lists(
+        st.one_of(st.sampled_from(WORDS), st.integers(0, 10**12).map(str), st.integers(0, 99).map(lambda n: f"0{n}")), min_size=1
+    )
+)
+def test_words_and_numbers_of_any_size_survive_the_round_trip(words: list[str]) -> None:
+    text = " ".join(words)
+    assert WORD.decode(WORD.encode([text])) == [text]
+    assert WORD.unknown not in WORD.encode([text])[0]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_bpe_keeps_any_text(text: str) -> None:
+    assert BPE.decode(BPE.encode([text])) == [text]
+
+
+def test_each_number_up_to_largest_is_one_token() -> None:
+    built = tokenizer.build(WordTokenizer(largest=29), TEXTS)
+    assert [len(ids) for ids in built.encode([str(n) for n in range(30)])] == [1] * 30
+    assert len(built.encode(["1234"])[0]) > 1
+    digits = tokenizer.build(WordTokenizer(numbers=False), TEXTS)
+    assert [len(ids) for ids in digits.encode(["7", "16", "1234"])] == [1, 2, 4]
+    assert digits.decode(digits.encode(["16 - 4 = 12 #### 12"])) == ["16 - 4 = 12 #### 12"]
+
+
+def test_an_unknown_word_is_marked() -> None:
+    assert WORD.unknown in WORD.encode(["Fay has zebras"])[0]
+    assert BPE.unknown is None
+
+
+@pytest.mark.parametrize("built", [WORD, BPE], ids=["word", "bpe"])
+def test_special_tokens_are_never_read_from_text(built: trained.Trained) -> None:
+    specials = {built.ids[name] for name in trained.SPECIALS}
+    assert len(specials) == len(trained.SPECIALS)
+    assert built.pad != built.end_of_turn
+    for text in trained.SPECIALS:
+        assert specials.isdisjoint(built.encode([f"Fay {text} {text}"])[0])
+
+
+@pytest.mark.parametrize("settings", [WordTokenizer(), BpeTokenizer(vocab_size=300)], ids=["word", "bpe"])
+def test_saved_and_loaded_is_the_same_and_built_again_too(tmp_path: Path, settings: WordTokenizer | BpeTokenizer) -> None:
+    built = tokenizer.build(settings, TEXTS * 5)
+    built.save(tmp_path / "t")
+    loaded = tokenizer.load(tmp_path / "t")
+    again = tokenizer.build(settings, TEXTS * 5)
+    assert built.digest == loaded.digest == again.digest
+    assert built.end_tokens == loaded.end_tokens
+    assert built.encode([*TEXTS, "<end>"]) == loaded.encode([*TEXTS, "<end>"])
+    assert built.prompts(TEXTS, "reason") == loaded.prompts(TEXTS, "reason")
+    assert max(id for ids in loaded.prompts(TEXTS, "direct") for id in ids) < loaded.vocab_size
+
+
+def test_a_saved_tokenizer_opens_in_transformers(tmp_path: Path) -> None:
+    WORD.save(tmp_path)
+    foreign = AutoTokenizer.from_pretrained(str(tmp_path))
+    assert foreign(TEXTS, add_special_tokens=False)["input_ids"] == WORD.encode(TEXTS)
+    assert (foreign.pad_token_id, foreign.eos_token_id) == (WORD.pad, WORD.end_of_turn)
+
+
+def test_prompts_of_the_two_styles_differ_in_their_last_token_alone() -> None:
+    reason, direct = (WORD.prompts([TEXTS[0]], style)[0] for style in ("reason", "direct"))
+    assert reason[:-1] == direct[:-1]
+    assert reason[-1] != direct[-1]
+    assert reason[1:-1] == WORD.encode([TEXTS[0]])[0]
+
+
+def test_refusals_are_sentences(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="limit is 40"):
+        tokenizer.build(WordTokenizer(limit=40, largest=9), [" ".join(f"word{'x' * n}" for n in range(60))])
+    with pytest.raises(UserError, match="at least 261"):
+        tokenizer.build(BpeTokenizer(vocab_size=100), TEXTS)
+    with pytest.raises(UserError, match="not a saved tokenizer"):
+        tokenizer.load(tmp_path)
+    (tmp_path / "w2sr_tokenizer.json").write_text(json.dumps({"kind": "other"}))
+    with pytest.raises(UserError, match="'other'"):
+        tokenizer.load(tmp_path)
+    (tmp_path / "w2sr_tokenizer.json").write_text(json.dumps({"kind": "trained"}))
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(UserError, match="is not a tokenizer"):
+        tokenizer.load(tmp_path)
+
+
+def test_real_traces_survive_bpe(shared_data: Path) -> None:
+    lines = (shared_data / "gsm8k" / "train.jsonl").read_text(encoding="utf-8").splitlines()[:300]
+    texts = [json.loads(line)["answer"] for line in lines]
+    built = tokenizer.build(BpeTokenizer(vocab_size=600), texts)
+    assert built.vocab_size == 600
+    assert built.decode(built.encode(texts)) == texts

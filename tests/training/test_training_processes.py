@@ -1,0 +1,81 @@
+"""Two processes of two virtual devices each train, save and resume as one process does."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import training_toy as toy
+
+from w2sr_jax.parallel.settings import Mesh
+from w2sr_jax.training import checkpoints
+
+FLAGS = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"  # compiles in half the time
+MESH = Mesh(data=2, fsdp=2)
+WORKER = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from w2sr_jax.parallel.processes import initialize
+from w2sr_jax.parallel.settings import Mesh, Processes
+initialize(Processes(sys.argv[3], 2, int(sys.argv[4]), timeout=120))
+import dataclasses
+import jax
+import training_toy as toy
+assert (jax.process_count(), jax.local_device_count(), jax.device_count()) == (2, 2, 4)
+directory, mesh = Path(sys.argv[2]), Mesh(data=2, fsdp=2)
+class Interrupt(Exception): pass
+def on_event(event):
+    if event["step"] == 3: raise Interrupt
+settings = dataclasses.replace(toy.SETTINGS, log_every=1)
+straight = toy.run(directory / "straight", settings, mesh=mesh)
+try:
+    toy.run(directory / "resumed", settings, mesh=mesh, on_event=on_event)
+except Interrupt:
+    pass
+resumed = toy.run(directory / "resumed", settings, mesh=mesh)
+from w2sr_jax.training.checkpoints import restore_params
+from w2sr_jax.training.digest import params_digest
+restored = params_digest(restore_params(straight.checkpoint))
+print("DIGESTS", json.dumps([straight.params_digest, resumed.params_digest, restored]))
+"""
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    environment = os.environ | {"XLA_FLAGS": FLAGS, "JAX_PLATFORMS": "cpu"}
+    folder = str(Path(__file__).parent)
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, folder, str(tmp_path), address, str(index)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    try:
+        outputs = [worker.communicate(timeout=300) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    digests = set()
+    for worker, (out, err) in zip(workers, outputs):
+        assert worker.returncode == 0, err[-3000:]
+        digests.update(json.loads(next(line for line in out.splitlines() if line.startswith("DIGESTS"))[8:]))
+    assert len(digests) == 1
+
+    alone = toy.run(tmp_path / "alone", mesh=MESH)
+    together = checkpoints.restore_params(tmp_path / "straight" / "checkpoints")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=1e-4), together, alone.params)
+    lines = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("straight", "resumed")]
+    assert lines[0] == lines[1]
+    assert json.loads(lines[0].splitlines()[-1])["loss"] == pytest.approx(alone.metrics["loss"], rel=1e-4)

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Create .venv with the locked packages and w2sr_jax itself; quick where they are there already.
+#   bash tools/environment.sh          all packages
+#   bash tools/environment.sh test     and torch, which only tests compare with (W2SR_TORCH=0 leaves it out)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+python=${PYTHON:-python3}
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "w2sr_jax needs Python 3.11 or newer; $("$python" --version) is $python. Set PYTHON to a newer one." >&2
+    exit 2
+}
+lock=requirements.lock stamp=.venv/.installed.lock
+if ! cmp -s "$lock" "$stamp" 2>/dev/null; then
+    echo "creating .venv from $lock …"
+    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+    .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r "$lock"
+    .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps -e .
+    cp "$lock" "$stamp"
+fi
+if [ "${1:-}" = test ] && [ "${W2SR_TORCH:-1}" = 1 ] && ! .venv/bin/python -c 'import torch' 2>/dev/null; then
+    echo "installing torch, which the tests compare with …"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 ||
+        echo "torch could not be installed; the tests that compare with it will be skipped" >&2
+fi

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# All tests, in an environment of their own making. Arguments are passed on to pytest.
+#   bash tools/test.sh [-k losses]
+set -euo pipefail
+bash "$(dirname "${BASH_SOURCE[0]}")/environment.sh" test
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec .venv/bin/python -m pytest "$@"

@@ -1,0 +1,114 @@
+"""Batches addressed by step: `batch_at(step)` is a pure function of (data, seed, step), the same for any number of processes."""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import grain
+import numpy as np
+from jaxtyping import Float, Int
+
+from w2sr_jax import seeds
+from w2sr_jax.batches.packing import Packed
+from w2sr_jax.batches.settings import Batching
+from w2sr_jax.errors import UserError
+
+
+class Batch(NamedTuple):
+    """R rows of L positions, as NumPy arrays of int32 or float32.
+
+    `tokens` are read, `target` is the token that follows in the same example. `positions` count from 0 and `segments` from 1
+    within a row, anew for each example; segment 0 marks positions that hold nothing. `span` and `teacher_logprob` (natural
+    logarithm, NaN where unknown) are the target's, `verdict` is its example's (+1 correct, -1 wrong, 0 unknown). `weight` is the
+    example's weight where the target is imitated, else 0.
+    """
+
+    tokens: Int[np.ndarray, "R L"]
+    positions: Int[np.ndarray, "R L"]
+    segments: Int[np.ndarray, "R L"]
+    target: Int[np.ndarray, "R L"]
+    span: Int[np.ndarray, "R L"]
+    verdict: Int[np.ndarray, "R L"]
+    teacher_logprob: Float[np.ndarray, "R L"]
+    weight: Float[np.ndarray, "R L"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """Size of a data set: examples, rows they fill, tokens read, targets imitated, and the filled part of all positions."""
+
+    examples: int
+    rows: int
+    tokens: int
+    supervised_tokens: int
+    fill: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Batches:
+    """A packed data set in an order that depends on the data and `seed` alone; every epoch has an order of its own."""
+
+    packed: Packed
+    settings: Batching
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.settings.rows < 1:
+            raise UserError(f"a batch needs at least one row, not {self.settings.rows}")
+        if self.packed.tokens.shape[1] != self.settings.length:
+            raise UserError(
+                f"the data is packed in rows of {self.packed.tokens.shape[1]} positions, not of {self.settings.length}"
+            )
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Digest of the data; with the seed it determines every batch."""
+        return self.packed.digest
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps after which every row has been seen at least once."""
+        return -(-len(self.packed.tokens) // self.settings.rows)
+
+    @functools.cached_property
+    def statistics(self) -> Statistics:
+        used = self.packed.segments > 0
+        tokens = int(used.sum())
+        return Statistics(
+            examples=int(self.packed.segments.max(axis=1).sum()),
+            rows=len(used),
+            tokens=tokens,
+            supervised_tokens=int((self.packed.weight > 0).sum()),
+            fill=tokens / used.size,
+        )
+
+    def batch_at(self, step: int) -> Batch:
+        """The global batch of `step` (from 0, without end)."""
+        return self._gather(self._order[step])
+
+    def rows_for(self, step: int, process_index: int, process_count: int) -> Batch:
+        """The rows of `batch_at(step)` that one of `process_count` processes feeds: an equal, contiguous share."""
+        share, left = divmod(self.settings.rows, process_count)
+        if left:
+            raise UserError(f"{self.settings.rows} rows per batch cannot be shared evenly by {process_count} processes")
+        return self._gather(self._order[step][process_index * share : (process_index + 1) * share])
+
+    @functools.cached_property
+    def _order(self) -> grain.MapDataset[Int[np.ndarray, "R"]]:
+        # The data's digest takes part, so that two data sets of one size are not visited in the same order.
+        seed = seeds.words(self.seed, "batches", self.digest)[0]
+        rows = grain.MapDataset.range(len(self.packed.tokens)).shuffle(seed=seed)
+        return rows.repeat().batch(self.settings.rows)
+
+    def _gather(self, rows: Int[np.ndarray, "R"]) -> Batch:
+        p = self.packed
+        return Batch(
+            tokens=p.tokens[rows],
+            positions=p.positions[rows],
+            segments=p.segments[rows],
+            target=p.target[rows],
+            span=p.span[rows].astype(np.int32),
+            verdict=p.verdict[rows].astype(np.int32),
+            teacher_logprob=p.teacher_logprob[rows],
+            weight=p.weight[rows],
+        )

@@ -1,0 +1,120 @@
+"""Which examples share a row: planned once per data set, no token lost, none seen by a neighbour."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from w2sr_jax import files
+from w2sr_jax.batches.encode import Encoded
+from w2sr_jax.errors import UserError
+
+_ARRAYS = ("tokens", "target", "positions", "segments", "span", "verdict", "teacher_logprob", "weight")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """All rows of a data set; see `batch.Batch` for what the arrays mean. `segments` 0 marks positions that hold nothing."""
+
+    tokens: Int[np.ndarray, "N L"]
+    target: Int[np.ndarray, "N L"]
+    positions: Int[np.ndarray, "N L"]
+    segments: Int[np.ndarray, "N L"]
+    span: Int[np.ndarray, "N L"]
+    verdict: Int[np.ndarray, "N L"]
+    teacher_logprob: Float[np.ndarray, "N L"]
+    weight: Float[np.ndarray, "N L"]
+
+    @property
+    def digest(self) -> str:
+        """A digest of all values, whatever file they were read from."""
+        hashed = hashlib.sha256()
+        for name in _ARRAYS:
+            array = np.ascontiguousarray(getattr(self, name))
+            hashed.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            hashed.update(array.tobytes())
+        return hashed.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write an `.npz`; equal data gives equal bytes."""
+        with files.replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, allow_pickle=False, **{name: getattr(self, name) for name in _ARRAYS})
+
+    @classmethod
+    def load(cls, path: Path) -> "Packed":
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return cls(**{name: stored[name] for name in _ARRAYS})
+        except FileNotFoundError:
+            raise UserError(f"{path} does not exist") from None
+        except Exception as error:  # a damaged archive surfaces as one of many kinds
+            raise UserError(f"{path} is not a packed data set: {error}") from None
+
+
+def plan(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Best-fit-decreasing bin packing: rows of indices into `lengths`, each index once, no row above `capacity`.
+
+    Longest first (ties by index), each into the fullest row that still holds it. Deterministic; O(n) steps.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    rows: list[list[int]] = []
+    by_room: dict[int, list[int]] = {}
+    rooms = 0  # bit r is set where some row has room for exactly r more
+    for index in order:
+        length = lengths[index]
+        if not 0 < length <= capacity:
+            raise UserError(f"item {index} needs {length} positions but a row has {capacity}")
+        fitting = rooms >> length
+        if fitting:
+            room = length + (fitting & -fitting).bit_length() - 1
+            row = by_room[room].pop()
+            if not by_room[room]:
+                rooms &= ~(1 << room)
+        else:
+            room, row = capacity, len(rows)
+            rows.append([])
+        rows[row].append(index)
+        left = room - length
+        if left:
+            by_room.setdefault(left, []).append(row)
+            rooms |= 1 << left
+    return rows
+
+
+def pack(encoded: Sequence[Encoded], capacity: int, pad: int = 0, share: bool = True) -> Packed:
+    """Lay examples out in rows of `capacity` positions; `share=False` gives each a row of its own.
+
+    An example of n tokens takes n - 1 positions: token i is read where token i + 1 is predicted, so no target crosses examples.
+    """
+    if not encoded:
+        raise UserError("there is no example to train on: the set is empty, or every example is longer than a row")
+    lengths = [len(example.tokens) - 1 for example in encoded]
+    rows = plan(lengths, capacity) if share else [[index] for index in range(len(encoded))]
+    shape = (len(rows), capacity)
+    packed = Packed(
+        tokens=np.full(shape, pad, np.int32),
+        target=np.full(shape, pad, np.int32),
+        positions=np.zeros(shape, np.int32),
+        segments=np.zeros(shape, np.int32),
+        span=np.zeros(shape, np.int8),
+        verdict=np.zeros(shape, np.int8),
+        teacher_logprob=np.full(shape, np.nan, np.float32),
+        weight=np.zeros(shape, np.float32),
+    )
+    for row, members in enumerate(rows):
+        start = 0
+        for segment, index in enumerate(members, 1):
+            example, at = encoded[index], slice(start, start + lengths[index])
+            packed.tokens[row, at] = example.tokens[:-1]
+            packed.target[row, at] = example.tokens[1:]
+            packed.positions[row, at] = np.arange(lengths[index])
+            packed.segments[row, at] = segment
+            packed.span[row, at] = example.span[1:]
+            packed.verdict[row, at] = example.verdict
+            packed.teacher_logprob[row, at] = example.teacher_logprob[1:]
+            packed.weight[row, at] = np.where(example.supervised[1:], np.float32(example.weight), np.float32(0))
+            start += lengths[index]
+    return packed

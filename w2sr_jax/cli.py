@@ -1,0 +1,138 @@
+"""The `w2sr` command: parses, calls, prints. Exit codes: 0 done, 2 the user can mend it, 130 interrupted, 143 terminated.
+
+Nothing heavy is imported before it is known what is asked for, so that `--help` is fast.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from w2sr_jax import __version__
+from w2sr_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from w2sr_jax.experiment import Experiment
+
+STAGES = {
+    "sample": "let teachers write traces, or read and grade recorded ones",
+    "curate": "select each arm's traces (W2SR all, W2SR-P correct, W2SR-N incorrect)",
+    "train": "train teachers, bases and students",
+    "evaluate": "let every trained model answer the test problems",
+    "report": "write report/index.html and report/results.json",
+}
+
+TOP = """usage: w2sr COMMAND ...
+
+Weak-to-strong reasoning: a weak teacher writes chains of thought, a stronger student is
+fine-tuned on them, and a report shows whether the student outgrew its teacher.
+
+  w2sr run CONFIG.py [--name NAME] [OVERRIDES]    the whole experiment, into runs/NAME
+{stages}
+A stage takes a run directory (or a CONFIG.py) and does what of it can be done now; finished
+work is never redone, an interrupted one is continued by the same command.
+
+  w2sr run configs/quickstart.py                                  first steps, minutes on a CPU
+  w2sr run configs/quickstart.py --help                           every setting, with its default
+  w2sr run configs/quickstart.py --name mine --rungs.0.training.learning-rate 3e-4
+  w2sr train runs/mine --rung 0                                   one stage of one rung
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the `w2sr` command."""
+    sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
+
+
+def run(argv: list[str]) -> int:
+    """Do what a command line asks for; the exit code."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        lines = "".join(f"  w2sr {name + ' RUN':<44}{text}\n" for name, text in STAGES.items())
+        print(TOP.format(stages=lines), end="")
+        return 0
+    if argv[0] == "--version":
+        print(f"w2sr {__version__}")
+        return 0
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return _command(argv[0], argv[1:])
+    except UserError as error:
+        print(f"w2sr: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("w2sr: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        return 130
+
+
+def _command(name: str, argv: list[str]) -> int:
+    if name != "run" and name not in STAGES:
+        import difflib
+
+        near = difflib.get_close_matches(name, ["run", *STAGES], 1)
+        raise UserError(f"unknown command {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; see w2sr --help"))
+    parser = argparse.ArgumentParser(prog=f"w2sr {name}", description=STAGES.get(name, "run a whole experiment"), add_help=False)
+    parser.add_argument("target", metavar="CONFIG.py" if name == "run" else "RUN", nargs="?", help="configuration file, or run directory")
+    parser.add_argument("--root", type=Path, default=Path("runs"), help="directory of all runs (default: runs)")
+    parser.add_argument("--rung", type=int, default=None, help="only this rung (0 is the first)")
+    parser.add_argument("--plain", action="store_true", help="plain lines instead of progress bars")
+    options, rest = parser.parse_known_args(argv)
+    asks_help = "-h" in rest or "--help" in rest
+    if options.target is None or (asks_help and not options.target.endswith(".py")):
+        parser.print_help()
+        print("\nWith a CONFIG.py, --help lists every setting of the experiment; any of them can be overridden.")
+        return 0 if asks_help else 2
+    experiment, directory = _experiment(name, options.target, options.root, rest)
+    from w2sr_jax.console import Console
+    from w2sr_jax.ladder.run import climb_all
+
+    with Console(plain=options.plain) as console:
+        page = climb_all(experiment, directory, console, None if name == "run" else name, options.rung)  # type: ignore[arg-type]
+        if page is not None:
+            console.summary(page)
+    return 0
+
+
+def _experiment(command: str, target: str, root: Path, overrides: list[str]) -> "tuple[Experiment, Path]":
+    """The experiment to work on and the run's directory: from a configuration with overrides, or from a run as it was saved."""
+    from w2sr_jax import saved
+    from w2sr_jax.experiment import check
+
+    path = Path(target)
+    if path.suffix != ".py":
+        directory = path if path.is_dir() else root / target
+        if not directory.is_dir():
+            raise UserError(f"{target} is neither a configuration (a .py file) nor a run directory (looked in {root} too)")
+        if overrides:
+            raise UserError(f"{overrides[0]}: settings of an existing run cannot be changed; override those of its configuration")
+        return saved.load(directory), directory
+    experiment = _overridden(saved.load_config(path), overrides, f"w2sr {command} {target}")
+    check(experiment)
+    directory = root / experiment.name
+    if (directory / "experiment.json").exists():
+        known = saved.load(directory)
+        if saved.config_hash(known) != saved.config_hash(experiment):
+            raise UserError(
+                f"{directory} holds another experiment ({saved.difference(known, experiment)}): choose another --name, or remove it"
+            )
+    return experiment, directory
+
+
+def _overridden(experiment: "Experiment", overrides: list[str], program: str) -> "Experiment":
+    import tyro
+
+    from w2sr_jax.experiment import Experiment
+
+    return tyro.cli(
+        Experiment, default=experiment, args=overrides, prog=program, config=(tyro.conf.AvoidSubcommands, tyro.conf.OmitSubcommandPrefixes)
+    )
+
+
+def _terminated(*_: Any) -> None:
+    print("w2sr: terminated; the same command goes on where this one stopped", file=sys.stderr)
+    raise SystemExit(143)
+
+
+if __name__ == "__main__":
+    main()

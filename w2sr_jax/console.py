@@ -1,0 +1,71 @@
+"""What a person sees while a run goes on: one line per task, a bar for the one at work, plain lines where there is no terminal."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console as Rich
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from w2sr_jax import files
+
+QUIET = 15.0  # seconds between lines of progress where there is no terminal
+
+
+class Console:
+    """A `ladder.task.Watcher` that draws."""
+
+    def __init__(self, plain: bool = False) -> None:
+        self.rich = Rich(highlight=False, soft_wrap=True)
+        self.live = self.rich.is_terminal and not plain
+        self.bar = Progress(
+            TextColumn("  [bold]{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%  {task.fields[detail]}"),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            console=self.rich,
+            transient=True,
+        )
+        self.current: Any = None
+        self.name, self.started, self.spoke = "", 0.0, 0.0
+
+    def __enter__(self) -> "Console":
+        if self.live:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live:
+            self.bar.stop()
+
+    def begin(self, task: str, index: int, total: int) -> None:
+        self.name, self.started, self.spoke = task, time.monotonic(), time.monotonic()
+        if self.live:
+            self.current = self.bar.add_task(f"[{index + 1}/{total}] {task}", total=None, detail="")
+
+    def progress(self, done: float, total: float, detail: str) -> None:
+        if self.live and self.current is not None:
+            self.bar.update(self.current, completed=done, total=total, detail=detail)
+        elif time.monotonic() - self.spoke > QUIET and done:
+            self.spoke = time.monotonic()
+            left = (self.spoke - self.started) / done * (total - done)
+            self.rich.print(f"    {self.name}: {done / total:.0%}, {detail}, ETA {left:,.0f} s", markup=False)
+
+    def end(self, task: str, note: str, seconds: float | None) -> None:
+        if self.current is not None:
+            self.bar.remove_task(self.current)
+            self.current = None
+        spent = "   done  " if seconds is None else f"{seconds:7.1f} s"
+        self.rich.print(f"{spent}  {task:<34}  {note}", markup=False)
+
+    def warn(self, message: str) -> None:
+        self.rich.print(f"w2sr: {message}", markup=False, style="yellow")
+
+    def summary(self, page: Path) -> None:
+        """The verdict and where the report is."""
+        from w2sr_jax.report.verdict import verdict
+
+        said = verdict(files.read_json(page.with_name("results.json")))
+        self.rich.print(f"\n{said.growth}\n{said.recovery}\n\nReport: {page}", markup=False)

@@ -1,0 +1,160 @@
+"""How a model reasons, as far as it can be told without a judge."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TypedDict
+
+import numpy as np
+
+from w2sr_jax.answers.extract import boxes
+from w2sr_jax.answers.numbers import number
+from w2sr_jax.answers.steps import final_consistent, validity
+from w2sr_jax.records import Trace
+
+TAIL_WORDS = 200
+LOOP_SIZES = (6, 8, 10)
+LOOP_REPEATS = 4
+MONOTONE_WORDS = 200
+MONOTONE_UNIQUE = 0.30
+
+_HASHES = re.compile(r"####+[ \t]*((?:(?!####|\\boxed)[^\n])*)")
+
+
+class Rate(TypedDict):
+    """A share of `n` traces (or problems); None where n is 0."""
+
+    value: float | None
+    n: int
+
+
+class StepValidity(TypedDict):
+    """Of the `parsed` equations, `valid` hold exactly; `coverage` is the share of traces with at least one equation."""
+
+    value: float | None
+    valid: int
+    parsed: int
+    coverage: float | None
+
+
+class Lengths(TypedDict):
+    p10: float
+    p50: float
+    p90: float
+    n: int
+
+
+class Length(TypedDict):
+    """Length quantiles by correctness, in `unit` (words where no tokenizer has counted tokens)."""
+
+    unit: str
+    correct: Lengths | None
+    incorrect: Lengths | None
+
+
+class Process(TypedDict):
+    step_validity: StepValidity
+    consistency: Rate
+    repetition: Rate
+    truncation: Rate
+    overrun: Rate
+    self_consistency: Rate
+    length: Length
+
+
+def process(traces: Sequence[Trace], samples: Sequence[Trace] = ()) -> Process:
+    """Process metrics of one answer per problem; self-consistency of several `samples` per problem."""
+    return Process(
+        step_validity=step_validity(trace.text for trace in traces),
+        consistency=_rate(final_consistent(trace.text, trace.answer) for trace in traces),
+        repetition=_rate(loops(trace.text) for trace in traces),
+        truncation=_rate(trace.finish == "length" for trace in traces),
+        overrun=_rate(overruns(trace.text) for trace in traces),
+        self_consistency=self_consistency(samples),
+        length=length(traces),
+    )
+
+
+def step_validity(texts: Iterable[str]) -> StepValidity:
+    """Exact validity of every parsed equation, over all texts."""
+    counts = [validity(text) for text in texts]
+    valid, parsed = sum(c[0] for c in counts), sum(c[1] for c in counts)
+    return StepValidity(
+        value=valid / parsed if parsed else None,
+        valid=valid,
+        parsed=parsed,
+        coverage=sum(c[1] > 0 for c in counts) / len(counts) if counts else None,
+    )
+
+
+def loops(text: str) -> bool:
+    """Whether the text runs in circles: 6, 8 or 10 words in a row come four times near its end, or a long text has few words."""
+    words = text.split()
+    if len(words) > MONOTONE_WORDS and len(set(words)) / len(words) < MONOTONE_UNIQUE:
+        return True
+    tail = words[-TAIL_WORDS:]
+    return any(
+        count >= LOOP_REPEATS
+        for size in LOOP_SIZES
+        for count in Counter(tuple(tail[i : i + size]) for i in range(len(tail) - size + 1)).values()
+    )
+
+
+def overruns(text: str) -> bool | None:
+    """Whether the first marked answer (`#### N` or `\\boxed{…}`) differs from the last; None without a marked answer."""
+    marked = marked_answers(text)
+    return same_answer(marked[0]) != same_answer(marked[-1]) if marked else None
+
+
+def marked_answers(text: str) -> list[str]:
+    """Every answer the text marks as final, in order."""
+    found = [(start, content) for start, _, content in boxes(text)]
+    found += [(match.start(), match.group(1)) for match in _HASHES.finditer(text)]
+    return [content.strip() for _, content in sorted(found) if content.strip()]
+
+
+def same_answer(answer: str) -> str:
+    """A spelling shared by answers that are the same number (`1,200`, `$1200`, `1200.0`) or the same text."""
+    value = number(answer)
+    return " ".join(answer.casefold().split()) if value is None else f"{value.value}{'%' if value.percent else ''}"
+
+
+def self_consistency(samples: Sequence[Trace]) -> Rate:
+    """Mean over problems of Σ_a (n_a/K)²: the chance that two samples give the same answer. No answer agrees with none."""
+    groups: dict[str, list[Trace]] = {}
+    for trace in samples:
+        groups.setdefault(trace.problem_id, []).append(trace)
+    shares = [sum(n * n for n in votes(group).values()) / len(group) ** 2 for group in groups.values()]
+    return Rate(value=float(np.mean(shares)) if shares else None, n=len(shares))
+
+
+def votes(traces: Iterable[Trace]) -> Counter[str]:
+    """How many traces give each answer; right answers agree by their verdict, however they are spelt."""
+    given = Counter[str]()
+    for trace in traces:
+        if trace.verdict == "correct":
+            given["correct"] += 1
+        elif trace.answer is not None and trace.verdict != "unparsed":
+            given["= " + same_answer(trace.answer)] += 1
+    return given
+
+
+def length(traces: Sequence[Trace]) -> Length:
+    unit = "tokens" if all(trace.tokens > 0 for trace in traces) else "words"
+    sizes = {True: [], False: []}  # type: dict[bool, list[int]]
+    for trace in traces:
+        if trace.verdict != "ungraded":
+            sizes[trace.verdict == "correct"].append(trace.tokens if unit == "tokens" else len(trace.text.split()))
+    return Length(unit=unit, correct=_lengths(sizes[True]), incorrect=_lengths(sizes[False]))
+
+
+def _lengths(sizes: list[int]) -> Lengths | None:
+    if not sizes:
+        return None
+    p10, p50, p90 = (float(q) for q in np.quantile(sizes, (0.1, 0.5, 0.9)))
+    return Lengths(p10=p10, p50=p50, p90=p90, n=len(sizes))
+
+
+def _rate(flags: Iterable[bool | None]) -> Rate:
+    known = [flag for flag in flags if flag is not None]
+    return Rate(value=sum(known) / len(known) if known else None, n=len(known))

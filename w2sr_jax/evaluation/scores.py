@@ -1,0 +1,184 @@
+"""A model's scores on the test problems (`scores.json`), and a student's comparison with its teacher, base and ceiling."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from w2sr_jax.errors import UserError
+from w2sr_jax.evaluation import process, statistics
+from w2sr_jax.evaluation.process import Process, Rate
+from w2sr_jax.evaluation.settings import Evaluation
+from w2sr_jax.evaluation.statistics import Difference, Gap, Interval, Reals
+from w2sr_jax.records import Problem, Trace
+
+
+class Generations(NamedTuple):
+    """What one model (of one seed) answered: one greedy trace per problem, and as many samples for each as for the others."""
+
+    problems: Sequence[Problem]
+    greedy: Sequence[Trace]
+    samples: Sequence[Trace] = ()
+
+
+class AtK(Interval):
+    k: int
+
+
+class Scores(TypedDict):
+    """`problems` counts those with a gold answer, `ungraded` those left out without one. Without samples @k is empty."""
+
+    problems: int
+    ungraded: int
+    seeds: int
+    accuracy: Interval
+    by_seed: list[float]
+    avg_at_k: AtK | None
+    pass_at_k: list[AtK]
+    maj_at_k: list[AtK]
+    unparsed: Rate
+    process: Process
+    mean_tokens: float | None
+    confidence: float
+
+
+class Comparison(TypedDict):
+    """One student against the others on the same problems; None where the other was not evaluated."""
+
+    vs_teacher: Difference | None
+    vs_base: Difference | None
+    vs_ceiling: Difference | None
+    rgr_base: Gap | None
+    pgr: Gap | None
+    ceiling: str
+    confidence: float
+
+
+def score(problems: Sequence[Problem], greedy: Sequence[Trace], samples: Sequence[Trace], settings: Evaluation) -> Scores:
+    """Scores of one model. Traces must be graded; a missing or doubled greedy trace is a `UserError`."""
+    return score_seeds([Generations(problems, greedy, samples)], settings)
+
+
+def score_seeds(runs: Sequence[Generations], settings: Evaluation) -> Scores:
+    """Scores of one model trained with several seeds, pooled; each run must have as many graded problems as the others."""
+    if not runs:
+        raise UserError("there are no generations to score")
+    graded = [_graded(run) for run in runs]
+    sizes = {len(run.problems) for run in graded}
+    if len(sizes) > 1:
+        raise UserError(f"seeds can only be pooled over equally many test problems; they have {sorted(sizes)}")
+    correct = np.stack([outcomes(run.problems, run.greedy) for run in graded])
+    traces = [trace for run in graded for trace in run.greedy]
+    sampled = [_by_problem(run) for run in graded]
+    counts = {len(group) for groups in sampled for group in groups}
+    if len(counts) > 1:
+        raise UserError(f"every problem needs the same number of samples; there are between {min(counts)} and {max(counts)}")
+    n = counts.pop()
+    ks = [k for k in (2**i for i in range(n.bit_length())) if k < n] + [n] if n else []
+    by_sample = [trace for run in graded for trace in run.samples]
+    tokens = [trace.tokens for trace in traces if trace.tokens > 0]
+    return Scores(
+        problems=sizes.pop(),
+        ungraded=sum(len(run.problems) for run in runs) - sum(len(run.problems) for run in graded),
+        seeds=len(runs),
+        accuracy=statistics.interval(correct, settings),
+        by_seed=[round(float(x), statistics.DIGITS) for x in correct.mean(axis=1)],
+        avg_at_k=_at_k(n, [[_average(group) for group in groups] for groups in sampled], settings) if n else None,
+        pass_at_k=[_at_k(k, [[_pass(group, k) for group in groups] for groups in sampled], settings) for k in ks],
+        maj_at_k=[_at_k(k, [[_majority(group, k) for group in groups] for groups in sampled], settings) for k in ks],
+        unparsed=Rate(value=sum(trace.verdict == "unparsed" for trace in traces) / len(traces), n=len(traces)),
+        process=_process(graded, traces, by_sample),
+        mean_tokens=sum(tokens) / len(tokens) if tokens else None,
+        confidence=settings.confidence,
+    )
+
+
+def outcomes(problems: Sequence[Problem], traces: Sequence[Trace]) -> Reals:
+    """1.0 where the greedy trace is right, else 0.0, in the problems' order; problems without a gold answer are left out."""
+    found = {trace.problem_id: trace for trace in traces}
+    if len(found) != len(traces):
+        raise UserError(f"there are {len(traces)} greedy traces for {len(found)} problems; one each is needed")
+    graded = [problem for problem in problems if problem.answer is not None]
+    for problem in graded:
+        if problem.id not in found:
+            raise UserError(f"problem {problem.id} has no greedy trace among the {len(traces)} given")
+        if found[problem.id].verdict == "ungraded":
+            raise UserError(f"the trace of problem {problem.id} is not graded although the problem has a gold answer")
+    return np.array([float(found[problem.id].verdict == "correct") for problem in graded])
+
+
+def compare(
+    student: ArrayLike,
+    teacher: ArrayLike | None,
+    base: ArrayLike | None,
+    ceiling: ArrayLike | None,
+    settings: Evaluation,
+    ceiling_name: str = "gold SFT",
+) -> Comparison:
+    """One student against its teacher, its own base and the ceiling: score vectors `[problems]` or `[seeds, problems]`."""
+
+    def difference(other: ArrayLike | None) -> Difference | None:
+        return None if other is None else statistics.paired(student, other, settings)
+
+    def gap(anchor: ArrayLike | None) -> Gap | None:
+        return None if anchor is None or ceiling is None else statistics.gap_recovered(student, anchor, ceiling, settings)
+
+    return Comparison(
+        vs_teacher=difference(teacher),
+        vs_base=difference(base),
+        vs_ceiling=difference(ceiling),
+        rgr_base=gap(base),
+        pgr=gap(teacher),
+        ceiling=ceiling_name,
+        confidence=settings.confidence,
+    )
+
+
+def _graded(run: Generations) -> Generations:
+    problems = [problem for problem in run.problems if problem.answer is not None]
+    if not problems:
+        raise UserError(f"none of the {len(run.problems)} test problems has a gold answer, so nothing can be scored")
+    known = {problem.id for problem in problems}
+    greedy = [trace for trace in run.greedy if trace.problem_id in known]
+    return Generations(problems, greedy, [trace for trace in run.samples if trace.problem_id in known])
+
+
+def _by_problem(run: Generations) -> list[list[Trace]]:
+    groups: dict[str, list[Trace]] = {problem.id: [] for problem in run.problems}
+    for trace in run.samples:
+        groups[trace.problem_id].append(trace)
+    return list(groups.values())
+
+
+def _process(runs: Sequence[Generations], traces: Sequence[Trace], samples: Sequence[Trace]) -> Process:
+    """Pooled over seeds; self-consistency within each seed, since only samples of one model can agree with each other."""
+    found = process.process(traces, samples if len(runs) == 1 else ())
+    if len(runs) > 1 and samples:
+        rates = [process.self_consistency(run.samples) for run in runs]
+        values = [rate["value"] for rate in rates if rate["value"] is not None]
+        found["self_consistency"] = Rate(value=float(np.mean(values)), n=sum(rate["n"] for rate in rates))
+    return found
+
+
+def _at_k(k: int, scores: ArrayLike, settings: Evaluation) -> AtK:
+    found = statistics.interval(scores, settings)
+    return AtK(k=k, value=found["value"], low=found["low"], high=found["high"], n=found["n"])
+
+
+def _correct(group: Sequence[Trace]) -> int:
+    return sum(trace.verdict == "correct" for trace in group)
+
+
+def _average(group: Sequence[Trace]) -> float:
+    return statistics.avg_at_k(len(group), _correct(group))
+
+
+def _pass(group: Sequence[Trace], k: int) -> float:
+    return statistics.pass_at_k(len(group), _correct(group), k)
+
+
+def _majority(group: Sequence[Trace], k: int) -> float:
+    votes = process.votes(group)
+    correct = votes.pop("correct", 0)
+    return statistics.maj_at_k(correct, tuple(sorted(votes.values())), len(group) - correct - votes.total(), k)

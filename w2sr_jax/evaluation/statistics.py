@@ -1,0 +1,251 @@
+"""Intervals, paired tests and gap recovered.
+
+A score vector holds one number per problem, `[problems]`, or per seed and problem, `[seeds, problems]`. Intervals come from a
+bootstrap of the problems and, with several seeds, of the seeds too. Every call with vectors of one shape sees the same
+resamples, so models are compared on the same draws.
+"""
+
+import functools
+import math
+from statistics import NormalDist
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from w2sr_jax import seeds
+from w2sr_jax.errors import UserError
+from w2sr_jax.evaluation.settings import Evaluation
+
+Reals = NDArray[np.float64]
+
+DIGITS = 10  # reported numbers are rounded here, far above the noise of summation order
+_CHUNK = 256
+
+
+class Interval(TypedDict):
+    """A mean with its confidence interval over `n` problems."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class Difference(TypedDict):
+    """Left minus right on the same problems. The counts are over problems and seeds; None where scores are not 0 or 1.
+
+    `mcnemar_p` is for one seed: pooled seeds repeat problems, which McNemar's test does not allow; `permutation_p` flips the
+    sign of each problem's mean difference and allows it. `by_seed` holds the same per seed, for two seeds or more.
+    """
+
+    difference: float
+    low: float
+    high: float
+    n: int
+    left: float
+    right: float
+    both: int | None
+    only_left: int | None
+    only_right: int | None
+    neither: int | None
+    mcnemar_p: float | None
+    permutation_p: float
+    by_seed: list["Difference"]
+
+
+class Gap(TypedDict):
+    """(student − anchor) / (ceiling − anchor) with the triple behind it; value and bounds are None where `suppressed`."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    suppressed: str | None
+    raw: dict[str, float]
+    gap: dict[str, float]
+
+
+def vectors(*scores: ArrayLike) -> list[Reals]:
+    """The scores as float64 `[seeds, problems]` of one common shape; a single seed is repeated where others have several."""
+    arrays = [np.atleast_2d(np.asarray(score, np.float64)) for score in scores]
+    shapes = [array.shape for array in arrays]
+    if any(array.ndim != 2 or array.shape[1] == 0 for array in arrays):
+        raise UserError(f"scores must be [problems] or [seeds, problems] with at least one problem, not {shapes}")
+    if any(not np.isfinite(array).all() for array in arrays):
+        raise UserError("scores must be finite numbers; leave problems that cannot be graded out")
+    try:
+        common = np.broadcast_shapes(*shapes)
+    except ValueError:
+        common = (0, 0)
+    if any(shape[1] != common[1] or shape[0] not in (1, common[0]) for shape in shapes):
+        raise UserError(f"models must be scored on the same problems and seeds to be compared, not on {shapes} (seeds, problems)")
+    return [np.broadcast_to(array, common) for array in arrays]
+
+
+@functools.lru_cache(maxsize=4)
+def _problem_weights(problems: int, resamples: int) -> NDArray[np.uint16]:
+    """How often each problem is drawn in each resample, `[resamples, problems]`."""
+    rng = seeds.generator(0, "bootstrap/problems", problems, resamples)
+    weights = np.empty((resamples, problems), np.uint16)
+    for start in range(0, resamples, _CHUNK):
+        rows = min(_CHUNK, resamples - start)
+        drawn = rng.integers(problems, size=(rows, problems)) + problems * np.arange(rows)[:, None]
+        weights[start : start + rows] = np.bincount(drawn.ravel(), minlength=rows * problems).reshape(rows, problems)
+    weights.setflags(write=False)
+    return weights
+
+
+def bootstrap_means(scores: Reals, resamples: int) -> Reals:
+    """Means of `[seeds, problems]` under each resample of problems, then of seeds: `[resamples]`."""
+    count, problems = scores.shape
+    weights = _problem_weights(problems, resamples)
+    chunks = (weights[i : i + _CHUNK].astype(np.float64) for i in range(0, resamples, _CHUNK))
+    means = np.concatenate([chunk @ scores.T for chunk in chunks]) / problems
+    if count == 1:
+        return means[:, 0]
+    drawn = seeds.generator(0, "bootstrap/seeds", count, resamples).integers(count, size=(resamples, count))
+    return np.take_along_axis(means, drawn, axis=1).mean(axis=1)
+
+
+def interval(scores: ArrayLike, settings: Evaluation, bounds: tuple[float, float] = (0.0, 1.0)) -> Interval:
+    """Mean and percentile interval of scores that lie within `bounds`.
+
+    Equal scores leave the bootstrap nothing to vary; then the interval reaches towards the bounds by Wilson's upper limit for
+    an event never seen in n problems.
+    """
+    (array,) = vectors(scores)
+    value, n = float(array.mean()), array.shape[1]
+    if array.min() == array.max():
+        z = NormalDist().inv_cdf(0.5 + settings.confidence / 2)
+        unseen = z * z / (n + z * z)
+        low, high = value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
+    else:
+        low, high = _quantiles(bootstrap_means(array, settings.resamples), settings.confidence)
+    return Interval(value=_rounded(value), low=_rounded(low), high=_rounded(high), n=n)
+
+
+def paired(left: ArrayLike, right: ArrayLike, settings: Evaluation) -> Difference:
+    """Left minus right on the same problems, with a paired bootstrap interval and exact tests."""
+    a, b = vectors(left, right)
+    difference = interval(a - b, settings, (-1.0, 1.0))
+    binary = bool(np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all())
+    counts = [int((x & y).sum()) for x in (a == 1, a != 1) for y in (b == 1, b != 1)] if binary else [None] * 4
+    both, only_left, only_right, neither = counts
+    single = len(a) == 1
+    exact = mcnemar_exact(only_left, only_right) if single and only_left is not None and only_right is not None else None
+    return Difference(
+        difference=difference["value"],
+        low=difference["low"],
+        high=difference["high"],
+        n=difference["n"],
+        left=_rounded(a.mean()),
+        right=_rounded(b.mean()),
+        both=both,
+        only_left=only_left,
+        only_right=only_right,
+        neither=neither,
+        mcnemar_p=exact,
+        permutation_p=permutation_p((a - b).mean(axis=0), settings.resamples),
+        by_seed=[] if single else [paired(x, y, settings) for x, y in zip(a, b)],
+    )
+
+
+def mcnemar_exact(only_left: int, only_right: int) -> float:
+    """Two-sided exact McNemar p: discordant pairs fall to either side with probability one half."""
+    n, k = only_left + only_right, min(only_left, only_right)
+    tail = sum(math.comb(n, i) for i in range(k + 1))
+    return min(1.0, 2 * tail / 2**n)
+
+
+def permutation_p(differences: ArrayLike, resamples: int) -> float:
+    """Two-sided Monte Carlo p of a mean paired difference, `[problems]`, under random signs; never below 1/(resamples + 1)."""
+    values = np.asarray(differences, np.float64)
+    values = values[values != 0]
+    if not values.size:
+        return 1.0
+    rng = seeds.generator(0, "permutation", values.size, resamples)
+    observed, reached = abs(values.sum()) - 1e-9, 0
+    for start in range(0, resamples, _CHUNK):
+        signs = rng.integers(2, size=(min(_CHUNK, resamples - start), values.size), dtype=np.int8) * 2.0 - 1.0
+        reached += int((np.abs(signs @ values) >= observed).sum())
+    return _rounded((1 + reached) / (1 + resamples))
+
+
+def gap_recovered(student: ArrayLike, anchor: ArrayLike, ceiling: ArrayLike, settings: Evaluation) -> Gap:
+    """Share of the way from anchor to ceiling that the student went, with a joint bootstrap interval.
+
+    RGR (2505.20072) with the student's base as anchor, PGR (Burns et al. 2023) with the teacher. Suppressed, with the reason,
+    unless the ceiling is above the anchor by an interval that excludes 0: a ratio over such a gap says nothing.
+    """
+    s, a, c = vectors(student, anchor, ceiling)
+    gap = interval(c - a, settings, (-1.0, 1.0))
+    raw = {"student": _rounded(s.mean()), "anchor": _rounded(a.mean()), "ceiling": _rounded(c.mean())}
+    width = {"value": gap["value"], "low": gap["low"], "high": gap["high"]}
+    reason = None if gap["low"] > 0 else "ceiling below anchor" if gap["high"] < 0 else "gap not distinguishable from 0"
+    if reason is not None:
+        return Gap(value=None, low=None, high=None, suppressed=reason, raw=raw, gap=width)
+    numerator, denominator = (bootstrap_means(x, settings.resamples) for x in (s - a, c - a))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = numerator / denominator
+    ratios = np.where(np.isnan(ratios), 0.0, ratios)
+    low, high = _quantiles(ratios, settings.confidence, method="inverted_cdf")
+    value = (s.mean() - a.mean()) / (c.mean() - a.mean())
+    return Gap(
+        value=_rounded(value),
+        low=_rounded(low) if math.isfinite(low) else None,
+        high=_rounded(high) if math.isfinite(high) else None,
+        suppressed=None,
+        raw=raw,
+        gap=width,
+    )
+
+
+def pass_at_k(samples: int, correct: int, k: int) -> float:
+    """Unbiased chance that at least one of k samples drawn without replacement is right: 1 − C(n−c, k)/C(n, k)."""
+    if not 1 <= k <= samples:
+        raise UserError(f"pass@{k} needs at least {k} samples per problem; there are {samples}")
+    return 1.0 - math.comb(samples - correct, k) / math.comb(samples, k)
+
+
+def avg_at_k(samples: int, correct: int) -> float:
+    """Share of right samples."""
+    return correct / samples
+
+
+@functools.lru_cache(maxsize=65536)
+def maj_at_k(correct: int, wrong: tuple[int, ...], abstained: int, k: int) -> float:
+    """Exact chance that the majority answer of k samples drawn without replacement is right, ties broken at random.
+
+    `correct` samples agree on the right answer, `wrong` holds how many samples agree on each wrong one (sorted, for the
+    cache), `abstained` gave no answer and do not vote; where nobody votes the majority is wrong.
+    """
+    n = correct + sum(wrong) + abstained
+    if not 1 <= k <= n:
+        raise UserError(f"maj@{k} needs at least {k} samples per problem; there are {n}")
+    won = sum(_ways_to_win(v, wrong, abstained, k - v) * math.comb(correct, v) for v in range(1, min(correct, k) + 1))
+    return won / math.comb(n, k)
+
+
+def _ways_to_win(votes: int, wrong: tuple[int, ...], abstained: int, others: int) -> float:
+    """Choices of `others` samples in which no wrong answer has more than `votes`; t ties count 1/(t+1)."""
+    ways = np.zeros((others + 1, others // votes + 1))  # [samples chosen, wrong answers level with the right one]
+    for i in range(min(abstained, others) + 1):
+        ways[i, 0] = math.comb(abstained, i)
+    for size in wrong:
+        spread = ways.copy()
+        for i in range(1, min(size, votes - 1, others) + 1):
+            spread[i:] += math.comb(size, i) * ways[:-i]
+        if votes <= min(size, others):
+            spread[votes:, 1:] += math.comb(size, votes) * ways[:-votes, :-1]
+        ways = spread
+    return float((ways[others] / np.arange(1, ways.shape[1] + 1)).sum())
+
+
+def _quantiles(draws: Reals, confidence: float, method: str = "linear") -> tuple[float, float]:
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(draws, (tail, 1 - tail), method=method)  # type: ignore[call-overload]
+    return float(low), float(high)
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), DIGITS) + 0.0  # never -0.0

@@ -1,0 +1,200 @@
+"""The numbers of a run, of one seed or several pooled, gathered from its files into `results.json`, and the page made of them."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from w2sr_jax import files, lineage
+from w2sr_jax.answers.steps import steps
+from w2sr_jax.evaluation.scores import Generations, compare, outcomes, score_seeds
+from w2sr_jax.experiment import BASE, GOLD, Experiment, Graduate, ModelTeacher
+from w2sr_jax.ladder import measure, models, prepare
+from w2sr_jax.ladder.models import Model
+from w2sr_jax.ladder.task import Context, Made
+from w2sr_jax.records import Problem, Trace
+from w2sr_jax.report.write import write
+from w2sr_jax.saved import config_hash, encode
+from w2sr_jax.training import journal
+
+SAMPLES = 12  # problems whose traces the report shows
+CURVE = 120  # points of a training curve
+
+
+def report(context: Context) -> Made:
+    """Write report/index.html and report/results.json of a run with one seed."""
+    return pooled(context.run, context.experiment, [context.run])
+
+
+def pooled(run: Path, experiment: Experiment, runs: Sequence[Path]) -> Made:
+    """Write RUN/report from the runs of all seeds."""
+    found = results(experiment, runs)
+    paths = write(run / "report", found)
+    return Made(list(paths), {}, {}, f"report at {run / 'report' / 'index.html'}")
+
+
+def results(experiment: Experiment, runs: Sequence[Path]) -> dict[str, Any]:
+    """Everything the report shows (report/schema.py says what it looks like)."""
+    test = prepare.read(runs[0], prepare.TEST)
+    evaluated = {model.name: model for model in _models(experiment)}
+    greedy = {
+        name: np.stack([outcomes(test, measure.generations(run / "evaluations" / name)[0]) for run in runs]) for name in evaluated
+    }
+    devices = jax.devices()
+    mesh = models.device_mesh(experiment)
+    return {
+        "name": experiment.name,
+        "experiment": encode(experiment),
+        "config_hash": config_hash(experiment),
+        "versions": lineage.versions(),
+        "device": {"kind": devices[0].device_kind, "count": len(devices), "mesh": dict(mesh.shape)},
+        "seeds": list(experiment.seeds),
+        "test_problems": len(test),
+        "problems": files.read_json(runs[0] / "problems" / "report.json"),
+        "rungs": [_rung(experiment, runs, index, greedy) for index in range(len(experiment.rungs))],
+        "models": {name: _model(experiment, runs, model, test) for name, model in evaluated.items()},
+        "stages": _stages(runs, devices),
+        "samples": _samples(experiment, runs[0], test, evaluated),
+    }
+
+
+def _models(experiment: Experiment) -> list[Model]:
+    """All models that are evaluated, teachers first."""
+    found = [models.teacher(teacher) for teacher in experiment.teachers if isinstance(teacher, ModelTeacher)]
+    for index in range(len(experiment.rungs)):
+        found.extend(models.evaluated(experiment, index))
+    return found
+
+
+def _rung(experiment: Experiment, runs: Sequence[Path], index: int, greedy: dict[str, Any]) -> dict[str, Any]:
+    rung = experiment.rungs[index]
+    own = {model.arm or "": model.name for model in models.evaluated(experiment, index)}
+    teachers = [_teacher_model(experiment, index, name) for name in rung.teachers]
+    answering = [name for name in teachers if name in greedy]
+    # With several teachers a student is held against the best of them: outgrowing the weakest would prove little.
+    best = max(answering, key=lambda name: float(greedy[name].mean()), default=None)
+    comparisons = {}
+    for arm in rung.arms:
+        found = compare(
+            greedy[own[arm]],
+            greedy[best] if best else None,
+            greedy[own[BASE]],
+            greedy[own[GOLD]] if rung.gold else None,
+            experiment.evaluation,
+        )
+        comparisons[arm] = {**found, "teacher": best}
+    curation = files.read_json(runs[0] / models.rung_directory(experiment, index) / "curation.json")
+    config = models.sized(rung.model, prepare.renderer(runs[0]))
+    parent = getattr(rung.start, "arm", None)
+    return {
+        "index": index,
+        "name": rung.name,
+        "student": {"parameters": config.parameters(), "width": config.width, "layers": config.layers},
+        "teachers": teachers,
+        "parent": models.student(experiment, index - 1, parent).name if parent else None,
+        "models": own,
+        "comparisons": comparisons,
+        "curation": curation,
+        "traces": [_traces(experiment, runs, index, name) for name in rung.teachers],
+    }
+
+
+def _teacher_model(experiment: Experiment, index: int, name: str) -> str:
+    """The model behind a teacher's name."""
+    teacher = next(teacher for teacher in experiment.teachers if teacher.name == name)
+    return models.student(experiment, index - 1, teacher.arm).name if isinstance(teacher, Graduate) else name
+
+
+def _traces(experiment: Experiment, runs: Sequence[Path], index: int, name: str) -> dict[str, Any]:
+    """How many traces a teacher wrote for a rung, and how many of them are right."""
+    made = [lineage.load(run, f"{models.rung_directory(experiment, index)}/traces-{name}") for run in runs]
+    measures = [manifest.measures for manifest in made if manifest]
+    traces, graded, correct = (sum(m[key] for m in measures) for key in ("traces", "graded", "correct"))
+    return {"teacher": name, "traces": traces, "graded": graded, "correct": correct, "accuracy": correct / graded if graded else None}
+
+
+def _model(experiment: Experiment, runs: Sequence[Path], model: Model, test: Sequence[Problem]) -> dict[str, Any]:
+    generations = [Generations(test, *measure.generations(run / "evaluations" / model.name)) for run in runs]
+    trained = [lineage.load(run, model.task) for run in runs]
+    held = [files.read_json(path) for run in runs if (path := run / "evaluations" / model.name / measure.HELD_OUT).exists()]
+    curve = []
+    for seed, run in zip(experiment.seeds, runs, strict=True):
+        lines = journal.read(run / model.directory / journal.METRICS)
+        every = max(1, len(lines) // CURVE)
+        keep = ("step", "loss", "nll", "learning_rate")
+        curve.extend({"seed": seed, **{key: line[key] for key in keep}} for line in lines[::every])
+    measures = [dict(manifest.measures) for manifest in trained if manifest]
+    return {
+        "role": model.role,
+        "rung": model.rung,
+        "arm": model.arm,
+        "parameters": measures[0]["parameters"],
+        "scores": score_seeds(generations, experiment.evaluation),
+        "held_out": _held_out(held),
+        "training": {"curve": curve, "tokens": sum(m.get("tokens", 0) for m in measures)} if curve and model.role != "base-direct" else None,
+    }
+
+
+def _held_out(found: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    known = [held for held in found if held["nll"] is not None]
+    if not known:
+        return None
+    return {
+        "nll": statistics.fmean(held["nll"] for held in known),
+        "unigram": statistics.fmean(held["unigram"] for held in known),
+        "traces": sum(held["traces"] for held in known),
+        "tokens": sum(held["tokens"] for held in known),
+    }
+
+
+def _stages(runs: Sequence[Path], devices: Sequence[Any]) -> list[dict[str, Any]]:
+    found = []
+    for run in runs:
+        prefix = f"{run.name}/" if len(runs) > 1 else ""
+        for path in sorted((run / "lineage").rglob("*.json")):
+            manifest = files.read_json(path)
+            if manifest["kind"] == "report":
+                continue
+            measures = manifest["measures"]
+            found.append(
+                {
+                    "name": prefix + manifest["stage"],
+                    "kind": manifest["kind"],
+                    "seconds": measures.get("seconds"),
+                    "tokens": measures.get("tokens"),
+                    "flops": measures.get("flops"),
+                    "device": f"{len(devices)} × {devices[0].device_kind}",
+                }
+            )
+    return found
+
+
+def _samples(experiment: Experiment, run: Path, test: Sequence[Problem], evaluated: dict[str, Model]) -> list[dict[str, Any]]:
+    """The first test problems with the greedy traces of the teacher and of the last rung's models: no choice by outcome."""
+    last = len(experiment.rungs) - 1
+    shown = [m for m in evaluated.values() if m.role in ("teacher", "student", "gold") and m.rung in (None, last)]
+    traces = {
+        model.name: {trace.problem_id: trace for trace in measure.generations(run / "evaluations" / model.name)[0]} for model in shown
+    }
+    return [
+        {
+            "problem": {"id": problem.id, "question": problem.question, "answer": problem.answer},
+            "traces": [_shown(traces[model.name][problem.id], model) for model in shown],
+        }
+        for problem in test[:SAMPLES]
+    ]
+
+
+def _shown(trace: Trace, model: Model) -> dict[str, Any]:
+    return {
+        "model": model.name,
+        "role": model.role,
+        "text": trace.text,
+        "verdict": trace.verdict,
+        "rule": trace.rule,
+        "finish": trace.finish,
+        "steps": [{"start": step.start, "end": step.end, "valid": step.valid} for step in steps(trace.text)],
+    }

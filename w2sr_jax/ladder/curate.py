@@ -1,0 +1,44 @@
+"""Curation of a rung: every arm's examples, the gold examples, and the funnels that say what became of every trace."""
+
+from w2sr_jax import files, records
+from w2sr_jax.curation.select import curate
+from w2sr_jax.experiment import GOLD
+from w2sr_jax.ladder import learn, models, prepare, teach
+from w2sr_jax.ladder.task import Context, Made
+from w2sr_jax.records import Example, Trace
+
+
+def curate_rung(context: Context, index: int) -> Made:
+    """Write ARM/curated.parquet for each arm, and curation.json."""
+    experiment = context.experiment
+    rung = experiment.rungs[index]
+    directory = context.run / models.rung_directory(experiment, index)
+    pool = prepare.part(prepare.read(context.run, prepare.POOL), rung.pool)
+    forbidden = [*prepare.read(context.run, prepare.TEST), *prepare.read(context.run, prepare.PROBE)]
+    known = {problem.id for problem in pool}
+    traces = [trace for trace in teach.read(context, index) if trace.problem_id in known]
+    weights = {teacher.name: teacher.weight for teacher in experiment.teachers if teacher.name in rung.teachers}
+    renderer = prepare.renderer(context.run)
+
+    def tokens(trace: Trace) -> int:
+        return trace.tokens or len(renderer.tokenizer.encode([trace.text])[0]) + 1
+
+    outputs, funnels, kept = [], {}, {}
+    for arm in rung.arms:
+        examples, funnel = curate(traces, pool, arm, rung.curation, forbidden, tokens, weights)
+        path = directory / arm / "curated.parquet"
+        records.write(path, Example, examples)
+        outputs.append(path)
+        funnels[arm], kept[arm] = funnel.summary(), len(examples)
+    if rung.gold:
+        examples = learn.gold(pool)
+        records.write(directory / GOLD / "curated.parquet", Example, examples)
+        outputs.append(directory / GOLD / "curated.parquet")
+        kept[GOLD] = len(examples)
+    files.write_json(directory / "curation.json", funnels)
+    return Made(
+        [*outputs, directory / "curation.json"],
+        {},
+        {"traces": len(traces), "kept": kept},
+        f"{len(traces):,} traces; kept " + ", ".join(f"{arm} {count:,}" for arm, count in kept.items()),
+    )

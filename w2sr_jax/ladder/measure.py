@@ -1,0 +1,82 @@
+"""Evaluation of one model: answers to the test problems, their scores, and its likelihood of held-out traces."""
+
+import dataclasses
+from typing import Any
+
+from w2sr_jax import files, records
+from w2sr_jax.batches.encode import encode
+from w2sr_jax.batches.packing import pack
+from w2sr_jax.evaluation.cost import sampling_flops
+from w2sr_jax.evaluation.scores import score
+from w2sr_jax.ladder import models, prepare, teach
+from w2sr_jax.ladder.models import Model
+from w2sr_jax.ladder.task import Context, Made
+from w2sr_jax.records import Example, Problem, Trace
+from w2sr_jax.sampling.traces import Author, draw
+from w2sr_jax.training.held_out import nll, unigram_nll
+
+GENERATIONS, SCORES, HELD_OUT = "generations.parquet", "scores.json", "held_out.json"
+GREEDY = -1  # the sample number of a greedy answer
+
+
+def evaluate(context: Context, model: Model, held_out: bool) -> Made:
+    """Write evaluations/MODEL/{generations.parquet,scores.json}; with `held_out` also held_out.json."""
+    experiment = context.experiment
+    directory = context.run / "evaluations" / model.name
+    problems = prepare.read(context.run, prepare.TEST)
+    author = teach.author_of(context, model, model.name)
+    settings, grader, tell = experiment.evaluation, experiment.grader, context.watcher.progress
+    greedy = draw(author, problems, 1, dataclasses.replace(experiment.decoding, temperature=0.0), grader, model.style, tell)
+    sampled = []
+    if settings.samples:
+        warm = dataclasses.replace(experiment.decoding, temperature=settings.temperature)
+        sampled = draw(author, problems, settings.samples, warm, grader, model.style, tell)
+    marked = [dataclasses.replace(trace, sample=GREEDY) for trace in greedy]
+    records.write(directory / GENERATIONS, Trace, [*marked, *sampled])
+    scores = score(problems, greedy, sampled, settings)
+    files.write_json(directory / SCORES, scores)
+    outputs = [directory / GENERATIONS, directory / SCORES]
+    tokens = sum(trace.tokens for trace in [*greedy, *sampled])
+    accuracy = scores["accuracy"]
+    note = f"accuracy {accuracy['value']:.1%} [{accuracy['low']:.1%}, {accuracy['high']:.1%}] on {accuracy['n']} problems"
+    if held_out and model.rung is not None:
+        held = _held_out(context, model, model.rung, author)
+        files.write_json(directory / HELD_OUT, held)
+        outputs.append(directory / HELD_OUT)
+        if held["nll"] is not None:
+            note += f", held-out NLL {held['nll']:.3f} (unigram {held['unigram']:.3f}) nats/token"
+    measures = {"tokens": tokens, "flops": sampling_flops(author.config.parameters(), tokens), "accuracy": accuracy["value"]}
+    return Made(outputs, {}, measures, note)
+
+
+def generations(directory: Any) -> tuple[list[Trace], list[Trace]]:
+    """What `evaluate` wrote: greedy traces and samples."""
+    traces = records.read(directory / GENERATIONS, Trace)
+    return [t for t in traces if t.sample == GREEDY], [t for t in traces if t.sample != GREEDY]
+
+
+def _held_out(context: Context, model: Model, index: int, author: Author) -> dict[str, Any]:
+    """Mean NLL per supervised token, nats, of the teachers' traces on the probe problems, which no student was trained on; and
+    that of a unigram model of the student's own training data, add-one smoothed."""
+    rung = context.experiment.rungs[index]
+    probe = {problem.id: problem for problem in prepare.read(context.run, prepare.PROBE)}
+    traces = [trace for trace in teach.read(context, index) if trace.problem_id in probe and trace.finish == "stop"]
+    length = rung.training.batching.length
+    held, _ = encode([_example(trace, probe[trace.problem_id]) for trace in traces], author.renderer, length)
+    if not held:
+        return {"traces": 0, "nll": None, "unigram": None, "tokens": 0}
+    train, _ = encode(
+        records.read(context.run / model.directory / "curated.parquet", Example), author.renderer, length
+    )
+    packed = pack(held, length, author.renderer.pad)
+    total, tokens = nll(author.config, author.params, packed, rung.training.batching.rows, author.mesh)
+    return {
+        "traces": len(held),
+        "nll": total / tokens,
+        "unigram": unigram_nll(train, held, author.config.vocab_size),
+        "tokens": tokens,
+    }
+
+
+def _example(trace: Trace, problem: Problem) -> Example:
+    return Example(trace.id, problem.id, trace.id, trace.teacher, problem.question, trace.text, "reason", trace.verdict, 1.0)

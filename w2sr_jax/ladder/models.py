@@ -1,0 +1,81 @@
+"""Where the models of a run live, and how their parameters are read."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from w2sr_jax.experiment import BASE, GOLD, Experiment, ModelTeacher, Pretraining, model_name
+from w2sr_jax.models import transformer
+from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.parallel.mesh import make_mesh, shardings
+from w2sr_jax.text.render import Renderer
+from w2sr_jax.training import checkpoints
+
+CHECKPOINTS = "checkpoints"
+DIRECT = "base-direct"
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model of a run: its name in tables, its directory under the run, its architecture, how it is asked when evaluated."""
+
+    name: str
+    directory: str
+    config: ModelConfig
+    role: str
+    arm: str | None = None
+    rung: int | None = None
+    style: str = "reason"
+
+    @property
+    def task(self) -> str:
+        """The task that makes it."""
+        return f"{self.directory}/train"
+
+    def checkpoints(self, run: Path) -> Path:
+        return run / self.directory / CHECKPOINTS
+
+
+def rung_directory(experiment: Experiment, index: int) -> str:
+    return f"rungs/{index}-{experiment.rungs[index].name}"
+
+
+def teacher(settings: ModelTeacher) -> Model:
+    return Model(settings.name, f"teachers/{settings.name}", settings.model, "teacher")
+
+
+def student(experiment: Experiment, index: int, arm: str) -> Model:
+    """A rung's base, its gold ceiling, or its student of an arm."""
+    role = arm if arm in (BASE, GOLD) else "student"
+    directory = f"{rung_directory(experiment, index)}/{arm}"
+    return Model(model_name(index, experiment, arm), directory, experiment.rungs[index].model, role, arm, index)
+
+
+def evaluated(experiment: Experiment, index: int) -> list[Model]:
+    """A rung's models in the order of tables: base (and the same base asked for the answer alone), arms, ceiling."""
+    rung, base = experiment.rungs[index], student(experiment, index, BASE)
+    found = [base]
+    if isinstance(rung.start, Pretraining):
+        found.append(dataclasses.replace(base, name=f"{base.name}-direct", role=DIRECT, arm=DIRECT, style="direct"))
+    return found + [student(experiment, index, arm) for arm in (*rung.arms, *((GOLD,) if rung.gold else ()))]
+
+
+def sized(config: ModelConfig, renderer: Renderer) -> ModelConfig:
+    """The architecture with its vocabulary: the tokenizer's, rounded up to a multiple of 8, unless the configuration says otherwise."""
+    return config if config.vocab_size else dataclasses.replace(config, vocab_size=-(-renderer.vocab_size // 8) * 8)
+
+
+def device_mesh(experiment: Experiment) -> jax.sharding.Mesh:
+    return make_mesh(experiment.mesh)
+
+
+def placement(config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:
+    """Where each parameter lies."""
+    return shardings(mesh, transformer.logical_axes(config), transformer.shapes(config))
+
+
+def parameters(run: Path, model: Model, config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:
+    """A trained model's parameters, on the mesh."""
+    return checkpoints.restore_params(model.checkpoints(run), placement(config, mesh))

@@ -1,0 +1,96 @@
+"""The tasks of a run, in an order in which each comes after what it needs. Nothing is computed here."""
+
+from functools import partial
+from pathlib import Path
+
+from w2sr_jax.experiment import BASE, GOLD, Experiment, FromCheckpoint, FromParent, Graduate, ModelTeacher, Teacher
+from w2sr_jax.ladder import assemble, curate, learn, measure, models, prepare, teach
+from w2sr_jax.ladder.models import Model
+from w2sr_jax.ladder.task import Task
+from w2sr_jax.problems.settings import Files
+from w2sr_jax.teachers.settings import Recorded
+from w2sr_jax.training import checkpoints
+
+
+def tasks(experiment: Experiment, run: Path) -> list[Task]:
+    """All tasks of a run with one seed."""
+    del run
+    seed = experiment.seeds[0]
+    recorded = tuple(teacher for teacher in experiment.teachers if isinstance(teacher, Recorded))
+    sources = (experiment.problems, experiment.test_problems, *recorded)
+    facts = tuple(rung.start for rung in experiment.rungs if hasattr(rung.start, "facts"))
+    settings = (experiment.problems, experiment.test_problems, experiment.splits, recorded)
+    reads = tuple(Path(source.path) for source in sources if isinstance(source, Files | Recorded))
+    plan = [
+        Task("problems", "prepare", settings, (), prepare.problems, reads),
+        Task("tokenizer", "prepare", (experiment.tokenizer, experiment.problems, facts), ("problems",), prepare.tokenizer),
+    ]
+    for teacher in experiment.teachers:
+        if isinstance(teacher, ModelTeacher):
+            model = models.teacher(teacher)
+            settings = (teacher.model, teacher.training, teacher.checkpoint, experiment.mesh, seed)
+            work = partial(learn.train_teacher, teacher=teacher)
+            reads = _marker(teacher.checkpoint)
+            plan.append(Task(model.task, "train", settings, ("problems", "tokenizer"), work, reads))
+            plan.append(_evaluation(experiment, model))
+    for index in range(len(experiment.rungs)):
+        plan.extend(_rung_tasks(experiment, index))
+    measured = tuple(task.name for task in plan if task.kind in ("evaluate", "curate"))
+    return [*plan, Task("report", "report", (experiment,), measured, assemble.report)]
+
+
+def _rung_tasks(experiment: Experiment, index: int) -> list[Task]:
+    rung, seed, mesh = experiment.rungs[index], experiment.seeds[0], experiment.mesh
+    directory = models.rung_directory(experiment, index)
+    base, start = models.student(experiment, index, BASE), rung.start
+    parent = (models.student(experiment, index - 1, start.arm).task,) if isinstance(start, FromParent) else ()
+    reads = _marker(start.path) if isinstance(start, FromCheckpoint) else ()
+    work = partial(learn.make_base, index=index)
+    found = [Task(base.task, "train", (rung.model, start, mesh, seed), ("problems", "tokenizer", *parent), work, reads, index)]
+
+    known = {teacher.name: teacher for teacher in experiment.teachers}
+    samples = [_sampling(experiment, index, known[name]) for name in rung.teachers]
+    names = tuple(task.name for task in samples)
+    weights = tuple(known[name].weight for name in rung.teachers)
+    curation = Task(
+        f"{directory}/curation",
+        "curate",
+        (rung.curation, rung.arms, rung.gold, rung.pool, rung.teachers, weights),
+        ("problems", "tokenizer", *names),
+        partial(curate.curate_rung, index=index),
+        rung=index,
+    )
+    found += [*samples, curation]
+    for arm in (*rung.arms, *((GOLD,) if rung.gold else ())):
+        settings = (rung.model, rung.training, rung.objective, mesh, seed)
+        work = partial(learn.train_arm, index=index, arm=arm)
+        needs = ("tokenizer", curation.name, base.task)
+        found.append(Task(models.student(experiment, index, arm).task, "train", settings, needs, work, rung=index))
+    for model in models.evaluated(experiment, index):
+        held_out = (curation.name, *names) if model.role in ("student", GOLD) else ()
+        found.append(_evaluation(experiment, model, held_out))
+    return found
+
+
+def _sampling(experiment: Experiment, index: int, teacher: Teacher) -> Task:
+    rung, grader = experiment.rungs[index], experiment.grader
+    name = f"{models.rung_directory(experiment, index)}/traces-{teacher.name}"
+    if isinstance(teacher, Recorded):
+        work = partial(teach.record, index=index, teacher=teacher)
+        return Task(name, "sample", (teacher, rung.pool, grader), ("problems",), work, (Path(teacher.path),), index)
+    model = models.student(experiment, index - 1, teacher.arm) if isinstance(teacher, Graduate) else models.teacher(teacher)
+    settings = (teacher.name, teacher.samples, teacher.decoding, rung.pool, grader, experiment.mesh, experiment.seeds[0])
+    work = partial(teach.sample, index=index, teacher=teacher, model=model)
+    return Task(name, "sample", settings, ("problems", "tokenizer", model.task), work, rung=index)
+
+
+def _evaluation(experiment: Experiment, model: Model, held_out: tuple[str, ...] = ()) -> Task:
+    settings = (model.name, model.style, experiment.evaluation, experiment.decoding, experiment.grader, experiment.seeds[0])
+    work = partial(measure.evaluate, model=model, held_out=bool(held_out))
+    needs = ("problems", "tokenizer", model.task, *held_out)
+    return Task(f"evaluations/{model.name}", "evaluate", settings, needs, work, rung=model.rung)
+
+
+def _marker(path: str | None) -> tuple[Path, ...]:
+    """The file whose digest stands for a checkpoint that the user gave."""
+    return () if path is None else (checkpoints.marker(Path(path)),)

@@ -1,0 +1,72 @@
+"""A task: one stage of a run with the work that finishes it."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+from w2sr_jax import files, lineage
+from w2sr_jax.experiment import Experiment
+from w2sr_jax.saved import encode
+
+Kind = Literal["prepare", "train", "sample", "curate", "evaluate", "report"]
+
+
+class Watcher(Protocol):
+    """Who is told how the run goes on. The command line draws it; tests are silent."""
+
+    def begin(self, task: str, index: int, total: int) -> None: ...
+
+    def progress(self, done: float, total: float, detail: str) -> None: ...
+
+    def end(self, task: str, note: str, seconds: float | None) -> None:
+        """`seconds` is None where the task's work already stood."""
+
+    def warn(self, message: str) -> None: ...
+
+
+class Silent:
+    """A watcher that watches nothing."""
+
+    def begin(self, task: str, index: int, total: int) -> None: ...
+
+    def progress(self, done: float, total: float, detail: str) -> None: ...
+
+    def end(self, task: str, note: str, seconds: float | None) -> None: ...
+
+    def warn(self, message: str) -> None: ...
+
+
+class Made(NamedTuple):
+    """What a task made: files, directories with a digest of their content, counts and costs, a line for people."""
+
+    outputs: Sequence[Path] = ()
+    artifacts: Mapping[str, str] = {}
+    measures: Mapping[str, Any] = {}
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What every task's work is given: the run's directory, the experiment, this run's one seed, the watcher."""
+
+    run: Path
+    experiment: Experiment
+    seed: int
+    watcher: Watcher
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """`settings` is all that steers the work, besides what it reads; `rung` is None for what serves all rungs."""
+
+    name: str
+    kind: Kind
+    settings: tuple[Any, ...]
+    needs: tuple[str, ...]
+    work: Callable[[Context], Made]
+    reads: tuple[Path, ...] = ()
+    rung: int | None = None
+
+    def stage(self, run: Path) -> lineage.Stage:
+        return lineage.Stage(run, self.name, self.kind, files.digest_json(encode(self.settings)), self.needs, self.reads)

@@ -1,0 +1,81 @@
+"""Teachers' traces for a rung: drawn from a model, or read from a file; graded either way."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from w2sr_jax import files, lineage, records
+from w2sr_jax.answers.grade import grade_all
+from w2sr_jax.evaluation.cost import sampling_flops
+from w2sr_jax.experiment import Graduate, ModelTeacher
+from w2sr_jax.ladder import models, prepare
+from w2sr_jax.ladder.models import Model
+from w2sr_jax.ladder.task import Context, Made
+from w2sr_jax.records import Problem, Trace
+from w2sr_jax.sampling.traces import Author, draw_shards
+from w2sr_jax.teachers import recorded
+from w2sr_jax.teachers.settings import Recorded
+
+
+def directory(context: Context, index: int, teacher: str) -> Path:
+    return context.run / "teachers" / teacher / f"rung-{index}"
+
+
+def read(context: Context, index: int) -> list[Trace]:
+    """All traces that a rung learns from, teacher by teacher."""
+    found: list[Trace] = []
+    for name in context.experiment.rungs[index].teachers:
+        for path in sorted(directory(context, index, name).glob("traces-*.parquet")):
+            found.extend(records.read(path, Trace))
+    return found
+
+
+def questions(context: Context, index: int) -> list[Problem]:
+    """The problems a rung's teachers answer: its part of the pool, and the probe problems, whose traces stay held out."""
+    pool = prepare.part(prepare.read(context.run, prepare.POOL), context.experiment.rungs[index].pool)
+    return [*pool, *prepare.read(context.run, prepare.PROBE)]
+
+
+def sample(context: Context, index: int, teacher: ModelTeacher | Graduate, model: Model) -> Made:
+    """Draw traces from a model of the run."""
+    author = author_of(context, model, teacher.name)
+    problems = questions(context, index)
+    where = directory(context, index, teacher.name)
+    identity = files.digest_json(
+        [author.provenance, author.seed, teacher.samples, repr(teacher.decoding), repr(context.experiment.grader)]
+        + [problem.id for problem in problems]
+    )
+    grader, tell = context.experiment.grader, context.watcher.progress
+    paths = draw_shards(where, author, problems, teacher.samples, teacher.decoding, grader, identity, on_progress=tell)
+    return _made(paths, author.config.parameters())
+
+
+def record(context: Context, index: int, teacher: Recorded) -> Made:
+    """Read a file of recorded traces and grade those of the rung's problems."""
+    wanted = {problem.id: problem for problem in questions(context, index)}
+    found = recorded.load(teacher, list(wanted.values()))
+    traces = [trace for trace in found.traces if trace.problem_id in wanted]
+    texts, problems = [trace.text for trace in traces], [wanted[trace.problem_id] for trace in traces]
+    tell = context.watcher.progress
+    verdicts = grade_all(context.experiment.grader, texts, problems, lambda done, total: tell(done, total, "grading"))
+    path = directory(context, index, teacher.name) / "traces-00000.parquet"
+    records.write(path, Trace, [trace.graded(verdict) for trace, verdict in zip(traces, verdicts, strict=True)])
+    return _made([path], 0)
+
+
+def author_of(context: Context, model: Model, name: str) -> Author:
+    """A trained model of the run, ready to write under `name`."""
+    renderer, mesh = prepare.renderer(context.run), models.device_mesh(context.experiment)
+    config = models.sized(model.config, renderer)
+    made = lineage.load(context.run, model.task)
+    digest = next(iter(made.artifacts.values()), "") if made else ""
+    return Author(name, config, models.parameters(context.run, model, config, mesh), renderer, context.seed, digest, mesh)
+
+
+def _made(paths: Sequence[Path], parameters: int) -> Made:
+    traces = [trace for path in paths for trace in records.read(path, Trace)]
+    tokens = sum(trace.tokens for trace in traces)
+    graded = [trace for trace in traces if trace.verdict != "ungraded"]
+    correct = sum(trace.verdict == "correct" for trace in graded)
+    note = f"{len(traces):,} traces" + (f", {correct / len(graded):.1%} correct" if graded else ", no gold answers")
+    measures = {"traces": len(traces), "correct": correct, "graded": len(graded), "tokens": tokens}
+    return Made(paths, {}, measures | {"flops": sampling_flops(parameters, tokens)}, note)

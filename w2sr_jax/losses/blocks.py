@@ -1,0 +1,270 @@
+"""Any token loss from the last hidden state and the output matrix, block by block: no array of all tokens' logits exists.
+
+The gradient is computed in the forward pass, where a block's logits are at hand, so the backward pass only scales it. Given
+the mesh, each device goes through its own tokens and the gradients of the output matrix are added up over devices once, after
+the last block; the vocabulary may be split over the mesh's other axes.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float, Int
+
+from w2sr_jax.errors import UserError
+from w2sr_jax.losses.token import TokenLoss, Tokens, needs_reference
+
+
+class TokenData(NamedTuple):
+    """What is known of N tokens besides the logits; `weight` 0 marks an unsupervised one, of which nothing else is looked at."""
+
+    target: Int[Array, " N"]
+    span: Int[Array, " N"]
+    verdict: Int[Array, " N"]
+    teacher_logprob: Float[Array, " N"]
+    weight: Float[Array, " N"]
+
+
+class LossSum(NamedTuple):
+    """Sums over tokens, float32 scalars; they add up over micro-batches and devices. Only `loss_sum` has a gradient.
+
+    `loss_sum / weight_sum` is the weighted mean loss. The last three count each supervised token (weight not 0) once, whatever
+    its weight: `nll_sum / token_sum` is the mean NLL, `correct_sum / token_sum` the greedy accuracy per token (ties shared).
+    """
+
+    loss_sum: Float[Array, ""]
+    weight_sum: Float[Array, ""]
+    nll_sum: Float[Array, ""]
+    correct_sum: Float[Array, ""]
+    token_sum: Float[Array, ""]
+
+
+Reference = tuple[Float[Array, "N E"], Float[Array, "E V"]]
+"""The frozen reference's last hidden state and output matrix; its width may differ from the student's."""
+
+TOKEN_AXES = ("data", "fsdp")
+"""Mesh axes that the tokens are split over."""
+
+
+class _Rows(NamedTuple):
+    """What there is for each token, so what is split into blocks and over devices."""
+
+    hidden: Float[Array, "N D"]
+    reference: Float[Array, "N E"] | None
+    data: TokenData
+
+
+class _Common(NamedTuple):
+    """What is the same for all tokens: the output matrices of student and reference, and progress."""
+
+    output: Float[Array, "D V"]
+    frozen: Float[Array, "E V"] | None
+    progress: Float[Array, ""]
+
+
+class _Static(NamedTuple):
+    loss: TokenLoss
+    block: int
+    mesh: Mesh | None
+
+
+def blocked(
+    loss: TokenLoss,
+    hidden: Float[Array, "N D"],
+    output: Float[Array, "D V"],
+    data: TokenData,
+    progress: Float[Array, ""] | float,
+    reference: Reference | None = None,
+    block: int = 1024,
+    mesh: Mesh | None = None,
+) -> LossSum:
+    """Sums of `weight * loss` and its companions over N tokens; differentiable (reverse mode, once) in `hidden` and `output`.
+
+    `hidden` and `output` are float32 or bfloat16; logits, losses and the accumulated gradient of `output` are float32. At most
+    `block` tokens' logits exist at a time, over all devices together. Where the tokens are split over several devices, give
+    their `mesh`: N must divide by its `TOKEN_AXES`. Values that are not finite reach the sums from supervised tokens, and never
+    from unsupervised ones. A missing reference and a `block` below 1 are `UserError`s.
+    """
+    static, rows, common = _prepare(loss, hidden, output, data, progress, reference, block, mesh)
+    hidden, output = rows.hidden, common.output
+    return _blocked(static, hidden, output, rows._replace(hidden=None), common._replace(output=None))  # type: ignore[arg-type]
+
+
+def token_losses(
+    loss: TokenLoss,
+    hidden: Float[Array, "N D"],
+    output: Float[Array, "D V"],
+    data: TokenData,
+    progress: Float[Array, ""] | float,
+    reference: Reference | None = None,
+    block: int = 1024,
+    mesh: Mesh | None = None,
+) -> Float[Array, " N"]:
+    """The loss of each token, unweighted, 0 where unsupervised; no gradient. As `blocked` otherwise."""
+    static, rows, common = _prepare(loss, hidden, output, data, progress, reference, block, mesh)
+
+    def local(rows: _Rows, common: _Common) -> Float[Array, " N"]:
+        def step(carry: None, part: _Rows) -> tuple[None, Float[Array, " T"]]:
+            part, supervised = _sound(part)
+            losses = loss(_tokens(part, common, _logits(part.hidden, common.output)))
+            return None, jnp.where(supervised, losses, 0.0)
+
+        _, losses = jax.lax.scan(step, None, _split(rows, static))
+        return _join(losses, rows.hidden.shape[0])
+
+    return jax.lax.stop_gradient(_on_devices(local, mesh, P(TOKEN_AXES))(rows, common))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _blocked(static: _Static, hidden: Float[Array, "N D"], output: Float[Array, "D V"], rows: _Rows, common: _Common) -> LossSum:
+    def local(rows: _Rows, common: _Common) -> LossSum:
+        def step(sums: LossSum, part: _Rows) -> tuple[LossSum, None]:
+            part, supervised = _sound(part)
+            _, new = _sums(static.loss, part, supervised, common, _logits(part.hidden, common.output))
+            return jax.tree.map(jnp.add, sums, new), None
+
+        return _total(jax.lax.scan(step, _zero_sums(), _split(rows, static))[0], static.mesh)
+
+    return _on_devices(local, static.mesh, P())(rows._replace(hidden=hidden), common._replace(output=output))
+
+
+_Residuals = tuple[Float[Array, "N D"], Float[Array, "D V"], Float[Array, "D 0"]]
+"""Gradients of `loss_sum` in the hidden state (in its dtype) and in the output matrix (float32), and the latter's dtype."""
+
+
+def _forward(
+    static: _Static, hidden: Float[Array, "N D"], output: Float[Array, "D V"], rows: _Rows, common: _Common
+) -> tuple[LossSum, _Residuals]:
+    compute = jnp.result_type(hidden, output)
+
+    def local(rows: _Rows, common: _Common) -> tuple[LossSum, Float[Array, "N D"], Float[Array, "D V"]]:
+        def step(carry: tuple[LossSum, Array], part: _Rows) -> tuple[tuple[LossSum, Array], Array]:
+            sums, to_output = carry
+            part, supervised = _sound(part)
+            logits = _logits(part.hidden, common.output)
+            to_logits, new = jax.grad(partial(_sums, static.loss, part, supervised, common), has_aux=True)(logits)
+            to_logits = jnp.where(supervised[:, None], to_logits, 0.0).astype(compute)
+            to_hidden = jnp.einsum("tv,dv->td", to_logits, common.output, preferred_element_type=jnp.float32)
+            to_output += jnp.einsum("td,tv->dv", part.hidden, to_logits, preferred_element_type=jnp.float32)
+            return (jax.tree.map(jnp.add, sums, new), to_output), to_hidden.astype(hidden.dtype)
+
+        start = (_zero_sums(), jnp.zeros(output.shape, jnp.float32))
+        (sums, to_output), to_hidden = jax.lax.scan(step, start, _split(rows, static))
+        sums, to_output = _total((sums, to_output), static.mesh)
+        return sums, _join(to_hidden, rows.hidden.shape[0]), to_output
+
+    on_devices = _on_devices(local, static.mesh, (P(), P(TOKEN_AXES), P()))
+    sums, to_hidden, to_output = on_devices(rows._replace(hidden=hidden), common._replace(output=output))
+    return sums, (to_hidden, to_output, jnp.zeros((output.shape[0], 0), output.dtype))
+
+
+def _backward(
+    static: _Static, residuals: _Residuals, cotangent: LossSum
+) -> tuple[Float[Array, "N D"], Float[Array, "D V"], None, None]:
+    to_hidden, to_output, like_output = residuals
+    scale = cotangent.loss_sum
+    return (scale * to_hidden).astype(to_hidden.dtype), (scale * to_output).astype(like_output.dtype), None, None
+
+
+_blocked.defvjp(_forward, _backward)
+
+
+def _prepare(
+    loss: TokenLoss,
+    hidden: Float[Array, "N D"],
+    output: Float[Array, "D V"],
+    data: TokenData,
+    progress: Float[Array, ""] | float,
+    reference: Reference | None,
+    block: int,
+    mesh: Mesh | None,
+) -> tuple[_Static, _Rows, _Common]:
+    if block < 1:
+        raise UserError(f"the loss is evaluated in blocks of {block} tokens; a block has at least 1")
+    if reference is None and needs_reference(loss):
+        raise UserError(f"the loss {loss} compares the student with a frozen reference, and none was given")
+    if hidden.shape[0] % _shards(mesh):
+        raise UserError(f"{hidden.shape[0]} tokens cannot be split evenly over the {_shards(mesh)} devices of {TOKEN_AXES}")
+    hidden_reference, frozen = (None, None) if reference is None else jax.lax.stop_gradient(reference)
+    data = data._replace(weight=jax.lax.stop_gradient(data.weight).astype(jnp.float32))
+    rows, common = _Rows(hidden, hidden_reference, data), _Common(output, frozen, jnp.asarray(progress, jnp.float32))
+    return _Static(loss, block, mesh), rows, common
+
+
+def _shards(mesh: Mesh | None) -> int:
+    return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in TOKEN_AXES)
+
+
+def _on_devices(local: Callable[..., Any], mesh: Mesh | None, out_specs: Any) -> Callable[..., Any]:
+    """`local(rows, common)` on every device's own tokens; the mesh's other axes are left to the compiler."""
+    if _shards(mesh) == 1:
+        return local
+    specs = (P(TOKEN_AXES), P())
+    return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=out_specs, axis_names=set(TOKEN_AXES), check_vma=False)
+
+
+def _total(sums: Any, mesh: Mesh | None) -> Any:
+    return sums if _shards(mesh) == 1 else jax.lax.psum(sums, TOKEN_AXES)
+
+
+def _sums(
+    loss: TokenLoss, part: _Rows, supervised: Bool[Array, " T"], common: _Common, logits: Float[Array, "T V"]
+) -> tuple[Float[Array, ""], LossSum]:
+    weight = part.data.weight
+    loss_sum = jnp.sum(jnp.where(supervised, weight * loss(_tokens(part, common, logits)), 0.0))
+    logits = jax.lax.stop_gradient(logits)
+    best = jnp.max(logits, axis=-1)
+    picked = jax.lax.broadcasted_iota(part.data.target.dtype, logits.shape, 1) == part.data.target[:, None]
+    target = jnp.sum(jnp.where(picked, logits, 0.0), axis=-1)
+    nll = jax.nn.logsumexp(logits, axis=-1) - target
+    correct = jnp.where(target == best, 1.0 / jnp.sum(logits == best[:, None], axis=-1), 0.0)
+    over_tokens = [jnp.sum(jnp.where(supervised, value, 0.0)) for value in (nll, correct, jnp.ones_like(nll))]
+    return loss_sum, LossSum(loss_sum, jnp.sum(weight), *over_tokens)
+
+
+def _tokens(part: _Rows, common: _Common, logits: Float[Array, "T V"]) -> Tokens:
+    data = part.data
+    reference = None if part.reference is None or common.frozen is None else _logits(part.reference, common.frozen)
+    return Tokens(logits, data.target, data.span, data.verdict, data.teacher_logprob, reference, common.progress)
+
+
+def _logits(hidden: Float[Array, "T D"], output: Float[Array, "D V"]) -> Float[Array, "T V"]:
+    return jnp.einsum("td,dv->tv", hidden, output, preferred_element_type=jnp.float32)
+
+
+def _sound(part: _Rows) -> tuple[_Rows, Bool[Array, " T"]]:
+    """The block with zeros for all that belongs to unsupervised tokens: what is not finite there would become nan times 0."""
+    supervised = part.data.weight != 0.0
+
+    def keep(leaf: Array) -> Array:
+        return jnp.where(supervised.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, jnp.zeros((), leaf.dtype))
+
+    return jax.tree.map(keep, part), supervised
+
+
+def _zero_sums() -> LossSum:
+    return LossSum(*[jnp.zeros((), jnp.float32)] * len(LossSum._fields))
+
+
+def _split(rows: _Rows, static: _Static) -> _Rows:
+    """K equal blocks of one device's tokens, as few as can be; padded with zeros, whose weight is 0."""
+    tokens = rows.hidden.shape[0]
+    count = max(1, math.ceil(tokens / max(1, static.block // _shards(static.mesh))))
+    each = math.ceil(tokens / count)
+
+    def split(leaf: Array) -> Array:
+        padded = jnp.pad(leaf, [(0, count * each - tokens)] + [(0, 0)] * (leaf.ndim - 1))
+        # Every count-th token: where the compiler splits the tokens (no mesh given), each device has its share of each block.
+        return padded.reshape(each, count, *leaf.shape[1:]).swapaxes(0, 1)
+
+    return jax.tree.map(split, rows)
+
+
+def _join(blocks: Float[Array, "K T *C"], tokens: int) -> Float[Array, "N *C"]:
+    """The inverse of `_split`."""
+    return blocks.swapaxes(0, 1).reshape(-1, *blocks.shape[2:])[:tokens]

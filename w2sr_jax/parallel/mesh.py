@@ -1,0 +1,126 @@
+"""The (data, fsdp, tensor) mesh and the one table that says which logical axis is split over which of its axes."""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import Mesh as DeviceMesh
+from jax.sharding import PartitionSpec as P
+
+from w2sr_jax.errors import UserError
+from w2sr_jax.parallel.settings import Mesh
+
+AXES = ("data", "fsdp", "tensor")
+
+RULES: Mapping[str, str | tuple[str, ...] | None] = {
+    "batch": ("data", "fsdp"),
+    "vocab": "tensor",
+    "embed": "fsdp",
+    "heads": "tensor",
+    "kv_heads": "tensor",
+    "head_dim": None,
+    "mlp": "tensor",
+    "layers": None,
+}
+"""Logical axis → mesh axis (None: every device holds all of it)."""
+
+
+def make_mesh(settings: Mesh, devices: Sequence[jax.Device] | None = None) -> DeviceMesh:
+    """The mesh over `devices` (default: all); a smaller mesh takes the first ones. Raises UserError where they do not suffice."""
+    found = list(jax.devices()) if devices is None else list(devices)
+    sizes = [settings.data, settings.fsdp, settings.tensor]
+    for name, size in zip(AXES, sizes, strict=True):
+        if size < 1 and not (name == "data" and size == -1):
+            raise UserError(f"mesh.{name} is {size}; it must be at least 1" + (" or -1 (the rest)" if name == "data" else ""))
+    if sizes[0] == -1:
+        sizes[0], rest = divmod(len(found), sizes[1] * sizes[2])
+        if rest or not sizes[0]:
+            raise UserError(
+                f"mesh.fsdp × mesh.tensor = {sizes[1]} × {sizes[2]} does not divide the {len(found)} {_kind(found)} devices"
+            )
+    if prod(sizes) > len(found):
+        shape = " × ".join(map(str, sizes))
+        raise UserError(
+            f"the mesh {shape} (data × fsdp × tensor) needs {prod(sizes)} devices; there are {len(found)} ({_kind(found)})"
+        )
+    if prod(sizes) < len(found) and jax.process_count() > 1:
+        raise UserError(f"the mesh uses {prod(sizes)} of {len(found)} devices; with several processes it must use them all")
+    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=found[: prod(sizes)])
+
+
+def shardings(mesh: DeviceMesh, logical_axes: Any, shapes: Any) -> Any:
+    """A NamedSharding for each array: `logical_axes` is the pytree of `shapes` with a tuple of axis names for each leaf.
+
+    Raises UserError naming the array and the dimension where a dimension does not divide, and ValueError for a name without a
+    rule or two axes of one array on the same mesh axis.
+    """
+
+    def one(path: Any, axes: tuple[str | None, ...], leaf: Any) -> NamedSharding:
+        return _sharding(mesh, _name(path), axes, tuple(leaf.shape))
+
+    return jax.tree_util.tree_map_with_path(one, logical_axes, shapes, is_leaf=lambda node: isinstance(node, tuple))
+
+
+def batch_sharding(mesh: DeviceMesh) -> NamedSharding:
+    """Rows split over data × fsdp; all later dimensions whole."""
+    return NamedSharding(mesh, P(RULES["batch"]))
+
+
+def replicated(mesh: DeviceMesh) -> NamedSharding:
+    """The whole array on every device."""
+    return NamedSharding(mesh, P())
+
+
+def batch_divisor(mesh: DeviceMesh) -> int:
+    """What the number of rows in a batch must be a multiple of."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def describe(shapes: Any, placed: Any) -> str:
+    """A plain table of every array: name, shape, type, how it is split, bytes per device; the total last. Allocates nothing."""
+    rows = [("parameter", "shape", "type", "split over", "bytes/device")]
+    total = 0
+    for (path, leaf), sharding in zip(jax.tree_util.tree_leaves_with_path(shapes), jax.tree.leaves(placed), strict=True):
+        size = prod(sharding.shard_shape(tuple(leaf.shape))) * np.dtype(leaf.dtype).itemsize
+        total += size
+        split = ", ".join("+".join(part) if isinstance(part, tuple) else part or "–" for part in sharding.spec) or "–"
+        rows.append((_name(path), "×".join(map(str, leaf.shape)) or "scalar", str(leaf.dtype), split, f"{size:,}"))
+    rows.append(("total", "", "", "", f"{total:,}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row[:4], widths[:4], strict=True)), row[4].rjust(widths[4])])
+        for row in rows
+    )
+
+
+def _sharding(mesh: DeviceMesh, name: str, axes: tuple[str | None, ...], shape: tuple[int, ...]) -> NamedSharding:
+    if len(axes) != len(shape):
+        raise ValueError(f"{name} has {len(shape)} dimensions, but {len(axes)} axis names: {axes}")
+    spec: list[str | tuple[str, ...] | None] = []
+    used: dict[str, str] = {}
+    for axis, size in zip(axes, shape, strict=True):
+        if axis is not None and axis not in RULES:
+            raise ValueError(f"{name}: no sharding rule for the axis {axis!r}; there are rules for {', '.join(RULES)}")
+        rule = None if axis is None else RULES[axis]
+        parts = (rule,) if isinstance(rule, str) else rule or ()
+        for part in parts:
+            if part in used:
+                raise ValueError(f"{name}: the axes {used[part]!r} and {axis!r} are both split over {part!r}")
+            used[part] = str(axis)
+        ways = prod(mesh.shape[part] for part in parts)
+        if size % ways:
+            over = " × ".join(f"mesh.{part} = {mesh.shape[part]}" for part in parts)
+            raise UserError(f"{name}: its dimension {axis!r} of size {size} does not divide over {over}")
+        spec.append(rule)
+    return NamedSharding(mesh, P(*spec))
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _kind(devices: Sequence[jax.Device]) -> str:
+    return devices[0].platform if devices else "no"

@@ -1,0 +1,325 @@
+"""What each section of the page shows, in the order it shows it: rows and charts, ready for the template."""
+
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import Any
+
+from w2sr_jax.report import figures, hostile, wording
+from w2sr_jax.report.verdict import Verdict, model_title, teacher_name
+
+MOST_SAMPLES = 12
+OPEN_SAMPLES = 4
+MOST_TRACES = 8
+LONGEST_TRACE = 6000
+LONGEST_QUESTION = 3000
+
+Row = dict[str, Any]
+
+
+def everything(data: Mapping[str, Any], said: Verdict) -> Row:
+    """All sections of schema.Results."""
+    rungs = ordered_rungs(data)
+    models = model_rows(data)
+    compared = comparison_rows(data, rungs)
+    return {
+        "facts": facts(data),
+        "key_figures": key_figures(data, rungs, said),
+        "models": models,
+        "ks": sorted({entry["k"] for row in models for entry in row["pass_at_k"]}),
+        "ladder": (ladder := ladder_rows(data, rungs)),
+        "ladder_arms": list(dict.fromkeys(arm["label"] for row in ladder for arm in row["arms"])),
+        "compared": compared,
+        "funnels": funnel_groups(rungs),
+        "trained": [row for row in models if row["training"] or row["held_out"]],
+        "reasoning": [row for row in models if row["process"]],
+        "costs": costs(data.get("stages") or []),
+        "samples": [sample(data, entry) for entry in (data.get("samples") or [])[:MOST_SAMPLES]],
+        "open_samples": OPEN_SAMPLES,
+        "samples_left": max(0, len(data.get("samples") or []) - MOST_SAMPLES),
+        "seeds": data.get("seeds") or [],
+        "confidence": confidence(data, rungs),
+        "chart_accuracy": figures.accuracy(models),
+        "chart_growth": figures.growth(compared),
+        "chart_gap": figures.gap(compared),
+        "chart_training": figures.training(models),
+    }
+
+
+def ordered_rungs(data: Mapping[str, Any]) -> list[Row]:
+    return sorted(data.get("rungs") or [], key=lambda rung: rung.get("index", 0))
+
+
+def rung_title(rung: Mapping[str, Any]) -> str:
+    return f"Rung {rung.get('index', 0)}: {hostile.one_line(rung.get('name', ''), 30)}"
+
+
+def kind(model: Mapping[str, Any]) -> str:
+    """By which colour and shape a model is drawn: its arm, or its role where it has none."""
+    role = model.get("role") or ""
+    return str(model.get("arm") or role) if role == "student" else str(role)
+
+
+def model_rows(data: Mapping[str, Any]) -> list[Row]:
+    titles = {rung.get("index"): rung_title(rung) for rung in ordered_rungs(data)}
+    rows, group = [], None
+    models = data.get("models") or {}
+    for name in sorted(models, key=lambda name: wording.order(name, models[name])):
+        model = models[name]
+        scores = model.get("scores") or {}
+        rung = model.get("rung")
+        title = "Teachers" if rung is None else titles.get(rung, f"Rung {rung}")
+        label = hostile.one_line(name, 30) if model.get("role") == "teacher" else wording.arm(kind(model))
+        rows.append(
+            {
+                "name": name,
+                "label": label,
+                "kind": kind(model),
+                "note": wording.ARM_NOTES.get(kind(model), ""),
+                "group": title,
+                "new_group": title != group,
+                "rung": rung,
+                "reference": _reference(data, rung),
+                "parameters": model.get("parameters"),
+                "accuracy": scores.get("accuracy"),
+                "by_seed": ", ".join(wording.decimal(100 * value, 1) for value in scores.get("by_seed") or []),
+                "avg_at_k": scores.get("avg_at_k"),
+                "pass_at_k": scores.get("pass_at_k") or [],
+                "maj_at_k": scores.get("maj_at_k") or [],
+                "unparsed": scores.get("unparsed"),
+                "mean_tokens": scores.get("mean_tokens"),
+                "process": scores.get("process"),
+                "training": model.get("training"),
+                "curve": (model.get("training") or {}).get("curve") or [],
+                "held_out": model.get("held_out"),
+            }
+        )
+        group = title
+    return rows
+
+
+def _reference(data: Mapping[str, Any], rung: int | None) -> float | None:
+    """The accuracy of a rung's teacher, to be drawn as a line; None with several."""
+    for entry in data.get("rungs") or []:
+        if entry.get("index") == rung:
+            for comparison in (entry.get("comparisons") or {}).values():
+                right = (comparison.get("vs_teacher") or {}).get("right")
+                if right is not None:
+                    return float(right)
+    return None
+
+
+def comparison_rows(data: Mapping[str, Any], rungs: Sequence[Row]) -> list[Row]:
+    rows = []
+    for rung in rungs:
+        comparisons = rung.get("comparisons") or {}
+        for index, arm in enumerate(sorted(comparisons, key=wording.arm_order)):
+            comparison = comparisons[arm]
+            rows.append(
+                {
+                    "group": rung_title(rung),
+                    "new_group": index == 0,
+                    "rung": rung.get("index"),
+                    "arm": arm,
+                    "label": wording.arm(arm),
+                    "note": wording.ARM_NOTES.get(arm, ""),
+                    "teacher": model_title(data, teacher_name(rung, comparison)),
+                    "ceiling": comparison.get("ceiling") or "gold SFT",
+                    "vs_teacher": comparison.get("vs_teacher"),
+                    "vs_base": comparison.get("vs_base"),
+                    "vs_ceiling": comparison.get("vs_ceiling"),
+                    "rgr": comparison.get("rgr_base") if arm != "gold" else None,
+                    "pgr": comparison.get("pgr") if arm != "gold" else None,
+                }
+            )
+    return rows
+
+
+def ladder_rows(data: Mapping[str, Any], rungs: Sequence[Row]) -> list[Row]:
+    models = data.get("models") or {}
+    rows = []
+    for rung in rungs:
+        accuracies = {
+            arm: ((models.get(name) or {}).get("scores") or {}).get("accuracy")
+            for arm, name in (rung.get("models") or {}).items()
+        }
+        own = [arm for arm in sorted(accuracies, key=wording.arm_order) if arm not in ("base", "base-direct", "gold")]
+        rows.append(
+            {
+                "title": rung_title(rung),
+                "parameters": (rung.get("student") or {}).get("parameters"),
+                "teachers": [
+                    {
+                        "title": model_title(data, name),
+                        "accuracy": ((models.get(name) or {}).get("scores") or {}).get("accuracy"),
+                        "traces": made,
+                    }
+                    for name, made in zip_longest(rung.get("teachers") or [], rung.get("traces") or [])
+                    if name is not None
+                ],
+                "parent": model_title(data, rung["parent"]) if rung.get("parent") else wording.MISSING,
+                "base": accuracies.get("base"),
+                "arms": [{"label": wording.arm(arm), "accuracy": accuracies[arm]} for arm in own],
+                "gold": accuracies.get("gold"),
+            }
+        )
+    return rows
+
+
+def funnel_groups(rungs: Sequence[Row]) -> list[Row]:
+    return [
+        {
+            "title": rung_title(rung),
+            "funnels": [_funnel(arm, rung["curation"][arm]) for arm in sorted(rung["curation"], key=wording.arm_order)],
+        }
+        for rung in rungs
+        if rung.get("curation")
+    ]
+
+
+def _funnel(arm: str, funnel: Mapping[str, Any]) -> Row:
+    steps = funnel.get("steps") or []
+    most = max((step["count"] for step in steps), default=0) or 1
+    before, after = ((funnel.get("difficulty") or {}).get(when) or {} for when in ("before", "after"))
+    rejected = [(reason, count) for reason, count in (funnel.get("rejections") or {}).items() if count]
+    return {
+        "label": wording.arm(arm),
+        "note": wording.ARM_NOTES.get(arm, ""),
+        "steps": [{**step, "width": round(100 * step["count"] / most, 2)} for step in steps],
+        "rejections": sorted(rejected, key=lambda item: (-item[1], item[0])),
+        "difficulty": [(name, before.get(name), after.get(name)) for name in sorted({*before, *after})],
+        "accuracy_before": funnel.get("teacher_accuracy_before"),
+        "accuracy_after": funnel.get("teacher_accuracy"),
+        "problems": funnel.get("problems"),
+        "problems_before": funnel.get("problems_before"),
+        "tokens": funnel.get("tokens"),
+        "kept_by_teacher": sorted((funnel.get("kept_by_teacher") or {}).items()),
+    }
+
+
+def costs(stages: Sequence[Mapping[str, Any]]) -> Row:
+    """Stages, and their sums by kind."""
+    kinds: dict[str, list[Mapping[str, Any]]] = {}
+    for stage in stages:
+        kinds.setdefault(str(stage.get("kind") or stage.get("name")), []).append(stage)
+    sums = [{"name": name, "count": len(group), **_sums(group)} for name, group in kinds.items()]
+    total = _sums(stages)
+    for entry in sums:
+        entry["width"] = round(100 * (entry["seconds"] or 0) / total["seconds"], 2) if total["seconds"] else 0.0
+    return {"kinds": sums, "stages": list(stages), "total": total}
+
+
+def _sums(stages: Sequence[Mapping[str, Any]]) -> Row:
+    found: Row = {}
+    for measure in ("seconds", "tokens", "flops"):
+        known = [stage[measure] for stage in stages if stage.get(measure) is not None]
+        found[measure] = sum(known) if known else None
+    return found
+
+
+def sample(data: Mapping[str, Any], entry: Mapping[str, Any]) -> Row:
+    problem = entry.get("problem") or {}
+    question, left_out = hostile.capped(str(problem.get("question") or ""), LONGEST_QUESTION)
+    traces = entry.get("traces") or []
+    return {
+        "question": question,
+        "question_left": left_out,
+        "answer": problem.get("answer"),
+        "traces": [
+            {
+                "model": model_title(data, trace.get("model")),
+                "role": wording.ROLES.get(trace.get("role") or "", trace.get("role")),
+                "verdict": trace.get("verdict") or "ungraded",
+                "rule": trace.get("rule"),
+                "finish": trace.get("finish"),
+                "text": hostile.marked(str(trace.get("text") or ""), trace.get("steps") or [], LONGEST_TRACE),
+            }
+            for trace in traces[:MOST_TRACES]
+        ],
+        "traces_left": max(0, len(traces) - MOST_TRACES),
+    }
+
+
+def facts(data: Mapping[str, Any]) -> list[str]:
+    seeds, device = data.get("seeds") or [], data.get("device") or {}
+    found = []
+    if data.get("test_problems") is not None:
+        found.append(f"{wording.count(data['test_problems'])} test problems")
+    if seeds:
+        found.append(f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(str(seed) for seed in seeds)}")
+    if device.get("kind"):
+        found.append(f"{device.get('count') or 1} × {hostile.one_line(device['kind'], 40)}")
+    return found
+
+
+def key_figures(data: Mapping[str, Any], rungs: Sequence[Row], said: Verdict) -> list[Row]:
+    """The headline student's numbers, large."""
+    rung = next((r for r in rungs if r.get("index") == said.rung), None)
+    if rung is None or said.arm is None:
+        return []
+    comparison = (rung.get("comparisons") or {}).get(said.arm) or {}
+    models, names = data.get("models") or {}, rung.get("models") or {}
+
+    def accuracy(label: str, name: str | None) -> Row:
+        model = models.get(name or "") or {}
+        found = (model.get("scores") or {}).get("accuracy") or {}
+        size = model.get("parameters")
+        under = f"{wording.quantity(size)} parameters" if size is not None else ""
+        return {
+            "label": label,
+            "value": wording.percent(found.get("value")),
+            "range": wording.percent_range(found),
+            "under": under,
+        }
+
+    teacher = teacher_name(rung, comparison)
+    ceiling = comparison.get("ceiling") or "gold SFT"
+    cards = [
+        accuracy(f"Teacher: {model_title(data, teacher)}" if teacher else "Teacher", teacher),
+        accuracy("Student before", names.get("base")),
+        accuracy(f"Student after {wording.arm(said.arm)}", names.get(said.arm)),
+        accuracy(f"Ceiling: {hostile.one_line(ceiling, 20)}", names.get("gold")),
+    ]
+    difference = comparison.get("vs_teacher")
+    if difference:
+        cards.append(
+            {
+                "label": "Student − teacher",
+                "value": f"{wording.points(difference.get('difference'))} pt",
+                "range": wording.points_range(difference),
+                "under": f"p {_equals(difference)}" if _p(difference) is not None else "",
+            }
+        )
+    for label, gap in (
+        ("Gap base → ceiling recovered (RGR)", comparison.get("rgr_base")),
+        ("Gap teacher → ceiling recovered (PGR)", comparison.get("pgr")),
+    ):
+        if gap:
+            known = gap.get("value") is not None
+            cards.append(
+                {
+                    "label": label,
+                    "value": wording.percent(gap.get("value"), 0),
+                    "range": wording.percent_range(gap, 0) if known else f"not given: {gap.get('suppressed')}",
+                    "under": "",
+                }
+            )
+    return [card for card in cards if card["value"] != wording.MISSING or card["label"].startswith("Gap")]
+
+
+def _p(difference: Mapping[str, Any]) -> float | None:
+    exact = difference.get("mcnemar_p")
+    return exact if exact is not None else difference.get("permutation_p")
+
+
+def _equals(difference: Mapping[str, Any]) -> str:
+    text = wording.p_value(_p(difference))
+    test = "exact McNemar" if difference.get("mcnemar_p") is not None else "paired permutation"
+    return f"{text if text.startswith('<') else '= ' + text} ({test})"
+
+
+def confidence(data: Mapping[str, Any], rungs: Sequence[Row]) -> str:
+    """The level of the intervals, as the scores state it."""
+    levels = {(model.get("scores") or {}).get("confidence") for model in (data.get("models") or {}).values()}
+    levels |= {comparison.get("confidence") for rung in rungs for comparison in (rung.get("comparisons") or {}).values()}
+    known = sorted(level for level in levels if level is not None)
+    return f"{100 * (known[0] if known else 0.95):g}{wording.THIN}%"

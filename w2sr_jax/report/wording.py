@@ -1,0 +1,131 @@
+"""How numbers and names are written."""
+
+from collections.abc import Mapping
+from typing import Any
+
+MINUS = "\N{MINUS SIGN}"
+MISSING = "\N{EN DASH}"
+THIN = "\N{NARROW NO-BREAK SPACE}"
+
+ARMS = {
+    "base-direct": "base, no reasoning",
+    "base": "base",
+    "incorrect": "W2SR-N",
+    "all": "W2SR",
+    "majority": "Majority",
+    "correct": "W2SR-P",
+    "gold": "gold SFT",
+}
+ARM_NOTES = {
+    "all": "every trace of the teacher",
+    "correct": "only traces with the right answer",
+    "incorrect": "only traces with a wrong answer",
+    "majority": "traces that agree with the majority answer (no gold needed)",
+    "gold": "gold solutions of the same problems, same budget: the ceiling",
+    "base": "the student before fine-tuning, asked to reason",
+    "base-direct": "the student before fine-tuning, asked for the answer alone",
+}
+ROLES = {"teacher": "teacher", "base": "base", "base-direct": "base, direct", "student": "student", "gold": "ceiling"}
+_ROLE_ORDER = tuple(ROLES)
+_ARM_ORDER = tuple(ARMS)
+
+
+def arm(name: str | None) -> str:
+    return ARMS.get(name or "", name or MISSING)
+
+
+def order(name: str, model: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Teachers of the run, then rung by rung: bases, arms, ceiling."""
+    rung = model.get("rung")
+    return (-1 if rung is None else rung, _index(_ROLE_ORDER, model.get("role")), _index(_ARM_ORDER, model.get("arm")), name)
+
+
+def arm_order(name: str) -> tuple[int, str]:
+    return _index(_ARM_ORDER, name), name
+
+
+def _index(names: tuple[str, ...], name: Any) -> int:
+    return names.index(name) if name in names else len(names)
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share of 1 as `70.8 %`."""
+    return MISSING if share is None else f"{_number(100 * share, digits)}{THIN}%"
+
+
+def points(difference: float | None, digits: int = 1) -> str:
+    """A difference of shares as signed percentage points, `+12.3`."""
+    if difference is None:
+        return MISSING
+    text = f"{abs(100 * difference):.{digits}f}"
+    sign = "" if float(text) == 0 else "+" if difference > 0 else MINUS
+    return sign + text
+
+
+def percent_range(interval: Mapping[str, Any] | None, digits: int = 1) -> str:
+    """`67.2 to 74.3 %`."""
+    low, high = _bounds(interval)
+    if low is None and high is None:
+        return MISSING
+    return f"{_open(low, digits)} to {_open(high, digits)}{THIN}%"
+
+
+def points_range(interval: Mapping[str, Any] | None, digits: int = 1) -> str:
+    low, high = _bounds(interval)
+    return MISSING if low is None or high is None else f"{points(low, digits)} to {points(high, digits)}"
+
+
+def _bounds(interval: Mapping[str, Any] | None) -> tuple[float | None, float | None]:
+    return (None, None) if interval is None else (interval.get("low"), interval.get("high"))
+
+
+def _open(bound: float | None, digits: int) -> str:
+    return "no bound" if bound is None else _number(100 * bound, digits)
+
+
+def _number(value: float, digits: int) -> str:
+    text = f"{abs(value):.{digits}f}"
+    return (MINUS if value < 0 and float(text) != 0 else "") + text
+
+
+def decimal(value: float | None, digits: int = 2) -> str:
+    return MISSING if value is None else _number(value, digits)
+
+
+def p_value(p: float | None) -> str:
+    return MISSING if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def count(number: float | None) -> str:
+    """`1,234`; MISSING for None."""
+    return MISSING if number is None else f"{round(number):,}"
+
+
+def quantity(number: float | None) -> str:
+    """A large count in three digits: `360 k`, `1.24 M`."""
+    if number is None:
+        return MISSING
+    for scale, unit in ((1e18, " E"), (1e15, " P"), (1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(number) >= scale * 0.9995:
+            value = number / scale
+            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}".removesuffix(".00") + unit.replace(" ", THIN)
+    return f"{number:,.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """`42 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds is None:
+        return MISSING
+    if seconds < 9.95:
+        return f"{seconds:.1f}{THIN}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}{THIN}s"
+    if whole < 3600:
+        return f"{whole // 60}{THIN}min {whole % 60:02d}{THIN}s"
+    return f"{whole // 3600}{THIN}h {whole % 3600 // 60:02d}{THIN}min"
+
+
+def listing(words: list[str]) -> str:
+    """`a, b and c`."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""

@@ -1,0 +1,1 @@
+"""Decoding: token ids in, token ids and log-probabilities out."""

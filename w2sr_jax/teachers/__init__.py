@@ -1,0 +1,1 @@
+"""Where traces come from: drawn from a model, or recorded in a file."""

@@ -1,0 +1,44 @@
+"""Which tokenizer a model has. Dataclasses only."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class WordTokenizer:
+    """One token per whitespace-separated word: for generated problems, whose text is written with single spaces."""
+
+    numbers: bool = True
+    """Give every whole number from 0 to `largest` a token of its own; otherwise numbers are spelled in digits."""
+    largest: int = 99
+    """The largest number with its own token; larger ones are spelled with continuation digits, never lost."""
+    limit: int = 4096
+    """The most tokens the vocabulary may have; texts with more distinct words are refused."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BpeTokenizer:
+    """Byte-level byte-pair encoding trained on the experiment's own texts: any text survives it unchanged."""
+
+    vocab_size: int = 4096
+    """Tokens in the vocabulary, special tokens included (at least 261)."""
+    digits: bool = True
+    """Make every digit a token of its own, which helps small models to calculate."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainedTokenizer:
+    """A local Hugging Face tokenizer directory, with its chat template where it has one."""
+
+    path: str = ""
+    """The directory (tokenizer.json, tokenizer_config.json, …); nothing is downloaded and no code in it is run."""
+    reason: str = "{question}\nPlease reason step by step, and put your final answer within \\boxed{}."
+    """The user's turn when a chain of thought is asked for; {question} stands for the question."""
+    direct: str = "{question}\nPlease give the final answer only, within \\boxed{}."
+    """The user's turn when the answer alone is asked for."""
+    system: str | None = None
+    """A system message put before the user's turn; None leaves that to the chat template."""
+    pad: str | None = None
+    """A token to pad with, where the directory names none or one that also ends turns."""
+
+
+TokenizerSettings = WordTokenizer | BpeTokenizer | PretrainedTokenizer

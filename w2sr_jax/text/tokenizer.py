@@ -1,0 +1,73 @@
+"""What a tokenizer is to the rest of the package, and how one is built, saved and loaded."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from w2sr_jax import files
+from w2sr_jax.errors import UserError
+from w2sr_jax.text import trained
+from w2sr_jax.text.settings import PretrainedTokenizer, TokenizerSettings
+
+MANIFEST = "w2sr_tokenizer.json"
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back, with the prompts in its own format.
+
+    `pad` never equals `end_of_turn`. `end_tokens` are all tokens that end a turn when sampled, `end_of_turn` (the one that
+    training appends) first. `unknown` is the id that stands for text outside the vocabulary, if there is one. `digest`
+    changes with anything that changes an encoding or a prompt.
+    """
+
+    @property
+    def pad(self) -> int: ...
+    @property
+    def end_of_turn(self) -> int: ...
+    @property
+    def end_tokens(self) -> tuple[int, ...]: ...
+    @property
+    def unknown(self) -> int | None: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, without any special token being added."""
+
+    def encode_marked(self, texts: Sequence[str], marks: Sequence[int | None]) -> list[tuple[list[int], int | None]]:
+        """Ids of each text, and the index of the token that holds the character `marks[i]`."""
+
+    def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """Text of each row of ids."""
+
+    def prompts(self, questions: Sequence[str], style: str) -> list[list[int]]:
+        """Ids up to where the response begins, for the style `reason` or `direct`."""
+
+    def save(self, directory: Path) -> None:
+        """Write what `load` needs; the directory can be opened by Hugging Face's AutoTokenizer too."""
+
+
+def build(settings: TokenizerSettings, texts: Iterable[str] = ()) -> Tokenizer:
+    """The tokenizer of `settings`. `texts` are what a vocabulary is made from; a pretrained tokenizer ignores them."""
+    if isinstance(settings, PretrainedTokenizer):
+        from w2sr_jax.text import pretrained  # transformers takes seconds to import
+
+        return pretrained.Pretrained.open(settings)
+    return trained.build(settings, texts)
+
+
+def load(directory: Path) -> Tokenizer:
+    """Open what `Tokenizer.save` wrote."""
+    manifest = directory / MANIFEST
+    if not manifest.exists():
+        raise UserError(f"{directory} is not a saved tokenizer: it has no {MANIFEST}")
+    kind = files.read_json(manifest)
+    if kind.get("kind") == "trained":
+        return trained.Trained.load(directory)
+    if kind.get("kind") == "pretrained":
+        from w2sr_jax.text import pretrained
+
+        return pretrained.Pretrained.load(directory, kind["settings"])
+    raise UserError(f"{manifest} names the kind {kind.get('kind')!r}; known are 'trained' and 'pretrained'")

@@ -1,0 +1,52 @@
+"""AdamW with linear warm-up, cosine decay and global-norm clipping (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from w2sr_jax.training.settings import Training
+
+# Parts of parameter names that are never decayed: gains of norms and biases have no scale that decay should shrink.
+UNDECAYED = ("norm", "bias", "scale")
+
+
+def learning_rate(training: Training, total_steps: int) -> optax.Schedule:
+    """step (0 … total_steps − 1) → learning rate: peak·(step+1)/w for the first w = round(warmup·total) steps, then a cosine
+    from the peak towards `final_fraction` of it."""
+    peak, last = training.learning_rate, training.learning_rate * training.final_fraction
+    rising = round(training.warmup * total_steps)
+
+    def schedule(step: Int[Array, ""] | int) -> Float[Array, ""]:
+        count = jnp.asarray(step, jnp.float32)
+        done = jnp.clip((count - rising) / max(total_steps - rising, 1), 0.0, 1.0)
+        cosine = last + (peak - last) * 0.5 * (1.0 + jnp.cos(math.pi * done))
+        return jnp.where(count < rising, peak * (count + 1.0) / max(rising, 1), cosine)
+
+    return schedule
+
+
+def decayed(params: Any) -> Any:
+    """A pytree of bools: True where weight decay applies, i.e. everywhere but norms and biases."""
+
+    def matrix(path: tuple[Any, ...], leaf: Any) -> bool:
+        del leaf
+        return not any(word in str(getattr(part, "key", part)).lower() for part in path for word in UNDECAYED)
+
+    return jax.tree_util.tree_map_with_path(matrix, params)
+
+
+def make_optimizer(training: Training, total_steps: int) -> optax.GradientTransformation:
+    """Clip by global norm, then AdamW; moments have the parameters' dtype (float32 master weights)."""
+    adamw = optax.adamw(
+        learning_rate(training, total_steps),
+        b1=training.b1,
+        b2=training.b2,
+        eps=training.epsilon,
+        weight_decay=training.weight_decay,
+        mask=decayed,
+    )
+    return optax.chain(optax.clip_by_global_norm(training.clip), adamw) if training.clip else adamw

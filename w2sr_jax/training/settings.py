@@ -1,0 +1,68 @@
+"""How one student is trained. Free of jax."""
+
+import dataclasses
+import math
+
+from w2sr_jax.batches.settings import Batching
+from w2sr_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    steps: int = 500
+    """Optimizer steps."""
+    epochs: float | None = None
+    """Passes over the packed rows; if given, it overrides `steps`."""
+    learning_rate: float = 2e-3
+    """Peak learning rate."""
+    warmup: float = 0.1
+    """Fraction of the steps over which the learning rate rises linearly."""
+    final_fraction: float = 0.1
+    """Learning rate at the end of the cosine, as a fraction of the peak."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay of matrices and embeddings (never of norms and biases)."""
+    b1: float = 0.9
+    """AdamW: decay of the first moment."""
+    b2: float = 0.95
+    """AdamW: decay of the second moment."""
+    epsilon: float = 1e-8
+    """AdamW: added to the root of the second moment."""
+    clip: float = 1.0
+    """Largest global norm of the gradient; 0: no clipping."""
+    accumulation: int = 1
+    """Micro-batches per step: less memory, the same gradient."""
+    batching: Batching = dataclasses.field(default_factory=Batching)
+    """Row length and rows per step."""
+    save_every: int = 0
+    """Steps between checkpoints; 0: only the last step is saved."""
+    log_every: int = 10
+    """Steps between lines in metrics.jsonl."""
+    keep: int = 2
+    """Checkpoints kept (the newest)."""
+    seed: int = 0
+    """Order of the batches."""
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 1, "steps", self.steps, "at least 1")
+        _require(self.epochs is None or self.epochs > 0, "epochs", self.epochs, "above 0")
+        _require(math.isfinite(self.learning_rate) and self.learning_rate >= 0, "learning_rate", self.learning_rate, "0 or more")
+        _require(0 <= self.warmup <= 1, "warmup", self.warmup, "a fraction of the steps, from 0 to 1")
+        _require(0 <= self.final_fraction <= 1, "final_fraction", self.final_fraction, "a fraction of the peak, from 0 to 1")
+        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        _require(0 <= self.b1 < 1, "b1", self.b1, "at least 0 and below 1")
+        _require(0 <= self.b2 < 1, "b2", self.b2, "at least 0 and below 1")
+        _require(self.epsilon > 0, "epsilon", self.epsilon, "above 0")
+        _require(self.clip >= 0, "clip", self.clip, "0 (no clipping) or more")
+        _require(self.accumulation >= 1, "accumulation", self.accumulation, "at least 1")
+        _require(self.save_every >= 0, "save_every", self.save_every, "0 (only the last step) or more")
+        _require(self.log_every >= 1, "log_every", self.log_every, "at least 1")
+        _require(self.keep >= 1, "keep", self.keep, "at least 1")
+
+    def total_steps(self, steps_per_epoch: float) -> int:
+        """Optimizer steps, `epochs` resolved against the size of the data."""
+        return self.steps if self.epochs is None else max(1, math.ceil(self.epochs * steps_per_epoch))
+
+
+def _require(sound: bool, field: str, value: object, right: str) -> None:
+    if not sound:
+        raise UserError(f"training.{field} is {value}; it must be {right}")

@@ -1,0 +1,145 @@
+"""One optimizer step as a pure function of arrays: it knows no files, clocks or processes.
+
+Losses are sums with their weights: micro-batches and devices add up both, and one division at the end gives the weighted mean
+over the tokens of the whole step, however they were split and however unequal the weights are.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float
+
+from w2sr_jax.losses.blocks import LossSum, Reference, TokenData, blocked, token_losses
+from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.token import needs_reference
+from w2sr_jax.losses.weights import trimmed
+from w2sr_jax.models import transformer
+from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.parallel.mesh import RULES, batch_divisor, batch_sharding, replicated
+from w2sr_jax.training.optimizer import learning_rate, make_optimizer
+from w2sr_jax.training.settings import Training
+from w2sr_jax.training.state import TrainState
+
+Metrics: TypeAlias = dict[str, Array]
+Batch: TypeAlias = Any  # `batches.batch.Batch`, as jax arrays
+Step: TypeAlias = Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]
+
+
+def make_step(config: ModelConfig, objective: Objective, training: Training, total_steps: int, mesh: Mesh | None = None) -> Step:
+    """Build `(state, batch, reference_params) -> (state, metrics)`; `batch` holds [R, L] arrays, R the rows of the whole step.
+
+    `reference_params` is the frozen initial student, or None where `objective.loss` needs none. With `mesh`, rows of each
+    micro-batch are split over data × fsdp. Metrics are float32 scalars (`sound` a bool): `loss` is the weighted mean of the
+    objective, `nll` and `token_accuracy` unweighted means over the supervised tokens that were not trimmed, `tokens` their
+    number and `weight` their weight; `gradient_norm` is taken before clipping, `update_norm` after everything.
+
+    A non-finite loss or gradient changes nothing but `state.sound`, which stays False.
+    """
+    optimizer, schedule = make_optimizer(training, total_steps), learning_rate(training, total_steps)
+    split = training.accumulation
+    hidden_place = None
+    if mesh is not None:
+        hidden_place = NamedSharding(mesh, PartitionSpec(RULES["batch"], None, None))
+        devices = batch_divisor(mesh)
+        objective = dataclasses.replace(objective, block=-(-objective.block // devices) * devices)
+    referenced = needs_reference(objective.loss)
+
+    def last_hidden(params: Any, part: Batch) -> tuple[Float[Array, "N D"], Float[Array, "D V"]]:
+        hidden, _ = transformer.forward(config, params, part.tokens, part.positions, part.segments, sharding=hidden_place)
+        return hidden.reshape(-1, hidden.shape[-1]), transformer.output_matrix(config, params).astype(hidden.dtype)
+
+    def reference_of(params: Any, part: Batch) -> Reference | None:
+        return jax.lax.stop_gradient(last_hidden(params, part)) if referenced else None
+
+    def sums(params: Any, reference_params: Any, part: Batch, progress: Float[Array, ""]) -> tuple[Float[Array, ""], LossSum]:
+        hidden, output = last_hidden(params, part)
+        reference = reference_of(reference_params, part)
+        total = blocked(objective.loss, hidden, output, _data(part), progress, reference, objective.block)
+        return total.loss_sum, total
+
+    def losses(params: Any, reference_params: Any, part: Batch, progress: Float[Array, ""]) -> Float[Array, "r L"]:
+        hidden, output = last_hidden(params, part)
+        reference = reference_of(reference_params, part)
+        flat = token_losses(objective.loss, hidden, output, _data(part), progress, reference, objective.block)
+        return flat.reshape(part.weight.shape)
+
+    def gradient(state: TrainState, reference_params: Any, parts: Batch, progress: Float[Array, ""]) -> tuple[Any, LossSum]:
+        """Gradient of the weighted sum over all micro-batches [A, R/A, L], float32, and the sums themselves."""
+
+        def one(part: Batch) -> tuple[Any, LossSum]:
+            slope, total = jax.grad(sums, has_aux=True)(state.params, reference_params, part, progress)
+            return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), slope), total
+
+        if split == 1:
+            return one(jax.tree.map(lambda leaf: leaf[0], parts))
+        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), state.params)
+        nothing = LossSum(*[jnp.zeros((), jnp.float32)] * len(LossSum._fields))
+        total, _ = jax.lax.scan(lambda carry, part: (jax.tree.map(jnp.add, carry, one(part)), None), (zero, nothing), parts)
+        return total
+
+    def step(state: TrainState, batch: Batch, reference_params: Any) -> tuple[TrainState, Metrics]:
+        progress = state.step.astype(jnp.float32) / max(total_steps - 1, 1)
+        weight = objective.weights(batch.span, batch.verdict, batch.teacher_logprob, batch.weight)
+        parts = _micro_batches(batch._replace(weight=weight), split, mesh)
+        if objective.trim > 0.0:
+            every = jax.lax.map(lambda part: losses(state.params, reference_params, part, progress), parts)
+            parts = parts._replace(weight=trimmed(every, parts.weight, objective.trim))
+        slope, total = gradient(state, reference_params, parts, progress)
+        slope = jax.tree.map(lambda leaf: _ratio(leaf, total.weight_sum), slope)
+
+        loss, norm = _ratio(total.loss_sum, total.weight_sum), optax.global_norm(slope)
+        sound = state.sound & jnp.isfinite(loss) & jnp.isfinite(norm)
+        updates, opt_state = optimizer.update(slope, state.opt_state, state.params)
+        new = TrainState(optax.apply_updates(state.params, updates), opt_state, state.step + 1, sound)
+        kept = jax.tree.map(lambda after, before: jnp.where(sound, after, before), new, state)
+        metrics = {
+            "loss": loss,
+            "nll": _ratio(total.nll_sum, total.token_sum),
+            "token_accuracy": _ratio(total.correct_sum, total.token_sum),
+            "gradient_norm": norm,
+            "update_norm": optax.global_norm(updates),
+            "learning_rate": schedule(state.step),
+            "weight": total.weight_sum,
+            "tokens": total.token_sum,
+            "sound": sound,
+        }
+        return kept._replace(sound=sound), metrics
+
+    return step
+
+
+def compile_step(step: Step, mesh: Mesh, state: TrainState, reference: Any | None) -> Step:
+    """`step` jitted once for `mesh`: the state is donated and keeps the shardings that `state` gives; metrics are everywhere.
+
+    `state` is a `TrainState` of shardings, `reference` a pytree of shardings, or None where no reference is used.
+    """
+    return jax.jit(
+        step, in_shardings=(state, batch_sharding(mesh), reference), out_shardings=(state, replicated(mesh)), donate_argnums=0
+    )
+
+
+def _data(part: Batch) -> TokenData:
+    fields = (part.target, part.span, part.verdict, part.teacher_logprob, part.weight)
+    return TokenData(*(leaf.reshape(-1) for leaf in fields))
+
+
+def _micro_batches(batch: Batch, count: int, mesh: Mesh | None) -> Batch:
+    """[R, L] → [A, R/A, L]. Micro-batch a takes the rows a, a + A, …, so that no row changes its device."""
+
+    def one(leaf: Array) -> Array:
+        parts = leaf.reshape(leaf.shape[0] // count, count, *leaf.shape[1:]).swapaxes(0, 1)
+        if mesh is None:
+            return parts
+        return jax.lax.with_sharding_constraint(parts, NamedSharding(mesh, PartitionSpec(None, RULES["batch"])))
+
+    return jax.tree.map(one, batch)
+
+
+def _ratio(part: Array, whole: Float[Array, ""]) -> Array:
+    """part / whole, 0 where there is nothing to average over (a step without supervised tokens has gradient 0)."""
+    return jnp.where(whole > 0.0, part / jnp.where(whole > 0.0, whole, 1.0), 0.0)
