@@ -34,7 +34,11 @@ def trace(**changes):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(TEXT, st.none() | TEXT, st.dictionaries(TEXT, st.integers(-(2**53), 2**53) | TEXT, max_size=3)), max_size=5))
+@given(
+    st.lists(
+        st.tuples(TEXT, st.none() | TEXT, st.dictionaries(TEXT, st.integers(-(2**53), 2**53) | TEXT, max_size=3)), max_size=5
+    )
+)
 def test_what_is_written_is_read_back(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("records") / "problems.parquet"
     problems = [Problem.of(question, answer, None, "task", meta) for question, answer, meta in rows]

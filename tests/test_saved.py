@@ -81,7 +81,9 @@ def test_a_users_own_loss_is_saved_with_its_source(tmp_path, config, loss):
 def test_a_changed_function_changes_the_hash(config):
     first = saved.config_hash(saved.load_config(config(OWN_LOSS.replace("{loss}", "plain"))))
     del sys.modules["mine_config"]
-    changed = OWN_LOSS.replace("{loss}", "plain").replace("return Nll()(tokens)\n\n    def exp", "return 2 * Nll()(tokens)\n\n    def exp")
+    changed = OWN_LOSS.replace("{loss}", "plain").replace(
+        "return Nll()(tokens)\n\n    def exp", "return 2 * Nll()(tokens)\n\n    def exp"
+    )
     assert first != saved.config_hash(saved.load_config(config(changed)))
 
 

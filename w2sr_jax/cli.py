@@ -73,7 +73,9 @@ def _command(name: str, argv: list[str]) -> int:
         near = difflib.get_close_matches(name, ["run", *STAGES], 1)
         raise UserError(f"unknown command {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; see w2sr --help"))
     parser = argparse.ArgumentParser(prog=f"w2sr {name}", description=STAGES.get(name, "run a whole experiment"), add_help=False)
-    parser.add_argument("target", metavar="CONFIG.py" if name == "run" else "RUN", nargs="?", help="configuration file, or run directory")
+    parser.add_argument(
+        "target", metavar="CONFIG.py" if name == "run" else "RUN", nargs="?", help="configuration file, or run directory"
+    )
     parser.add_argument("--root", type=Path, default=Path("runs"), help="directory of all runs (default: runs)")
     parser.add_argument("--rung", type=int, default=None, help="only this rung (0 is the first)")
     parser.add_argument("--plain", action="store_true", help="plain lines instead of progress bars")
@@ -125,7 +127,11 @@ def _overridden(experiment: "Experiment", overrides: list[str], program: str) ->
     from w2sr_jax.experiment import Experiment
 
     return tyro.cli(
-        Experiment, default=experiment, args=overrides, prog=program, config=(tyro.conf.AvoidSubcommands, tyro.conf.OmitSubcommandPrefixes)
+        Experiment,
+        default=experiment,
+        args=overrides,
+        prog=program,
+        config=(tyro.conf.AvoidSubcommands,),
     )
 
 

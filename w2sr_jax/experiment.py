@@ -194,7 +194,9 @@ def _check_parent(experiment: Experiment, index: int, arm: str, where: str) -> N
     if index == 0:
         raise UserError(f"{where} needs a previous rung, but this is the first")
     if arm != BASE and arm not in experiment.rungs[index - 1].arms:
-        raise UserError(f"{where} needs arm {arm!r} of the previous rung, which trains {', '.join(experiment.rungs[index - 1].arms)}")
+        raise UserError(
+            f"{where} needs arm {arm!r} of the previous rung, which trains {', '.join(experiment.rungs[index - 1].arms)}"
+        )
 
 
 def batching(experiment: Experiment) -> Batching:

@@ -68,11 +68,15 @@ def encode(value: Any) -> Any:
         return [encode(item) for item in value]
     if isinstance(value, FunctionType):
         if "<" in value.__qualname__:
-            raise UserError(f"function {value.__qualname__} must be defined at the top level of its module, so that a run can name it")
+            raise UserError(
+                f"function {value.__qualname__} must be defined at the top level of its module, so that a run can name it"
+            )
         return {"function": _name(value), "source": files.digest_file(Path(value.__code__.co_filename))}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise UserError(f"settings may hold dataclasses, top-level functions, tuples, numbers and text, not {type(value).__name__}: {value!r}")
+    raise UserError(
+        f"settings may hold dataclasses, top-level functions, tuples, numbers and text, not {type(value).__name__}: {value!r}"
+    )
 
 
 def decode(value: Any, run: Path) -> Any:
@@ -190,7 +194,9 @@ def _import_file(path: Path) -> ModuleType:
         sys.modules.pop(name, None)
         if isinstance(error, KeyboardInterrupt):
             raise
-        line = next((f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if Path(f.filename).resolve() == path), None)
+        line = next(
+            (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if Path(f.filename).resolve() == path), None
+        )
         place = f"{path}, line {line}" if line else str(path)
         raise UserError(f"{place}: {type(error).__name__}: {error}") from None
     finally:

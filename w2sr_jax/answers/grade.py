@@ -70,7 +70,8 @@ def grade(
 
     Without gold: "ungraded". Without an answer in the text: "unparsed". `Verdict.grader` is "exact" (numbers and equal
     spelling, in this process), "math-verify", or why no comparison came out and the verdict is "unparsed": "limits" (too long or
-    too large to evaluate), "timeout", "memory", "crash", or an error's name. `workers` 0: one per core; none is started where "exact" decides all.
+    too large to evaluate), "timeout", "memory", "crash", or an error's name. `workers` 0: one per core; none is started where
+    "exact" decides all.
     """
     verdicts: list[Verdict | None] = []
     open_items: dict[tuple[str, str], list[int]] = {}

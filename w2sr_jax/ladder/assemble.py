@@ -113,7 +113,13 @@ def _traces(experiment: Experiment, runs: Sequence[Path], index: int, name: str)
     made = [lineage.load(run, f"{models.rung_directory(experiment, index)}/traces-{name}") for run in runs]
     measures = [manifest.measures for manifest in made if manifest]
     traces, graded, correct = (sum(m[key] for m in measures) for key in ("traces", "graded", "correct"))
-    return {"teacher": name, "traces": traces, "graded": graded, "correct": correct, "accuracy": correct / graded if graded else None}
+    return {
+        "teacher": name,
+        "traces": traces,
+        "graded": graded,
+        "correct": correct,
+        "accuracy": correct / graded if graded else None,
+    }
 
 
 def _model(experiment: Experiment, runs: Sequence[Path], model: Model, test: Sequence[Problem]) -> dict[str, Any]:
@@ -134,7 +140,9 @@ def _model(experiment: Experiment, runs: Sequence[Path], model: Model, test: Seq
         "parameters": measures[0]["parameters"],
         "scores": score_seeds(generations, experiment.evaluation),
         "held_out": _held_out(held),
-        "training": {"curve": curve, "tokens": sum(m.get("tokens", 0) for m in measures)} if curve and model.role != "base-direct" else None,
+        "training": {"curve": curve, "tokens": sum(m.get("tokens", 0) for m in measures)}
+        if curve and model.role != "base-direct"
+        else None,
     }
 
 
@@ -177,7 +185,8 @@ def _samples(experiment: Experiment, run: Path, test: Sequence[Problem], evaluat
     last = len(experiment.rungs) - 1
     shown = [m for m in evaluated.values() if m.role in ("teacher", "student", "gold") and m.rung in (None, last)]
     traces = {
-        model.name: {trace.problem_id: trace for trace in measure.generations(run / "evaluations" / model.name)[0]} for model in shown
+        model.name: {trace.problem_id: trace for trace in measure.generations(run / "evaluations" / model.name)[0]}
+        for model in shown
     }
     return [
         {

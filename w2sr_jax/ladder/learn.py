@@ -73,7 +73,9 @@ def make_base(context: Context, index: int) -> Made:
         params = models.parameters(context.run, parent, smaller, models.device_mesh(experiment))
         if smaller != config:
             params = grow.grow(smaller, params, config, key(context.seed, "grow", model.name))
-        return _keep(context, model, config, params, {"parent_checkpoint": parent.name, "parent_digest": _digest(context, parent)})
+        return _keep(
+            context, model, config, params, {"parent_checkpoint": parent.name, "parent_digest": _digest(context, parent)}
+        )
     if isinstance(start, FromCheckpoint):
         return _keep(context, model, config, _stored(Path(start.path), config), {"checkpoint": start.path})
     return _keep(context, model, config, _fresh(context, model, config), {})
@@ -151,7 +153,8 @@ def _keep(context: Context, model: Model, config: ModelConfig, params: Any, orig
         (),
         {f"{model.directory}/{models.CHECKPOINTS}": digest},
         {"parameters": config.parameters(), **origin},
-        f"{config.parameters():,} parameters" + "".join(f", {name.replace('_', ' ')} {value}" for name, value in origin.items() if "digest" not in name),
+        f"{config.parameters():,} parameters"
+        + "".join(f", {name.replace('_', ' ')} {value}" for name, value in origin.items() if "digest" not in name),
     )
 
 

@@ -8,7 +8,7 @@ from w2sr_jax.batches.encode import encode
 from w2sr_jax.batches.packing import pack
 from w2sr_jax.evaluation.cost import sampling_flops
 from w2sr_jax.evaluation.scores import score
-from w2sr_jax.ladder import models, prepare, teach
+from w2sr_jax.ladder import prepare, teach
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.records import Example, Problem, Trace
@@ -65,9 +65,7 @@ def _held_out(context: Context, model: Model, index: int, author: Author) -> dic
     held, _ = encode([_example(trace, probe[trace.problem_id]) for trace in traces], author.renderer, length)
     if not held:
         return {"traces": 0, "nll": None, "unigram": None, "tokens": 0}
-    train, _ = encode(
-        records.read(context.run / model.directory / "curated.parquet", Example), author.renderer, length
-    )
+    train, _ = encode(records.read(context.run / model.directory / "curated.parquet", Example), author.renderer, length)
     packed = pack(held, length, author.renderer.pad)
     total, tokens = nll(author.config, author.params, packed, rung.training.batching.rows, author.mesh)
     return {

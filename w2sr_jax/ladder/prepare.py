@@ -7,8 +7,8 @@ from typing import Any
 from w2sr_jax import files, records
 from w2sr_jax.experiment import Experiment, Pretraining
 from w2sr_jax.ladder.task import Context, Made
-from w2sr_jax.problems import generated
 from w2sr_jax.problems import files as problem_files
+from w2sr_jax.problems import generated
 from w2sr_jax.problems.settings import Generated
 from w2sr_jax.problems.splits import split
 from w2sr_jax.records import Problem
@@ -85,7 +85,9 @@ def problems(context: Context) -> Made:
         )
     note = ", ".join(f"{name} {count:,}" for name, count in sizes.items() if count)
     note += f"; {removed:,} near-duplicates across splits removed" if removed else ""
-    return Made([*outputs, directory / "report.json"], {}, {"problems": sum(sizes.values()), "quarantined": len(quarantine)}, note)
+    return Made(
+        [*outputs, directory / "report.json"], {}, {"problems": sum(sizes.values()), "quarantined": len(quarantine)}, note
+    )
 
 
 def tokenizer(context: Context) -> Made:

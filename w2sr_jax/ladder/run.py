@@ -13,7 +13,9 @@ from w2sr_jax.ladder.plan import tasks
 from w2sr_jax.ladder.task import Context, Kind, Task, Watcher
 
 
-def climb_all(experiment: Experiment, run: Path, watcher: Watcher, kind: Kind | None = None, rung: int | None = None) -> Path | None:
+def climb_all(
+    experiment: Experiment, run: Path, watcher: Watcher, kind: Kind | None = None, rung: int | None = None
+) -> Path | None:
     """`climb` for every seed, and the pooled report of several; the report's page if there is one now.
 
     A run with several seeds holds a complete run for each in `seed-N`.

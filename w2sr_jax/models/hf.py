@@ -26,7 +26,7 @@ CONTEXT = 32_768
 
 
 class _Name(NamedTuple):
-    """Where a parameter is found. Its first `inputs` axes are inputs; foreign matrices are [outputs, inputs], biases [outputs]."""
+    """A parameter there. Our first `inputs` axes are inputs; foreign matrices are [outputs, inputs], biases [outputs]."""
 
     foreign: str
     inputs: int | None = None

@@ -8,6 +8,7 @@ and digests are compared on every restore. Orbax is imported when first used (it
 
 import json
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,27 @@ class Checkpoints:
             multihost_utils.sync_global_devices(f"set aside {paths[-1]}")
         if paths and hasattr(self, "_manager"):
             self._manager.reload()
+
+
+def save_params(directory: Path, params: Any, lineage: Mapping[str, Any]) -> str:
+    """Save parameters that were not trained here as step 0, in place of whatever the folder holds; their digest."""
+    if directory.exists() and jax.process_index() == 0:
+        shutil.rmtree(directory)
+    nothing = {"none": jax.numpy.zeros(())}
+    state = TrainState(params, nothing, jax.numpy.int32(0), jax.numpy.bool_(True))
+    with Checkpoints(directory, keep=1) as checkpoints:
+        record = checkpoints.save(state, lineage)
+        checkpoints.wait()
+    return str(record["params_digest"])
+
+
+def marker(path: Path) -> Path:
+    """A file whose content stands for the parameters in `path`: the lineage of a checkpoint of ours, or a Hugging Face folder's
+    weights (its index where they are in several files)."""
+    for name in ("model.safetensors.index.json", "model.safetensors"):
+        if (path / name).is_file():
+            return path / name
+    return resolve(path) / LINEAGE / "metadata"
 
 
 def latest(directory: Path) -> Path | None:
