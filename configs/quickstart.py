@@ -3,10 +3,10 @@
     w2sr run configs/quickstart.py
     w2sr run configs/quickstart.py --name mine --rungs.0.training.learning-rate 3e-4
 
-The teacher (small) is trained on gold solutions. The first student's base knows arithmetic facts and answers without reasoning; it
-is fine-tuned on the teacher's traces: all of them, the correct ones (W2SR-P), the incorrect ones (W2SR-N). The second student is
-the first one grown deeper; the first one is its teacher. `gold` is the ceiling: the same student, problems and budget, with gold
-solutions. Hardware: 2 CPU cores, 3 GiB of memory.
+The teacher is small and trained on few gold solutions. The first student's base is pretrained on arithmetic facts, questions and
+answers without reasoning; it is fine-tuned on the teacher's traces: all of them, the correct ones (W2SR-P), the incorrect ones
+(W2SR-N). The second student is the first one grown deeper, and the first one is its teacher. `gold` is the ceiling: the same
+student, problems and budget, with gold solutions. Hardware: 2 CPU cores, 3 GiB of memory.
 """
 
 import dataclasses

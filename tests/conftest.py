@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-# Eight virtual CPU devices, before anything imports jax; one-device tests use a mesh of size 1.
-if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8").strip()
+# Before anything imports jax: eight virtual CPU devices (one-device tests use a mesh of size 1), and programs compiled without
+# LLVM's optimizations, since on tiny models nearly all the time goes into compiling. Flags given from outside win.
+_FLAGS = ("--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0")
+_given = os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = " ".join([_given, *(flag for flag in _FLAGS if flag.split("=")[0] not in _given)]).strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 ROOT = Path(__file__).resolve().parents[1]

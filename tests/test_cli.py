@@ -25,7 +25,8 @@ def config(tmp_path, monkeypatch):
 
 
 def test_help_teaches_and_imports_nothing_heavy():
-    code = "import sys; from w2sr_jax import cli; cli.run(['--help']); sys.exit(bool({'jax', 'numpy', 'tyro', 'rich'} & set(sys.modules)))"
+    heavy = {"jax", "numpy", "tyro", "rich"}
+    code = f"import sys; from w2sr_jax import cli; cli.run(['--help']); sys.exit(bool({heavy} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     for command in ("run", "sample", "curate", "train", "evaluate", "report", "configs/quickstart.py"):
         assert command in shown

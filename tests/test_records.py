@@ -85,7 +85,7 @@ def test_a_missing_or_damaged_file_is_one_sentence(tmp_path, content):
     path = tmp_path / "traces.parquet"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match="traces.parquet") as error:
+    with pytest.raises(UserError, match=r"traces\.parquet") as error:
         records.read(path, Trace)
     assert "\n" not in str(error.value)
 

@@ -115,9 +115,8 @@ def _experiment(command: str, target: str, root: Path, overrides: list[str]) -> 
     if (directory / "experiment.json").exists():
         known = saved.load(directory)
         if saved.config_hash(known) != saved.config_hash(experiment):
-            raise UserError(
-                f"{directory} holds another experiment ({saved.difference(known, experiment)}): choose another --name, or remove it"
-            )
+            why = saved.difference(known, experiment)
+            raise UserError(f"{directory} holds another experiment ({why}): choose another --name, or remove it")
     return experiment, directory
 
 

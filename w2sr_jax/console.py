@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: one line per task, a bar for the one at work, plain lines where there is no terminal."""
+"""What a person sees while a run goes on: a line per task, a bar for the one at work, plain lines without a terminal."""
 
 import time
 from pathlib import Path

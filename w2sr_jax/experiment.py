@@ -4,7 +4,6 @@ import dataclasses
 from typing import Literal
 
 from w2sr_jax.answers.grade import Grader, MathGrader
-from w2sr_jax.batches.settings import Batching
 from w2sr_jax.curation.settings import Arm, Curation
 from w2sr_jax.errors import UserError
 from w2sr_jax.evaluation.settings import Evaluation
@@ -67,8 +66,8 @@ class Scratch:
 
 @dataclasses.dataclass(frozen=True)
 class Pretraining:
-    """The student's base is pretrained in the run, on arithmetic facts and on answers without reasoning (METHODS: it must not
-    have seen a chain of thought, and every position it will use must have been trained)."""
+    """The student's base is pretrained in the run: on arithmetic facts, on the questions of the pretrain split as plain text, and
+    on their answers without reasoning. It has never seen a chain of thought."""
 
     training: Training = Training()
     """How the base is pretrained."""
@@ -197,8 +196,3 @@ def _check_parent(experiment: Experiment, index: int, arm: str, where: str) -> N
         raise UserError(
             f"{where} needs arm {arm!r} of the previous rung, which trains {', '.join(experiment.rungs[index - 1].arms)}"
         )
-
-
-def batching(experiment: Experiment) -> Batching:
-    """The batching of the first rung, by which lengths are judged before any training."""
-    return experiment.rungs[0].training.batching

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
@@ -17,4 +18,4 @@ def key(seed: int, purpose: str, *ids: str | int) -> Key[Array, ""]:
 def keys(seed: int, purpose: str, ids: Sequence[Sequence[str | int]]) -> Key[Array, " N"]:
     """One key per row of `ids`: `keys(s, p, [a, b])[i] == key(s, p, *[a, b][i])`, whatever the batch it is made in."""
     data = np.array([seeds.words(seed, purpose, *row)[:2] for row in ids], dtype=np.uint32).reshape(len(ids), 2)
-    return jax.random.wrap_key_data(data, impl="threefry2x32")
+    return jax.random.wrap_key_data(jnp.asarray(data), impl="threefry2x32")

@@ -143,7 +143,8 @@ def _user_modules(value: Any) -> set[str]:
 def _user_files(experiment: Experiment) -> list[Path]:
     """Files of the user's modules that the experiment refers to, and of the loaded modules beside them."""
     folders = {Path(str(sys.modules[module].__file__)).resolve().parent for module in _user_modules(experiment)}
-    loaded = {Path(module.__file__).resolve() for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
+    files_of = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    loaded = {Path(name).resolve() for name in files_of if name}
     return sorted(path for path in loaded if path.parent in folders and path.suffix == ".py")
 
 

@@ -48,17 +48,6 @@ def test_seed_and_data_change_the_order() -> None:
     assert batches(21, 4).digest != batches(20, 4).digest
 
 
-def test_processes_share_the_global_batch() -> None:
-    data = batches(20, 8)
-    for step in (0, 3, 17):
-        whole = data.batch_at(step)
-        for count in (1, 2, 4, 8):
-            parts = [data.rows_for(step, index, count) for index in range(count)]
-            assert same(Batch(*(np.concatenate(arrays) for arrays in zip(*parts))), whole)
-    with pytest.raises(UserError, match="8 rows per batch cannot be shared evenly by 3"):
-        data.rows_for(0, 0, 3)
-
-
 def test_fewer_rows_than_a_batch_repeat() -> None:
     data = batches(3, 8)
     assert data.steps_per_epoch == 1

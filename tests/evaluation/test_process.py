@@ -37,22 +37,6 @@ def test_consistency_is_over_traces_whose_steps_and_answer_can_be_compared() -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "loops"),
-    [
-        (GOOD, False),
-        ("first " + "so we add two and two again " * 4, True),
-        ("first " + "so we add two and two again " * 3, False),
-        (" ".join(f"word{i}" for i in range(400)), False),
-        (" ".join("abcdefgh"[(i * i + i // 7) % 8] for i in range(260)), True),
-        ("we go round and round here now " * 4 + " ".join(f"word{i}" for i in range(200)), False),
-        ("", False),
-    ],
-)
-def test_looping(text: str, loops: bool) -> None:
-    assert process.loops(text) is loops
-
-
-@pytest.mark.parametrize(
     ("text", "marked", "overruns"),
     [
         (GOOD, ["24"], False),

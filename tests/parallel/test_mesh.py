@@ -127,7 +127,7 @@ def test_a_sharded_forward_and_gradient_equal_those_of_one_device(settings: Mesh
     step = jax.jit(jax.value_and_grad(loss), static_argnums=3)
     value, gradient = step(params, tokens, positions, None)
     rows = meshes.batch_sharding(mesh)
-    apart, split = step(processes.place(params, shardings), *processes.host_to_global((tokens, positions), rows), rows)
+    apart, split = step(processes.place(params, shardings), *processes.place((tokens, positions), rows), rows)
     np.testing.assert_allclose(apart, value, rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), processes.gather(split), processes.gather(gradient))
 

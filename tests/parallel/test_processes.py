@@ -23,7 +23,7 @@ def test_two_processes_reduce_gather_and_decode_as_one() -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
-    flags = "--xla_force_host_platform_device_count=2"
+    flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
     variables = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(Path(__file__).with_name("two_processes.py")), port]
     running = [

@@ -1,5 +1,6 @@
 """Checkpoints: the same bits on any mesh, nothing unfinished or damaged taken for sound."""
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -15,7 +16,7 @@ from w2sr_jax.losses.objective import Objective
 from w2sr_jax.parallel.mesh import make_mesh
 from w2sr_jax.parallel.processes import place
 from w2sr_jax.parallel.settings import Mesh
-from w2sr_jax.training.checkpoints import Checkpoints, latest, read_lineage, restore_params
+from w2sr_jax.training.checkpoints import Checkpoints, latest, marker, read_lineage, restore_params, save_params
 from w2sr_jax.training.digest import params_digest
 from w2sr_jax.training.program import Program, make_program
 from w2sr_jax.training.state import TrainState
@@ -139,3 +140,27 @@ def test_digest_sees_values_shapes_types_and_names() -> None:
     digests = {params_digest(tree) for tree in [base, *others]}
     assert len(digests) == 6
     assert params_digest({"b": base["b"], "a": jax.numpy.zeros((2, 2))}) == params_digest(base)
+
+
+def test_parameters_that_were_not_trained_replace_what_the_folder_held(tmp_path: Path) -> None:
+    write(tmp_path / "kept", 7)
+    digest = save_params(tmp_path / "kept", toy.params(), {"checkpoint": "elsewhere"})
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["0"]
+    assert digest == params_digest(toy.params()) == params_digest(restore_params(tmp_path / "kept"))
+    assert read_lineage(tmp_path / "kept")["checkpoint"] == "elsewhere"
+
+
+def test_the_marker_changes_with_the_parameters(tmp_path: Path) -> None:
+    write(tmp_path / "ours", 3)
+    first = marker(tmp_path / "ours").read_text()
+    assert json.loads(first)["params_digest"] == params_digest(state_at(3).params)
+    assert marker(tmp_path / "ours" / "3").read_text() == first
+    write(tmp_path / "ours", 4)
+    assert marker(tmp_path / "ours").read_text() != first
+
+    (tmp_path / "theirs").mkdir()
+    for name in ("model.safetensors", "model.safetensors.index.json"):
+        (tmp_path / "theirs" / name).touch()
+        assert marker(tmp_path / "theirs").name == name
+    with pytest.raises(UserError, match="absent does not exist"):
+        marker(tmp_path / "absent")

@@ -39,10 +39,12 @@ try:
 except Interrupt:
     pass
 resumed = toy.run(directory / "resumed", settings, mesh=mesh)
-from w2sr_jax.training.checkpoints import restore_params
+from w2sr_jax.training.checkpoints import restore_params, save_params
 from w2sr_jax.training.digest import params_digest
 restored = params_digest(restore_params(straight.checkpoint))
-print("DIGESTS", json.dumps([straight.params_digest, resumed.params_digest, restored]))
+kept = [save_params(directory / "kept", straight.params, {}) for _ in range(2)]
+kept.append(params_digest(restore_params(directory / "kept")))
+print("DIGESTS", json.dumps([straight.params_digest, resumed.params_digest, restored, *kept]))
 """
 
 

@@ -84,24 +84,7 @@ class Batches:
 
     def batch_at(self, step: int) -> Batch:
         """The global batch of `step` (from 0, without end)."""
-        return self._gather(self._order[step])
-
-    def rows_for(self, step: int, process_index: int, process_count: int) -> Batch:
-        """The rows of `batch_at(step)` that one of `process_count` processes feeds: an equal, contiguous share."""
-        share, left = divmod(self.settings.rows, process_count)
-        if left:
-            raise UserError(f"{self.settings.rows} rows per batch cannot be shared evenly by {process_count} processes")
-        return self._gather(self._order[step][process_index * share : (process_index + 1) * share])
-
-    @functools.cached_property
-    def _order(self) -> grain.MapDataset[Int[np.ndarray, "R"]]:
-        # The data's digest takes part, so that two data sets of one size are not visited in the same order.
-        seed = seeds.words(self.seed, "batches", self.digest)[0]
-        rows = grain.MapDataset.range(len(self.packed.tokens)).shuffle(seed=seed)
-        return rows.repeat().batch(self.settings.rows)
-
-    def _gather(self, rows: Int[np.ndarray, "R"]) -> Batch:
-        p = self.packed
+        rows, p = self._order[step], self.packed
         return Batch(
             tokens=p.tokens[rows],
             positions=p.positions[rows],
@@ -112,3 +95,10 @@ class Batches:
             teacher_logprob=p.teacher_logprob[rows],
             weight=p.weight[rows],
         )
+
+    @functools.cached_property
+    def _order(self) -> grain.MapDataset[Int[np.ndarray, "R"]]:
+        # The data's digest takes part, so that two data sets of one size are not visited in the same order.
+        seed = seeds.words(self.seed, "batches", self.digest)[0]
+        rows = grain.MapDataset.range(len(self.packed.tokens)).shuffle(seed=seed)
+        return rows.repeat().batch(self.settings.rows)

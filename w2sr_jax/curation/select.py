@@ -10,9 +10,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from w2sr_jax import files, seeds
+from w2sr_jax.answers.grade import canonical
+from w2sr_jax.answers.quality import loops
 from w2sr_jax.curation import funnel as funnels
 from w2sr_jax.curation.funnel import Funnel, Sieve
-from w2sr_jax.curation.quality import answer_key, loops, text_key
 from w2sr_jax.curation.settings import ARMS, NAMES, Arm, Curation
 from w2sr_jax.errors import UserError
 from w2sr_jax.problems.splits import Known
@@ -103,7 +104,7 @@ def votes(traces: Sequence[Trace], weights: Mapping[str, float] | None = None) -
         weight = (weights or {}).get(trace.teacher, 1.0)
         totals[trace.problem_id] += weight
         if trace.answer is not None:
-            counts[trace.problem_id][answer_key(trace.answer)] += weight
+            counts[trace.problem_id][canonical(trace.answer)] += weight
     found: dict[str, tuple[str | None, float]] = {}
     for problem, total in totals.items():
         ranked = sorted(counts[problem].items(), key=lambda item: -item[1])[:2]
@@ -148,7 +149,7 @@ def _distinct() -> Reason:
     seen: set[tuple[str, str]] = set()
 
     def reason(trace: Trace) -> str | None:
-        key = (trace.problem_id, text_key(trace.text))
+        key = (trace.problem_id, " ".join(trace.text.lower().split()))
         if key in seen:
             return "duplicate"
         seen.add(key)
@@ -168,7 +169,7 @@ def _arm(arm: Arm, settings: Curation, voters: Sequence[Trace], weights: Mapping
             answer, share = agreed[trace.problem_id]
             if answer is None or share < settings.majority_threshold or voting[trace.problem_id] < settings.majority_votes:
                 return "no_majority"
-            return None if answer_key(trace.answer) == answer else "minority_answer"
+            return None if canonical(trace.answer) == answer else "minority_answer"
 
         return agrees
     wanted = {"correct"} if arm == "correct" else {"incorrect", *(["unparsed"] if settings.unparsed_is_incorrect else [])}

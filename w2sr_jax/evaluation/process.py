@@ -8,15 +8,10 @@ from typing import TypedDict
 import numpy as np
 
 from w2sr_jax.answers.extract import boxes
-from w2sr_jax.answers.numbers import number
+from w2sr_jax.answers.grade import canonical
+from w2sr_jax.answers.quality import loops
 from w2sr_jax.answers.steps import final_consistent, validity
 from w2sr_jax.records import Trace
-
-TAIL_WORDS = 200
-LOOP_SIZES = (6, 8, 10)
-LOOP_REPEATS = 4
-MONOTONE_WORDS = 200
-MONOTONE_UNIQUE = 0.30
 
 _HASHES = re.compile(r"####+[ \t]*((?:(?!####|\\boxed)[^\n])*)")
 
@@ -87,23 +82,10 @@ def step_validity(texts: Iterable[str]) -> StepValidity:
     )
 
 
-def loops(text: str) -> bool:
-    """Whether the text runs in circles: 6, 8 or 10 words in a row come four times near its end, or a long text has few words."""
-    words = text.split()
-    if len(words) > MONOTONE_WORDS and len(set(words)) / len(words) < MONOTONE_UNIQUE:
-        return True
-    tail = words[-TAIL_WORDS:]
-    return any(
-        count >= LOOP_REPEATS
-        for size in LOOP_SIZES
-        for count in Counter(tuple(tail[i : i + size]) for i in range(len(tail) - size + 1)).values()
-    )
-
-
 def overruns(text: str) -> bool | None:
     """Whether the first marked answer (`#### N` or `\\boxed{…}`) differs from the last; None without a marked answer."""
     marked = marked_answers(text)
-    return same_answer(marked[0]) != same_answer(marked[-1]) if marked else None
+    return canonical(marked[0]) != canonical(marked[-1]) if marked else None
 
 
 def marked_answers(text: str) -> list[str]:
@@ -111,12 +93,6 @@ def marked_answers(text: str) -> list[str]:
     found = [(start, content) for start, _, content in boxes(text)]
     found += [(match.start(), match.group(1)) for match in _HASHES.finditer(text)]
     return [content.strip() for _, content in sorted(found) if content.strip()]
-
-
-def same_answer(answer: str) -> str:
-    """A spelling shared by answers that are the same number (`1,200`, `$1200`, `1200.0`) or the same text."""
-    value = number(answer)
-    return " ".join(answer.casefold().split()) if value is None else f"{value.value}{'%' if value.percent else ''}"
 
 
 def self_consistency(samples: Sequence[Trace]) -> Rate:
@@ -135,7 +111,7 @@ def votes(traces: Iterable[Trace]) -> Counter[str]:
         if trace.verdict == "correct":
             given["correct"] += 1
         elif trace.answer is not None and trace.verdict != "unparsed":
-            given["= " + same_answer(trace.answer)] += 1
+            given["= " + canonical(trace.answer)] += 1
     return given
 
 

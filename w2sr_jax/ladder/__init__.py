@@ -1,1 +1,1 @@
-"""Composes the stages into an experiment: `plan` lays out the tasks, `run` does those that are not done, the others are their work."""
+"""Composes the stages into an experiment: `plan` lays out the tasks, `run` does what is not done."""

@@ -126,7 +126,7 @@ def _model(experiment: Experiment, runs: Sequence[Path], model: Model, test: Seq
     generations = [Generations(test, *measure.generations(run / "evaluations" / model.name)) for run in runs]
     trained = [lineage.load(run, model.task) for run in runs]
     held = [files.read_json(path) for run in runs if (path := run / "evaluations" / model.name / measure.HELD_OUT).exists()]
-    curve = []
+    curve: list[dict[str, Any]] = []
     for seed, run in zip(experiment.seeds, runs, strict=True):
         lines = journal.read(run / model.directory / journal.METRICS)
         every = max(1, len(lines) // CURVE)
@@ -144,6 +144,11 @@ def _model(experiment: Experiment, runs: Sequence[Path], model: Model, test: Seq
         if curve and model.role != "base-direct"
         else None,
     }
+
+
+def _training(curve: list[dict[str, Any]], measures: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The curve, and tokens per seed."""
+    return {"curve": curve, "tokens": round(statistics.fmean(measure.get("tokens", 0) for measure in measures))}
 
 
 def _held_out(found: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

@@ -23,7 +23,8 @@ def curate_rung(context: Context, index: int) -> Made:
     def tokens(trace: Trace) -> int:
         return trace.tokens or len(renderer.tokenizer.encode([trace.text])[0]) + 1
 
-    outputs, funnels, kept = [], {}, {}
+    outputs, funnels = [], {}
+    kept: dict[str, int] = {}
     for arm in rung.arms:
         examples, funnel = curate(traces, pool, arm, rung.curation, forbidden, tokens, weights)
         path = directory / arm / "curated.parquet"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax import files, lineage, records, seeds
+from w2sr_jax import files, records, seeds
 from w2sr_jax.batches.batch import Batches
 from w2sr_jax.batches.encode import encode
 from w2sr_jax.batches.packing import pack
@@ -64,8 +64,9 @@ def make_base(context: Context, index: int) -> Made:
     config = models.sized(rung.model, prepare.renderer(context.run))
     start = rung.start
     if isinstance(start, Pretraining):
-        plain = [_example("", "", line, "plain") for line in prepare.facts(experiment)[: start.facts]]
-        examples = plain + direct(prepare.read(context.run, prepare.PRETRAIN))
+        problems = prepare.read(context.run, prepare.PRETRAIN)
+        lines = [*prepare.facts(experiment)[: start.facts], *(problem.question for problem in problems)]
+        examples = [*(_example("", "", line, "plain") for line in lines), *direct(problems)]
         return _train(context, model, config, examples, _fresh(context, model, config), start.training, Objective(), {})
     if isinstance(start, FromParent):
         parent = models.student(experiment, index - 1, start.arm)
@@ -73,9 +74,7 @@ def make_base(context: Context, index: int) -> Made:
         params = models.parameters(context.run, parent, smaller, models.device_mesh(experiment))
         if smaller != config:
             params = grow.grow(smaller, params, config, key(context.seed, "grow", model.name))
-        return _keep(
-            context, model, config, params, {"parent_checkpoint": parent.name, "parent_digest": _digest(context, parent)}
-        )
+        return _keep(context, model, config, params, _parent(context, parent))
     if isinstance(start, FromCheckpoint):
         return _keep(context, model, config, _stored(Path(start.path), config), {"checkpoint": start.path})
     return _keep(context, model, config, _fresh(context, model, config), {})
@@ -88,8 +87,7 @@ def train_arm(context: Context, index: int, arm: str) -> Made:
     config = models.sized(rung.model, prepare.renderer(context.run))
     params = models.parameters(context.run, base, config, models.device_mesh(experiment))
     examples = records.read(context.run / model.directory / "curated.parquet", Example)
-    parent = {"parent_checkpoint": base.name, "parent_digest": _digest(context, base)}
-    return _train(context, model, config, examples, params, rung.training, rung.objective, parent)
+    return _train(context, model, config, examples, params, rung.training, rung.objective, _parent(context, base))
 
 
 def _train(
@@ -113,7 +111,6 @@ def _train(
     packed.save(directory / PACKING)
     order = seeds.words(context.seed, "order", model.name, training.seed)[0]
     batches = Batches(packed, training.batching, order)
-    made = lineage.load(context.run, model.task)
     settings = files.digest_json([repr(config), repr(training), repr(objective), context.seed])
     result = fit(
         directory,
@@ -126,7 +123,6 @@ def _train(
         {"data_digest": packed.digest, "config_hash": settings, **parent},
         lambda event: context.watcher.progress(event["step"], event["total"], _words(event)),
     )
-    del made
     reference = config.parameters() if needs_reference(objective.loss) else 0
     measures = {
         "parameters": config.parameters(),
@@ -149,12 +145,11 @@ def _keep(context: Context, model: Model, config: ModelConfig, params: Any, orig
     mesh = models.device_mesh(context.experiment)
     params = place(params, models.placement(config, mesh))
     digest = checkpoints.save_params(model.checkpoints(context.run), params, origin)
+    origins = [f"{name.replace('_', ' ')} {value}" for name, value in origin.items() if not name.endswith("digest")]
     return Made(
-        (),
-        {f"{model.directory}/{models.CHECKPOINTS}": digest},
-        {"parameters": config.parameters(), **origin},
-        f"{config.parameters():,} parameters"
-        + "".join(f", {name.replace('_', ' ')} {value}" for name, value in origin.items() if "digest" not in name),
+        artifacts={f"{model.directory}/{models.CHECKPOINTS}": digest},
+        measures={"parameters": config.parameters(), **origin},
+        note=", ".join([f"{config.parameters():,} parameters", *origins]),
     )
 
 
@@ -172,9 +167,9 @@ def _fresh(context: Context, model: Model, config: ModelConfig) -> Any:
     return transformer.init(config, key(context.seed, "init", model.name))
 
 
-def _digest(context: Context, model: Model) -> str:
-    made = lineage.load(context.run, model.task)
-    return next(iter(made.artifacts.values()), "") if made else ""
+def _parent(context: Context, model: Model) -> dict[str, str]:
+    """What a checkpoint's lineage says of the model it starts from."""
+    return {"parent_checkpoint": model.name, "parent_digest": models.digest(context.run, model)}
 
 
 def _example(problem: str, question: str, response: str, style: str) -> Example:

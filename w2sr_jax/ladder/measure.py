@@ -67,7 +67,7 @@ def _held_out(context: Context, model: Model, index: int, author: Author) -> dic
         return {"traces": 0, "nll": None, "unigram": None, "tokens": 0}
     train, _ = encode(records.read(context.run / model.directory / "curated.parquet", Example), author.renderer, length)
     packed = pack(held, length, author.renderer.pad)
-    total, tokens = nll(author.config, author.params, packed, rung.training.batching.rows, author.mesh)
+    total, tokens = nll(author.config, author.params, packed, rung.training.batching.rows, models.device_mesh(context.experiment))
     return {
         "traces": len(held),
         "nll": total / tokens,

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from w2sr_jax import lineage
 from w2sr_jax.experiment import BASE, GOLD, Experiment, ModelTeacher, Pretraining, model_name
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
@@ -63,7 +64,7 @@ def evaluated(experiment: Experiment, index: int) -> list[Model]:
 
 
 def sized(config: ModelConfig, renderer: Renderer) -> ModelConfig:
-    """The architecture with its vocabulary: the tokenizer's, rounded up to a multiple of 8, unless the configuration says otherwise."""
+    """The architecture with its vocabulary: unless it says otherwise the tokenizer's, rounded up to a multiple of 8."""
     return config if config.vocab_size else dataclasses.replace(config, vocab_size=-(-renderer.vocab_size // 8) * 8)
 
 
@@ -74,6 +75,12 @@ def device_mesh(experiment: Experiment) -> jax.sharding.Mesh:
 def placement(config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:
     """Where each parameter lies."""
     return shardings(mesh, transformer.logical_axes(config), transformer.shapes(config))
+
+
+def digest(run: Path, model: Model) -> str:
+    """The digest of a trained model's parameters."""
+    made = lineage.load(run, model.task)
+    return next(iter(made.artifacts.values()), "") if made else ""
 
 
 def parameters(run: Path, model: Model, config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:

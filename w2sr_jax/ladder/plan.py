@@ -19,10 +19,10 @@ def tasks(experiment: Experiment, run: Path) -> list[Task]:
     recorded = tuple(teacher for teacher in experiment.teachers if isinstance(teacher, Recorded))
     sources = (experiment.problems, experiment.test_problems, *recorded)
     facts = tuple(rung.start for rung in experiment.rungs if hasattr(rung.start, "facts"))
-    settings = (experiment.problems, experiment.test_problems, experiment.splits, recorded)
+    given = (experiment.problems, experiment.test_problems, experiment.splits, recorded)
     reads = tuple(Path(source.path) for source in sources if isinstance(source, Files | Recorded))
     plan = [
-        Task("problems", "prepare", settings, (), prepare.problems, reads),
+        Task("problems", "prepare", given, (), prepare.problems, reads),
         Task("tokenizer", "prepare", (experiment.tokenizer, experiment.problems, facts), ("problems",), prepare.tokenizer),
     ]
     for teacher in experiment.teachers:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from w2sr_jax import files, lineage, records
+from w2sr_jax import files, records
 from w2sr_jax.answers.grade import grade_all
 from w2sr_jax.evaluation.cost import sampling_flops
 from w2sr_jax.experiment import Graduate, ModelTeacher
@@ -66,9 +66,8 @@ def author_of(context: Context, model: Model, name: str) -> Author:
     """A trained model of the run, ready to write under `name`."""
     renderer, mesh = prepare.renderer(context.run), models.device_mesh(context.experiment)
     config = models.sized(model.config, renderer)
-    made = lineage.load(context.run, model.task)
-    digest = next(iter(made.artifacts.values()), "") if made else ""
-    return Author(name, config, models.parameters(context.run, model, config, mesh), renderer, context.seed, digest, mesh)
+    params, digest = models.parameters(context.run, model, config, mesh), models.digest(context.run, model)
+    return Author(name, config, params, renderer, context.seed, digest, mesh)
 
 
 def _made(paths: Sequence[Path], parameters: int) -> Made:

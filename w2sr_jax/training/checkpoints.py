@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from w2sr_jax import files
 from w2sr_jax.errors import UserError
+from w2sr_jax.parallel.processes import meet
 from w2sr_jax.training.digest import params_digest
 from w2sr_jax.training.state import TrainState
 
@@ -116,23 +118,25 @@ class Checkpoints:
         return TrainState(found[PARAMS], found[OPTIMIZER], *scalars)
 
     def _set_aside(self, paths: list[Path], reason: str) -> None:
+        if not paths:
+            return
+        meet(f"found {paths[-1]}")  # nothing is renamed before all processes have seen it
         for path in paths:
             log.warning("checkpoint %s is ignored and renamed to %s.unsound: %s", path, path.name, reason)
             if jax.process_index() == 0:
                 path.rename(_free(path.with_name(f"{path.name}.unsound")))
-        if paths and jax.process_count() > 1:
-            from jax.experimental import multihost_utils
-
-            multihost_utils.sync_global_devices(f"set aside {paths[-1]}")
-        if paths and hasattr(self, "_manager"):
+        meet(f"set aside {paths[-1]}")
+        if hasattr(self, "_manager"):
             self._manager.reload()
 
 
 def save_params(directory: Path, params: Any, lineage: Mapping[str, Any]) -> str:
-    """Save parameters that were not trained here as step 0, in place of whatever the folder holds; their digest."""
+    """Save parameters that were not trained here as step 0, in place of whatever the folder holds; their digest. With several
+    processes, all call this alike."""
     if directory.exists() and jax.process_index() == 0:
         shutil.rmtree(directory)
-    nothing = {"none": jax.numpy.zeros(())}
+    meet(f"emptied {directory}")
+    nothing = {"none": np.zeros(())}
     state = TrainState(params, nothing, jax.numpy.int32(0), jax.numpy.bool_(True))
     with Checkpoints(directory, keep=1) as checkpoints:
         record = checkpoints.save(state, lineage)

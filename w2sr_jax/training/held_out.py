@@ -30,7 +30,7 @@ def nll(
             _rows(array, start, rows)
             for array in (packed.tokens, packed.positions, packed.segments, packed.target, packed.weight)
         ]
-        loss, tokens = _nll(config, block, params, *place(part, batch_sharding(mesh)))
+        loss, tokens = _nll(config, block, mesh, params, *place(part, batch_sharding(mesh)))
         total, count = total + float(loss), count + float(tokens)
     return total, round(count)
 
@@ -50,9 +50,17 @@ def _rows(array: Any, start: int, rows: int) -> Any:
     return part.astype(np.float32 if part.dtype.kind == "f" else np.int32)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def _nll(
-    config: ModelConfig, block: int, params: Any, tokens: Array, positions: Array, segments: Array, target: Array, weight: Array
+    config: ModelConfig,
+    block: int,
+    mesh: jax.sharding.Mesh,
+    params: Any,
+    tokens: Array,
+    positions: Array,
+    segments: Array,
+    target: Array,
+    weight: Array,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     hidden, _ = transformer.forward(config, params, tokens, positions, segments)
     flat = target.reshape(-1)
@@ -60,5 +68,5 @@ def _nll(
         flat, jnp.zeros_like(flat), jnp.zeros_like(flat), jnp.zeros(flat.shape), (weight.reshape(-1) > 0).astype(jnp.float32)
     )
     matrix = transformer.output_matrix(config, params).astype(hidden.dtype)
-    sums = blocked(Nll(), hidden.reshape(-1, hidden.shape[-1]), matrix, data, 0.0, None, block)
+    sums = blocked(Nll(), hidden.reshape(-1, hidden.shape[-1]), matrix, data, 0.0, None, block, mesh)
     return sums.nll_sum, sums.token_sum

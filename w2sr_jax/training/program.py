@@ -15,7 +15,7 @@ from w2sr_jax.losses.token import needs_reference
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import shardings
-from w2sr_jax.training.optimizer import make_optimizer
+from w2sr_jax.training.optimizer import learning_rate, make_optimizer
 from w2sr_jax.training.settings import Training
 from w2sr_jax.training.state import TrainState, create, state_shardings
 from w2sr_jax.training.step import Step, compile_step, make_step
@@ -57,5 +57,6 @@ def _build(model: ModelConfig, objective: Objective, training: Training, mesh: M
     abstract = jax.eval_shape(fresh, shapes)
     like = jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), abstract, places)
     reference = params if needs_reference(objective.loss) else None
-    step = compile_step(make_step(model, objective, training, training.steps, mesh), mesh, places, reference)
-    return Program(step, jax.jit(fresh, out_shardings=places), params, like)
+    schedule = learning_rate(training, training.steps)
+    step = make_step(model, objective, optimizer, schedule, training.steps, training.accumulation, mesh)
+    return Program(compile_step(step, mesh, places, reference), jax.jit(fresh, out_shardings=places), params, like)

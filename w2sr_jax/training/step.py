@@ -4,7 +4,6 @@ Losses are sums with their weights: micro-batches and devices add up both, and o
 over the tokens of the whole step, however they were split and however unequal the weights are.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -20,9 +19,7 @@ from w2sr_jax.losses.token import needs_reference
 from w2sr_jax.losses.weights import trimmed
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.parallel.mesh import RULES, batch_divisor, batch_sharding, replicated
-from w2sr_jax.training.optimizer import learning_rate, make_optimizer
-from w2sr_jax.training.settings import Training
+from w2sr_jax.parallel.mesh import RULES, batch_sharding, replicated
 from w2sr_jax.training.state import TrainState
 
 Metrics: TypeAlias = dict[str, Array]
@@ -30,23 +27,28 @@ Batch: TypeAlias = Any  # `batches.batch.Batch`, as jax arrays
 Step: TypeAlias = Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]
 
 
-def make_step(config: ModelConfig, objective: Objective, training: Training, total_steps: int, mesh: Mesh | None = None) -> Step:
+def make_step(
+    config: ModelConfig,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    total_steps: int,
+    accumulation: int = 1,
+    mesh: Mesh | None = None,
+) -> Step:
     """Build `(state, batch, reference_params) -> (state, metrics)`; `batch` holds [R, L] arrays, R the rows of the whole step.
 
-    `reference_params` is the frozen initial student, or None where `objective.loss` needs none. With `mesh`, rows of each
-    micro-batch are split over data × fsdp. Metrics are float32 scalars (`sound` a bool): `loss` is the weighted mean of the
-    objective, `nll` and `token_accuracy` unweighted means over the supervised tokens that were not trimmed, `tokens` their
-    number and `weight` their weight; `gradient_norm` is taken before clipping, `update_norm` after everything.
+    `optimizer` follows `schedule` (step → learning rate), which is only reported here; progress runs from 0 to 1 over
+    `total_steps`. The rows are taken in `accumulation` micro-batches; `mesh` splits each one's rows over data × fsdp.
+    `reference_params` is the frozen initial student, or None where `objective.loss` needs none.
+
+    Metrics are float32 scalars (`sound` a bool): `loss` is the weighted mean of the objective, `nll` and `token_accuracy`
+    unweighted means over the supervised tokens that were not trimmed, `tokens` their number and `weight` their weight;
+    `gradient_norm` is taken before clipping, `update_norm` after everything.
 
     A non-finite loss or gradient changes nothing but `state.sound`, which stays False.
     """
-    optimizer, schedule = make_optimizer(training, total_steps), learning_rate(training, total_steps)
-    split = training.accumulation
-    hidden_place = None
-    if mesh is not None:
-        hidden_place = NamedSharding(mesh, PartitionSpec(RULES["batch"], None, None))
-        devices = batch_divisor(mesh)
-        objective = dataclasses.replace(objective, block=-(-objective.block // devices) * devices)
+    hidden_place = None if mesh is None else NamedSharding(mesh, PartitionSpec(RULES["batch"], None, None))
     referenced = needs_reference(objective.loss)
 
     def last_hidden(params: Any, part: Batch) -> tuple[Float[Array, "N D"], Float[Array, "D V"]]:
@@ -59,13 +61,13 @@ def make_step(config: ModelConfig, objective: Objective, training: Training, tot
     def sums(params: Any, reference_params: Any, part: Batch, progress: Float[Array, ""]) -> tuple[Float[Array, ""], LossSum]:
         hidden, output = last_hidden(params, part)
         reference = reference_of(reference_params, part)
-        total = blocked(objective.loss, hidden, output, _data(part), progress, reference, objective.block)
+        total = blocked(objective.loss, hidden, output, _data(part), progress, reference, objective.block, mesh)
         return total.loss_sum, total
 
     def losses(params: Any, reference_params: Any, part: Batch, progress: Float[Array, ""]) -> Float[Array, "r L"]:
         hidden, output = last_hidden(params, part)
         reference = reference_of(reference_params, part)
-        flat = token_losses(objective.loss, hidden, output, _data(part), progress, reference, objective.block)
+        flat = token_losses(objective.loss, hidden, output, _data(part), progress, reference, objective.block, mesh)
         return flat.reshape(part.weight.shape)
 
     def gradient(state: TrainState, reference_params: Any, parts: Batch, progress: Float[Array, ""]) -> tuple[Any, LossSum]:
@@ -75,7 +77,7 @@ def make_step(config: ModelConfig, objective: Objective, training: Training, tot
             slope, total = jax.grad(sums, has_aux=True)(state.params, reference_params, part, progress)
             return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), slope), total
 
-        if split == 1:
+        if accumulation == 1:
             return one(jax.tree.map(lambda leaf: leaf[0], parts))
         zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), state.params)
         nothing = LossSum(*[jnp.zeros((), jnp.float32)] * len(LossSum._fields))
@@ -85,7 +87,7 @@ def make_step(config: ModelConfig, objective: Objective, training: Training, tot
     def step(state: TrainState, batch: Batch, reference_params: Any) -> tuple[TrainState, Metrics]:
         progress = state.step.astype(jnp.float32) / max(total_steps - 1, 1)
         weight = objective.weights(batch.span, batch.verdict, batch.teacher_logprob, batch.weight)
-        parts = _micro_batches(batch._replace(weight=weight), split, mesh)
+        parts = _micro_batches(batch._replace(weight=weight), accumulation, mesh)
         if objective.trim > 0.0:
             every = jax.lax.map(lambda part: losses(state.params, reference_params, part, progress), parts)
             parts = parts._replace(weight=trimmed(every, parts.weight, objective.trim))
