@@ -23,19 +23,21 @@ from w2sr_jax.text.settings import BpeTokenizer
 from w2sr_jax.training.settings import Training
 
 DATA = os.environ.get("W2SR_DATA", "../shared/data")
+TEST = Files(f"{DATA}/gsm8k/test.jsonl", task="gsm8k")
+TEACHERS = (
+    Recorded("gemma-2b", f"{DATA}/traces/gair_gsm8k_gemma_2b.jsonl.gz"),
+    Recorded("llama2-7b", f"{DATA}/traces/gair_gsm8k_llama2_7b.jsonl.gz"),
+)
 
 
 def experiment() -> Experiment:
     return Experiment(
         name="gsm8k-recorded",
         problems=Files(f"{DATA}/gsm8k/train.jsonl", task="gsm8k"),
-        test_problems=Files(f"{DATA}/gsm8k/test.jsonl", task="gsm8k"),
+        test_problems=TEST,
         splits=Splits(pool=-1, probe=300),
         tokenizer=BpeTokenizer(vocab_size=2048),
-        teachers=(
-            Recorded("gemma-2b", f"{DATA}/traces/gair_gsm8k_gemma_2b.jsonl.gz"),
-            Recorded("llama2-7b", f"{DATA}/traces/gair_gsm8k_llama2_7b.jsonl.gz"),
-        ),
+        teachers=TEACHERS,
         rungs=(
             Rung(
                 name="tiny",
@@ -59,10 +61,10 @@ def miniature() -> Experiment:
     return dataclasses.replace(
         full,
         name="gsm8k-miniature",
-        test_problems=dataclasses.replace(full.test_problems, limit=24),
+        test_problems=dataclasses.replace(TEST, limit=24),
         splits=Splits(pool=-1, probe=40),
         tokenizer=BpeTokenizer(vocab_size=512),
-        teachers=tuple(dataclasses.replace(teacher, limit=300) for teacher in full.teachers),
+        teachers=tuple(dataclasses.replace(teacher, limit=300) for teacher in TEACHERS),
         rungs=(
             dataclasses.replace(
                 rung,

@@ -21,35 +21,36 @@ from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.text.settings import WordTokenizer
 from w2sr_jax.training.settings import Training
 
-BATCHING = Batching(length=160, rows=8)
-TEACHER = ModelConfig(width=64, layers=2, heads=2, kv_heads=2)
+BATCHING = Batching(length=112, rows=6)
 SMALL = ModelConfig(width=96, layers=3, heads=3, kv_heads=3)
 LARGE = dataclasses.replace(SMALL, layers=5)
-SAMPLED = Decoding(temperature=0.7, max_tokens=40, batch=128)
+SAMPLED = Decoding(temperature=0.7, max_tokens=40, batch=64)
+TEACHER = ModelTeacher(
+    name="teacher",
+    model=ModelConfig(width=64, layers=2, heads=2, kv_heads=2),
+    training=Training(steps=700, learning_rate=3e-3, weight_decay=0.5, batching=BATCHING),
+    samples=4,
+    decoding=SAMPLED,
+)
 
 
 def experiment() -> Experiment:
-    learning = Training(steps=500, learning_rate=2e-3, batching=BATCHING)
+    pretraining = Training(steps=1200, learning_rate=3e-3, weight_decay=0.5, batching=BATCHING)
+    learning = Training(steps=700, learning_rate=3e-3, weight_decay=0.5, batching=BATCHING)
     return Experiment(
         name="quickstart",
         problems=Generated(seed=0, operations=(2, 4), largest=29),
-        splits=Splits(pretrain=8000, teacher=2000, pool=8000, probe=200, test=1000),
+        splits=Splits(pretrain=6000, teacher=2000, pool=12000, probe=200, test=1000),
         tokenizer=WordTokenizer(largest=59),
         teachers=(
-            ModelTeacher(
-                name="teacher",
-                model=TEACHER,
-                training=Training(steps=1000, learning_rate=3e-3, batching=BATCHING),
-                samples=4,
-                decoding=SAMPLED,
-            ),
+            TEACHER,
             Graduate(name="graduate", arm="correct", samples=4, decoding=SAMPLED),
         ),
         rungs=(
             Rung(
                 name="small",
                 model=SMALL,
-                start=Pretraining(training=Training(steps=1500, learning_rate=2e-3, batching=BATCHING), facts=4000),
+                start=Pretraining(training=pretraining, facts=3000),
                 teachers=("teacher",),
                 pool=(0.0, 0.5),
                 curation=Curation(per_problem=1),
@@ -68,7 +69,7 @@ def experiment() -> Experiment:
             ),
         ),
         evaluation=Evaluation(samples=4, temperature=0.7),
-        decoding=Decoding(temperature=0.0, max_tokens=40, batch=128),
+        decoding=Decoding(temperature=0.0, max_tokens=40, batch=64),
     )
 
 
@@ -76,7 +77,7 @@ def miniature() -> Experiment:
     """The same ladder in half a minute, for tests: too small to show anything but that every part works."""
     full = experiment()
     short = Training(steps=30, learning_rate=2e-3, batching=BATCHING)
-    teacher = dataclasses.replace(full.teachers[0], training=dataclasses.replace(short, steps=120), samples=2)
+    teacher = dataclasses.replace(TEACHER, training=dataclasses.replace(short, steps=120), samples=2)
     first, second = full.rungs
     return dataclasses.replace(
         full,

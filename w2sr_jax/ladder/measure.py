@@ -8,7 +8,7 @@ from w2sr_jax.batches.encode import encode
 from w2sr_jax.batches.packing import pack
 from w2sr_jax.evaluation.cost import sampling_flops
 from w2sr_jax.evaluation.scores import score
-from w2sr_jax.ladder import prepare, teach
+from w2sr_jax.ladder import models, prepare, teach
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.records import Example, Problem, Trace
