@@ -23,25 +23,25 @@ from w2sr_jax.training.settings import Training
 
 BATCHING = Batching(length=112, rows=6)
 SMALL = ModelConfig(width=96, layers=3, heads=3, kv_heads=3)
-LARGE = dataclasses.replace(SMALL, layers=5)
-SAMPLED = Decoding(temperature=0.7, max_tokens=40, batch=64)
+LARGE = dataclasses.replace(SMALL, layers=4)
+SAMPLED = Decoding(temperature=0.7, max_tokens=32, batch=64)
 TEACHER = ModelTeacher(
     name="teacher",
     model=ModelConfig(width=64, layers=2, heads=2, kv_heads=2),
     training=Training(steps=700, learning_rate=3e-3, weight_decay=0.5, batching=BATCHING),
-    samples=4,
+    samples=6,
     decoding=SAMPLED,
 )
 
 
 def experiment() -> Experiment:
-    pretraining = Training(steps=1200, learning_rate=3e-3, weight_decay=0.5, batching=BATCHING)
-    learning = Training(steps=700, learning_rate=3e-3, weight_decay=0.5, batching=BATCHING)
+    pretraining = Training(steps=900, learning_rate=3e-3, weight_decay=0.5, batching=BATCHING)
+    learning = Training(steps=700, learning_rate=2e-3, weight_decay=0.5, batching=BATCHING)
     return Experiment(
         name="quickstart",
-        problems=Generated(seed=0, operations=(2, 4), largest=29),
+        problems=Generated(seed=0, operations=(2, 4), largest=19),
         splits=Splits(pretrain=6000, teacher=2000, pool=12000, probe=200, test=1000),
-        tokenizer=WordTokenizer(largest=59),
+        tokenizer=WordTokenizer(largest=19),
         teachers=(
             TEACHER,
             Graduate(name="graduate", arm="correct", samples=4, decoding=SAMPLED),
@@ -50,7 +50,7 @@ def experiment() -> Experiment:
             Rung(
                 name="small",
                 model=SMALL,
-                start=Pretraining(training=pretraining, facts=3000),
+                start=Pretraining(training=pretraining, facts=2500),
                 teachers=("teacher",),
                 pool=(0.0, 0.5),
                 curation=Curation(per_problem=1),
@@ -60,7 +60,7 @@ def experiment() -> Experiment:
             Rung(
                 name="large",
                 model=LARGE,
-                start=FromParent(arm="correct"),
+                start=FromParent(arm="base"),
                 teachers=("graduate",),
                 pool=(0.5, 1.0),
                 curation=Curation(per_problem=1),
@@ -69,7 +69,7 @@ def experiment() -> Experiment:
             ),
         ),
         evaluation=Evaluation(samples=4, temperature=0.7),
-        decoding=Decoding(temperature=0.0, max_tokens=40, batch=64),
+        decoding=Decoding(temperature=0.0, max_tokens=32, batch=64),
     )
 
 

@@ -115,7 +115,7 @@ class Example(Record):
     """One supervised row: what the student sees (`question`) and imitates (`response`), with how much it counts (`weight`).
 
     `style` picks the prompt (`reason`: a chain of thought is asked for; `direct`: the answer alone; `plain`: no prompt, all of
-    `response` is supervised). `token_ids`/`logprobs` are the teacher's, when it used the same tokenizer.
+    `response` is supervised; `document`: as `direct`, the question supervised too). `token_ids`/`logprobs` are the teacher's, when it used the same tokenizer.
     """
 
     id: str

@@ -36,10 +36,10 @@ def gold(problems: Sequence[Problem]) -> list[Example]:
     ]
 
 
-def direct(problems: Sequence[Problem]) -> list[Example]:
-    """The answers of problems without any reasoning."""
+def documents(problems: Sequence[Problem]) -> list[Example]:
+    """Problems with their answers and without any reasoning, as texts to pretrain on."""
     return [
-        _example(problem.id, problem.question, f"#### {problem.answer}", "direct")
+        _example(problem.id, problem.question, f"#### {problem.answer}", "document")
         for problem in problems
         if problem.answer is not None
     ]
@@ -65,8 +65,8 @@ def make_base(context: Context, index: int) -> Made:
     start = rung.start
     if isinstance(start, Pretraining):
         problems = prepare.read(context.run, prepare.PRETRAIN)
-        lines = [*prepare.facts(experiment)[: start.facts], *(problem.question for problem in problems)]
-        examples = [*(_example("", "", line, "plain") for line in lines), *direct(problems)]
+        lines = prepare.facts(experiment)[: start.facts]
+        examples = [*(_example("", "", line, "plain") for line in lines), *documents(problems)]
         return _train(context, model, config, examples, _fresh(context, model, config), start.training, Objective(), {})
     if isinstance(start, FromParent):
         parent = models.student(experiment, index - 1, start.arm)

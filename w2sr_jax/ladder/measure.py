@@ -45,7 +45,10 @@ def evaluate(context: Context, model: Model, held_out: bool) -> Made:
         outputs.append(directory / HELD_OUT)
         if held["nll"] is not None:
             note += f", held-out NLL {held['nll']:.3f} (unigram {held['unigram']:.3f}) nats/token"
-    measures = {"tokens": tokens, "flops": sampling_flops(author.config.parameters(), tokens), "accuracy": accuracy["value"]}
+    asked = author.renderer.prompts([problem.question for problem in problems], model.style)
+    read = (1 + settings.samples) * sum(map(len, asked))
+    flops = sampling_flops(author.config.parameters(), read + tokens)
+    measures = {"tokens": tokens, "flops": flops, "accuracy": accuracy["value"]}
     return Made(outputs, {}, measures, note)
 
 

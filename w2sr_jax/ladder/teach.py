@@ -46,7 +46,8 @@ def sample(context: Context, index: int, teacher: ModelTeacher | Graduate, model
     )
     grader, tell = context.experiment.grader, context.watcher.progress
     paths = draw_shards(where, author, problems, teacher.samples, teacher.decoding, grader, identity, on_progress=tell)
-    return _made(paths, author.config.parameters())
+    read = teacher.samples * sum(map(len, author.renderer.prompts([problem.question for problem in problems])))
+    return _made(paths, author.config.parameters(), read)
 
 
 def record(context: Context, index: int, teacher: Recorded) -> Made:
@@ -59,7 +60,7 @@ def record(context: Context, index: int, teacher: Recorded) -> Made:
     verdicts = grade_all(context.experiment.grader, texts, problems, lambda done, total: tell(done, total, "grading"))
     path = directory(context, index, teacher.name) / "traces-00000.parquet"
     records.write(path, Trace, [trace.graded(verdict) for trace, verdict in zip(traces, verdicts, strict=True)])
-    return _made([path], 0)
+    return _made([path], 0, 0)
 
 
 def author_of(context: Context, model: Model, name: str) -> Author:
@@ -70,11 +71,12 @@ def author_of(context: Context, model: Model, name: str) -> Author:
     return Author(name, config, params, renderer, context.seed, digest, mesh)
 
 
-def _made(paths: Sequence[Path], parameters: int) -> Made:
+def _made(paths: Sequence[Path], parameters: int, read: int) -> Made:
+    """`read` counts the prompts' tokens."""
     traces = [trace for path in paths for trace in records.read(path, Trace)]
     tokens = sum(trace.tokens for trace in traces)
     graded = [trace for trace in traces if trace.verdict != "ungraded"]
     correct = sum(trace.verdict == "correct" for trace in graded)
     note = f"{len(traces):,} traces" + (f", {correct / len(graded):.1%} correct" if graded else ", no gold answers")
     measures = {"traces": len(traces), "correct": correct, "graded": len(graded), "tokens": tokens}
-    return Made(paths, {}, measures | {"flops": sampling_flops(parameters, tokens)}, note)
+    return Made(paths, {}, measures | {"flops": sampling_flops(parameters, read + tokens)}, note)

@@ -1,7 +1,8 @@
 """The one renderer for sampling, training and evaluation.
 
 A training text is the prompt (for a chat model: the user's turn with the generation prompt), the raw response, and the
-end-of-turn token. Only response and end-of-turn are supervised, the latter exactly once.
+end-of-turn token. Only response and end-of-turn are supervised, the latter exactly once. Pretraining supervises all of a text:
+style `plain` is a response without a prompt, style `document` a question with its answer, rendered as in style `direct`.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ from w2sr_jax.errors import UserError
 from w2sr_jax.text import spans
 from w2sr_jax.text.tokenizer import Tokenizer
 
-Style = Literal["reason", "direct", "plain"]
+Style = Literal["reason", "direct", "plain", "document"]
 STYLES: tuple[str, ...] = get_args(Style)
 
 _CHUNK = 4096
@@ -56,7 +57,8 @@ class Renderer:
     def prompts(self, questions: Sequence[str], style: str = "reason") -> list[list[int]]:
         """`prompt` for many questions at once."""
         _check_style(style)
-        rows = [[] for _ in questions] if style == "plain" else self.tokenizer.prompts(questions, style)
+        asked = "direct" if style == "document" else style
+        rows = [[] for _ in questions] if style == "plain" else self.tokenizer.prompts(questions, asked)
         for row, question in zip(rows, questions, strict=True):
             self._check_known(row, question, f"the question {question[:60]!r}")
         return rows
@@ -91,11 +93,12 @@ class Renderer:
             for i, prompt in zip(of_style, self.prompts([rows[i][0] for i in of_style], style), strict=True):
                 prompts[i] = prompt
         responses = [row[1] for row in rows]
-        marks = [0 if row[2] == "direct" else spans.answer_start(row[1]) for row in rows]
+        marks = [0 if row[2] in ("direct", "document") else spans.answer_start(row[1]) for row in rows]
         encoded = self.tokenizer.encode_marked(responses, marks)
         decoded = self.tokenizer.decode([ids for ids, _ in encoded])
         end, ends = self.tokenizer.end_of_turn, frozenset(self.end_tokens)
-        for prompt, response, (ids, mark), text, name in zip(prompts, responses, encoded, decoded, names, strict=True):
+        for row, prompt, (ids, mark), text, name in zip(rows, prompts, encoded, decoded, names, strict=True):
+            response = row[1]
             self._check_known(ids, response, name)
             if not ends.isdisjoint(ids):
                 raise UserError(f"{name}: the response contains an end-of-turn token as text, so that it would end early")
@@ -111,7 +114,7 @@ class Renderer:
                 + [spans.REASONING] * reasoning
                 + [spans.ANSWER] * (len(ids) - reasoning)
                 + [spans.END],
-                [False] * len(prompt) + [True] * (len(ids) + 1),
+                [row[2] == "document"] * len(prompt) + [True] * (len(ids) + 1),
             )
 
     def _check_known(self, ids: Sequence[int], text: str, name: str) -> None:
