@@ -5,12 +5,13 @@
 
 The teacher is small and trained on few gold solutions. The first student's base is pretrained on arithmetic facts, questions and
 answers without reasoning; it is fine-tuned on the teacher's traces: all of them, the correct ones (W2SR-P), the incorrect ones
-(W2SR-N). The second student is the first one grown deeper, and the first one is its teacher. `gold` is the ceiling: the same
+(W2SR-N). The second student is the first one with wider layers, and the first one is its teacher. `gold` is the ceiling: the same
 student, problems and budget, with gold solutions. Hardware: 2 CPU cores, 3 GiB of memory.
 """
 
 import dataclasses
 
+from w2sr_jax.answers.grade import NumberGrader
 from w2sr_jax.batches.settings import Batching
 from w2sr_jax.curation.settings import Curation
 from w2sr_jax.evaluation.settings import Evaluation
@@ -23,13 +24,13 @@ from w2sr_jax.training.settings import Training
 
 BATCHING = Batching(length=112, rows=6)
 SMALL = ModelConfig(width=96, layers=3, heads=3, kv_heads=3)
-LARGE = dataclasses.replace(SMALL, layers=4)
+LARGE = dataclasses.replace(SMALL, mlp=384)
 SAMPLED = Decoding(temperature=0.7, max_tokens=32, batch=64)
 TEACHER = ModelTeacher(
     name="teacher",
     model=ModelConfig(width=64, layers=2, heads=2, kv_heads=2),
     training=Training(steps=700, learning_rate=3e-3, weight_decay=0.5, batching=BATCHING),
-    samples=6,
+    samples=5,
     decoding=SAMPLED,
 )
 
@@ -44,7 +45,7 @@ def experiment() -> Experiment:
         tokenizer=WordTokenizer(largest=19),
         teachers=(
             TEACHER,
-            Graduate(name="graduate", arm="correct", samples=4, decoding=SAMPLED),
+            Graduate(name="graduate", arm="correct", samples=5, decoding=dataclasses.replace(SAMPLED, temperature=1.0)),
         ),
         rungs=(
             Rung(
@@ -65,9 +66,10 @@ def experiment() -> Experiment:
                 pool=(0.5, 1.0),
                 curation=Curation(per_problem=1),
                 arms=("correct",),
-                training=learning,
+                training=dataclasses.replace(learning, steps=1200),
             ),
         ),
+        grader=NumberGrader(),
         evaluation=Evaluation(samples=4, temperature=0.7),
         decoding=Decoding(temperature=0.0, max_tokens=32, batch=64),
     )

@@ -66,8 +66,8 @@ class Scratch:
 
 @dataclasses.dataclass(frozen=True)
 class Pretraining:
-    """The student's base is pretrained in the run: on arithmetic facts and on the questions of the pretrain split with their answers,
-    every token of them, without reasoning. It has never seen a chain of thought."""
+    """The student's base is pretrained in the run, on arithmetic facts and on the questions of the pretrain split with their
+    answers, every token of them, without reasoning. It has never seen a chain of thought."""
 
     training: Training = Training()
     """How the base is pretrained."""

@@ -114,8 +114,9 @@ class Trace(Record):
 class Example(Record):
     """One supervised row: what the student sees (`question`) and imitates (`response`), with how much it counts (`weight`).
 
-    `style` picks the prompt (`reason`: a chain of thought is asked for; `direct`: the answer alone; `plain`: no prompt, all of
-    `response` is supervised; `document`: as `direct`, the question supervised too). `token_ids`/`logprobs` are the teacher's, when it used the same tokenizer.
+    `style` picks the prompt: `reason` asks for a chain of thought, `direct` for the answer alone, `plain` is no prompt (all of
+    `response` is supervised), `document` is `direct` with the question supervised too. `token_ids`/`logprobs` are the teacher's,
+    when it used the same tokenizer.
     """
 
     id: str

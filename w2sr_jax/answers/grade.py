@@ -45,6 +45,16 @@ class MathGrader:
         return grade(pairs, self.workers, self.timeout, on_progress, self.memory)
 
 
+@dataclasses.dataclass(frozen=True)
+class NumberGrader:
+    """Exact comparison and nothing else, for golds that are plain numbers: an answer that is no number is incorrect."""
+
+    def __call__(self, text: str, problem: Problem) -> Verdict:
+        extraction = extract(text)
+        decided = _decide(extraction, problem.answer)
+        return _verdict(extraction, False, "exact") if decided is None else decided
+
+
 def grade_all(
     grader: Grader, texts: Sequence[str], problems: Sequence[Problem], on_progress: Progress | None = None
 ) -> list[Verdict]:
