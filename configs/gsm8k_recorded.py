@@ -46,7 +46,7 @@ def experiment() -> Experiment:
                 teachers=("gemma-2b", "llama2-7b"),
                 curation=Curation(per_problem=2, keep_loops=False),
                 arms=("all", "correct"),
-                training=Training(steps=400, learning_rate=3e-3, batching=Batching(length=512, rows=8)),
+                training=Training(steps=250, learning_rate=3e-3, weight_decay=0.5, batching=Batching(length=384, rows=8)),
             ),
         ),
         evaluation=Evaluation(samples=0),

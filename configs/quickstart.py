@@ -29,18 +29,18 @@ SAMPLED = Decoding(temperature=0.7, max_tokens=32, batch=64)
 TEACHER = ModelTeacher(
     name="teacher",
     model=ModelConfig(width=64, layers=2, heads=2, kv_heads=2),
-    training=Training(steps=700, learning_rate=3e-3, weight_decay=0.5, batching=BATCHING),
-    samples=5,
+    training=Training(steps=660, learning_rate=3e-3, weight_decay=0.5, batching=BATCHING),
+    samples=6,
     decoding=SAMPLED,
 )
 
 
 def experiment() -> Experiment:
     pretraining = Training(steps=900, learning_rate=3e-3, weight_decay=0.5, batching=BATCHING)
-    learning = Training(steps=700, learning_rate=2e-3, weight_decay=0.5, batching=BATCHING)
+    learning = Training(steps=1000, learning_rate=2e-3, weight_decay=0.5, batching=BATCHING)
     return Experiment(
         name="quickstart",
-        problems=Generated(seed=0, operations=(2, 4), largest=19),
+        problems=Generated(seed=1, operations=(2, 4), largest=19),
         splits=Splits(pretrain=6000, teacher=2000, pool=12000, probe=200, test=1000),
         tokenizer=WordTokenizer(largest=19),
         teachers=(
@@ -66,7 +66,7 @@ def experiment() -> Experiment:
                 pool=(0.5, 1.0),
                 curation=Curation(per_problem=1),
                 arms=("correct",),
-                training=dataclasses.replace(learning, steps=1200),
+                training=learning,
             ),
         ),
         grader=NumberGrader(),

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from w2sr_jax.answers import pool
-from w2sr_jax.answers.grade import MathGrader, bare, canonical, grade, grade_all, grade_one
+from w2sr_jax.answers.grade import MathGrader, NumberGrader, bare, canonical, grade, grade_all, grade_one
 from w2sr_jax.errors import UserError
 from w2sr_jax.records import Problem, Verdict
 
@@ -121,6 +121,22 @@ HOSTILE = (
     "(" * 4000,
     "x" * 100_000,
 )
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "verdict"),
+    [
+        ("3 + 4 = 7 #### 7", "7", "correct"),
+        ("#### 7.0", "7", "correct"),
+        ("#### 8", "7", "incorrect"),
+        ("#### seven or so ? 7 of them", "7", "incorrect"),
+        ("no idea", "7", "unparsed"),
+        ("#### 7", None, "ungraded"),
+    ],
+)
+def test_the_number_grader_starts_no_worker(text: str, gold: str | None, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "compare", lambda *_: pytest.fail("a worker was asked"))
+    assert NumberGrader()(text, Problem.of("q", gold)).verdict == verdict
 
 
 def test_what_cannot_be_evaluated_is_not_tried() -> None:

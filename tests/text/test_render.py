@@ -35,6 +35,14 @@ def test_response_and_one_end_of_turn_are_supervised_and_nothing_else(renderer: 
     assert renderer.pad not in rendered.tokens
 
 
+@pytest.mark.parametrize("renderer", [WORD, BPE], ids=["word", "bpe"])
+def test_a_document_is_the_direct_text_with_every_token_supervised(renderer: Renderer) -> None:
+    document, direct = renderer.encode(QUESTION, "#### 10", "document"), renderer.encode(QUESTION, "#### 10", "direct")
+    assert (document.tokens, document.span) == (direct.tokens, direct.span)
+    assert all(document.supervised)
+    assert not all(direct.supervised)
+
+
 def test_spans_part_reasoning_from_answer() -> None:
     rendered = WORD.encode(QUESTION, RESPONSE)
     answer = [token for token, span in zip(rendered.tokens, rendered.span) if span == spans.ANSWER]
