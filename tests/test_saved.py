@@ -71,10 +71,11 @@ def test_a_users_own_loss_is_saved_with_its_source(tmp_path, config, loss):
     experiment = saved.load_config(path)
     run = tmp_path / "run"
     saved.save(run, experiment)
+    expected = saved.config_hash(experiment)
     path.unlink()
     del sys.modules["mine_config"]
     again = saved.load(run)
-    assert saved.config_hash(again) == saved.config_hash(experiment)
+    assert saved.config_hash(again) == expected
     assert (run / "config" / "mine_config.py").exists()
 
 

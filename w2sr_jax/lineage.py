@@ -17,6 +17,7 @@ from w2sr_jax import files
 from w2sr_jax.errors import UserError
 
 PACKAGES = (
+    "w2sr-jax",
     "jax",
     "jaxlib",
     "flax",

@@ -129,7 +129,7 @@ HOSTILE = (
         ("3 + 4 = 7 #### 7", "7", "correct"),
         ("#### 7.0", "7", "correct"),
         ("#### 8", "7", "incorrect"),
-        ("#### seven or so ? 7 of them", "7", "incorrect"),
+        ("#### seven of them", "7", "incorrect"),
         ("no idea", "7", "unparsed"),
         ("#### 7", None, "ungraded"),
     ],
