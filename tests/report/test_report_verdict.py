@@ -87,6 +87,12 @@ def test_the_gap_in_words(found: dict[str, Any] | None, words: str) -> None:
     assert words in said(run(rgr_base=found))
 
 
+def test_a_share_of_next_to_nothing_is_not_announced() -> None:
+    tiny = {**gap(4.0, 2.0, 12.5), "raw": {"student": 0.018, "anchor": 0.0, "ceiling": 0.005}}
+    assert "too little to recover" in said(run(rgr_base=tiny))
+    assert "400" not in said(run(rgr_base=tiny))
+
+
 def test_pooled_seeds_say_in_how_many_the_student_is_ahead() -> None:
     seeds = [difference(0.1, 0.05, 0.15), difference(0.12, 0.06, 0.2), difference(0.01, -0.03, 0.06)]
     results = {**run(vs_teacher=difference(0.08, 0.02, 0.14, by_seed=seeds)), "seeds": [0, 1, 2]}

@@ -14,6 +14,7 @@ Tone = Literal["yes", "no", "unclear", "missing"]
 PREFERRED = ("correct", "majority", "all", "incorrect")
 FEW_SEEDS = 10
 SMALL_TEST = 200
+SMALL_GAP = 0.02  # a share of fewer points than two says nothing to a reader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +93,8 @@ def _recovery(rung: Mapping[str, Any], arm: str, comparison: Mapping[str, Any]) 
         below = gap.get("suppressed") == "ceiling below anchor"
         why = "lies below" if below else "cannot be told apart from"
         return f"No share of the gap is given, because {ceiling} ({top}) {why} its own base ({base})."
+    if raw.get("ceiling") is not None and raw.get("anchor") is not None and raw["ceiling"] - raw["anchor"] < SMALL_GAP:
+        return f"Between its own base ({base}) and {ceiling} ({top}) there is too little to recover for a share to mean anything."
     value, low, high = gap["value"], gap.get("low"), gap.get("high")
     path = f"the gap between its own base ({base}) and {ceiling} ({top})"
     share = f"{wording.percent(value, 0)} ({_confidence(comparison)} interval {wording.percent_range(gap, 0)})"
