@@ -8,6 +8,7 @@ import pytest
 from w2sr_jax import saved
 from w2sr_jax.errors import UserError
 from w2sr_jax.experiment import Experiment, FromParent, Graduate, ModelTeacher, Rung, check
+from w2sr_jax.ladder import learn
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import Nll, ReverseKL
 from w2sr_jax.models.config import ModelConfig
@@ -77,6 +78,19 @@ def test_a_users_own_loss_is_saved_with_its_source(tmp_path, config, loss):
     again = saved.load(run)
     assert saved.config_hash(again) == expected
     assert (run / "config" / "mine_config.py").exists()
+
+
+def test_a_training_recognises_its_checkpoints_in_another_process(config):
+    """A function's address differs between processes; what steers a training must not."""
+    path = config(OWN_LOSS.replace("{loss}", "plain"))
+    digests, losses = set(), []
+    for _ in range(2):
+        rung = saved.load_config(path).rungs[0]
+        losses.append(rung.objective.loss)
+        digests.add(learn.steering(rung.model, rung.training, rung.objective, 0))
+        del sys.modules["mine_config"]
+    assert losses[0] is not losses[1]
+    assert len(digests) == 1
 
 
 def test_a_changed_function_changes_the_hash(config):

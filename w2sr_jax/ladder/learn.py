@@ -22,6 +22,7 @@ from w2sr_jax.models import grow, hf, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.processes import place
 from w2sr_jax.records import Example, Problem
+from w2sr_jax.saved import encode as encode_settings
 from w2sr_jax.training import checkpoints, journal
 from w2sr_jax.training.loop import fit
 from w2sr_jax.training.settings import Training
@@ -90,6 +91,12 @@ def train_arm(context: Context, index: int, arm: str) -> Made:
     return _train(context, model, config, examples, params, rung.training, rung.objective, _parent(context, base))
 
 
+def steering(config: ModelConfig, training: Training, objective: Objective, seed: int) -> str:
+    """Digest of all that steers a training besides its data. It is the same in every process, also with a function as a loss, so
+    that an interrupted training recognises its own checkpoints."""
+    return files.digest_json(encode_settings((config, training, objective, seed)))
+
+
 def _train(
     context: Context,
     model: Model,
@@ -111,7 +118,7 @@ def _train(
     packed.save(directory / PACKING)
     order = seeds.words(context.seed, "order", model.name, training.seed)[0]
     batches = Batches(packed, training.batching, order)
-    settings = files.digest_json([repr(config), repr(training), repr(objective), context.seed])
+    settings = steering(config, training, objective, context.seed)
     result = fit(
         directory,
         config,

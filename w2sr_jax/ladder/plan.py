@@ -12,9 +12,8 @@ from w2sr_jax.teachers.settings import Recorded
 from w2sr_jax.training import checkpoints
 
 
-def tasks(experiment: Experiment, run: Path) -> list[Task]:
+def tasks(experiment: Experiment) -> list[Task]:
     """All tasks of a run with one seed."""
-    del run
     seed = experiment.seeds[0]
     recorded = tuple(teacher for teacher in experiment.teachers if isinstance(teacher, Recorded))
     sources = (experiment.problems, experiment.test_problems, *recorded)

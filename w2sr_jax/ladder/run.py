@@ -45,7 +45,7 @@ def climb(experiment: Experiment, run: Path, watcher: Watcher, kind: Kind | None
 
     Raises UserError when a kind is asked for and none of its tasks could be looked at yet.
     """
-    plan = tasks(experiment, run)
+    plan = tasks(experiment)
     wanted = [t for t in plan if t.kind == "prepare" or (kind in (None, t.kind) and (rung is None or t.rung in (None, rung)))]
     blocked = []
     for index, task in enumerate(wanted):

@@ -12,6 +12,7 @@ from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.records import Problem, Trace
 from w2sr_jax.sampling.traces import Author, draw_shards
+from w2sr_jax.saved import encode
 from w2sr_jax.teachers import recorded
 from w2sr_jax.teachers.settings import Recorded
 
@@ -41,8 +42,7 @@ def sample(context: Context, index: int, teacher: ModelTeacher | Graduate, model
     problems = questions(context, index)
     where = directory(context, index, teacher.name)
     identity = files.digest_json(
-        [author.provenance, author.seed, teacher.samples, repr(teacher.decoding), repr(context.experiment.grader)]
-        + [problem.id for problem in problems]
+        [author.provenance, author.seed, encode((teacher, context.experiment.grader)), [problem.id for problem in problems]]
     )
     grader, tell = context.experiment.grader, context.watcher.progress
     paths = draw_shards(where, author, problems, teacher.samples, teacher.decoding, grader, identity, on_progress=tell)
