@@ -14,6 +14,7 @@ import dataclasses
 from w2sr_jax.answers.grade import NumberGrader
 from w2sr_jax.batches.settings import Batching
 from w2sr_jax.curation.settings import Curation
+from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.experiment import Experiment, FromParent, Graduate, ModelTeacher, Pretraining, Rung
 from w2sr_jax.models.config import ModelConfig
@@ -25,6 +26,7 @@ from w2sr_jax.training.settings import Training
 BATCHING = Batching(length=112, rows=6)
 SMALL = ModelConfig(width=96, layers=3, heads=3, kv_heads=3)
 LARGE = dataclasses.replace(SMALL, mlp=384)
+LOOKS = Probe(every=200, weakest_teacher=0.2, induced_rise=0.1)
 SAMPLED = Decoding(temperature=0.7, max_tokens=32, batch=64)
 TEACHER = ModelTeacher(
     name="teacher",
@@ -57,6 +59,7 @@ def experiment() -> Experiment:
                 curation=Curation(per_problem=1),
                 arms=("all", "correct", "incorrect"),
                 training=learning,
+                probe=LOOKS,
             ),
             Rung(
                 name="large",
@@ -67,10 +70,11 @@ def experiment() -> Experiment:
                 curation=Curation(per_problem=1),
                 arms=("correct",),
                 training=learning,
+                probe=LOOKS,
             ),
         ),
         grader=NumberGrader(),
-        evaluation=Evaluation(samples=4, temperature=0.7),
+        evaluation=Evaluation(samples=4, temperature=0.7, faithfulness=100, pool=300),
         decoding=Decoding(temperature=0.0, max_tokens=32, batch=64),
     )
 
@@ -81,14 +85,15 @@ def miniature() -> Experiment:
     short = Training(steps=30, learning_rate=2e-3, batching=BATCHING)
     teacher = dataclasses.replace(TEACHER, training=dataclasses.replace(short, steps=120), samples=2)
     first, second = full.rungs
+    looks = Probe(every=15)
     return dataclasses.replace(
         full,
         name="miniature",
         splits=Splits(pretrain=200, teacher=400, pool=200, probe=20, test=40),
         teachers=(teacher, *full.teachers[1:]),
         rungs=(
-            dataclasses.replace(first, start=Pretraining(training=short, facts=100), training=short),
-            dataclasses.replace(second, training=short),
+            dataclasses.replace(first, start=Pretraining(training=short, facts=100), training=short, probe=looks),
+            dataclasses.replace(second, training=short, probe=looks),
         ),
-        evaluation=Evaluation(samples=2, temperature=0.7, resamples=200),
+        evaluation=Evaluation(samples=2, temperature=0.7, resamples=200, faithfulness=10, pool=30),
     )

@@ -88,3 +88,11 @@ def test_settings_of_an_existing_run_cannot_be_changed(config, capsys):
     capsys.readouterr()
     assert cli.run(["train", "runs/tiny", "--rungs.0.training.steps", "3"]) == 2
     assert "cannot be changed" in capsys.readouterr().err
+
+
+def test_a_second_process_on_a_run_is_refused(config, capsys):
+    from w2sr_jax.lock import locked
+
+    with locked(config.parent / "runs" / "tiny"):
+        assert cli.run(["run", str(config)]) == 2
+    assert "tiny is in use by process" in capsys.readouterr().err

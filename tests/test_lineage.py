@@ -1,4 +1,3 @@
-import os
 
 import pytest
 
@@ -68,15 +67,6 @@ def test_a_users_file_is_an_input_by_content(run, tmp_path):
         stage.current()
 
 
-def test_an_artifact_directory_must_still_be_there(run):
-    stage = Stage(run, "train", "train", "s")
-    (run / "checkpoints").mkdir(parents=True)
-    stage.commit([], {"checkpoints": "digest"}, {})
-    assert stage.current() is not None
-    os.rmdir(run / "checkpoints")
-    assert stage.current() is None
-
-
 def test_replacing_leaves_the_old_file_when_writing_fails(tmp_path):
     path = tmp_path / "x"
     files.write_text(path, "old")
@@ -94,3 +84,59 @@ def test_replacing_leaves_the_old_file_when_writing_fails(tmp_path):
 
 def test_versions_name_what_a_claim_depends_on():
     assert {"python", "jax", "numpy", "w2sr-jax"} <= set(lineage.versions())
+
+
+def test_a_damaged_output_is_named(run):
+    stage = finish(run, "a")
+    (run / "a.txt").write_text("tampered")
+    standing = stage.standing()
+    assert standing.damaged == (run / "a.txt",)
+    assert str(run / "a.txt") in standing.words
+    assert Stage(run, "a", "prepare", "other").standing() == (None, (), "")  # other settings: nobody says damage
+
+
+def test_a_sealed_file_must_stay_as_it_is_but_does_not_enter_the_digest(run):
+    stage = Stage(run, "a", "report", "s")
+    files.write_text(run / "a.txt", "data")
+    digests = set()
+    for text in ("12:00", "12:01"):
+        files.write_text(run / "page.html", text)
+        digests.add(stage.commit([run / "a.txt"], {}, {}, [run / "page.html"]).digest())
+    assert len(digests) == 1
+    assert stage.current() is not None
+    (run / "page.html").write_text("12:02")
+    assert stage.standing().damaged == (run / "page.html",)
+
+
+def test_a_sealed_directory_must_stay_as_it_is(run):
+    stage, step = Stage(run, "a", "train", "s"), run / "checkpoints" / "10"
+    files.write_text(step / "params" / "array", "weights")
+    files.seal(step)
+    stage.commit([], {"checkpoints/10": "digest"}, {})
+    assert stage.current() is not None
+    (step / "params" / "array").write_text("weighty")
+    assert stage.standing().damaged == (step,)
+    assert "array" in stage.standing().words
+    (step / "params" / "array").unlink()
+    assert "is missing" in stage.standing().words
+
+
+def test_every_byte_of_a_manifest_counts(run, caplog):
+    stage = finish(run, "a")
+    path = lineage.manifest_path(run, "a")
+    sound = path.read_bytes()
+    ignored = 0
+    for index in range(len(sound)):
+        path.write_bytes(sound[:index] + bytes([sound[index] ^ 1]) + sound[index + 1 :])
+        found = lineage.load(run, "a")
+        if found is not None:  # white space between values says nothing
+            assert sound[index : index + 1].isspace()
+            assert found == lineage.load(run, "a")
+            ignored += 1
+    assert ignored < len(sound) / 10
+    path.write_bytes(sound[: len(sound) // 2])
+    caplog.clear()
+    assert stage.current() is None
+    assert str(path) in caplog.text
+    path.write_bytes(sound)
+    assert stage.current() is not None

@@ -1,6 +1,7 @@
 import dataclasses
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
@@ -96,3 +97,107 @@ def test_a_foreign_table_is_refused_by_the_missing_column(tmp_path):
     assert pq.read_table(path).num_rows == 1
     with pytest.raises(UserError, match="problem_id"):
         records.read(path, Example)
+
+
+def traces():
+    """Rows with every kind of value: absent ones, empty lists, letters beyond ASCII."""
+    return [
+        trace(
+            id=f"t{i}",
+            sample=i,
+            text="é" * i,
+            answer="2" if i % 2 else None,
+            mean_logprob=None if i % 3 else -0.25 * i,
+            token_ids=(3,) * i,
+        )
+        for i in range(6)
+    ]
+
+
+def refused(path):
+    """What reading says, or None where it gives the rows that were written."""
+    try:
+        rows = records.read(path, Trace)
+    except UserError as error:
+        return str(error)
+    assert rows == traces()
+    return None
+
+
+def test_no_flipped_bit_changes_a_row_unnoticed(tmp_path):
+    """Checksums cover the pages, the digest of the values all else; a flip that is not noticed changed nothing."""
+    path = tmp_path / "traces.parquet"
+    records.write(path, Trace, traces())
+    data, said = path.read_bytes(), []
+    for at in range(0, len(data), 3):
+        path.write_bytes(data[:at] + bytes([data[at] ^ (128 if at % 2 else 1)]) + data[at + 1 :])
+        said.append(refused(path))
+    noticed = [text for text in said if text]
+    assert len(noticed) > len(said) / 3
+    assert all(text.startswith(str(path)) and text.isprintable() for text in noticed)
+
+
+@pytest.mark.parametrize(
+    ("column", "change"),
+    [
+        ("text", lambda values: [*values[:-1], "other"]),
+        ("answer", lambda values: ["" if value is None else value for value in values]),
+        ("mean_logprob", lambda values: [0.0 if value is None else value for value in values]),
+        ("token_ids", lambda values: [*values[1:], values[0]]),
+        ("logprobs", lambda values: [*values[:-1], [-0.5, -0.25]]),
+        ("sample", lambda values: values[::-1]),
+    ],
+)
+def test_the_digest_is_of_every_value(tmp_path, column, change):
+    path = tmp_path / "traces.parquet"
+    records.write(path, Trace, traces())
+    table = pq.read_table(path)
+    field = table.schema.field(column)
+    changed = pa.array(change(table[column].to_pylist()), field.type)
+    pq.write_table(table.set_column(table.schema.get_field_index(column), field, changed), path)
+    with pytest.raises(UserError, match="is damaged: its rows are not those that were written"):
+        records.read(path, Trace)
+
+
+def test_the_digest_does_not_depend_on_how_a_table_is_cut(tmp_path):
+    path = tmp_path / "traces.parquet"
+    records.write(path, Trace, traces())
+    table = pq.read_table(path)
+    pieces = pa.concat_tables([table.slice(0, 1), table.slice(1, 0), table.slice(1, 3), table.slice(4)])
+    pq.write_table(pieces, path, row_group_size=2, compression="none", use_dictionary=False)
+    assert records.read(path, Trace) == traces()
+
+
+def test_rows_lost_by_the_file_are_noticed(tmp_path):
+    path = tmp_path / "traces.parquet"
+    records.write(path, Trace, traces())
+    pq.write_table(pq.read_table(path).slice(0, 5), path)
+    with pytest.raises(UserError, match="damaged"):
+        records.read(path, Trace)
+
+
+def test_tables_that_other_tools_wrote_are_read(tmp_path):
+    path = tmp_path / "traces.parquet"
+    records.write(path, Trace, traces())
+    pd.read_parquet(path).to_parquet(path)
+    assert records.read(path, Trace) == traces()
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "said"),
+    [
+        (Trace, [{**trace().row(), "sample": "first"}], "ArrowInvalid"),
+        (Trace, [{**trace().row(), "verdict": "perhaps"}], "column 'verdict' holds 'perhaps'"),
+        (Trace, [{**trace().row(), "finish": "later"}], "column 'finish' holds 'later'"),
+        (Trace, [trace().row(), {**trace().row(), "text": None}], "null"),
+        (Problem, [{**Problem.of("q", "1").row(), "meta": "{"}], "JSONDecodeError"),
+        (Problem, [{**Problem.of("q", "1").row(), "meta": "[]"}], "column 'meta' does not hold a JSON object"),
+    ],
+)
+def test_foreign_values_are_refused_in_one_sentence(tmp_path, kind, rows, said):
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    with pytest.raises(UserError, match="is not a table of") as error:
+        records.read(path, kind)
+    assert said in str(error.value)
+    assert str(error.value).isprintable()

@@ -5,13 +5,14 @@ import textwrap
 
 import pytest
 
-from w2sr_jax import saved
-from w2sr_jax.errors import UserError
+from w2sr_jax import files, saved, usercode
+from w2sr_jax.errors import Stopped, UserError
 from w2sr_jax.experiment import Experiment, FromParent, Graduate, ModelTeacher, Rung, check
 from w2sr_jax.ladder import learn
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import Nll, ReverseKL
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.stopping import Terminated
 
 
 def small(**changes):
@@ -116,23 +117,104 @@ def test_configurations_import_their_siblings(config):
     assert saved.load_config(path).rungs[0].model.layers == 7
 
 
+HEAD = """
+from w2sr_jax.experiment import Experiment, Rung
+from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.training.settings import Training
+"""
+RUNG = HEAD + "def experiment():\n    return Experiment('e', (Rung('a', {}),))\n"
+DEEP = ("[" * 100_000, "[" * 900 + "]" * 900, '{"a": ' * 900 + "1" + "}" * 900)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("x = 1\n", "must define a function experiment"),
-        ("def experiment():\n    return 3\n", "not an Experiment"),
+        ("experiment = 3\n", "must define a function experiment"),
+        ("def experiment():\n    return 3\n", r"experiment\(\) returned a int, not an Experiment"),
         ("import not_there_at_all\n", "line 1: ModuleNotFoundError"),
-        ("def experiment(:\n", "SyntaxError"),
+        ("def experiment(:\n", "line 1: SyntaxError: invalid syntax"),
+        ("x = 1\x00\n", "null bytes"),
+        ("def experiment():\n    return missing\n", "line 2: NameError: name 'missing' is not defined"),
+        ("def experiment(x):\n    return x\n", "missing 1 required positional argument"),
+        ("def experiment():\n    raise SystemExit(0)\n", "line 2: SystemExit: 0"),
+        ("import sys\nsys.exit()\n", "line 2: SystemExit"),
+        ("def experiment():\n    return experiment()\n", "line 2: RecursionError"),
+        ("import sys\nsys.path = []\ndef experiment():\n    return None\n", "returned a NoneType"),
+        ("class E(Exception):\n    def __str__(self):\n        raise E\nraise E\n", "line 4: E"),
+        ("raise ValueError('one' + chr(10) + 'two' + chr(27) + 'x' * 9999)\n", "line 1: ValueError: one two"),
+        (
+            RUNG.format("ModelConfig(), training=Training(steps='5')"),
+            "Training.steps is '5'",
+        ),
+        (
+            RUNG.format("ModelConfig(), training=Training(step=5)"),
+            "keyword argument 'step'",
+        ),
+        (
+            RUNG.format("ModelConfig(), training=Training(steps=0)"),
+            "line 6: training.steps is 0",
+        ),
+        (
+            RUNG.format("ModelConfig(layers='2')"),
+            "rungs.0.model.layers is '2', of type str",
+        ),
+        (HEAD + "def experiment():\n    return Experiment('e', [Rung('a', ModelConfig())])\n", r"rungs is \[Rung.*of type list"),
+        (
+            RUNG.format("ModelConfig(norm_eps=float('nan'))"),
+            "norm_eps is nan; it must be finite",
+        ),
     ],
 )
 def test_a_bad_configuration_is_one_sentence(config, text, said):
-    with pytest.raises(UserError, match=said):
-        saved.load_config(config(text))
+    path_before = list(sys.path)
+    try:
+        path = config("")
+        path.write_text(text)
+        with pytest.raises(UserError, match=said) as error:
+            saved.load_config(path)
+    finally:
+        sys.path[:] = path_before
+    assert str(path) in str(error.value)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 1000
+
+
+def test_a_configuration_that_is_not_utf8_is_one_sentence(config):
+    path = config("")
+    path.write_bytes(b"name = '\xff'\n")
+    with pytest.raises(UserError, match="utf-8"):
+        saved.load_config(path)
+
+
+@pytest.mark.parametrize("signal", [KeyboardInterrupt, Terminated, Stopped])
+def test_being_asked_to_stop_is_no_mistake_of_a_configuration(config, monkeypatch, signal):
+    monkeypatch.setattr(sys, "asked_to_stop", signal, raising=False)
+    with pytest.raises(signal):
+        saved.load_config(config("import sys\nraise sys.asked_to_stop()\n"))
+    with pytest.raises(signal):
+        saved.load_config(config("import sys\ndef experiment():\n    raise sys.asked_to_stop()\n", "other_config"))
+
+
+def test_siblings_can_be_imported_late(config):
+    config("VALUE = 7\n", "late_helper")
+    path = config(
+        """
+        from w2sr_jax.experiment import Experiment, Rung
+        from w2sr_jax.models.config import ModelConfig
+        def experiment():
+            from late_helper import VALUE
+            return Experiment("s", (Rung("a", ModelConfig(layers=VALUE)),))
+        """
+    )
+    assert saved.load_config(path).rungs[0].model.layers == 7
 
 
 def test_a_configuration_may_not_hide_a_module(config):
     with pytest.raises(UserError, match="another name"):
         saved.load_config(config("def experiment(): pass\n", "json"))
+    with pytest.raises(UserError, match="another name"):
+        saved.load_config(config("def experiment(): pass\n", "w2sr_jax"))
 
 
 def test_lambdas_cannot_be_saved():
@@ -140,22 +222,202 @@ def test_lambdas_cannot_be_saved():
         saved.encode(Objective(lambda tokens: tokens.target))
 
 
+GRADUATE = "w2sr_jax.experiment:Graduate"
+
+
+def rewrite(run, change, seal):
+    """Change RUN/experiment.json as JSON, with a digest that fits or without one."""
+    path = run / "experiment.json"
+    raw = json.loads(path.read_text())
+    del raw["digest"]
+    change(raw)
+    path.write_text(json.dumps(raw | {"digest": files.digest_json(raw)} if seal else raw))
+
+
+@pytest.fixture
+def trap(tmp_path, monkeypatch):
+    """Modules outside the run that must never be imported, wherever they might be found."""
+    monkeypatch.setattr(sys, "trapped", [], raising=False)
+    run = tmp_path / "a" / "run"
+    for place in (tmp_path, tmp_path / "a", run):
+        place.mkdir(exist_ok=True)
+        (place / "trap_config.py").write_text("import sys\nsys.trapped.append(__file__)\ndef fire(*_): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    yield run
+    assert sys.trapped == []
+
+
+NAMES = [
+    ("os:system", "does not exist"),
+    ("trap_config:fire", "does not exist"),
+    ("../trap_config:fire", "does not exist"),
+    ("../../trap_config:fire", "does not exist"),
+    ("linked_config:fire", "does not exist"),
+    ("w2sr_jax.files:os.system", "is not defined there"),
+    ("w2sr_jax.saved:importlib.import_module", "is not defined there"),
+    ("w2sr_jax.saved:Experiment", "is not defined there"),
+    ("w2sr_jax.nothing:X", "does not exist"),
+    ("w2sr_jax..files:read_json", "does not exist"),
+    ("w2sr_jax.files:nothing", "does not exist"),
+    ("w2sr_jax.files", "must be MODULE:NAME"),
+    ("w2sr_jax.files:", "must be MODULE:NAME"),
+    (":x", "must be MODULE:NAME"),
+    ("a\0b:c", "does not exist"),
+    ("x" * 5000 + ":y", "does not exist"),
+    (5, "must be MODULE:NAME"),
+    (None, "must be MODULE:NAME"),
+    (["w2sr_jax.files:read_json"], "must be MODULE:NAME"),
+]
+
+
+@pytest.mark.parametrize("field", ["type", "function"])
+@pytest.mark.parametrize(("name", "said"), NAMES)
+def test_a_saved_experiment_imports_only_ours_and_its_own(trap, name, said, field):
+    saved.save(trap, small())
+    (trap / "config").mkdir()
+    (trap / "config" / "linked_config.py").symlink_to(trap / "trap_config.py")
+    for seal in (True, False):
+        rewrite(trap, lambda raw: raw.update(grader={field: name}), seal)
+        with pytest.raises(UserError, match=said) as error:
+            saved.load(trap)
+        assert str(error.value).isprintable()
+        assert "experiment.json, grader" in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda raw: raw.update(type="os:system"), "does not exist"),
-        (lambda raw: raw.update(type="w2sr_jax.files:write_text"), "not a dataclass"),
-        (lambda raw: raw.update(surprise=1), "surprise"),
+        (lambda raw: raw.update(type="w2sr_jax.files:write_text"), "is not a dataclass"),
+        (lambda raw: raw.update(grader={"function": "w2sr_jax.experiment:Rung"}), "is not a function"),
+        (lambda raw: raw.update(surprise=1), "has no field 'surprise'"),
+        (lambda raw: raw.pop("type"), "must say its type"),
+        (lambda raw: raw.pop("rungs"), "missing 1 required positional argument: 'rungs'"),
+        (lambda raw: raw.update(rungs=3), "rungs is 3, of type int; it must be a tuple, each part Rung"),
+        (lambda raw: raw["rungs"][0].update(name=["a"]), r"rungs.0.name is \('a',\), of type tuple; it must be text"),
+        (lambda raw: raw["rungs"][0]["training"].update(steps="5"), "rungs.0.training: Training.steps is '5', of type str"),
+        (lambda raw: raw["rungs"][0]["training"].update(steps=0), "rungs.0.training: training.steps is 0"),
+        (lambda raw: raw["rungs"][0]["model"].update(layers=True), "rungs.0.model.layers is True, of type bool"),
+        (lambda raw: raw["rungs"][0]["model"].update(layers=10**30), r"between -2\*\*63 and 2\*\*63"),
+        (
+            lambda raw: raw["rungs"][0].update(start={"type": "w2sr_jax.experiment:Graduate"}),
+            "rungs.0.start is Graduate.*must be Scratch or",
+        ),
+        (lambda raw: raw.update(teachers=[]), "is not among the experiment's teachers"),
     ],
 )
-def test_a_saved_experiment_names_only_what_it_may(tmp_path, change, said):
+def test_a_saved_experiment_of_the_wrong_shape_is_one_sentence(tmp_path, change, said):
+    saved.save(tmp_path, small())
+    rewrite(tmp_path, change, True)
+    with pytest.raises(UserError, match=said) as error:
+        saved.load(tmp_path)
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "5", "9" * 5000, '{"type": "\ud800"}', "NaN", *DEEP])
+def test_a_saved_experiment_that_is_none_is_one_sentence(tmp_path, text):
+    (tmp_path / "experiment.json").write_text(text, encoding="utf-8", errors="surrogatepass")
+    with pytest.raises(UserError, match=r"experiment\.json") as error:
+        saved.load(tmp_path)
+    assert str(error.value).isprintable()
+
+
+def refused(run):
+    """What loading says, or None where it gives the experiment that was saved."""
+    try:
+        found = saved.load(run)
+    except UserError as error:
+        return str(error)
+    assert found == small()
+    return None
+
+
+def test_no_flipped_bit_changes_a_saved_experiment_unnoticed(tmp_path):
     saved.save(tmp_path, small())
     path = tmp_path / "experiment.json"
-    raw = json.loads(path.read_text())
-    change(raw)
-    path.write_text(json.dumps(raw))
-    with pytest.raises(UserError, match=said):
+    data, said = path.read_bytes(), []
+    for at in range(0, len(data), 11):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
+        said.append(refused(tmp_path))
+    assert all(text is None or text.isprintable() for text in said)
+    assert len([text for text in said if text]) > len(said) / 2
+    path.write_text(data.decode().replace('"layers": 3', '"layers": 2'))
+    assert "not as it was saved" in refused(tmp_path)
+
+
+def test_values_that_are_never_saved_are_not_as_saved(tmp_path):
+    saved.save(tmp_path, small())
+    path = tmp_path / "experiment.json"
+    for value in ("NaN", '"\\ud800"', "[" * 900 + "]" * 900):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"name": "?"}).replace('"?"', value))
+        with pytest.raises(UserError):
+            saved.load(tmp_path)
+
+
+def test_a_field_that_occurs_twice_is_refused(tmp_path):
+    saved.save(tmp_path, small())
+    path = tmp_path / "experiment.json"
+    path.write_text(path.read_text().replace('"name": "e"', '"name": "e", "name": "f"'))
+    with pytest.raises(UserError, match="occurs twice"):
         saved.load(tmp_path)
+
+
+@pytest.mark.parametrize("loss", ["Mine(3.0)", "plain"])
+def test_a_runs_own_code_that_changed_is_refused(tmp_path, config, loss):
+    path = config(OWN_LOSS.replace("{loss}", loss))
+    run = tmp_path / "run"
+    saved.save(run, saved.load_config(path))
+    del sys.modules["mine_config"]
+    copy = run / "config" / "mine_config.py"
+    copy.write_text(copy.read_text().replace("tokens)", "tokens) + 1"))
+    with pytest.raises(UserError, match=r"mine_config\.py is not as it was saved"):
+        saved.load(run)
+    copy.unlink()
+    with pytest.raises(UserError, match="does not exist"):
+        saved.load(run)
+
+
+def test_a_changed_method_of_a_loss_changes_the_hash(config):
+    source = OWN_LOSS.replace("{loss}", "Mine(3.0)")
+    first = saved.config_hash(saved.load_config(config(source)))
+    del sys.modules["mine_config"]
+    assert first != saved.config_hash(saved.load_config(config(source.replace("** self.power", "* self.power"))))
+
+
+def test_settings_without_a_digest_or_newer_fields_still_load(tmp_path):
+    saved.save(tmp_path, small())
+    rewrite(tmp_path, lambda raw: raw["rungs"][0]["training"].pop("seed"), False)
+    assert saved.load(tmp_path) == small()
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"name": float("nan")}, "name is nan; it must be finite"),
+        ({"seeds": (10**30,)}, r"seeds.0 is 1000.*between"),
+        ({"name": "\ud800"}, "half surrogate pairs"),
+        ({"grader": [1]}, r"grader is \[1\], of type list; settings may hold"),
+    ],
+)
+def test_what_cannot_be_saved_is_named(fields, said):
+    with pytest.raises(UserError, match=said):
+        saved.encode(small(**fields))
+
+
+def test_names_that_a_saved_experiment_uses_itself_are_refused(config):
+    text = "import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass Odd:\n    source: int = 1\n"
+    odd = usercode.load(config(text, "odd_config")).Odd()
+    with pytest.raises(UserError, match="odd_config:Odd has a field 'source'"):
+        saved.encode(odd)
+
+
+def test_a_dataclass_inside_a_function_cannot_be_saved():
+    @dataclasses.dataclass(frozen=True)
+    class Inside:
+        x: int = 1
+
+    with pytest.raises(UserError, match="top level"):
+        saved.encode(Inside())
 
 
 def test_the_first_difference_is_named():

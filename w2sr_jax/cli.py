@@ -1,17 +1,20 @@
-"""The `w2sr` command: parses, calls, prints. Exit codes: 0 done, 2 the user can mend it, 130 interrupted, 143 terminated.
+"""The `w2sr` command: parses, calls, prints. Exit codes: 0 done, 1 not reproduced, 2 the user can mend it, 130 interrupted, 143
+terminated.
 
 Nothing heavy is imported before it is known what is asked for, so that `--help` is fast.
 """
 
 import argparse
-import signal
+import contextlib
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from w2sr_jax import __version__
-from w2sr_jax.errors import UserError
+from w2sr_jax import __version__, files
+from w2sr_jax.errors import Stopped, UserError
+from w2sr_jax.stopping import Stop, Terminated
 
 if TYPE_CHECKING:
     from w2sr_jax.experiment import Experiment
@@ -24,6 +27,14 @@ STAGES = {
     "report": "write report/index.html and report/results.json",
 }
 
+OTHERS = {
+    "reproduce": "run a finished experiment again, or one stage of it, and compare digests stage by stage",
+    "explain": "the whole life of one problem: traces, verdicts, why kept or dropped, steps that used it, answers",
+    "compare": "runs side by side, with paired tests, and how a metric moved over runs and dates",
+}
+
+USAGES = {"reproduce": "reproduce RUN [--stage NAME]", "explain": "explain RUN PROBLEM_ID", "compare": "compare RUN RUN ..."}
+
 TOP = """usage: w2sr COMMAND ...
 
 Weak-to-strong reasoning: a weak teacher writes chains of thought, a stronger student is
@@ -34,6 +45,7 @@ fine-tuned on them, and a report shows whether the student outgrew its teacher.
 A stage takes a run directory (or a CONFIG.py) and does what of it can be done now; finished
 work is never redone, an interrupted one is continued by the same command.
 
+{others}
   w2sr run configs/quickstart.py                                  first steps, minutes on a CPU
   w2sr run configs/quickstart.py --help                           every setting, with its default
   w2sr run configs/quickstart.py --name mine --rungs.0.training.learning-rate 3e-4
@@ -50,35 +62,51 @@ def run(argv: list[str]) -> int:
     """Do what a command line asks for; the exit code."""
     if not argv or argv[0] in ("-h", "--help", "help"):
         lines = "".join(f"  w2sr {name + ' RUN':<44}{text}\n" for name, text in STAGES.items())
-        print(TOP.format(stages=lines), end="")
+        others = "".join(f"  w2sr {usage:<30}{OTHERS[name]}\n" for name, usage in USAGES.items())
+        print(TOP.format(stages=lines, others=others), end="")
         return 0
     if argv[0] == "--version":
         print(f"w2sr {__version__}")
         return 0
-    signal.signal(signal.SIGTERM, _terminated)
+    stop = Stop()
     try:
-        return _command(argv[0], argv[1:])
+        with stop.installed() if threading.current_thread() is threading.main_thread() else contextlib.nullcontext():
+            return _command(argv[0], argv[1:], stop)
     except UserError as error:
         print(f"w2sr: {error}", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(f"w2sr: {stopped}; the same command goes on from there", file=sys.stderr)
+        return stop.code
     except KeyboardInterrupt:
         print("w2sr: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
+    except Terminated:
+        print("w2sr: terminated; the same command goes on where this one stopped", file=sys.stderr)
+        return stop.code
+    except Exception as error:
+        refused = files.refusal(error)
+        if refused is None:
+            raise
+        print(f"w2sr: {refused}; what was finished before is kept, and the same command goes on from there", file=sys.stderr)
+        return 2
 
 
-def _command(name: str, argv: list[str]) -> int:
+def _command(name: str, argv: list[str], stop: Stop) -> int:
+    if name in READERS:
+        return READERS[name](argv, stop)
     if name != "run" and name not in STAGES:
         import difflib
 
-        near = difflib.get_close_matches(name, ["run", *STAGES], 1)
+        near = difflib.get_close_matches(name, ["run", *STAGES, *READERS], 1)
         raise UserError(f"unknown command {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; see w2sr --help"))
     parser = argparse.ArgumentParser(prog=f"w2sr {name}", description=STAGES.get(name, "run a whole experiment"), add_help=False)
     parser.add_argument(
         "target", metavar="CONFIG.py" if name == "run" else "RUN", nargs="?", help="configuration file, or run directory"
     )
-    parser.add_argument("--root", type=Path, default=Path("runs"), help="directory of all runs (default: runs)")
+    _add_root(parser)
     parser.add_argument("--rung", type=int, default=None, help="only this rung (0 is the first)")
-    parser.add_argument("--plain", action="store_true", help="plain lines instead of progress bars")
+    _add_plain(parser)
     options, rest = parser.parse_known_args(argv)
     asks_help = "-h" in rest or "--help" in rest
     if options.target is None or (asks_help and not options.target.endswith(".py")):
@@ -90,10 +118,74 @@ def _command(name: str, argv: list[str]) -> int:
     from w2sr_jax.ladder.run import climb_all
 
     with Console(plain=options.plain) as console:
-        page = climb_all(experiment, directory, console, None if name == "run" else name, options.rung)  # type: ignore[arg-type]
+        page = climb_all(experiment, directory, console, None if name == "run" else name, options.rung, stop)  # type: ignore[arg-type]
         if page is not None:
             console.summary(page)
     return 0
+
+
+def _reproduce(argv: list[str], stop: Stop) -> int:
+    parser = argparse.ArgumentParser(prog="w2sr reproduce", description=OTHERS["reproduce"])
+    parser.add_argument("run", metavar="RUN", help="run directory")
+    parser.add_argument("--stage", default=None, help="only this stage (a name as the run prints it), from the inputs it had")
+    parser.add_argument("--into", type=Path, default=None, help="directory to rerun in (default: RUN.reproduced)")
+    parser.add_argument("--keep", action="store_true", help="keep that directory where everything is identical")
+    _add_root(parser)
+    _add_plain(parser)
+    options = parser.parse_args(argv)
+    directory = _run_directory(options.run, options.root)
+    from w2sr_jax.console import Console
+    from w2sr_jax.ladder.reproduce import reproduce
+
+    with Console(plain=options.plain) as console:
+        found = reproduce(directory, options.into, options.stage, console, options.keep, stop)
+    print(found.text(), end="")
+    return 0 if found.identical else 1
+
+
+def _explain(argv: list[str], _: Stop) -> int:
+    parser = argparse.ArgumentParser(prog="w2sr explain", description=OTHERS["explain"])
+    parser.add_argument("run", metavar="RUN", help="run directory")
+    parser.add_argument("problem", metavar="PROBLEM_ID", help="id of a problem, or its first characters")
+    _add_root(parser)
+    options = parser.parse_args(argv)
+    from w2sr_jax.ladder.explain import explain
+
+    explain(_run_directory(options.run, options.root), options.problem, print)
+    return 0
+
+
+def _compare(argv: list[str], _: Stop) -> int:
+    parser = argparse.ArgumentParser(prog="w2sr compare", description=OTHERS["compare"])
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run directories")
+    parser.add_argument("--metric", default="accuracy", help="accuracy, vs_teacher, rgr or induced (default: accuracy)")
+    parser.add_argument("--model", default=None, help="the model whose metric is followed over runs (default: the headline's)")
+    parser.add_argument("--out", type=Path, default=None, help="also write compare.html and compare.json into this directory")
+    _add_root(parser)
+    options = parser.parse_args(argv)
+    from w2sr_jax.ladder.compare import compare
+
+    runs = [_run_directory(run, options.root) for run in options.runs]
+    compare(runs, options.out, print, metric=options.metric, model=options.model)
+    return 0
+
+
+READERS: dict[str, Callable[[list[str], Stop], int]] = {"reproduce": _reproduce, "explain": _explain, "compare": _compare}
+
+
+def _add_root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, default=Path("runs"), help="directory of all runs (default: runs)")
+
+
+def _add_plain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plain", action="store_true", help="plain lines instead of progress bars")
+
+
+def _run_directory(target: str, root: Path) -> Path:
+    directory = Path(target) if Path(target).is_dir() else root / target
+    if not directory.is_dir():
+        raise UserError(f"{target} is not a run directory (looked in {root} too)")
+    return directory
 
 
 def _experiment(command: str, target: str, root: Path, overrides: list[str]) -> "tuple[Experiment, Path]":
@@ -132,11 +224,6 @@ def _overridden(experiment: "Experiment", overrides: list[str], program: str) ->
         prog=program,
         config=(tyro.conf.AvoidSubcommands,),
     )
-
-
-def _terminated(*_: Any) -> None:
-    print("w2sr: terminated; the same command goes on where this one stopped", file=sys.stderr)
-    raise SystemExit(143)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,9 @@
-"""The one exception that means "the user can mend this". The command line prints its sentence and exits with code 2."""
+"""Exceptions that the command line turns into one sentence and an exit code."""
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: one sentence that says what was wrong, where, and what would be right."""
+    """A mistake in what the user gave: one sentence that says what was wrong, where, and what would be right. Exit code 2."""
+
+
+class Stopped(Exception):
+    """Work that was asked to stop has saved what it had, and says where. Exit code 143 (SIGTERM) or 130 (SIGINT)."""

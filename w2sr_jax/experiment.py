@@ -6,6 +6,7 @@ from typing import Literal
 from w2sr_jax.answers.grade import Grader, MathGrader
 from w2sr_jax.curation.settings import Arm, Curation
 from w2sr_jax.errors import UserError
+from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models.config import ModelConfig
@@ -118,6 +119,8 @@ class Rung:
     """How every arm, and the ceiling, is trained."""
     objective: Objective = Objective()
     """The regularized imitation loss of the arms. The ceiling is trained with it too."""
+    probe: Probe = Probe()
+    """Looks at the probe problems while a student trains, and gates."""
 
 
 @dataclasses.dataclass(frozen=True)

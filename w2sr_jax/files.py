@@ -1,23 +1,43 @@
-"""Files as stages write and check them: atomically, and with a digest."""
+"""Files as stages write and check them: atomically, durably, and with digests; and what the disk answers, in words."""
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from w2sr_jax.errors import UserError
 
+SEAL = "DIGESTS.json"
+_TEMPORARY = ".tmp"
+_REFUSALS = {
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "the disk quota is used up; free some space",
+    errno.EROFS: "the file system is read-only; use a directory that can be written",
+    errno.EACCES: "permission denied; use a directory that you may write",
+    errno.EPERM: "permission denied; use a directory that you may write",
+    errno.EFBIG: "the file would be larger than is allowed here",
+    errno.EIO: "the disk reports an input/output error",
+    errno.ENOTDIR: "a part of the path is a file, not a directory",
+    errno.ESTALE: "the network file system has lost the file",
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
+    errno.ENAMETOOLONG: "the name is too long for this file system",
+}
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it takes `path`'s place in one step, on failure it is removed."""
+    """Yield a temporary path beside `path`; on success it takes `path`'s place in one step, on failure it is removed.
+
+    What a killed process leaves of it is removed by `sweep`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -26,8 +46,74 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+        _sync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(directory: Path) -> list[Path]:
+    """Remove the temporary files that killed processes left anywhere below; nobody else may be writing there."""
+    orphans = sorted(path for path in directory.rglob(f".*{_TEMPORARY}") if path.is_file())
+    for path in orphans:
+        path.unlink()
+    return orphans
+
+
+def refusal(error: BaseException, where: Path | None = None) -> str | None:
+    """A sentence for an error in which the disk refused (full, read-only, not permitted, …), also one that a library has wrapped
+    or only quotes; None for any other error."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        quoted = next((number for number in _REFUSALS if os.strerror(number).lower() in str(cause).lower()), None)
+        number = cause.errno if isinstance(cause, OSError) and cause.errno in _REFUSALS else quoted
+        if number is not None:
+            name = getattr(cause, "filename", None) or where
+            return f"{name or 'a file'} cannot be written: {_REFUSALS[number]}"
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def seal(directory: Path) -> None:
+    """Write DIRECTORY/DIGESTS.json with the digest of every file below, so that damage can be noticed and named."""
+    write_json(directory / SEAL, {str(path.relative_to(directory)): digest_file(path) for path in _below(directory)})
+
+
+def sealed(directory: Path) -> bool:
+    return (directory / SEAL).is_file()
+
+
+def damage(directory: Path, digest_of: Callable[[Path], str] | None = None) -> str | None:
+    """What is wrong with a sealed directory, in words: the first file that is missing or has other bytes than when it was sealed;
+    None where all is as it was. Files that came later do not matter."""
+    try:
+        digests = read_json(directory / SEAL)
+    except UserError as error:
+        return str(error)
+    if not isinstance(digests, dict) or not digests:
+        return f"{directory / SEAL} does not list digests"
+    for name, digest in sorted(digests.items()):
+        path = directory / name
+        if not path.is_file():
+            return f"{path} is missing"
+        if (digest_of or digest_file)(path) != digest:
+            return f"{path} does not have the digest in {SEAL}"
+    return None
+
+
+def _below(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.rglob("*") if path.is_file() and path != directory / SEAL)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make a rename survive a loss of power, where the platform can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,20 +2,25 @@
 
 A stage's manifest is `RUN/lineage/STAGE.json`, written last. Its inputs are the outputs of the stages it needs and the
 user's own files; since every manifest holds digests of outputs, the manifests of a run form a Merkle chain. A stage is up to
-date when its settings and its inputs' digests are those of its manifest and its outputs are unchanged on disk.
+date when its settings and its inputs' digests are those of its manifest and all that it wrote is unchanged on disk. A manifest
+carries its own digest, so that damage to it is noticed as well.
 """
 
 import dataclasses
 import functools
+import logging
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from w2sr_jax import files
 from w2sr_jax.errors import UserError
 
+log = logging.getLogger(__name__)
+
+OWN = "manifest_digest"
 PACKAGES = (
     "w2sr-jax",
     "jax",
@@ -34,8 +39,10 @@ PACKAGES = (
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """`outputs` maps a path relative to the run to its digest; `artifacts` maps a directory (a checkpoint) to the digest of
-    what it holds (its parameters). `measures` holds counts and costs, which are not part of what must reproduce."""
+    """`outputs` maps a path relative to the run to its digest; `artifacts` maps a sealed directory (a checkpoint's step) to the
+    digest of what it holds (its parameters). These two must reproduce; files in `seals` need not, since they show times, but must
+    stay as they are. `measures` holds counts and costs. `environment` says what a bit-exact claim is conditional on, besides
+    `versions`: device kind, cores, mesh."""
 
     stage: str
     kind: str
@@ -43,12 +50,23 @@ class Manifest:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     artifacts: Mapping[str, str]
+    seals: Mapping[str, str]
     measures: Mapping[str, Any]
     versions: Mapping[str, str]
+    environment: Mapping[str, str]
 
     def digest(self) -> str:
         """One digest for all that the stage made."""
         return files.digest_json([dict(self.outputs), dict(self.artifacts)])
+
+
+class Standing(NamedTuple):
+    """`manifest` is None unless the stage's work stands. `damaged` are the files and directories that are not as they were
+    written; `words` says so of the first one."""
+
+    manifest: Manifest | None
+    damaged: tuple[Path, ...] = ()
+    words: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,25 +93,39 @@ class Stage:
 
     def current(self) -> Manifest | None:
         """The manifest if the stage's work stands, else None."""
+        return self.standing().manifest
+
+    def standing(self) -> Standing:
+        """Whether the stage's work stands, and if not whether that is because of damage."""
         manifest = load(self.run, self.name)
         if manifest is None or manifest.settings != self.settings or manifest.inputs != self.inputs():
-            return None
-        stands = all((self.run / p).is_file() and _file_digest(self.run / p) == d for p, d in manifest.outputs.items())
-        return manifest if stands and all((self.run / p).is_dir() for p in manifest.artifacts) else None
+            return Standing(None)
+        broken = [(self.run / name, words) for name, words in _broken(self.run, manifest)]
+        return Standing(None, tuple(path for path, _ in broken), broken[0][1]) if broken else Standing(manifest)
 
-    def commit(self, outputs: Sequence[Path], artifacts: Mapping[str, str], measures: Mapping[str, Any]) -> Manifest:
+    def commit(
+        self,
+        outputs: Sequence[Path],
+        artifacts: Mapping[str, str],
+        measures: Mapping[str, Any],
+        seals: Sequence[Path] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> Manifest:
         """Write the manifest: from here on the stage is finished."""
         manifest = Manifest(
-            self.name,
-            self.kind,
-            self.settings,
-            self.inputs() or {},
-            {str(path.relative_to(self.run)): files.digest_file(path) for path in outputs},
-            dict(artifacts),
-            dict(measures),
-            versions(),
+            stage=self.name,
+            kind=self.kind,
+            settings=self.settings,
+            inputs=self.inputs() or {},
+            outputs=_digests(self.run, outputs),
+            artifacts=dict(artifacts),
+            seals=_digests(self.run, seals),
+            measures=dict(measures),
+            versions=versions(),
+            environment=dict(environment or {}),
         )
-        files.write_json(manifest_path(self.run, self.name), dataclasses.asdict(manifest))
+        raw = dataclasses.asdict(manifest)
+        files.write_json(manifest_path(self.run, self.name), {**raw, OWN: files.digest_json(raw)})
         return manifest
 
 
@@ -102,11 +134,21 @@ def manifest_path(run: Path, stage: str) -> Path:
 
 
 def load(run: Path, stage: str) -> Manifest | None:
+    """The manifest of a finished stage; None where there is none, or (with a warning) where it is damaged."""
     path = manifest_path(run, stage)
     if not path.exists():
         return None
-    raw = files.read_json(path)
-    return Manifest(**{field.name: raw[field.name] for field in dataclasses.fields(Manifest)})
+    try:
+        raw = files.read_json(path)
+        own = raw.pop(OWN)
+        sound = own == files.digest_json(raw)
+        manifest = Manifest(**raw)
+    except (UserError, AttributeError, KeyError, TypeError, ValueError):
+        sound = False
+    if not sound:
+        log.warning("manifest %s is damaged or of another version; its stage counts as not finished", path)
+        return None
+    return manifest
 
 
 def versions() -> dict[str, str]:
@@ -120,6 +162,26 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "absent"
+
+
+def _digests(run: Path, paths: Sequence[Path]) -> dict[str, str]:
+    return {str(path.relative_to(run)): files.digest_file(path) for path in paths}
+
+
+def _broken(run: Path, manifest: Manifest) -> list[tuple[str, str]]:
+    """What the stage wrote and is not as it was: relative path, and what is wrong in words."""
+    found = []
+    for name, digest in {**manifest.outputs, **manifest.seals}.items():
+        path = run / name
+        if not path.is_file():
+            found.append((name, f"{path} is missing"))
+        elif _file_digest(path) != digest:
+            found.append((name, f"{path} does not have the digest in its manifest"))
+    for name in manifest.artifacts:
+        words = files.damage(run / name, _file_digest)
+        if words is not None:
+            found.append((name, words))
+    return found
 
 
 def _file_digest(path: Path) -> str:

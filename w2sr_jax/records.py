@@ -1,23 +1,28 @@
 """What flows between stages, and its Parquet schema. Frozen, free of jax, readable by pandas, DuckDB and `datasets`."""
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_args
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from w2sr_jax import files
+from w2sr_jax import files, sentences
 from w2sr_jax.errors import UserError
 
 VerdictName = Literal["correct", "incorrect", "unparsed", "ungraded"]
 Finish = Literal["stop", "length"]
 VERDICTS: tuple[str, ...] = get_args(VerdictName)
+_CHOICES = {"verdict": VERDICTS, "finish": get_args(Finish)}
 
 R = TypeVar("R", bound="Record")
 
+_CONTENT = b"w2sr.content"  # the digest of a table's values, among its metadata
 _JSON = b"json"  # marks string columns that hold a JSON object
 
 
@@ -41,8 +46,14 @@ class Record:
             value = row[field.name]
             if field.metadata and field.metadata.get(b"w2sr") == _JSON:
                 value = json.loads(value)
+                if not isinstance(value, dict):
+                    raise ValueError(f"column {field.name!r} does not hold a JSON object")
             elif pa.types.is_list(field.type):
                 value = tuple(value or ())
+            elif field.name in _CHOICES and value not in _CHOICES[field.name]:
+                raise ValueError(f"column {field.name!r} holds {sentences.value(value)}")
+            elif value is None and not field.nullable:
+                raise ValueError(f"column {field.name!r} has no value")
             values[field.name] = value
         return cls(**values)
 
@@ -186,21 +197,73 @@ _SCHEMAS = {
 
 
 def write(path: Path, kind: type[R], rows: Iterable[R]) -> None:
-    """Write rows of one kind as Parquet, atomically; equal rows give equal bytes under one pyarrow version."""
+    """Write rows of one kind as Parquet, atomically; equal rows give equal bytes under one pyarrow version.
+
+    Pages carry checksums and the table a digest of its values, so that `read` notices any damage that changes a row.
+    """
     table = pa.Table.from_pylist([row.row() for row in rows], schema=kind.schema())
+    table = table.replace_schema_metadata({_CONTENT: _content(table)})
     with files.replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read(path: Path, kind: type[R]) -> list[R]:
-    """Read what `write` wrote. A missing, foreign or damaged file is a `UserError` that names it."""
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
-    missing = [name for name in kind.schema().names if name not in table.schema.names]
+    """Read what `write` wrote, or a table of another tool with the same columns. Raises UserError, naming the file, where it is
+    missing, foreign or damaged."""
+    table = _table(path)
+    schema = kind.schema()
+    missing = [name for name in schema.names if name not in table.schema.names]
     if missing:
         raise UserError(f"{path} is not a table of {kind.__name__} rows: column {missing[0]!r} is missing")
-    return [kind.from_row(row) for row in table.select(kind.schema().names).to_pylist()]
+    metadata = table.schema.metadata or {}
+    try:
+        table = table.select(schema.names).cast(schema)
+        sound = metadata.get(_CONTENT, b"") in (b"", _content(table))
+        rows = [kind.from_row(row) for row in table.to_pylist()] if sound else []
+    except Exception as error:
+        raise UserError(f"{path} is not a table of {kind.__name__} rows: {sentences.cause(error)}") from None
+    if not sound:
+        raise UserError(f"{path} is damaged: its rows are not those that were written")
+    return rows
+
+
+def _table(path: Path) -> pa.Table:
+    """All of a Parquet file; whatever the library makes of a damaged one is a UserError."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
+            if table.num_rows != file.metadata.num_rows:
+                raise ValueError(f"it has {table.num_rows} rows where its footer says {file.metadata.num_rows}")
+            return table
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except Exception as error:
+        raise UserError(f"{path} cannot be read as Parquet: {sentences.cause(error)}") from None
+
+
+def _content(table: pa.Table) -> bytes:
+    """Digest of a table's names, types and values, however they are cut into chunks and pages."""
+    digest = hashlib.sha256()
+    for name, column in zip(table.column_names, table.columns):
+        digest.update(f"{name}:{column.type}:{len(column)};".encode())
+        for part in _parts(column):
+            digest.update(part)
+    return digest.hexdigest().encode()
+
+
+def _parts(column: pa.ChunkedArray) -> Iterator[bytes | memoryview]:
+    """The bytes of a column's values, each null and each spelling of 0 and NaN alike."""
+    yield np.packbits(column.is_null().to_numpy()).tobytes()
+    if pa.types.is_list(column.type):
+        yield pc.list_value_length(column).fill_null(0).to_numpy().tobytes()
+        yield from _parts(pc.list_flatten(column))
+    elif pa.types.is_string(column.type):
+        yield pc.binary_length(column).fill_null(0).to_numpy().tobytes()
+        for chunk in column.drop_null().chunks:
+            _, offsets, characters = chunk.buffers()
+            if len(chunk) and characters is not None:
+                ends = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+                yield memoryview(characters)[ends[0] : ends[-1]]
+    else:
+        values = column.drop_null().to_numpy()
+        yield (np.where(np.isnan(values), np.nan, values) + 0.0 if values.dtype.kind == "f" else values).tobytes()

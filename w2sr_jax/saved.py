@@ -1,39 +1,41 @@
 """Configuration files in, saved experiments in and out.
 
-A saved experiment is JSON in which every dataclass carries its type and every function its name. Types are looked up in
-w2sr_jax itself or in the run's own copy of the user's configuration files, and nowhere else.
+A saved experiment is JSON in which every dataclass carries its type and every function its name, with a digest over all. Types
+are looked up in w2sr_jax itself or in the run's own copy of the user's configuration files, and nowhere else.
 """
 
 import dataclasses
 import importlib
-import importlib.util
+import json
 import shutil
 import sys
-import sysconfig
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from w2sr_jax import files
+from w2sr_jax import files, sentences, usercode
 from w2sr_jax.errors import UserError
 from w2sr_jax.experiment import Experiment, check
+from w2sr_jax.fieldtypes import mistyped, unwritable
+from w2sr_jax.usercode import OURS
 
-OURS = "w2sr_jax"
+EXPERIMENT = "experiment.json"
 
 
 def load_config(path: Path) -> Experiment:
-    """The experiment that a configuration file defines: the value of its `experiment()`."""
+    """The experiment that a configuration file defines: the value of its `experiment()`, with every setting of its type."""
     if not path.is_file():
         raise UserError(f"configuration {path} does not exist")
-    module = _import_file(path)
-    function = getattr(module, "experiment", None)
+    module = usercode.load(path)
+    with usercode.running(path):
+        function = getattr(module, "experiment", None)
+        value = function() if callable(function) else None
     if not callable(function):
         raise UserError(f"{path} must define a function experiment() that returns an Experiment")
-    value = function()
     if not isinstance(value, Experiment):
         raise UserError(f"{path}: experiment() returned a {type(value).__name__}, not an Experiment")
+    _check_types(value, path)
     return value
 
 
@@ -42,59 +44,120 @@ def save(run: Path, experiment: Experiment) -> None:
     for source in _user_files(experiment):
         target = run / "config" / source.name
         if source != target.resolve():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-    files.write_json(run / "experiment.json", encode(experiment))
+            with files.replacing(target) as copy:
+                shutil.copyfile(source, copy)
+    encoded = encode(experiment)
+    files.write_json(run / EXPERIMENT, encoded | {"digest": files.digest_json(encoded)})
 
 
 def load(run: Path) -> Experiment:
     """The experiment that `save` wrote."""
-    path = run / "experiment.json"
+    path = run / EXPERIMENT
     if not path.is_file():
-        raise UserError(f"{run} is not a run: it has no experiment.json")
-    value = decode(files.read_json(path), run)
+        raise UserError(f"{run} is not a run: it has no {EXPERIMENT}")
+    raw = _read(path)
+    if not _as_saved(raw):
+        raise UserError(
+            f"{path} is not as it was saved; settings of a run cannot be changed: override those of its configuration"
+        )
+    try:
+        value = decode({key: part for key, part in raw.items() if key != "digest"} if isinstance(raw, dict) else raw, run)
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply") from None
     if not isinstance(value, Experiment):
         raise UserError(f"{path} does not hold an experiment")
+    _check_types(value, path)
     check(value)
     return value
 
 
-def encode(value: Any) -> Any:
-    """JSON for settings: dataclasses as objects with their type, functions by name and digest of their source file."""
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON: {sentences.cause(error)}") from None
+
+
+def _as_saved(raw: Any) -> bool:
+    """Whether a saved experiment has the digest it was saved with; one without a digest was written otherwise."""
+    if not isinstance(raw, dict) or "digest" not in raw:
+        return True
+    try:
+        return bool(raw["digest"] == files.digest_json({key: part for key, part in raw.items() if key != "digest"}))
+    except (ValueError, RecursionError):  # values that are never saved
+        return False
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a field occurs twice in one object")
+    return values
+
+
+def _check_types(experiment: Experiment, path: Path) -> None:
+    try:
+        wrong = mistyped(experiment, Experiment)
+    except RecursionError:
+        wrong = "its settings are nested too deeply"
+    if wrong:
+        raise UserError(f"{path}: {wrong}")
+
+
+def encode(value: Any, where: str = "") -> Any:
+    """JSON for settings: dataclasses as objects with their type, functions by name; what is the user's own also has the digest of
+    the source file. `where` is the place in the experiment."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"type": _name(type(value))} | fields
+        fields = {f.name: encode(getattr(value, f.name), f"{where}.{f.name}".lstrip(".")) for f in dataclasses.fields(value)}
+        reserved = sorted(fields.keys() & {"type", "function", "source"})
+        if reserved:
+            raise UserError(f"{_name(type(value))} has a field {reserved[0]!r}, which a saved experiment uses itself; rename it")
+        return {"type": _name(type(value))} | _source(type(value)) | fields
     if isinstance(value, tuple):
-        return [encode(item) for item in value]
+        return [encode(item, f"{where}.{index}".lstrip(".")) for index, item in enumerate(value)]
     if isinstance(value, FunctionType):
-        if "<" in value.__qualname__:
-            raise UserError(
-                f"function {value.__qualname__} must be defined at the top level of its module, so that a run can name it"
-            )
-        return {"function": _name(value), "source": files.digest_file(Path(value.__code__.co_filename))}
+        return {"function": _name(value), "source": _digest(Path(value.__code__.co_filename), value.__qualname__)}
     if value is None or isinstance(value, bool | int | float | str):
+        fault = unwritable(value)
+        if fault is not None:
+            raise UserError(f"{where or 'a setting'} is {sentences.value(value, 60)}; it must be {fault}")
         return value
     raise UserError(
-        f"settings may hold dataclasses, top-level functions, tuples, numbers and text, not {type(value).__name__}: {value!r}"
+        f"{where or 'a setting'} is {sentences.value(value)}, of type {type(value).__name__}; settings may hold dataclasses, "
+        "top-level functions, tuples, numbers and text"
     )
 
 
-def decode(value: Any, run: Path) -> Any:
-    """The inverse of `encode`."""
+def decode(value: Any, run: Path, where: str = "") -> Any:
+    """The inverse of `encode`; `where` is the place in the experiment."""
     if isinstance(value, list):
-        return tuple(decode(item, run) for item in value)
+        return tuple(decode(item, run, f"{where}.{index}".lstrip(".")) for index, item in enumerate(value))
     if not isinstance(value, Mapping):
         return value
+    place = f"{run / EXPERIMENT}, {where}" if where else str(run / EXPERIMENT)
     if "function" in value:
-        return _find(value["function"], run)
-    kind = _find(value["type"], run)
+        found = _find(value["function"], run, place, value.get("source"))
+        if not isinstance(found, FunctionType):
+            raise UserError(f"{place}: {value['function']} is not a function")
+        return found
+    if "type" not in value:
+        raise UserError(f"{place}: an object must say its type")
+    kind = _find(value["type"], run, place, value.get("source"))
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
-        raise UserError(f"{run / 'experiment.json'}: {value['type']} is not a dataclass")
-    names = {field.name for field in dataclasses.fields(kind)}
-    unknown = sorted(set(value) - names - {"type"})
+        raise UserError(f"{place}: {value['type']} is not a dataclass")
+    given = {key: item for key, item in value.items() if key not in ("type", "source")}
+    unknown = sorted(given.keys() - {field.name for field in dataclasses.fields(kind)})
     if unknown:
-        raise UserError(f"{run / 'experiment.json'}: {value['type']} has no field {unknown[0]!r}")
-    return kind(**{key: decode(item, run) for key, item in value.items() if key != "type"})
+        raise UserError(f"{place}: {value['type']} has no field {sentences.value(unknown[0])}")
+    parts = {key: decode(item, run, f"{where}.{key}".lstrip(".")) for key, item in given.items()}
+    try:
+        return kind(**parts)
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
+    except RecursionError:
+        raise
+    except Exception as error:
+        raise UserError(f"{place}: {usercode.said(error)}") from None
 
 
 def config_hash(experiment: Experiment) -> str:
@@ -148,58 +211,61 @@ def _user_files(experiment: Experiment) -> list[Path]:
     return sorted(path for path in loaded if path.parent in folders and path.suffix == ".py")
 
 
-def _find(name: str, run: Path) -> Any:
-    module_name, _, qualified = name.partition(":")
+def _source(kind: type) -> dict[str, str]:
+    """The digest of the file that defines a user's type; what is ours is told apart by its version."""
+    if kind.__module__.split(".")[0] == OURS:
+        return {}
+    return {"source": _digest(Path(getattr(sys.modules.get(kind.__module__), "__file__", None) or ""), kind.__qualname__)}
+
+
+def _digest(source: Path, qualified: str) -> str:
+    if "<" in qualified:
+        raise UserError(f"{qualified} must be defined at the top level of its module, so that a run can name it")
+    try:
+        return files.digest_file(source)
+    except OSError:
+        raise UserError(f"the file that defines {qualified} ({source}) cannot be read; a run keeps a copy of it") from None
+
+
+def _find(name: Any, run: Path, place: str, source: Any) -> Any:
+    """A type or function of ours, or of the run's own configuration files, by `module:name`; nothing else is ever imported."""
+    module_name, _, qualified = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if not module_name or not all(part.isidentifier() for part in qualified.split(".")):
+        raise UserError(f"{place}: {sentences.value(name)} names no type and no function; it must be MODULE:NAME")
     if module_name.split(".")[0] == OURS:
-        module = importlib.import_module(module_name)
+        module = _import_ours(module_name)
     else:
-        path = run / "config" / f"{module_name}.py"
-        if not path.is_file():
-            raise UserError(f"{run / 'experiment.json'} refers to {name}, but {path} does not exist")
-        module = _import_file(path)
+        path = _own_file(run, module_name)
+        if path is None:
+            missing = sentences.shown(str(run / "config" / f"{module_name}.py"))
+            raise UserError(f"{place} refers to {sentences.shown(name)}, but {missing} does not exist")
+        if source is not None and files.digest_file(path) != source:
+            raise UserError(f"{path} is not as it was saved, and {place} refers to it; restore it, or begin another run")
+        module = usercode.load(path)
     found: Any = module
     for part in qualified.split("."):
         found = getattr(found, part, None)
-    if found is None:
-        raise UserError(f"{run / 'experiment.json'} refers to {name}, which does not exist any more")
+    if module is None or found is None:
+        raise UserError(f"{place} refers to {sentences.shown(name)}, which does not exist")
+    if getattr(found, "__module__", None) != module_name or getattr(found, "__qualname__", None) != qualified:
+        raise UserError(f"{place}: {sentences.shown(name)} is not defined there")
     return found
 
 
-def _is_users(module: ModuleType) -> bool:
-    """Whether a module lies outside the Python installation and its packages."""
-    path = getattr(module, "__file__", None)
-    places = {Path(sysconfig.get_paths()[name]).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return path is not None and not places & set(Path(path).resolve().parents)
-
-
-def _import_file(path: Path) -> ModuleType:
-    """Import a user's file under its stem, with its siblings importable."""
-    path, name = path.resolve(), path.stem
-    known = sys.modules.get(name)
-    if known is not None:
-        if getattr(known, "__file__", None) and Path(str(known.__file__)).resolve() == path:
-            return known
-        if known.__spec__ is None or not _is_users(known):
-            raise UserError(f"{path.name} would hide the Python module {name!r}: give the file another name")
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    sys.path.insert(0, str(path.parent))
+def _import_ours(name: str) -> ModuleType | None:
+    if not all(part.isidentifier() for part in name.split(".")):
+        return None
     try:
-        spec.loader.exec_module(module)
-    except UserError:
-        raise
-    except BaseException as error:
-        sys.modules.pop(name, None)
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        line = next(
-            (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if Path(f.filename).resolve() == path), None
-        )
-        place = f"{path}, line {line}" if line else str(path)
-        raise UserError(f"{place}: {type(error).__name__}: {error}") from None
-    finally:
-        sys.path.remove(str(path.parent))
-    return module
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def _own_file(run: Path, module: str) -> Path | None:
+    """RUN/config/MODULE.py where it is a file that lies there itself."""
+    folder = run / "config"
+    path = folder / f"{module}.py"
+    try:
+        return path if path.is_file() and path.resolve().parent == folder.resolve() and path.stem == module else None
+    except (OSError, ValueError):
+        return None

@@ -23,8 +23,12 @@ def test_agreement_with_audited_answer_pairs(shared_data: Path) -> None:
     texts = [r["prediction"] if r["kind"] == "text_with_answer" else f"#### {r['prediction']}" for r in rows]
     verdicts = grade([(text, r["gold"]) for text, r in zip(texts, rows, strict=True)], timeout=30)
     agree = [(v.verdict == "correct") == r["equal"] for v, r in zip(verdicts, rows, strict=True)]
-    disagreeing = [(r["id"], r["gold"], v) for v, r, a in zip(verdicts, rows, agree, strict=True) if not a]
-    assert sum(agree) / len(agree) >= 0.99, disagreeing
+    disagreeing = [
+        f"{r['id']}: gold {r['gold']!r}, prediction {r['prediction'][-80:]!r}, label {r['equal']}, {v}"
+        for v, r, a in zip(verdicts, rows, agree, strict=True)
+        if not a
+    ]
+    assert sum(agree) / len(agree) >= 0.99, "\n".join(disagreeing)
 
 
 @pytest.mark.parametrize(

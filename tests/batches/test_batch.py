@@ -42,6 +42,17 @@ def test_each_epoch_visits_every_row_once_in_an_order_of_its_own() -> None:
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
 
 
+@pytest.mark.parametrize(("count", "rows"), [(40, 8), (5, 8)])
+def test_the_steps_of_a_row_are_those_whose_batch_holds_it(count: int, rows: int) -> None:
+    data, total = batches(count, rows), 12
+    read = [data.batch_at(step).tokens[:, 0] for step in range(total)]
+    for row in (0, 2, count - 1):
+        expected = [step + 1 for step in range(total) if data.packed.tokens[row, 0] in read[step]]
+        assert expected
+        assert data.steps_of(row, total) == expected
+    assert data.steps_of(count, 2) == []
+
+
 def test_seed_and_data_change_the_order() -> None:
     order = [batches(20, 20, seed).batch_at(0).tokens[:, 0].tolist() for seed in range(3)]
     assert order[0] != order[1] != order[2]

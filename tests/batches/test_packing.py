@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from w2sr_jax.batches.encode import Encoded
-from w2sr_jax.batches.packing import Packed, pack, plan
+from w2sr_jax.batches.packing import Packed, layout, pack, plan
 from w2sr_jax.errors import UserError
 
 CAPACITY = 24
@@ -94,6 +94,19 @@ def test_no_token_is_lost_or_crosses_examples(examples: list[Encoded], share: bo
     assert (packed.weight[empty] == 0).all()
     if not share:
         assert len(packed.tokens) == len(examples)
+
+
+@given(encoded_sets, st.booleans())
+def test_the_layout_says_where_pack_puts_each_example(examples: list[Encoded], share: bool) -> None:
+    packed, rows = pack(examples, CAPACITY, PAD, share), layout(examples, CAPACITY, share)
+    assert len(rows) == len(packed.tokens)
+    assert sorted(index for row in rows for index in row) == list(range(len(examples)))
+    for row, members in enumerate(rows):
+        assert packed.segments[row].max() == len(members)
+        for segment, index in enumerate(members, 1):
+            at = packed.segments[row] == segment
+            assert np.array_equal(packed.tokens[row][at], examples[index].tokens[:-1])
+            assert np.array_equal(packed.target[row][at], examples[index].tokens[1:])
 
 
 def test_equal_data_gives_equal_bytes_and_other_data_another_digest(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_bad_rows_are_set_aside_with_line_and_reason(tmp_path: Path) -> None:
         ("p.jsonl.gz", b"not gzip", "cannot be read past line 0"),
         ("p.jsonl.gz", gzip.compress(b'{"question": "q", "answer": "1"}\n' * 9)[:-9], "cannot be read past line"),
         ("p.jsonl", b'{"q": 1}\n{"r": 2}\n', "no usable problem; first reason, line 1: field 'question' is missing"),
-        ("p.jsonl", b"\xff\xfe\x00\n", "no usable problem; first reason, line 1: not valid JSON"),
+        ("p.jsonl", b"\xff\xfe\x00\n", "no usable problem; first reason, line 1: not UTF-8 text"),
     ],
 )
 def test_unusable_files_are_one_sentence(tmp_path: Path, name: str, content: bytes | None, words: str) -> None:

@@ -1,7 +1,8 @@
 """A made-up run of two rungs, scored by the real evaluation, so that what one writes and the other reads stay together."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import fabricated_evidence
 import numpy as np
 
 from w2sr_jax import seeds as randomness
@@ -9,6 +10,7 @@ from w2sr_jax.answers.steps import steps
 from w2sr_jax.evaluation import scores
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.records import Problem, Trace
+from w2sr_jax.report.evidence import Evidence
 
 SETTINGS = Evaluation(samples=4, resamples=400)
 RATES = {
@@ -99,7 +101,19 @@ def curve(end: float, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
     ]
 
 
+class Report(NamedTuple):
+    """The arguments of `report.write.write`, after the directory."""
+
+    results: dict[str, Any]
+    timings: dict[str, Any]
+    evidence: list[Evidence]
+
+
 def results(seeds: tuple[int, ...] = (0,), count: int = 300) -> dict[str, Any]:
+    return report(seeds, count).results
+
+
+def report(seeds: tuple[int, ...] = (0,), count: int = 300) -> Report:
     asked = problems(count)
     runs = {name: [generations(name, asked, seed) for seed in seeds] for name in RATES}
     right = {name: np.stack([scores.outcomes(run.problems, run.greedy) for run in group]) for name, group in runs.items()}
@@ -115,6 +129,15 @@ def results(seeds: tuple[int, ...] = (0,), count: int = 300) -> dict[str, Any]:
             "scores": scores.score_seeds(group, SETTINGS),
             "training": None if role == "base-direct" else {"curve": curve(1.1 - RATES[name], seeds), "tokens": 261_344},
             "held_out": {"nll": 0.61, "unigram": 2.84, "traces": 311, "tokens": 5400} if role in ("student", "gold") else None,
+            "faithfulness": fabricated_evidence.faithful(60, RATES[name], SETTINGS) if role in ("teacher", "student") else None,
+            "probe": fabricated_evidence.probe(RATES[name], seeds) if role == "student" else None,
+            "evidence": f"answers-{name}",
+            "sources": [
+                fabricated_evidence.source(f"evaluations/{name}/generations.parquet", 5 * count, "sample = -1"),
+                fabricated_evidence.source(f"evaluations/{name}/scores.json"),
+                fabricated_evidence.source(f"rungs/{name}/metrics.jsonl", 50),
+                fabricated_evidence.source(f"rungs/{name}/probe.jsonl", 11),
+            ],
         }
     rungs = []
     for index, rung in enumerate(("small", "medium")):
@@ -138,13 +161,14 @@ def results(seeds: tuple[int, ...] = (0,), count: int = 300) -> dict[str, Any]:
                 "models": names,
                 "comparisons": comparisons,
                 "curation": {arm: funnel(kept, arm) for arm, kept in (("all", 2000), ("correct", 1210), ("incorrect", 1480))},
+                "curation_evidence": {arm: f"curation-{index}-{rung}-{arm}" for arm in ("all", "correct", "incorrect")},
+                "sources": [fabricated_evidence.source(f"rungs/{index}-{rung}/curation.json")],
             }
         )
     stages = [
         {
             "name": f"{kind}/{name}",
             "kind": kind,
-            "seconds": 3.0 + 40 * (kind == "train"),
             "tokens": 261_344,
             "flops": 5.6e11,
             "device": "cpu",
@@ -152,7 +176,12 @@ def results(seeds: tuple[int, ...] = (0,), count: int = 300) -> dict[str, Any]:
         for name in RATES
         for kind in ("train", "evaluate")
     ]
-    return {
+    entries, pages = fabricated_evidence.ledgers(asked, seeds, SETTINGS)
+    teacher = runs["teacher"][0].greedy
+    pages += [fabricated_evidence.answers(name, asked, group[0].greedy, teacher) for name, group in runs.items()]
+    pages += [fabricated_evidence.curation(asked, rung, arm) for rung in ("0-small", "1-medium") for arm in ("all", "correct")]
+    pages.append(fabricated_evidence.teacher_page(asked))
+    found = {
         "name": "made-up",
         "experiment": {"name": "made-up", "rungs": [{"name": "small", "training": {"learning_rate": 2e-3}}]},
         "config_hash": "0123456789abcdef",
@@ -163,9 +192,19 @@ def results(seeds: tuple[int, ...] = (0,), count: int = 300) -> dict[str, Any]:
         "problems": {"splits": {"test": count, "teacher": 2000, "pool": 2000}, "removed_near_duplicates": 3, "quarantined": 0},
         "rungs": rungs,
         "models": models,
+        "ledgers": entries,
+        "teachers": fabricated_evidence.compared(asked[:100], SETTINGS),
+        "warnings": ["rungs/0-small/incorrect: induced errors rose by 0.12 within 2 looks, to 0.31 at step 400"],
         "stages": stages,
         "samples": [sample(problem) for problem in asked[:2]],
     }
+    timings = {
+        "stages": {
+            stage["name"]: {"seconds": 43.0 if stage["kind"] == "train" else 3.0, "finished": "2026-11-23T16:18:05+00:00"}
+            for stage in stages
+        }
+    }
+    return Report(found, timings, pages)
 
 
 def sample(problem: Problem) -> dict[str, Any]:

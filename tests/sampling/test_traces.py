@@ -11,7 +11,7 @@ from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.records import Problem, Trace, Verdict
 from w2sr_jax.sampling.settings import Decoding
-from w2sr_jax.sampling.traces import Author, draw, draw_shards
+from w2sr_jax.sampling.traces import Author, continued, draw, draw_shards
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.text.settings import WordTokenizer
 from w2sr_jax.text.tokenizer import build
@@ -91,6 +91,48 @@ def test_only_missing_shards_are_drawn_again_and_to_the_same_bytes(tmp_path: Pat
     assert shards(tmp_path, author, "a", 4) == [problem.id for problem in PROBLEMS[2:4] for _ in range(SAMPLES)]
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert shards(tmp_path, author, "a", 4) == []
+
+
+def test_a_damaged_shard_is_named_and_drawn_again_to_the_same_bytes(
+    tmp_path: Path, author: Author, caplog: pytest.LogCaptureFixture
+) -> None:
+    shards(tmp_path, author, "a", 4)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    damaged = tmp_path / "traces-00002.parquet"
+    middle = len(before[damaged.name]) // 2
+    damaged.write_bytes(before[damaged.name][:middle] + b"?" + before[damaged.name][middle + 1 :])
+    assert shards(tmp_path, author, "a", 4) == [problem.id for problem in PROBLEMS[4:6] for _ in range(SAMPLES)]
+    assert str(damaged) in caplog.text
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_shard_that_was_not_entered_as_finished_is_drawn_again(tmp_path: Path, author: Author) -> None:
+    shards(tmp_path, author, "a", 4)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    marker = tmp_path / "sampling.json"
+    for text in (marker.read_text().replace("traces-00001", "traces-99999"), "{", "[]", '{"identity": "a"}'):
+        marker.write_text(text)
+        shards(tmp_path, author, "a", 4)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_chain_goes_on_as_it_was_drawn_where_nothing_was_changed(author: Author) -> None:
+    greedy = Decoding(temperature=0.0, max_tokens=5, batch=4)
+    for problem, trace in zip(PROBLEMS, draw(author, PROBLEMS, 1, greedy, CountingGrader()), strict=True):
+        head = " ".join(trace.text.split()[:2])
+        if author.renderer.tokenizer.encode([head])[0] != list(trace.token_ids[:2]):
+            continue  # text that other tokens spell too
+        (again,) = continued(author, [problem], [head], greedy, CountingGrader())
+        assert again is not None
+        assert again.text.startswith(trace.text)
+
+
+def test_a_chain_with_a_word_that_the_tokenizer_does_not_know_is_left_out(author: Author) -> None:
+    greedy = Decoding(temperature=0.0, max_tokens=5, batch=4)
+    found = continued(author, PROBLEMS[:1] * 3, ["1 2", "unheard of", "1"], greedy, CountingGrader())
+    assert [trace is None for trace in found] == [False, True, False]
+    assert [trace.sample for trace in found if trace] == [0, 1]
+    assert all(trace.text.startswith(head) for trace, head in zip(found, ["1 2", "", "1"]) if trace)
 
 
 def test_another_identity_keeps_nothing(tmp_path: Path, author: Author) -> None:

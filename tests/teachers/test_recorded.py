@@ -9,9 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import settings as trials
+from hypothesis import strategies as st
 
+from w2sr_jax import records
 from w2sr_jax.errors import UserError
-from w2sr_jax.records import Problem
+from w2sr_jax.records import Problem, Trace
 from w2sr_jax.teachers import recorded
 from w2sr_jax.teachers.settings import Recorded
 
@@ -164,3 +168,80 @@ def test_one_file_of_several_real_teachers(shared_data: Path) -> None:
     assert (len(qwen.traces), len(qwen.problems)) == (600, 75)
     assert {t.sample for t in qwen.traces} == set(range(8))
     assert {p.meta["level"] for p in qwen.problems} <= {1, 2, 3, 4, 5}
+
+
+HOSTILE = [
+    {"question": "q2", "trace": "t", "gold": "x" * 5000},
+    {"question": "q2", "trace": "t", "gold": "y" * 5000},
+    {"question": "q3", "trace": ["a"], "gold": "1"},
+    {"question": "q3", "trace": "\ud800", "gold": "1"},
+    {"question": "q3", "trace": "t", "gold": {"a": 1}},
+]
+
+
+def test_hostile_rows_are_set_aside_and_good_ones_kept(tmp_path: Path) -> None:
+    good = {
+        "question": "q1",
+        "trace": "\u202et\x00",
+        "gold": "1",
+        "level": 3,
+        "odd": "\ud800",
+        "nan": float("nan"),
+        "deep": [[[[1]]]],
+    }
+    path = write(tmp_path / "t.jsonl", [good, *HOSTILE, good])
+    found = recorded.load(Recorded("weak", path, meta=("level", "odd", "nan", "deep", "absent")))
+    assert [trace.provenance for trace in found.traces] == ["t.jsonl:1", "t.jsonl:7"]
+    assert found.problems[0].meta == {"level": 3}
+    assert [bad.line for bad in found.quarantine] == [2, 3, 4, 5, 6]
+    assert all(bad.reason.isprintable() and len(bad.reason) < 300 for bad in found.quarantine)
+    records.write(tmp_path / "p.parquet", Problem, found.problems)
+    records.write(tmp_path / "t.parquet", Trace, found.traces)
+    assert records.read(tmp_path / "t.parquet", Trace) == found.traces
+
+
+def test_deep_values_do_not_stop_a_selection(tmp_path: Path) -> None:
+    deep = '{"question": "q", "trace": "t", "model": ' + "[" * 900 + "]" * 900 + "}"
+    path = tmp_path / "t.jsonl"
+    path.write_text(deep + "\n" + '{"question": "q", "trace": "t", "model": "a"}\n')
+    assert len(recorded.load(Recorded("weak", str(path), gold=None, where=(("model", "a"),))).traces) == 1
+    with pytest.raises(UserError, match="no row with model = 'b'") as error:
+        recorded.load(Recorded("weak", str(path), gold=None, where=(("model", "b"),)))
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 300
+
+
+def test_names_of_hostile_fields_stay_in_one_sentence(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", [{f"\n{i}\u202e" + "x" * 1000: 1 for i in range(500)}])
+    with pytest.raises(UserError, match="has no field 'question'") as error:
+        recorded.load(Recorded("weak", path))
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 1500
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters() | st.sampled_from("\ud800\x00\u202e"), max_size=8),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=6,
+)
+ANY_ROW = JSON | st.fixed_dictionaries({"question": JSON, "trace": JSON, "n": JSON}, optional={"gold": JSON, "level": JSON})
+
+
+@given(st.lists(ANY_ROW, max_size=6), st.integers(0, 6))
+@trials(deadline=None, max_examples=100)
+def test_every_row_is_used_or_set_aside(tmp_path_factory: pytest.TempPathFactory, others: list[Any], at: int) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    good = {"question": "What is seven times eight?", "trace": "56", "gold": "56", "n": 3}
+    rows = [*others[:at], good, *others[at:]]
+    found = recorded.load(Recorded("weak", write(folder / "t.jsonl", rows), sample="n", meta=("level",)))
+    lines = [int(trace.provenance.rpartition(":")[2]) for trace in found.traces]
+    assert sorted([*lines, *(bad.line for bad in found.quarantine)]) == list(range(1, len(rows) + 1))
+    assert [trace.sample for trace in found.traces if trace.text == "56"][:1] == [3]
+    assert all(bad.reason and bad.reason.isprintable() for bad in found.quarantine)
+    records.write(folder / "p.parquet", Problem, found.problems)
+    records.write(folder / "t.parquet", Trace, found.traces)
+    assert records.read(folder / "t.parquet", Trace) == found.traces

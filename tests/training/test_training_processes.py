@@ -39,12 +39,23 @@ try:
 except Interrupt:
     pass
 resumed = toy.run(directory / "resumed", settings, mesh=mesh)
+from w2sr_jax.errors import Stopped
+asked = iter([False, True])
+one_of_them = lambda: jax.process_index() == 1 and next(asked, True)
+pairs = dataclasses.replace(settings, log_every=2)
+try:
+    toy.run(directory / "stopped", pairs, mesh=mesh, stop=one_of_them)
+    raise SystemExit("not stopped")
+except Stopped as stopped:
+    assert "after step 2 of 6; it is saved in" in str(stopped), stopped
+stopped = toy.run(directory / "stopped", pairs, mesh=mesh, stop=lambda: False)
+assert stopped.tokens == straight.tokens
 from w2sr_jax.training.checkpoints import restore_params, save_params
 from w2sr_jax.training.digest import params_digest
 restored = params_digest(restore_params(straight.checkpoint))
 kept = [save_params(directory / "kept", straight.params, {}) for _ in range(2)]
 kept.append(params_digest(restore_params(directory / "kept")))
-print("DIGESTS", json.dumps([straight.params_digest, resumed.params_digest, restored, *kept]))
+print("DIGESTS", json.dumps([straight.params_digest, resumed.params_digest, stopped.params_digest, restored, *kept]))
 """
 
 

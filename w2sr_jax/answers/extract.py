@@ -23,12 +23,17 @@ class Extraction(NamedTuple):
 _END_OF_TURN = re.compile(r"<\|[a-z_]{1,20}\|>|</s>|<eos>|<pad>", re.I)
 _HASHES = re.compile(r"####+[ \t]*([^\n]*)")
 _BOXED = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
+_BOXED_WORD = re.compile(r"[^\s$\\{}]{1,100}")
+_BRACE = re.compile(r"\\.|[{}]", re.S)
 _BETWEEN_BOXES = re.compile(r"(?:[\s,;$]|\\[()\[\]]|\\q?quad|\\[,;: ]|\\text\{\s*(?:and|or)?\s*\}|\b(?:and|or)\b)*")
 _LINE = re.compile(r"^[ \t*_>]*(?:A|(?:final\s+)?answer|ANSWER)[ \t*_]*:[ \t*_]*([^\n]*)", re.I | re.M)
 _ANSWER_IS = re.compile(r"\b(?:answer|solution)\b(?:[^.\n:=]{0,60}?\bis\b|\s*[:=])[ \t]*:?[ \t*_]*\n?[ \t]*([^\n]*)", re.I)
-_SENTENCE_END = re.compile(r"[.!?;](?=\s|$)|\s+(?:so|because|since|which|I hope)\b")
+_SENTENCE_END = re.compile(r"[.!?;](?=\s|$)|(?<!\s)\s+(?:so|because|since|which|I hope)\b")
+# An opening \[ or \( that another follows opens nothing: what is unclosed is then read once, not once per opening.
 _MATH = re.compile(
-    r"\$\$(.{1,2000}?)\$\$|\\\[(.{1,2000}?)\\\]|\\\((.{1,2000}?)\\\)|(?<![\\\w$])\$([^$\n]{1,2000}?)(?<!\\)\$(?![\d$])", re.S
+    r"\$\$(.{1,2000}?)\$\$|\\\[((?:(?!\\\[).){1,2000}?)\\\]|\\\(((?:(?!\\\().){1,2000}?)\\\)"
+    r"|(?<![\\\w$])\$([^$\n]{1,2000}?)(?<!\\)\$(?![\d$])",
+    re.S,
 )
 _PROSE = re.compile(r"(?<![\\a-zA-Z{])[a-zA-Z]{2,}[ ,.]+(?!\\)[a-zA-Z]{2,}")
 _NUMBER = re.compile(
@@ -57,14 +62,11 @@ def extract(text: str) -> Extraction:
 
 
 def tidy(answer: str) -> str:
-    """Without outer spaces, math delimiters, emphasis and closing full stop."""
-    answer = answer.strip()
+    """Without outer spaces, math delimiters, emphasis and closing full stops."""
     previous = None
     while answer != previous:
         previous = answer
-        answer = answer.strip().strip("*_`").strip()
-        if answer.endswith((".", ",", ";")) and not answer.endswith(("\\,", "\\;")):
-            answer = answer[:-1].rstrip()
+        answer = _trimmed(answer)
         for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
             inner = answer[len(left) : len(answer) - len(right)]
             if len(answer) > len(left) + len(right) and answer.startswith(left) and answer.endswith(right) and left not in inner:
@@ -72,24 +74,40 @@ def tidy(answer: str) -> str:
     return answer
 
 
+def _trimmed(answer: str) -> str:
+    start, end = 0, len(answer)
+    while start < end and (answer[start].isspace() or answer[start] in "*_`"):
+        start += 1
+    while start < end and (answer[end - 1].isspace() or answer[end - 1] in "*_`.,;"):
+        if answer[end - 1] in ",;" and answer[max(start, end - 2)] == "\\":  # a thin space
+            break
+        end -= 1
+    return answer[start:end]
+
+
 def boxes(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, content) of every `\\boxed{…}` or `\\boxed x` in order; one without a closing brace is passed over."""
-    found = []
+    """(start, end, content) of every `\\boxed{…}` or `\\boxed x` in order. Of boxes within boxes the innermost counts; one without
+    a closing brace is passed over."""
+    found: list[tuple[int, int, str]] = []
     closing = _closing(text)
-    for match in _BOXED.finditer(text):
+    innermost = len(text)  # where the box begins that no box further left may hold
+    for match in reversed(list(_BOXED.finditer(text))):
         start = match.end()
-        if start in closing:
+        if start in closing and closing[start] < innermost:
             found.append((match.start(), closing[start] + 1, text[start + 1 : closing[start]].strip()))
-        elif word := re.compile(r"[^\s$\\{}]{1,100}").match(text, start):
+        elif start not in closing and (word := _BOXED_WORD.match(text, start)):
             found.append((match.start(), word.end(), tidy(word.group())))
-    return found
+        else:
+            continue
+        innermost = match.start() if found[-1][2] else innermost
+    return found[::-1]
 
 
 def _closing(text: str) -> dict[int, int]:
     r"""Where each brace that is closed is closed; `\{` and `\}` are no braces."""
     opened: list[int] = []
     pairs = {}
-    for brace in re.compile(r"\\.|[{}]", re.S).finditer(text):
+    for brace in _BRACE.finditer(text):
         if brace.group() == "{":
             opened.append(brace.start())
         elif brace.group() == "}" and opened:

@@ -33,7 +33,7 @@ class MathGrader:
     workers: int = 0
     """Processes for what needs math-verify; 0: one per core."""
     timeout: float = TIMEOUT
-    """Seconds until a hanging comparison is killed; its verdict is then "unparsed"."""
+    """Seconds of processor time, not of the clock, after which a comparison is killed; its verdict is then "unparsed"."""
     memory: int = MEMORY
     """Bytes of address space a process may take; 0: no limit."""
 
@@ -80,8 +80,9 @@ def grade(
 
     Without gold: "ungraded". Without an answer in the text: "unparsed". `Verdict.grader` is "exact" (numbers and equal
     spelling, in this process), "math-verify", or why no comparison came out and the verdict is "unparsed": "limits" (too long or
-    too large to evaluate), "timeout", "memory", "crash", or an error's name. `workers` 0: one per core; none is started where
-    "exact" decides all.
+    too large to evaluate), "timeout", "memory", "recursion", "crash", or an error's name. `workers` 0: one per core; none is
+    started where "exact" decides all. `timeout` is processor time, and what is not done by then is tried once more, alone, before
+    it is called so: a verdict does not depend on load, unless its comparison takes about as long as `timeout` itself.
     """
     verdicts: list[Verdict | None] = []
     open_items: dict[tuple[str, str], list[int]] = {}
@@ -147,7 +148,7 @@ def _decide(extraction: Extraction, gold: str | None) -> Verdict | None:
         equal = grade_one(extraction.answer, gold)
         if equal is not None:
             return _verdict(extraction, equal, "exact")
-    if _too_large(extraction.answer):
+    if _too_large(extraction.answer) or _too_large(gold):
         return _verdict(extraction, None, "limits")
     return None
 
@@ -174,7 +175,7 @@ def _rounded(left: Number, right: Number) -> bool:
     )
 
 
-_POWER = re.compile(r"(?:\^|\*\*)\s*[{(]?\s*-?\s*(\d+)")
+_POWER = re.compile(r"(?:\^|\*\*)\s*(?:[{(]\s*)?(?:-\s*)?(\d+)")
 _TOWER = re.compile(r"(?:\^|\*\*)\s*(?:[{(][^{}()]{0,40}|[\w.!]{1,40}\s*)(?:\^|\*\*)")
 _LARGE = re.compile(r"\d{5,}\s*!|!\s*[)}\]]?\s*!|\d{400,}")
 

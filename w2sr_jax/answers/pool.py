@@ -1,68 +1,227 @@
-"""A pool of grading workers: processes that are started when needed, watched, killed when they hang, and always shut down."""
+"""A pool of grading workers: processes that are started when needed, watched, killed when they hang, and always shut down.
+
+What an outcome may depend on: the pair, the versions, and whether `timeout` processor seconds suffice. Processor time, unlike
+time on the clock, does not grow with the load of the machine. An item that a worker dies over, for whatever reason, is tried once
+more at the end: with nothing else of this pool running, in a process in which nothing has been compared before.
+"""
 
 import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from w2sr_jax.errors import UserError
 
 WORKER = Path(__file__).with_name("worker.py")
-START_SECONDS = 120.0  # importing sympy on a busy machine is slow; an item's own limit is the caller's
+START_SECONDS = 300.0  # importing sympy on a busy machine is slow; an item's own limit is the caller's
+QUICK = 0.5  # processor seconds of the first try, so that no item keeps others waiting for long
+WALL = 30.0, 20.0  # seconds on the clock: 30 and 20 for each processor second, for a process that neither works nor ends
+LINE = 1 << 16  # bytes; no reply is as long
+SPARE = 5.0  # seconds in which a worker may report that its own limit was met
 
 
 class Outcome(NamedTuple):
-    """`equal` is None where no comparison came out; `reason` then says why: timeout, memory, crash or the worker's own."""
+    """`equal` is None where no comparison came out; `reason` then says why: timeout, memory, recursion, crash or an error."""
 
     equal: bool | None
     reason: str
 
 
+class _Broken(Exception):
+    """A worker did not keep to the protocol."""
+
+
 class _Worker:
-    """One process. `item` is the index it works on, None when idle; `deadline` is on the monotonic clock."""
+    """One process. It is starting (`started` false), being renewed (not `ready`), busy (`item` is an index) or idle (no
+    deadline). `deadline` is on the monotonic clock; `served` items have been compared by its present child."""
 
     def __init__(self, memory: int) -> None:
         # Run as a file, not a module: nothing of the caller's __main__ is imported, and the package need not be installed.
+        # One hash seed for all: the order of sets steers which rule sympy tries first.
         self.process = subprocess.Popen(
             [sys.executable, "-P", str(WORKER), str(memory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
+            env={**os.environ, "PYTHONHASHSEED": "0"},
+            process_group=0,
         )
         assert self.process.stdout is not None
         self.output = self.process.stdout.fileno()
+        self.started = False
         self.ready = False
+        self.served = 0
         self.item: int | None = None
-        self.deadline = time.monotonic() + START_SECONDS
+        self.deadline: float | None = time.monotonic() + START_SECONDS
         self.buffer = b""
+        assert self.process.stdin is not None
+        os.set_blocking(self.process.stdin.fileno(), False)
 
     def send(self, index: int, pair: tuple[str, str], seconds: float) -> None:
-        assert self.process.stdin is not None
-        self.item, self.deadline = index, time.monotonic() + seconds
-        self.process.stdin.write(json.dumps([*pair, seconds + 1.0]).encode() + b"\n")
+        wall = WALL[0] + WALL[1] * seconds
+        self.item, self.deadline = index, time.monotonic() + wall + SPARE
+        self.served += 1
+        self._write([index, *pair, seconds, wall])
 
-    def receive(self) -> list[dict[str, object]] | None:
-        """Complete messages that have arrived; None when the process has closed its end."""
-        data = os.read(self.output, 65536)
+    def renew(self) -> None:
+        self.ready, self.deadline = False, time.monotonic() + START_SECONDS
+        self._write(None)
+
+    def _write(self, value: object) -> None:
+        assert self.process.stdin is not None
+        line = json.dumps(value).encode() + b"\n"
+        try:
+            written = self.process.stdin.write(line)
+        except BrokenPipeError:
+            return  # its closed end is seen next
+        if written != len(line):  # it does not read
+            raise _Broken
+
+    def receive(self) -> list[dict[str, Any]] | None:
+        """Complete messages that have arrived; None when the process has closed its end. Raises _Broken where they are none."""
+        data = os.read(self.output, LINE)
         if not data:
             return None
         *lines, self.buffer = (self.buffer + data).split(b"\n")
-        return [json.loads(line) for line in lines]
+        if len(self.buffer) > LINE:
+            raise _Broken
+        try:
+            messages = [json.loads(line) for line in lines]
+        except (ValueError, RecursionError):
+            raise _Broken from None
+        if not all(isinstance(message, dict) for message in messages):
+            raise _Broken
+        return messages
 
-    def end(self) -> int:
-        self.process.kill()
+    def end(self, leaving: bool = False) -> int:
+        """Its exit code. An idle one leaves by itself, as does one already `leaving`; any other is killed, with its child."""
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()
-        return self.process.wait()
+        try:
+            return self.process.wait(timeout=2.0 if leaving or (self.ready and self.item is None) else 0.0)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            return self.process.wait()
+
+
+class _Pool:
+    """The state of one `compare`: what waits, what is to be tried again, and the workers."""
+
+    def __init__(self, pairs: Sequence[tuple[str, str]], timeout: float, memory: int, on_done: Callable[[int], None]) -> None:
+        self.pairs, self.timeout, self.memory, self.on_done = pairs, timeout, memory, on_done
+        self.outcomes: list[Outcome | None] = [None] * len(pairs)
+        self.waiting = deque(range(len(pairs)))
+        self.again: list[int] = []
+        self.alone = False
+        self.done = 0
+        self.workers: list[_Worker] = []
+        self.selector = selectors.DefaultSelector()
+
+    def start(self) -> None:
+        worker = _Worker(self.memory)
+        self.workers.append(worker)
+        self.selector.register(worker.output, selectors.EVENT_READ, worker)
+
+    def drop(self, worker: _Worker, leaving: bool = False) -> int:
+        self.workers.remove(worker)
+        self.selector.unregister(worker.output)
+        return worker.end(leaving)
+
+    def run(self, count: int) -> None:
+        """Compare all that waits with `count` workers."""
+        for worker in self.workers[count:]:
+            self.drop(worker)
+        for worker in list(self.workers):
+            self.guard(worker, self.feed)
+        while len(self.workers) < min(count, len(self.waiting)):
+            self.start()
+        while any(worker.item is not None for worker in self.workers) or self.waiting:
+            deadlines = [worker.deadline for worker in self.workers if worker.deadline is not None]
+            for key, _ in self.selector.select(max(0.0, min(deadlines) - time.monotonic())):
+                self.guard(key.data, self.hear)
+            now = time.monotonic()
+            for worker in [w for w in self.workers if w.deadline is not None and w.deadline <= now]:
+                self.lose(worker, "timeout")
+
+    def guard(self, worker: _Worker, action: Callable[[_Worker], None]) -> None:
+        """Lose a worker that breaks the protocol."""
+        try:
+            action(worker)
+        except _Broken:
+            self.lose(worker, "crash")
+
+    def hear(self, worker: _Worker) -> None:
+        messages = worker.receive()
+        if messages is None:
+            self.lose(worker, "crash", leaving=True)
+        for message in messages or ():
+            self.take(worker, message)
+
+    def take(self, worker: _Worker, message: dict[str, Any]) -> None:
+        if message.get("ready") is True and worker.item is None and not worker.ready:
+            worker.started = worker.ready = True
+            worker.deadline, worker.served = None, 0
+            self.feed(worker)
+        elif not worker.started:
+            reason = message.get("failed")
+            raise UserError(f"a grading worker could not be started ({reason}); install math-verify or allow it more memory")
+        elif worker.item is None:
+            raise _Broken
+        elif "lost" in message:
+            worker.ready = False
+            self.settle(worker, Outcome(None, str(message["lost"])[:100]), lost=True)
+            worker.deadline = time.monotonic() + START_SECONDS
+        elif message.get("id") != worker.item:
+            raise _Broken
+        else:
+            equal = message.get("equal")
+            known = isinstance(equal, bool)
+            self.settle(worker, Outcome(equal if known else None, "" if known else str(message.get("failed"))[:100]))
+            self.feed(worker)
+
+    def feed(self, worker: _Worker) -> None:
+        if not self.waiting or not worker.ready:
+            return
+        if self.alone and worker.served:
+            worker.renew()
+        else:
+            index = self.waiting.popleft()
+            worker.send(index, self.pairs[index], self.timeout if self.alone else min(QUICK, self.timeout))
+
+    def settle(self, worker: _Worker, outcome: Outcome, lost: bool = False) -> None:
+        assert worker.item is not None
+        index, worker.item, worker.deadline = worker.item, None, None
+        if lost and not self.alone:
+            self.again.append(index)
+            return
+        self.outcomes[index] = outcome
+        self.done += 1
+        self.on_done(self.done)
+
+    def lose(self, worker: _Worker, reason: str, leaving: bool = False) -> None:
+        code = self.drop(worker, leaving)
+        if not worker.started:
+            raise UserError(f"a grading worker could not be started ({reason}, exit code {code}); allow it more memory or time")
+        if worker.item is not None:
+            self.settle(worker, Outcome(None, reason), lost=True)
+        if self.waiting:
+            self.start()
+
+    def close(self) -> None:
+        for worker in list(self.workers):
+            self.drop(worker)
+        self.selector.close()
 
 
 def compare(
@@ -74,78 +233,16 @@ def compare(
 ) -> list[Outcome]:
     """Compare (answer, gold) pairs with `math-verify`, in order of `pairs`.
 
-    `workers` processes at most, `timeout` seconds an item, `memory` bytes of address space a process (0: no limit). A worker that
-    exceeds either is killed and replaced, and its item has no result. Raises UserError where no worker can be started.
+    `workers` processes at most, `memory` bytes of address space each (0: no limit), `timeout` processor seconds an item. An item
+    that takes more than half a second of them, or that a worker dies over, waits until all others are done and is then tried alone
+    in a process of its own; what fails there has no result. Raises UserError where no worker can be started.
     """
-    outcomes: list[Outcome | None] = [None] * len(pairs)
-    waiting = deque(range(len(pairs)))
-    count = max(1, min(workers, (len(pairs) + 3) // 4))
-    selector = selectors.DefaultSelector()
-    pool: list[_Worker] = []
-    done = 0
-
-    def start() -> None:
-        worker = _Worker(memory)
-        pool.append(worker)
-        selector.register(worker.output, selectors.EVENT_READ, worker)
-
-    def drop(worker: _Worker) -> int:
-        pool.remove(worker)
-        selector.unregister(worker.output)
-        return worker.end()
-
-    def settle(worker: _Worker, outcome: Outcome) -> None:
-        nonlocal done
-        assert worker.item is not None
-        outcomes[worker.item], worker.item = outcome, None
-        done += 1
-        if on_done is not None:
-            on_done(done)
-
-    def feed(worker: _Worker) -> None:
-        if waiting and worker.ready:
-            index = waiting.popleft()
-            with contextlib.suppress(BrokenPipeError):  # its closed end is seen next
-                worker.send(index, pairs[index], timeout)
-
-    def lose(worker: _Worker, reason: str) -> None:
-        code = drop(worker)
-        if not worker.ready:
-            raise UserError(f"a grading worker could not be started ({reason}, exit code {code}); allow it more memory or time")
-        if worker.item is not None:
-            settle(worker, Outcome(None, "memory" if code == 3 else reason))
-        if waiting:
-            start()
-
+    pool = _Pool(pairs, timeout, memory, on_done or (lambda done: None))
     try:
-        for _ in range(count if pairs else 0):
-            start()
-        while done < len(pairs):
-            limit = min(worker.deadline for worker in pool if worker.item is not None or not worker.ready)
-            for key, _ in selector.select(max(0.0, limit - time.monotonic())):
-                worker = key.data
-                messages = worker.receive()
-                if messages is None:
-                    lose(worker, "crash")
-                    continue
-                for message in messages:
-                    if "ready" in message:
-                        worker.ready = True
-                    elif not worker.ready:
-                        reason = message.get("failed")
-                        raise UserError(
-                            f"a grading worker could not be started ({reason}); install math-verify or allow it more memory"
-                        )
-                    elif "equal" in message:
-                        settle(worker, Outcome(bool(message["equal"]), ""))
-                    else:
-                        settle(worker, Outcome(None, str(message.get("failed"))))
-                    feed(worker)
-            now = time.monotonic()
-            for worker in [w for w in pool if (w.item is not None or not w.ready) and w.deadline <= now]:
-                lose(worker, "timeout")
+        pool.run(max(1, min(workers, (len(pairs) + 3) // 4)))
+        pool.alone = True
+        pool.waiting.extend(sorted(pool.again))
+        pool.run(1)
     finally:
-        for worker in list(pool):
-            drop(worker)
-        selector.close()
-    return [outcome for outcome in outcomes if outcome is not None]
+        pool.close()
+    return [outcome for outcome in pool.outcomes if outcome is not None]

@@ -5,6 +5,7 @@ Read are `16 - 4 = 12`, chains `2 * 3 + 4 = 6 + 4 = 10`, GSM8K's `<<16-4=12>>`, 
 unknowns or other words inside are not steps: what is parsed is reported beside what is valid.
 """
 
+import bisect
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from w2sr_jax.answers.numbers import number
 LONGEST = 100_000  # characters of a text that are looked at
 TOKENS = 64  # of one side of an equation
 DIGITS = 30  # of one number
+BITS = 8192  # of a value on the way: more than the product of all numbers of a side, less than a tower of powers
+READINGS = 8  # of what follows `=`, each a few tokens shorter than the last
 UNIT_WORDS = 4  # between a number and the next operator
 
 
@@ -77,8 +80,10 @@ def steps(text: str) -> list[Step]:
         found += inner
         covered += [mark.span()] * bool(inner)
     blank = _MARK.sub(lambda mark: " " * len(mark.group()), text)
+    ends = [end for _, end in covered]
     for step in _equations(blank, 0):
-        if not any(step.start < end and start < step.end for start, end in covered):
+        behind = bisect.bisect_right(ends, step.start)  # the first mark that ends after the step begins
+        if behind == len(covered) or covered[behind][0] >= step.end:
             found.append(step)
     return sorted(found, key=lambda step: step.start)
 
@@ -212,9 +217,7 @@ def _check(left: Sequence[_Token], right: Sequence[_Token]) -> tuple[Fraction | 
     its first number. A percentage is a hundredth or, in the whole equation alike, a unit. No stated value: cannot be read."""
     if _evaluate(left, False) is None and not _divides_by_zero(left):
         return None, False, 0
-    whole = [token for token in right if token.kind != "unit"]
-    while whole and _evaluate(whole, False) is None:
-        whole.pop()
+    whole = _readable([token for token in right if token.kind != "unit"])
     sides = [side for side in (whole, _leading(right)) if side]
     if not sides:
         return None, False, 0
@@ -227,6 +230,32 @@ def _check(left: Sequence[_Token], right: Sequence[_Token]) -> tuple[Fraction | 
     simple = "".join(token.text for token in whole if token.kind == "op") in ("/", "-/")  # a fraction, no further calculation
     side = sides[0] if simple else sides[-1]
     return _evaluate(side, False), False, side[-1].end
+
+
+def _readable(tokens: list[_Token]) -> list[_Token]:
+    """The longest part from the left that has a value; empty where the first few that might have none."""
+    ends = _complete(tokens)
+    for end in reversed(ends[-READINGS:]):
+        if _evaluate(tokens[:end], False) is not None:
+            return tokens[:end]
+    return []
+
+
+def _complete(tokens: Sequence[_Token]) -> list[int]:
+    """Where an expression may end: behind an operand, with every bracket closed, before anything that cannot go on."""
+    ends = []
+    depth = 0
+    operand = False  # whether one stands to the left
+    for position, token in enumerate(tokens):
+        if operand and token.kind == "number":
+            break
+        depth += (token.kind == "(") - (token.kind == ")")
+        if depth < 0:
+            break
+        operand = token.kind in ("number", ")", "%")
+        if operand and not depth:
+            ends.append(position + 1)
+    return ends
 
 
 def _leading(right: Sequence[_Token]) -> list[_Token]:
@@ -247,8 +276,14 @@ class _Malformed(Exception):
     pass
 
 
+def _bounded(value: Fraction) -> Fraction:
+    if value.numerator.bit_length() + value.denominator.bit_length() > BITS:
+        raise _Malformed
+    return value
+
+
 def _evaluate(tokens: Sequence[_Token], percent_is_unit: bool) -> Fraction | None:
-    """The exact value by the usual precedence; None where the tokens are no expression, divide by zero or raise too high."""
+    """The exact value by the usual precedence; None where the tokens are no expression, divide by zero or grow too large."""
     position = 0
 
     def peek() -> str:
@@ -273,7 +308,7 @@ def _evaluate(tokens: Sequence[_Token], percent_is_unit: bool) -> Fraction | Non
             operator = peek()
             position += operator != "("
             factor = signed()
-            value = value / factor if operator == "/" else value * factor
+            value = _bounded(value / factor if operator == "/" else value * factor)
         return value
 
     def signed() -> Fraction:
@@ -288,7 +323,7 @@ def _evaluate(tokens: Sequence[_Token], percent_is_unit: bool) -> Fraction | Non
             exponent = signed()
             if exponent.denominator != 1 or abs(exponent) > 12 or (not base and exponent < 0):
                 raise _Malformed
-            base = base**exponent.numerator
+            base = _bounded(base) ** exponent.numerator
         return base
 
     def atom() -> Fraction:

@@ -96,6 +96,10 @@ class Batches:
             weight=p.weight[rows],
         )
 
+    def steps_of(self, row: int, total: int) -> list[int]:
+        """Which of the first `total` optimizer steps (from 1) read a row of the packed data; `batch_at` counts them from 0."""
+        return [step + 1 for step in range(total) if row in self._order[step]]
+
     @functools.cached_property
     def _order(self) -> grain.MapDataset[Int[np.ndarray, "R"]]:
         # The data's digest takes part, so that two data sets of one size are not visited in the same order.

@@ -84,15 +84,24 @@ def plan(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     return rows
 
 
-def pack(encoded: Sequence[Encoded], capacity: int, pad: int = 0, share: bool = True) -> Packed:
-    """Lay examples out in rows of `capacity` positions; `share=False` gives each a row of its own.
+def positions(example: Encoded) -> int:
+    """How much of a row an example takes: one position less than it has tokens, since the last is only predicted."""
+    return len(example.tokens) - 1
 
-    An example of n tokens takes n - 1 positions: token i is read where token i + 1 is predicted, so no target crosses examples.
+
+def layout(encoded: Sequence[Encoded], capacity: int, share: bool = True) -> list[list[int]]:
+    """Which examples (by index) lie in which row of `pack`, in their order within the row; `share=False` gives each its own."""
+    return plan(list(map(positions, encoded)), capacity) if share else [[index] for index in range(len(encoded))]
+
+
+def pack(encoded: Sequence[Encoded], capacity: int, pad: int = 0, share: bool = True) -> Packed:
+    """Lay examples out in rows of `capacity` positions, as `layout` says.
+
+    Token i of an example is read where token i + 1 is predicted, so no target crosses examples.
     """
     if not encoded:
         raise UserError("there is no example to train on: the set is empty, or every example is longer than a row")
-    lengths = [len(example.tokens) - 1 for example in encoded]
-    rows = plan(lengths, capacity) if share else [[index] for index in range(len(encoded))]
+    rows = layout(encoded, capacity, share)
     shape = (len(rows), capacity)
     packed = Packed(
         tokens=np.full(shape, pad, np.int32),
@@ -107,14 +116,15 @@ def pack(encoded: Sequence[Encoded], capacity: int, pad: int = 0, share: bool = 
     for row, members in enumerate(rows):
         start = 0
         for segment, index in enumerate(members, 1):
-            example, at = encoded[index], slice(start, start + lengths[index])
+            example, length = encoded[index], positions(encoded[index])
+            at = slice(start, start + length)
             packed.tokens[row, at] = example.tokens[:-1]
             packed.target[row, at] = example.tokens[1:]
-            packed.positions[row, at] = np.arange(lengths[index])
+            packed.positions[row, at] = np.arange(length)
             packed.segments[row, at] = segment
             packed.span[row, at] = example.span[1:]
             packed.verdict[row, at] = example.verdict
             packed.teacher_logprob[row, at] = example.teacher_logprob[1:]
             packed.weight[row, at] = np.where(example.supervised[1:], np.float32(example.weight), np.float32(0))
-            start += lengths[index]
+            start += length
     return packed

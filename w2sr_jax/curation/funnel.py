@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from w2sr_jax.curation.fates import KEPT, Fate
 from w2sr_jax.records import Problem, Trace
 
 _MEASURES = ("operations", "numbers", "level")
@@ -26,7 +27,8 @@ class Funnel:
     """Curation of one arm. `given` = `kept` + all `rejections`. `steps` holds the traces left after each step in turn.
 
     `accuracy_*` are the shares of correct traces among graded ones (None where none is); `kept_by_teacher` and
-    `accuracy_by_teacher` are of the kept traces. `tokens` is their sum where tokens are known.
+    `accuracy_by_teacher` are of the kept traces. `tokens` is their sum where tokens are known. `fates` tell of each trace given,
+    sorted by problem and trace, what `rejections` count.
     """
 
     arm: str
@@ -42,9 +44,10 @@ class Funnel:
     kept_by_teacher: Mapping[str, int]
     accuracy_by_teacher: Mapping[str, float | None]
     tokens: int | None
+    fates: tuple[Fate, ...]
 
     def summary(self) -> dict[str, Any]:
-        """JSON for the report: `steps`, `rejections`, `difficulty` before and after, `teacher_accuracy`, counts."""
+        """JSON for the report: `steps`, `rejections`, `difficulty` before and after, `teacher_accuracy`, counts; no fates."""
         summary = {
             "arm": self.arm,
             "name": self.name,
@@ -66,24 +69,36 @@ class Funnel:
 
 
 class Sieve:
-    """Traces on their way through the steps, with every rejection counted."""
+    """Traces on their way through the steps, with every rejection noted and counted."""
 
     def __init__(self, traces: Sequence[Trace]) -> None:
         self.left = list(traces)
         self.steps: list[tuple[str, int]] = [("given", len(traces))]
-        self.rejections: Counter[str] = Counter()
+        self.rejected: list[tuple[Trace, str, str]] = []
+
+    @property
+    def rejections(self) -> Counter[str]:
+        """How many traces were rejected for each reason."""
+        return Counter(reason for _, _, reason in self.rejected)
 
     def step(self, name: str, reason: Callable[[Trace], str | None]) -> None:
-        """Keep the traces for which `reason` is None, asked in order; count the others by reason."""
+        """Keep the traces for which `reason` is None, asked in order; note the others with the reason."""
         kept = []
         for trace in self.left:
             rejected = reason(trace)
             if rejected is None:
                 kept.append(trace)
             else:
-                self.rejections[rejected] += 1
+                self.rejected.append((trace, name, rejected))
         self.left = kept
         self.steps.append((name, len(kept)))
+
+    def fates(self, arm: str) -> tuple[Fate, ...]:
+        """What became of each trace given, sorted by problem and trace."""
+        last = self.steps[-1][0]
+        ends = [*self.rejected, *((trace, last, KEPT) for trace in self.left)]
+        found = [Fate(trace.id, trace.problem_id, arm, step, reason) for trace, step, reason in ends]
+        return tuple(sorted(found, key=lambda fate: (fate.problem_id, fate.trace_id, fate.step, fate.reason)))
 
     def emptied_by(self) -> str:
         """The first step after which nothing was left."""

@@ -31,7 +31,8 @@ def curate(
     count_tokens: Callable[[Trace], int] | None = None,
     weights: Mapping[str, float] | None = None,
 ) -> tuple[list[Example], Funnel]:
-    """Select from `traces`, in the order of `problems`; equal arguments give equal examples, whatever the order of traces.
+    """Select from `traces`, in the order of `problems`; equal arguments give equal examples, whatever the order of traces. The
+    funnel says what became of each trace.
 
     `forbidden` are problems (of the probe and test splits) that must not be trained on. `count_tokens` says how long a trace is
     (by default `Trace.tokens`, which recorded traces do not know). `weights` are the teachers' (1 where absent): a teacher of
@@ -244,4 +245,5 @@ def _funnel(
         kept_by_teacher={teacher: len(rows) for teacher, rows in sorted(by_teacher.items())},
         accuracy_by_teacher={teacher: funnels.accuracy(rows) for teacher, rows in sorted(by_teacher.items())},
         tokens=tokens,
+        fates=sieve.fates(arm),
     )

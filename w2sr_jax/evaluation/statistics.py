@@ -21,6 +21,7 @@ Reals = NDArray[np.float64]
 
 DIGITS = 10  # reported numbers are rounded here, far above the noise of summation order
 _CHUNK = 256
+_NOTHING = 1e-9
 
 
 class Interval(TypedDict):
@@ -29,6 +30,15 @@ class Interval(TypedDict):
     value: float
     low: float
     high: float
+    n: int
+
+
+class Estimate(TypedDict):
+    """A ratio over `n` cases (its denominator) with its confidence interval; None where there is no case or it is undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
     n: int
 
 
@@ -95,16 +105,26 @@ def _problem_weights(problems: int, resamples: int) -> NDArray[np.uint16]:
     return weights
 
 
-def bootstrap_means(scores: Reals, resamples: int) -> Reals:
-    """Means of `[seeds, problems]` under each resample of problems, then of seeds: `[resamples]`."""
-    count, problems = scores.shape
+def _problem_means(scores: Reals, resamples: int) -> Reals:
+    """Means over problems of `[rows, problems]` under each resample of problems: `[resamples, rows]`."""
+    problems = scores.shape[1]
     weights = _problem_weights(problems, resamples)
     chunks = (weights[i : i + _CHUNK].astype(np.float64) for i in range(0, resamples, _CHUNK))
-    means = np.concatenate([chunk @ scores.T for chunk in chunks]) / problems
+    return np.concatenate([chunk @ scores.T for chunk in chunks]) / problems
+
+
+def _drawn_seeds(means: Reals) -> Reals:
+    """`[resamples, seeds]` with the seeds of each resample drawn anew."""
+    resamples, count = means.shape
     if count == 1:
-        return means[:, 0]
+        return means
     drawn = seeds.generator(0, "bootstrap/seeds", count, resamples).integers(count, size=(resamples, count))
-    return np.take_along_axis(means, drawn, axis=1).mean(axis=1)
+    return np.take_along_axis(means, drawn, axis=1)
+
+
+def bootstrap_means(scores: Reals, resamples: int) -> Reals:
+    """Means of `[seeds, problems]` under each resample of problems, then of seeds: `[resamples]`."""
+    return _drawn_seeds(_problem_means(scores, resamples)).mean(axis=1)
 
 
 def interval(scores: ArrayLike, settings: Evaluation, bounds: tuple[float, float] = (0.0, 1.0)) -> Interval:
@@ -116,12 +136,66 @@ def interval(scores: ArrayLike, settings: Evaluation, bounds: tuple[float, float
     (array,) = vectors(scores)
     value, n = float(array.mean()), array.shape[1]
     if array.min() == array.max():
-        z = NormalDist().inv_cdf(0.5 + settings.confidence / 2)
-        unseen = z * z / (n + z * z)
-        low, high = value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
+        low, high = _unvaried(value, n, settings, bounds)
     else:
         low, high = _quantiles(bootstrap_means(array, settings.resamples), settings.confidence)
     return Interval(value=_rounded(value), low=_rounded(low), high=_rounded(high), n=n)
+
+
+def ratio(
+    numerators: ArrayLike, denominators: ArrayLike, settings: Evaluation, bounds: tuple[float, float] = (0.0, 1.0)
+) -> Estimate:
+    """Σ numerators / Σ denominators over problems and seeds, with a percentile interval; `n` is Σ denominators.
+
+    A denominator counts the cases of a problem (0: it is none, and its numerator is 0), a numerator lies within `bounds` times
+    it. Resamples without a case are left out. Equal ratios everywhere are treated as in `interval`, over problems with a case.
+    """
+    top, bottom = vectors(numerators, denominators)
+    cases = bottom > 0
+    n = round(bottom.sum())
+    if not n:
+        return Estimate(value=None, low=None, high=None, n=0)
+    value = float(top.sum() / bottom.sum())
+    parts = top[cases] / bottom[cases]
+    if parts.min() == parts.max():
+        low, high = _unvaried(value, int(cases.any(axis=0).sum()), settings, bounds)
+    else:
+        draws = [bootstrap_means(array, settings.resamples) for array in (top, bottom)]
+        low, high = _quantiles(draws[0][draws[1] > 0] / draws[1][draws[1] > 0], settings.confidence)
+    return Estimate(value=_rounded(value), low=_rounded(low), high=_rounded(high), n=n)
+
+
+def kappa(left: ArrayLike, right: ArrayLike, settings: Evaluation, known: ArrayLike | None = None) -> Estimate:
+    """Error consistency of two models' right (1) and wrong (0) answers: κ = (c_obs − c_exp)/(1 − c_exp) (2502.04313), with
+    c_obs the share of problems on which both are right or both are wrong and c_exp = a₁a₂ + (1 − a₁)(1 − a₂).
+
+    Chance is taken within each seed; numerator and denominator are summed over seeds. `known` marks (1) the problems that count.
+    None where chance alone makes both agree always (c_exp = 1). Resamples in which it does are left out.
+    """
+    a, b = vectors(left, right)
+    a, b, m = vectors(a, b, np.ones_like(a) if known is None else known)
+    a, b, agree = m * a, m * b, m * (a == b)
+    sums = [array.sum(axis=1) for array in (m, a, b, agree)]
+    (above,), (room,) = _consistency(*(total[None] for total in sums))
+    n = round(m.sum())
+    if room <= _NOTHING * n:
+        return Estimate(value=None, low=None, high=None, n=n)
+    if agree.sum() in (0, m.sum()):  # agreement that never varies leaves the bootstrap too little to vary
+        observed = ratio(agree, m, settings)
+        chance = 1 - room / n
+        low, high = (max(-1.0, (float(bound or 0.0) - chance) / (1 - chance)) for bound in (observed["low"], observed["high"]))
+    else:
+        draws = [_drawn_seeds(_problem_means(array, settings.resamples)) for array in (m, a, b, agree)]
+        tops, bottoms = _consistency(*draws)
+        defined = bottoms > _NOTHING
+        low, high = _quantiles(tops[defined] / bottoms[defined], settings.confidence)
+    return Estimate(value=_rounded(above / room), low=_rounded(low), high=_rounded(high), n=n)
+
+
+def _consistency(known: Reals, left: Reals, right: Reals, agree: Reals) -> tuple[Reals, Reals]:
+    """Agreement above chance and the room for it, `[resamples]`, from sums (or means) per seed, `[resamples, seeds]`."""
+    chance = (left * right + (known - left) * (known - right)) / np.maximum(known, _NOTHING)
+    return (agree - chance).sum(axis=1), (known - chance).sum(axis=1)
 
 
 def paired(left: ArrayLike, right: ArrayLike, settings: Evaluation) -> Difference:
@@ -239,6 +313,13 @@ def _ways_to_win(votes: int, wrong: tuple[int, ...], abstained: int, others: int
             spread[votes:, 1:] += math.comb(size, votes) * ways[:-votes, :-1]
         ways = spread
     return float((ways[others] / np.arange(1, ways.shape[1] + 1)).sum())
+
+
+def _unvaried(value: float, n: int, settings: Evaluation, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Interval of a value that all n problems share."""
+    z = NormalDist().inv_cdf(0.5 + settings.confidence / 2)
+    unseen = z * z / (n + z * z)
+    return value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
 
 
 def _quantiles(draws: Reals, confidence: float, method: str = "linear") -> tuple[float, float]:

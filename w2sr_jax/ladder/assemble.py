@@ -12,10 +12,12 @@ from w2sr_jax import files, lineage
 from w2sr_jax.answers.steps import steps
 from w2sr_jax.evaluation.scores import Generations, compare, outcomes, score_seeds
 from w2sr_jax.experiment import BASE, GOLD, Experiment, Graduate, ModelTeacher
-from w2sr_jax.ladder import measure, models, prepare
+from w2sr_jax.ladder import curate, evidence, faithful, measure, models, prepare, probing
 from w2sr_jax.ladder.models import Model
+from w2sr_jax.ladder.sources import Sources
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.records import Problem, Trace
+from w2sr_jax.report.evidence import Evidence
 from w2sr_jax.report.write import write
 from w2sr_jax.saved import config_hash, encode
 from w2sr_jax.training import journal
@@ -31,13 +33,17 @@ def report(context: Context) -> Made:
 
 def pooled(run: Path, experiment: Experiment, runs: Sequence[Path]) -> Made:
     """Write RUN/report from the runs of all seeds."""
-    found = results(experiment, runs)
-    paths = write(run / "report", found)
-    return Made(list(paths), {}, {}, f"report at {run / 'report' / 'index.html'}")
+    sources = Sources(runs)
+    found, pages = results(experiment, sources)
+    written = write(run / "report", found, timings(sources), pages)
+    # Numbers and rows must reproduce; the page shows times.
+    seals = [path for path in (written.index, written.timings) if path is not None]
+    return Made([written.numbers, *written.evidence], {}, {}, f"report at {written.index}", seals)
 
 
-def results(experiment: Experiment, runs: Sequence[Path]) -> dict[str, Any]:
-    """Everything the report shows (report/schema.py says what it looks like)."""
+def results(experiment: Experiment, sources: Sources) -> tuple[dict[str, Any], list[Evidence]]:
+    """Everything the report shows (report/schema.py says what it looks like), and the pages with the rows behind it."""
+    runs = sources.runs
     test = prepare.read(runs[0], prepare.TEST)
     evaluated = {model.name: model for model in _models(experiment)}
     greedy = {
@@ -45,6 +51,25 @@ def results(experiment: Experiment, runs: Sequence[Path]) -> dict[str, Any]:
     }
     devices = jax.devices()
     mesh = models.device_mesh(experiment)
+    ledgers, pages = evidence.ledgers(experiment, sources)
+    compared = evidence.teachers(experiment, sources)
+    pages += [page for _, page in compared]
+    rungs = [_rung(experiment, runs, index, greedy) for index in range(len(experiment.rungs))]
+    for rung in rungs:
+        made = dict(evidence.curations(experiment, rung["index"], sources))
+        rung["curation_evidence"] = {arm: page.key for arm, page in made.items()}
+        folder = models.rung_directory(experiment, rung["index"])
+        rung["sources"] = sources.of([f"{folder}/curation.json", *(f"{folder}/{arm}/{curate.FATES}" for arm in made)])
+        pages += made.values()
+    described = {name: _model(experiment, sources, model, test) for name, model in evaluated.items()}
+    held = {rung["models"][arm]: found["teacher"] for rung in rungs for arm, found in rung["comparisons"].items()}
+    for name, model in described.items():
+        teacher = held.get(name)
+        taught = [right(test, measure.generations(run / "evaluations" / teacher)[0]) for run in runs] if teacher else None
+        traces = [measure.generations(run / "evaluations" / name)[0] for run in runs]
+        page = evidence.answers(name, name, sources, test, traces, taught, _looks(runs, name))
+        model["evidence"] = page.key
+        pages.append(page)
     return {
         "name": experiment.name,
         "experiment": encode(experiment),
@@ -54,11 +79,36 @@ def results(experiment: Experiment, runs: Sequence[Path]) -> dict[str, Any]:
         "seeds": list(experiment.seeds),
         "test_problems": len(test),
         "problems": files.read_json(runs[0] / "problems" / "report.json"),
-        "rungs": [_rung(experiment, runs, index, greedy) for index in range(len(experiment.rungs))],
-        "models": {name: _model(experiment, runs, model, test) for name, model in evaluated.items()},
-        "stages": _stages(runs, devices),
+        "rungs": rungs,
+        "models": described,
+        "ledgers": ledgers,
+        "teachers": [found for found, _ in compared],
+        "warnings": warnings(experiment, runs),
+        "stages": _stages(sources, devices),
         "samples": _samples(experiment, runs[0], test, evaluated),
+    }, pages
+
+
+def timings(sources: Sources) -> dict[str, Any]:
+    """What depends on a clock, by stage."""
+    return {
+        "stages": {
+            sources.prefix(run) + made.stage: {key: made.measures.get(key) for key in ("seconds", "finished")}
+            for run, found in sources.manifests.items()
+            for made in found
+            if made.kind != "report"
+        }
     }
+
+
+def warnings(experiment: Experiment, runs: Sequence[Path]) -> list[str]:
+    """What the gates of the probe said, arm by arm."""
+    found = []
+    for seed, run in zip(experiment.seeds, runs, strict=True):
+        for index, rung in enumerate(experiment.rungs):
+            said = probing.reasons(run, experiment, index) if rung.probe.every else []
+            found += [f"seed {seed}, {words}" if len(runs) > 1 else words for words in said]
+    return found
 
 
 def _models(experiment: Experiment) -> list[Model]:
@@ -122,17 +172,16 @@ def _traces(experiment: Experiment, runs: Sequence[Path], index: int, name: str)
     }
 
 
-def _model(experiment: Experiment, runs: Sequence[Path], model: Model, test: Sequence[Problem]) -> dict[str, Any]:
-    generations = [Generations(test, *measure.generations(run / "evaluations" / model.name)) for run in runs]
+def _model(experiment: Experiment, sources: Sources, model: Model, test: Sequence[Problem]) -> dict[str, Any]:
+    runs, folder = sources.runs, f"evaluations/{model.name}"
+    generations = [Generations(test, *measure.generations(run / folder)) for run in runs]
     trained = [lineage.load(run, model.task) for run in runs]
-    held = [files.read_json(path) for run in runs if (path := run / "evaluations" / model.name / measure.HELD_OUT).exists()]
-    curve: list[dict[str, Any]] = []
-    for seed, run in zip(experiment.seeds, runs, strict=True):
-        lines = journal.read(run / model.directory / journal.METRICS)
-        every = max(1, len(lines) // CURVE)
-        keep = ("step", "loss", "nll", "learning_rate")
-        curve.extend({"seed": seed, **{key: line[key] for key in keep}} for line in lines[::every])
+    held = [files.read_json(path) for run in runs if (path := run / folder / measure.HELD_OUT).exists()]
+    looked = _looks(runs, model.name)
+    curve = _lines(experiment, runs, model, journal.METRICS, ("step", "loss", "nll", "learning_rate"), CURVE)
+    probe = _lines(experiment, runs, model, journal.PROBE, ("step", "accuracy", "induced", "n", "n_induced"))
     measures = [dict(manifest.measures) for manifest in trained if manifest]
+    own = model.role != "base-direct"
     return {
         "role": model.role,
         "rung": model.rung,
@@ -140,15 +189,40 @@ def _model(experiment: Experiment, runs: Sequence[Path], model: Model, test: Seq
         "parameters": measures[0]["parameters"],
         "scores": score_seeds(generations, experiment.evaluation),
         "held_out": _held_out(held),
-        "training": {"curve": curve, "tokens": sum(m.get("tokens", 0) for m in measures)}
-        if curve and model.role != "base-direct"
-        else None,
+        "training": {"curve": curve, "tokens": sum(m.get("tokens", 0) for m in measures)} if curve and own else None,
+        "probe": probe if probe and own else None,
+        "faithfulness": faithful.summary(looked, experiment.evaluation) if looked else None,
+        "sources": sources.of(
+            [
+                *(f"{folder}/{name}" for name in (measure.GENERATIONS, measure.SCORES, measure.HELD_OUT, measure.FAITHFULNESS)),
+                *(f"{model.directory}/{name}" for name in (journal.METRICS, journal.PROBE) if own),
+            ]
+        ),
     }
 
 
-def _training(curve: list[dict[str, Any]], measures: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The curve, and tokens per seed."""
-    return {"curve": curve, "tokens": round(statistics.fmean(measure.get("tokens", 0) for measure in measures))}
+def _looks(runs: Sequence[Path], name: str) -> list[dict[str, Any]]:
+    """What was found when a model's chains were cut and changed, per seed."""
+    paths = (run / "evaluations" / name / measure.FAITHFULNESS for run in runs)
+    return [files.read_json(path) for path in paths if path.exists()]
+
+
+def _lines(
+    experiment: Experiment, runs: Sequence[Path], model: Model, name: str, keep: tuple[str, ...], most: int | None = None
+) -> list[dict[str, Any]]:
+    """Lines of a training's journal over all seeds, thinned to about `most` per seed."""
+    found: list[dict[str, Any]] = []
+    for seed, run in zip(experiment.seeds, runs, strict=True):
+        lines = journal.read(run / model.directory / name)
+        every = max(1, len(lines) // most) if most else 1
+        found.extend({"seed": seed, **{key: line[key] for key in keep}} for line in lines[::every])
+    return found
+
+
+def right(problems: Sequence[Problem], traces: Sequence[Trace]) -> dict[str, bool]:
+    """Which problems a model gets right."""
+    known = {problem.id for problem in problems if problem.answer is not None}
+    return {trace.problem_id: trace.verdict == "correct" for trace in traces if trace.problem_id in known}
 
 
 def _held_out(found: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -163,26 +237,19 @@ def _held_out(found: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     }
 
 
-def _stages(runs: Sequence[Path], devices: Sequence[Any]) -> list[dict[str, Any]]:
-    found = []
-    for run in runs:
-        prefix = f"{run.name}/" if len(runs) > 1 else ""
-        for path in sorted((run / "lineage").rglob("*.json")):
-            manifest = files.read_json(path)
-            if manifest["kind"] == "report":
-                continue
-            measures = manifest["measures"]
-            found.append(
-                {
-                    "name": prefix + manifest["stage"],
-                    "kind": manifest["kind"],
-                    "seconds": measures.get("seconds"),
-                    "tokens": measures.get("tokens"),
-                    "flops": measures.get("flops"),
-                    "device": f"{len(devices)} × {devices[0].device_kind}",
-                }
-            )
-    return found
+def _stages(sources: Sources, devices: Sequence[Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": sources.prefix(run) + made.stage,
+            "kind": made.kind,
+            "tokens": made.measures.get("tokens"),
+            "flops": made.measures.get("flops"),
+            "device": f"{len(devices)} × {devices[0].device_kind}",
+        }
+        for run, found in sources.manifests.items()
+        for made in found
+        if made.kind != "report"
+    ]
 
 
 def _samples(experiment: Experiment, run: Path, test: Sequence[Problem], evaluated: dict[str, Model]) -> list[dict[str, Any]]:

@@ -1,15 +1,18 @@
 """Curation of a rung: every arm's examples, the gold examples, and the funnels that say what became of every trace."""
 
 from w2sr_jax import files, records
+from w2sr_jax.curation.fates import Fate
 from w2sr_jax.curation.select import curate
 from w2sr_jax.experiment import GOLD
-from w2sr_jax.ladder import learn, models, prepare, teach
+from w2sr_jax.ladder import batching, models, prepare, teach
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.records import Example, Trace
 
+FATES = "fates.parquet"
+
 
 def curate_rung(context: Context, index: int) -> Made:
-    """Write ARM/curated.parquet for each arm, and curation.json."""
+    """Write ARM/curated.parquet and ARM/fates.parquet (what became of every trace) for each arm, and curation.json."""
     experiment = context.experiment
     rung = experiment.rungs[index]
     directory = context.run / models.rung_directory(experiment, index)
@@ -29,10 +32,11 @@ def curate_rung(context: Context, index: int) -> Made:
         examples, funnel = curate(traces, pool, arm, rung.curation, forbidden, tokens, weights)
         path = directory / arm / "curated.parquet"
         records.write(path, Example, examples)
-        outputs.append(path)
+        records.write(directory / arm / FATES, Fate, funnel.fates)
+        outputs += [path, directory / arm / FATES]
         funnels[arm], kept[arm] = funnel.summary(), len(examples)
     if rung.gold:
-        examples = learn.gold(pool)
+        examples = batching.gold(pool)
         records.write(directory / GOLD / "curated.parquet", Example, examples)
         outputs.append(directory / GOLD / "curated.parquet")
         kept[GOLD] = len(examples)

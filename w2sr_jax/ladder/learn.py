@@ -1,19 +1,17 @@
 """Training of teachers, bases and students: examples and initial parameters in, checkpoints out."""
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax import files, records, seeds
-from w2sr_jax.batches.batch import Batches
-from w2sr_jax.batches.encode import encode
-from w2sr_jax.batches.packing import pack
+from w2sr_jax import files
 from w2sr_jax.errors import UserError
 from w2sr_jax.evaluation.cost import training_flops
 from w2sr_jax.experiment import FromCheckpoint, FromParent, ModelTeacher, Pretraining
 from w2sr_jax.keys import key
-from w2sr_jax.ladder import models, prepare
+from w2sr_jax.ladder import batching, models, prepare, probing
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.losses.objective import Objective
@@ -21,29 +19,11 @@ from w2sr_jax.losses.token import needs_reference
 from w2sr_jax.models import grow, hf, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.processes import place
-from w2sr_jax.records import Example, Problem
+from w2sr_jax.records import Example
 from w2sr_jax.saved import encode as encode_settings
 from w2sr_jax.training import checkpoints, journal
 from w2sr_jax.training.loop import fit
 from w2sr_jax.training.settings import Training
-
-PACKING = "packing.npz"
-
-
-def gold(problems: Sequence[Problem]) -> list[Example]:
-    """The worked solutions of problems as examples; problems without one are left out."""
-    return [
-        _example(problem.id, problem.question, problem.solution, "reason") for problem in problems if problem.solution is not None
-    ]
-
-
-def documents(problems: Sequence[Problem]) -> list[Example]:
-    """Problems with their answers and without any reasoning, as texts to pretrain on."""
-    return [
-        _example(problem.id, problem.question, f"#### {problem.answer}", "document")
-        for problem in problems
-        if problem.answer is not None
-    ]
 
 
 def train_teacher(context: Context, teacher: ModelTeacher) -> Made:
@@ -52,7 +32,7 @@ def train_teacher(context: Context, teacher: ModelTeacher) -> Made:
     config = models.sized(teacher.model, prepare.renderer(context.run))
     if teacher.checkpoint is not None:
         return _keep(context, model, config, _stored(Path(teacher.checkpoint), config), {"checkpoint": teacher.checkpoint})
-    examples = gold(prepare.read(context.run, prepare.TEACHER))
+    examples = batching.examples_of(context.run, context.experiment, model)
     if not examples:
         raise UserError(f"teacher {teacher.name!r} has nothing to learn from: the teacher split holds no problem with a solution")
     return _train(context, model, config, examples, _fresh(context, model, config), teacher.training, Objective(), {})
@@ -65,9 +45,7 @@ def make_base(context: Context, index: int) -> Made:
     config = models.sized(rung.model, prepare.renderer(context.run))
     start = rung.start
     if isinstance(start, Pretraining):
-        problems = prepare.read(context.run, prepare.PRETRAIN)
-        lines = prepare.facts(experiment)[: start.facts]
-        examples = [*(_example("", "", line, "plain") for line in lines), *documents(problems)]
+        examples = batching.examples_of(context.run, experiment, model)
         return _train(context, model, config, examples, _fresh(context, model, config), start.training, Objective(), {})
     if isinstance(start, FromParent):
         parent = models.student(experiment, index - 1, start.arm)
@@ -87,8 +65,9 @@ def train_arm(context: Context, index: int, arm: str) -> Made:
     rung, model, base = experiment.rungs[index], models.student(experiment, index, arm), models.student(experiment, index, "base")
     config = models.sized(rung.model, prepare.renderer(context.run))
     params = models.parameters(context.run, base, config, models.device_mesh(experiment))
-    examples = records.read(context.run / model.directory / "curated.parquet", Example)
-    return _train(context, model, config, examples, params, rung.training, rung.objective, _parent(context, base))
+    examples = batching.examples_of(context.run, experiment, model)
+    looks = probing.looks(context, model, config, params, rung.probe)
+    return _train(context, model, config, examples, params, rung.training, rung.objective, _parent(context, base), looks)
 
 
 def steering(config: ModelConfig, training: Training, objective: Objective, seed: int) -> str:
@@ -106,45 +85,60 @@ def _train(
     training: Training,
     objective: Objective,
     parent: dict[str, str],
+    looks: probing.Looks | None = None,
 ) -> Made:
-    directory, renderer = context.run / model.directory, prepare.renderer(context.run)
-    encoded, rejected = encode(examples, renderer, training.batching.length)
-    if not encoded:
-        raise UserError(
-            f"{model.name}: none of the {len(examples)} examples fits into rows of {training.batching.length} tokens; "
-            "raise training.batching.length"
+    directory = context.run / model.directory
+    lessons = batching.lessons(model, examples, prepare.renderer(context.run), training, context.seed)
+    packed = lessons.batches.packed
+    packed.save(directory / batching.PACKING)
+    owner = {"data_digest": packed.digest, "config_hash": steering(config, training, objective, context.seed), **parent}
+    _clear_foreign(context, model, owner)
+    with context.stop.deferred() as asked:
+        result = fit(
+            directory,
+            config,
+            params,
+            lessons.batches,
+            training,
+            objective,
+            models.device_mesh(context.experiment),
+            owner,
+            lambda event: context.watcher.progress(event["step"], event["total"], _words(event)),
+            stop=asked,
+            probe=looks.probing() if looks else None,
+            on_warning=lambda words: context.watcher.warn(f"{model.name}: {words}"),
         )
-    packed = pack(encoded, training.batching.length, renderer.pad, training.batching.pack)
-    packed.save(directory / PACKING)
-    order = seeds.words(context.seed, "order", model.name, training.seed)[0]
-    batches = Batches(packed, training.batching, order)
-    settings = steering(config, training, objective, context.seed)
-    result = fit(
-        directory,
-        config,
-        params,
-        batches,
-        training,
-        objective,
-        models.device_mesh(context.experiment),
-        {"data_digest": packed.digest, "config_hash": settings, **parent},
-        lambda event: context.watcher.progress(event["step"], event["total"], _words(event)),
-    )
     reference = config.parameters() if needs_reference(objective.loss) else 0
     measures = {
         "parameters": config.parameters(),
         "steps": result.steps,
         "tokens": result.tokens,
-        "examples": len(encoded),
-        "rejected": dict(rejected),
-        "epochs": round(result.steps / batches.steps_per_epoch, 2),
+        "examples": len(lessons.encoded),
+        "rejected": dict(lessons.rejected),
+        "epochs": round(result.steps / lessons.batches.steps_per_epoch, 2),
         "flops": training_flops(config.parameters(), result.tokens, config.remat, reference_parameters=reference),
     }
-    note = f"{result.steps} steps on {len(encoded):,} examples, loss {result.metrics.get('loss', float('nan')):.3f}"
-    if rejected:
-        note += f", {sum(rejected.values())} too long"
-    outputs = [directory / PACKING, directory / journal.METRICS]
-    return Made(outputs, {f"{model.directory}/{models.CHECKPOINTS}": result.params_digest}, measures, note)
+    note = f"{result.steps} steps on {len(lessons.encoded):,} examples, loss {result.metrics.get('loss', float('nan')):.3f}"
+    if lessons.rejected:
+        note += f", {sum(lessons.rejected.values())} too long"
+    outputs = [directory / batching.PACKING, directory / journal.METRICS, *([directory / journal.PROBE] if looks else [])]
+    artifact = f"{model.directory}/{models.CHECKPOINTS}/{result.checkpoint.name}"
+    return Made(outputs, {artifact: result.params_digest}, measures, note)
+
+
+def _clear_foreign(context: Context, model: Model, owner: dict[str, str]) -> None:
+    """Remove checkpoints of other data or settings, with a warning. The run is one experiment's, so they can only stem from
+    inputs that have changed since."""
+    folder = model.checkpoints(context.run)
+    try:
+        known = checkpoints.read_lineage(folder)
+    except UserError:  # none, or none that can be read: fit says so
+        return
+    changed = [name.replace("_", " ") for name, value in owner.items() if known.get(name) != value]
+    if changed:
+        reason = f"its {' and '.join(changed)} changed after its checkpoints were made"
+        context.watcher.warn(f"{model.name} is trained from the start, since {reason}")
+        shutil.rmtree(folder)
 
 
 def _keep(context: Context, model: Model, config: ModelConfig, params: Any, origin: dict[str, str]) -> Made:
@@ -154,7 +148,7 @@ def _keep(context: Context, model: Model, config: ModelConfig, params: Any, orig
     digest = checkpoints.save_params(model.checkpoints(context.run), params, origin)
     origins = [f"{name.replace('_', ' ')} {value}" for name, value in origin.items() if not name.endswith("digest")]
     return Made(
-        artifacts={f"{model.directory}/{models.CHECKPOINTS}": digest},
+        artifacts={f"{model.directory}/{models.CHECKPOINTS}/0": digest},
         measures={"parameters": config.parameters(), **origin},
         note=", ".join([f"{config.parameters():,} parameters", *origins]),
     )
@@ -177,11 +171,6 @@ def _fresh(context: Context, model: Model, config: ModelConfig) -> Any:
 def _parent(context: Context, model: Model) -> dict[str, str]:
     """What a checkpoint's lineage says of the model it starts from."""
     return {"parent_checkpoint": model.name, "parent_digest": models.digest(context.run, model)}
-
-
-def _example(problem: str, question: str, response: str, style: str) -> Example:
-    identity = files.digest_json([problem, question, response, style])[:16]
-    return Example(identity, problem, "", "gold", question, response, style, "correct", 1.0)
 
 
 def _words(event: Any) -> str:

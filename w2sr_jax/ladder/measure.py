@@ -1,4 +1,5 @@
-"""Evaluation of one model: answers to the test problems, their scores, and its likelihood of held-out traces."""
+"""Evaluation of one model: answers to the test problems, their scores, its likelihood of held-out traces, and, for the error
+ledger, answers to training problems."""
 
 import dataclasses
 from typing import Any
@@ -8,25 +9,30 @@ from w2sr_jax.batches.encode import encode
 from w2sr_jax.batches.packing import pack
 from w2sr_jax.evaluation.cost import sampling_flops
 from w2sr_jax.evaluation.scores import score
-from w2sr_jax.ladder import models, prepare, teach
+from w2sr_jax.experiment import GOLD
+from w2sr_jax.ladder import faithful, models, prepare, teach
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.records import Example, Problem, Trace
 from w2sr_jax.sampling.traces import Author, draw
 from w2sr_jax.training.held_out import nll, unigram_nll
 
-GENERATIONS, SCORES, HELD_OUT = "generations.parquet", "scores.json", "held_out.json"
+GENERATIONS, SCORES, HELD_OUT, FAITHFULNESS = "generations.parquet", "scores.json", "held_out.json", "faithfulness.json"
 GREEDY = -1  # the sample number of a greedy answer
 
 
 def evaluate(context: Context, model: Model, held_out: bool) -> Made:
-    """Write evaluations/MODEL/{generations.parquet,scores.json}; with `held_out` also held_out.json."""
+    """Write evaluations/MODEL/{generations.parquet,scores.json}; with `held_out` also held_out.json.
+
+    For the error ledger a rung's models also answer training problems (pool.parquet) and, where a teacher is a recorded file,
+    which holds no answers to test problems, probe problems (probe.parquet).
+    """
     experiment = context.experiment
     directory = context.run / "evaluations" / model.name
     problems = prepare.read(context.run, prepare.TEST)
     author = teach.author_of(context, model, model.name)
     settings, grader, tell = experiment.evaluation, experiment.grader, context.watcher.progress
-    greedy = draw(author, problems, 1, dataclasses.replace(experiment.decoding, temperature=0.0), grader, model.style, tell)
+    greedy = _greedy(context, author, problems, model.style)
     sampled = []
     if settings.samples:
         warm = dataclasses.replace(experiment.decoding, temperature=settings.temperature)
@@ -45,8 +51,19 @@ def evaluate(context: Context, model: Model, held_out: bool) -> Made:
         outputs.append(directory / HELD_OUT)
         if held["nll"] is not None:
             note += f", held-out NLL {held['nll']:.3f} (unigram {held['unigram']:.3f}) nats/token"
+    others: list[Problem] = []
+    for name, more in ledger_problems(context, model).items():
+        marked = [dataclasses.replace(trace, sample=GREEDY) for trace in _greedy(context, author, more, model.style)]
+        records.write(directory / f"{name}.parquet", Trace, marked)
+        outputs.append(directory / f"{name}.parquet")
+        others += more
+        tokens += sum(trace.tokens for trace in marked)
+    if settings.faithfulness and model.role in ("teacher", "student", GOLD):
+        files.write_json(directory / FAITHFULNESS, faithful.look(context, author, problems, greedy))
+        outputs.append(directory / FAITHFULNESS)
     asked = author.renderer.prompts([problem.question for problem in problems], model.style)
-    read = (1 + settings.samples) * sum(map(len, asked))
+    also = author.renderer.prompts([problem.question for problem in others], model.style)
+    read = (1 + settings.samples) * sum(map(len, asked)) + sum(map(len, also))
     flops = sampling_flops(author.config.parameters(), read + tokens)
     measures = {"tokens": tokens, "flops": flops, "accuracy": accuracy["value"]}
     return Made(outputs, {}, measures, note)
@@ -56,6 +73,23 @@ def generations(directory: Any) -> tuple[list[Trace], list[Trace]]:
     """What `evaluate` wrote: greedy traces and samples."""
     traces = records.read(directory / GENERATIONS, Trace)
     return [t for t in traces if t.sample == GREEDY], [t for t in traces if t.sample != GREEDY]
+
+
+def ledger_problems(context: Context, model: Model) -> dict[str, list[Problem]]:
+    """The problems that a model answers for the error ledger besides the test problems, by the split they are from."""
+    if model.rung is None or (model.role not in ("student", GOLD) and model != models.before(context.experiment, model.rung)):
+        return {}
+    rung, found = context.experiment.rungs[model.rung], {}
+    if count := context.experiment.evaluation.pool:
+        found[prepare.POOL] = prepare.part(prepare.read(context.run, prepare.POOL), rung.pool)[:count]
+    if teach.recorded_teachers(context.experiment, model.rung):
+        found[prepare.PROBE] = prepare.read(context.run, prepare.PROBE)
+    return found
+
+
+def _greedy(context: Context, author: Author, problems: list[Problem], style: str) -> list[Trace]:
+    decoding = dataclasses.replace(context.experiment.decoding, temperature=0.0)
+    return draw(author, problems, 1, decoding, context.experiment.grader, style, context.watcher.progress)
 
 
 def _held_out(context: Context, model: Model, index: int, author: Author) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from w2sr_jax import lineage
-from w2sr_jax.experiment import BASE, GOLD, Experiment, ModelTeacher, Pretraining, model_name
+from w2sr_jax.experiment import BASE, GOLD, Experiment, FromParent, ModelTeacher, Pretraining, model_name
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import make_mesh, shardings
@@ -58,9 +58,24 @@ def evaluated(experiment: Experiment, index: int) -> list[Model]:
     """A rung's models in the order of tables: base (and the same base asked for the answer alone), arms, ceiling."""
     rung, base = experiment.rungs[index], student(experiment, index, BASE)
     found = [base]
-    if isinstance(rung.start, Pretraining):
+    if _asked_directly(experiment, index):
         found.append(dataclasses.replace(base, name=f"{base.name}-direct", role=DIRECT, arm=DIRECT, style="direct"))
     return found + [student(experiment, index, arm) for arm in (*rung.arms, *((GOLD,) if rung.gold else ()))]
+
+
+def before(experiment: Experiment, index: int) -> Model:
+    """What a rung's students are held against in the error ledger: their base, asked in the way it knows. One that has never seen
+    a chain of thought is asked for the answer alone."""
+    found = {model.role: model for model in evaluated(experiment, index)}
+    return found.get(DIRECT, found[BASE])
+
+
+def _asked_directly(experiment: Experiment, index: int) -> bool:
+    """Whether a rung's base, or the one that it was grown from, was pretrained in the run, on answers without reasoning."""
+    start = experiment.rungs[index].start
+    if isinstance(start, FromParent) and start.arm == BASE:
+        return _asked_directly(experiment, index - 1)
+    return isinstance(start, Pretraining)
 
 
 def sized(config: ModelConfig, renderer: Renderer) -> ModelConfig:

@@ -61,7 +61,8 @@ def _rung_tasks(experiment: Experiment, index: int) -> list[Task]:
     )
     found += [*samples, curation]
     for arm in (*rung.arms, *((GOLD,) if rung.gold else ())):
-        settings = (rung.model, rung.training, rung.objective, mesh, seed)
+        looks = (rung.probe, experiment.grader, experiment.decoding) if rung.probe.every else ()
+        settings = (rung.model, rung.training, rung.objective, mesh, seed, *looks)
         work = partial(learn.train_arm, index=index, arm=arm)
         needs = ("tokenizer", curation.name, base.task)
         found.append(Task(models.student(experiment, index, arm).task, "train", settings, needs, work, rung=index))
@@ -84,7 +85,10 @@ def _sampling(experiment: Experiment, index: int, teacher: Teacher) -> Task:
 
 
 def _evaluation(experiment: Experiment, model: Model, held_out: tuple[str, ...] = ()) -> Task:
-    settings = (model.name, model.style, experiment.evaluation, experiment.decoding, experiment.grader, experiment.seeds[0])
+    asked: tuple[object, ...] = (model.name, model.style)
+    if model.rung is not None:
+        asked += (experiment.rungs[model.rung].pool, *teach.recorded_teachers(experiment, model.rung))
+    settings = (asked, experiment.evaluation, experiment.decoding, experiment.grader, experiment.mesh, experiment.seeds[0])
     work = partial(measure.evaluate, model=model, held_out=bool(held_out))
     needs = ("problems", "tokenizer", model.task, *held_out)
     return Task(f"evaluations/{model.name}", "evaluate", settings, needs, work, rung=model.rung)

@@ -1,64 +1,86 @@
 """Do the tasks of a run that are not done yet, in order."""
 
+import contextlib
 import dataclasses
+import datetime
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from w2sr_jax import saved
+from w2sr_jax import files, saved
 from w2sr_jax.errors import UserError
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.ladder import assemble
+from w2sr_jax.ladder.environment import environment
 from w2sr_jax.ladder.plan import tasks
 from w2sr_jax.ladder.task import Context, Kind, Task, Watcher
+from w2sr_jax.lineage import Standing
+from w2sr_jax.lock import locked
+from w2sr_jax.stopping import Stop
 
 
 def climb_all(
-    experiment: Experiment, run: Path, watcher: Watcher, kind: Kind | None = None, rung: int | None = None
+    experiment: Experiment,
+    run: Path,
+    watcher: Watcher,
+    kind: Kind | None = None,
+    rung: int | None = None,
+    stop: Stop | None = None,
 ) -> Path | None:
     """`climb` for every seed, and the pooled report of several; the report's page if there is one now.
 
-    A run with several seeds holds a complete run for each in `seed-N`.
+    A run with several seeds holds a complete run for each in `seed-N`. `UserError` where another process works on the run.
     """
     if rung is not None and not 0 <= rung < len(experiment.rungs):
         raise UserError(f"there is no rung {rung}: the experiment has rungs 0 to {len(experiment.rungs) - 1}")
-    saved.save(run, experiment)
-    if len(experiment.seeds) == 1:
-        climb(experiment, run, watcher, kind, rung)
-    else:
-        runs = [run / f"seed-{seed}" for seed in experiment.seeds]
-        for seed, directory in zip(experiment.seeds, runs, strict=True):
-            own = dataclasses.replace(experiment, seeds=(seed,))
-            saved.save(directory, own)
-            watcher.warn(f"seed {seed}")
-            climb(own, directory, watcher, kind, rung)
-        if kind in (None, "report"):
-            started = time.monotonic()
-            made = assemble.pooled(run, experiment, runs)
-            watcher.end("report of all seeds", made.note, round(time.monotonic() - started, 2))
+    with _owned(run):
+        saved.save(run, experiment)
+        if len(experiment.seeds) == 1:
+            climb(experiment, run, watcher, kind, rung, stop)
+        else:
+            runs = [run / f"seed-{seed}" for seed in experiment.seeds]
+            for seed, directory in zip(experiment.seeds, runs, strict=True):
+                own = dataclasses.replace(experiment, seeds=(seed,))
+                with _owned(directory):
+                    saved.save(directory, own)
+                    watcher.warn(f"seed {seed}")
+                    climb(own, directory, watcher, kind, rung, stop)
+            if kind in (None, "report"):
+                started = time.monotonic()
+                made = assemble.pooled(run, experiment, runs)
+                watcher.end("report of all seeds", made.note, round(time.monotonic() - started, 2))
     page = run / "report" / "index.html"
     return page if kind in (None, "report") and page.exists() else None
 
 
-def climb(experiment: Experiment, run: Path, watcher: Watcher, kind: Kind | None = None, rung: int | None = None) -> None:
+def climb(
+    experiment: Experiment,
+    run: Path,
+    watcher: Watcher,
+    kind: Kind | None = None,
+    rung: int | None = None,
+    stop: Stop | None = None,
+) -> None:
     """Do every unfinished task of the run; with `kind` and `rung`, only those, and only where what they need is finished.
 
-    Raises UserError when a kind is asked for and none of its tasks could be looked at yet.
+    Finished work that was damaged since is named and done again. Raises UserError when a kind is asked for and none of its tasks
+    could be looked at yet.
     """
     plan = tasks(experiment)
     wanted = [t for t in plan if t.kind == "prepare" or (kind in (None, t.kind) and (rung is None or t.rung in (None, rung)))]
     blocked = []
     for index, task in enumerate(wanted):
-        stage = task.stage(run)
-        manifest = stage.current()
-        if manifest is not None:
-            watcher.end(task.name, str(manifest.measures.get("note", "")), None)
+        standing = task.stage(run).standing()
+        if standing.manifest is not None:
+            watcher.end(task.name, str(standing.manifest.measures.get("note", "")), None)
             continue
         missing = [need for need in task.needs if not _by_name(plan, need).stage(run).current()]
         if missing:
             blocked.append((task, _by_name(plan, missing[0])))
             continue
-        _do(task, Context(run, experiment, experiment.seeds[0], watcher), index, len(wanted))
+        _discard(task, standing, watcher)
+        do(task, Context(run, experiment, experiment.seeds[0], watcher, stop or Stop()), index, len(wanted))
     if kind is not None and blocked:
         message = "; ".join(f"{task.name} waits for {need.name} (w2sr {need.kind})" for task, need in blocked[:3])
         if len(blocked) == len([t for t in wanted if t.kind == kind]):
@@ -66,13 +88,37 @@ def climb(experiment: Experiment, run: Path, watcher: Watcher, kind: Kind | None
         watcher.warn(f"not done yet: {message}")
 
 
-def _do(task: Task, context: Context, index: int, total: int) -> None:
+def do(task: Task, context: Context, index: int, total: int) -> None:
+    """One task's work, and its manifest."""
     context.watcher.begin(task.name, index, total)
     started = time.monotonic()
     made = task.work(context)
     seconds = round(time.monotonic() - started, 2)
-    task.stage(context.run).commit(made.outputs, made.artifacts, {**made.measures, "seconds": seconds, "note": made.note})
+    finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    measures = {**made.measures, "seconds": seconds, "finished": finished, "note": made.note}
+    where = environment(context.experiment)
+    task.stage(context.run).commit(made.outputs, made.artifacts, measures, made.seals, where)
     context.watcher.end(task.name, made.note, seconds)
+
+
+@contextlib.contextmanager
+def _owned(run: Path) -> Iterator[None]:
+    """The run's lock; what a killed process left half-written is removed first."""
+    with locked(run):
+        files.sweep(run)
+        yield
+
+
+def _discard(task: Task, standing: Standing, watcher: Watcher) -> None:
+    """Remove damaged work, so that it is made anew and not taken for a part of what an interrupted task left."""
+    if not standing.damaged:
+        return
+    watcher.warn(f"{task.name} is done again, since {standing.words}")
+    for path in standing.damaged:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _by_name(plan: Sequence[Task], name: str) -> Task:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from w2sr_jax import files, lineage
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.saved import encode
+from w2sr_jax.stopping import Stop
 
 Kind = Literal["prepare", "train", "sample", "curate", "evaluate", "report"]
 
@@ -38,22 +39,26 @@ class Silent:
 
 
 class Made(NamedTuple):
-    """What a task made: files, directories with a digest of their content, counts and costs, a line for people."""
+    """What a task made: files, sealed directories with a digest of their content, counts and costs, a line for people, and files
+    that show times and so need not reproduce."""
 
     outputs: Sequence[Path] = ()
     artifacts: Mapping[str, str] = {}
     measures: Mapping[str, Any] = {}
     note: str = ""
+    seals: Sequence[Path] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What every task's work is given: the run's directory, the experiment, this run's one seed, the watcher."""
+    """What every task's work is given: the run's directory, the experiment, this run's one seed, the watcher, and whether it is
+    asked to stop."""
 
     run: Path
     experiment: Experiment
     seed: int
     watcher: Watcher
+    stop: Stop = dataclasses.field(default_factory=Stop)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from w2sr_jax import files, records
 from w2sr_jax.answers.grade import grade_all
 from w2sr_jax.evaluation.cost import sampling_flops
-from w2sr_jax.experiment import Graduate, ModelTeacher
+from w2sr_jax.experiment import Experiment, Graduate, ModelTeacher
 from w2sr_jax.ladder import models, prepare
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.task import Context, Made
@@ -23,11 +23,32 @@ def directory(context: Context, index: int, teacher: str) -> Path:
 
 def read(context: Context, index: int) -> list[Trace]:
     """All traces that a rung learns from, teacher by teacher."""
-    found: list[Trace] = []
-    for name in context.experiment.rungs[index].teachers:
-        for path in sorted(directory(context, index, name).glob("traces-*.parquet")):
-            found.extend(records.read(path, Trace))
+    return [trace for name in context.experiment.rungs[index].teachers for trace in traces_of(context.run, index, name)]
+
+
+def recorded_teachers(experiment: Experiment, index: int) -> list[str]:
+    """Names of a rung's teachers whose traces lie in a file."""
+    names = {teacher.name for teacher in experiment.teachers if isinstance(teacher, Recorded)}
+    return [name for name in experiment.rungs[index].teachers if name in names]
+
+
+def first_traces(run: Path, index: int, teacher: str) -> dict[str, Trace]:
+    """A teacher's first trace of each problem, by problem id."""
+    found: dict[str, Trace] = {}
+    for trace in traces_of(run, index, teacher):
+        if trace.problem_id not in found or trace.sample < found[trace.problem_id].sample:
+            found[trace.problem_id] = trace
     return found
+
+
+def traces_of(run: Path, index: int, teacher: str) -> list[Trace]:
+    """All that a teacher wrote for a rung."""
+    return [trace for path in shards(run, index, teacher) for trace in records.read(path, Trace)]
+
+
+def shards(run: Path, index: int, teacher: str) -> list[Path]:
+    """The files with a teacher's traces for a rung."""
+    return sorted((run / "teachers" / teacher / f"rung-{index}").glob("traces-*.parquet"))
 
 
 def questions(context: Context, index: int) -> list[Problem]:

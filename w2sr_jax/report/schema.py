@@ -1,14 +1,17 @@
 """What a report is made from: the shape of `results.json`.
 
 Everything is plain JSON. Shares and accuracies lie between 0 and 1. Whatever a run does not have is left out or None: the page
-then says so or leaves the section out. Order carries no meaning except in lists.
+then says so or leaves the section out. Order carries no meaning except in lists. Nothing in it depends on a clock: equal runs
+have equal results; times are in `timings.json` (schema_evidence.Timings).
 """
 
 import math
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-VERSION = 1
+from w2sr_jax.report.schema_evidence import Faithfulness, Ledger, ProbePoint, Source, Teachers
+
+VERSION = 2
 
 
 class Interval(TypedDict, total=False):
@@ -157,7 +160,8 @@ class Traces(TypedDict, total=False):
 
 class Rung(TypedDict, total=False):
     """`models` maps an arm (all, correct, incorrect, majority, gold, base, base-direct) to a name in `Results.models`; `teachers`
-    are such names too, where the teacher was evaluated; `traces` is parallel to `teachers`."""
+    are such names too, where the teacher was evaluated; `traces` is parallel to `teachers`; `curation_evidence` maps an arm to
+    the key of the page that says what became of each trace."""
 
     index: int
     name: str
@@ -167,7 +171,9 @@ class Rung(TypedDict, total=False):
     models: dict[str, str]
     comparisons: dict[str, Comparison]
     curation: dict[str, Funnel]
+    curation_evidence: dict[str, str]
     traces: list[Traces]
+    sources: list[Source]
 
 
 class CurvePoint(TypedDict, total=False):
@@ -194,7 +200,7 @@ class HeldOut(TypedDict, total=False):
 
 class Model(TypedDict, total=False):
     """`role` is teacher, base, base-direct (the base asked for the answer alone), student or gold; `arm` is its key in
-    `Rung.models`; `rung` is None for teachers of the whole run."""
+    `Rung.models`; `rung` is None for teachers of the whole run; `evidence` is the key of the page with its answers."""
 
     role: str
     rung: int | None
@@ -203,14 +209,18 @@ class Model(TypedDict, total=False):
     scores: Scores
     training: TrainingLog | None
     held_out: HeldOut | None
+    faithfulness: Faithfulness | None
+    probe: list[ProbePoint] | None
+    evidence: str | None
+    sources: list[Source]
 
 
 class StageCost(TypedDict, total=False):
-    """`kind` groups stages in the table (prepare, train, sample, curate, evaluate); by default the stage stands for itself."""
+    """`kind` groups stages in the table (prepare, train, sample, curate, evaluate); by default the stage stands for itself. Its
+    time is in `timings.json` under the same name."""
 
     name: str
     kind: str
-    seconds: float | None
     tokens: int | None
     flops: float | None
     device: str
@@ -264,6 +274,9 @@ class Results(TypedDict, total=False):
     problems: Problems
     rungs: list[Rung]
     models: dict[str, Model]
+    ledgers: list[Ledger]
+    teachers: list[Teachers]
+    warnings: list[str]
     stages: list[StageCost]
     samples: list[Sample]
 

@@ -4,44 +4,66 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from w2sr_jax.report import figures, hostile, wording
+from w2sr_jax.report import figures, hostile, ledger, sources, teachers, watched, wording
+from w2sr_jax.report.cards import key_figures
+from w2sr_jax.report.costs import costs
+from w2sr_jax.report.links import Links
 from w2sr_jax.report.verdict import Verdict, model_title, teacher_name
 
 MOST_SAMPLES = 12
 OPEN_SAMPLES = 4
 MOST_TRACES = 8
+MOST_WARNINGS = 40
+OPEN_WARNINGS = 3
 LONGEST_TRACE = 6000
 LONGEST_QUESTION = 3000
 
 Row = dict[str, Any]
 
 
-def everything(data: Mapping[str, Any], said: Verdict) -> Row:
+def everything(data: Mapping[str, Any], said: Verdict, timings: Mapping[str, Any] | None, links: Links) -> Row:
     """All sections of schema.Results."""
     rungs = ordered_rungs(data)
     models = model_rows(data)
     compared = comparison_rows(data, rungs)
+    ladder = ladder_rows(data, rungs, links)
+    ledgers = ledger.groups(data, links)
+    warned = [str(warning) for warning in data.get("warnings") or []]
     return {
         "facts": facts(data),
-        "key_figures": key_figures(data, rungs, said),
+        "key_figures": key_figures(data, rungs, said, links),
+        "warned": warned[:MOST_WARNINGS],
+        "warned_left": max(0, len(warned) - MOST_WARNINGS),
+        "open_warnings": OPEN_WARNINGS,
         "models": models,
         "ks": sorted({entry["k"] for row in models for entry in row["pass_at_k"]}),
-        "ladder": (ladder := ladder_rows(data, rungs)),
+        "ladder": ladder,
         "ladder_arms": list(dict.fromkeys(arm["label"] for row in ladder for arm in row["arms"])),
         "compared": compared,
-        "funnels": funnel_groups(rungs),
+        "ledgers": ledgers,
+        "ledger_loss": ledger.one_loss(ledgers),
+        "ledger_definitions": ledger.DEFINITIONS,
+        "teacher_tables": teachers.tables(data, links),
+        "funnels": funnel_groups(rungs, links),
         "trained": [row for row in models if row["training"] or row["held_out"]],
+        "probed": watched.probed(models),
         "reasoning": [row for row in models if row["process"]],
-        "costs": costs(data.get("stages") or []),
+        "questioned": watched.questioned(models),
+        "costs": costs(data.get("stages") or [], timings),
         "samples": [sample(data, entry) for entry in (data.get("samples") or [])[:MOST_SAMPLES]],
         "open_samples": OPEN_SAMPLES,
         "samples_left": max(0, len(data.get("samples") or []) - MOST_SAMPLES),
         "seeds": data.get("seeds") or [],
         "confidence": confidence(data, rungs),
+        "sources": sources.sections(data),
+        "links": links,
         "chart_accuracy": figures.accuracy(models),
         "chart_growth": figures.growth(compared),
         "chart_gap": figures.gap(compared),
+        "chart_ledger": ledger.chart(ledgers),
         "chart_training": figures.training(models),
+        "chart_probe": watched.probe_chart(models),
+        "chart_early": watched.early_chart(models),
     }
 
 
@@ -91,6 +113,9 @@ def model_rows(data: Mapping[str, Any]) -> list[Row]:
                 "training": model.get("training"),
                 "curve": (model.get("training") or {}).get("curve") or [],
                 "held_out": model.get("held_out"),
+                "probe": model.get("probe") or [],
+                "faithfulness": model.get("faithfulness"),
+                "evidence": model.get("evidence"),
             }
         )
         group = title
@@ -109,9 +134,14 @@ def _reference(data: Mapping[str, Any], rung: int | None) -> float | None:
 
 
 def comparison_rows(data: Mapping[str, Any], rungs: Sequence[Row]) -> list[Row]:
+    models = data.get("models") or {}
     rows = []
     for rung in rungs:
-        comparisons = rung.get("comparisons") or {}
+        comparisons, names = rung.get("comparisons") or {}, rung.get("models") or {}
+
+        def page(name: str | None) -> Any:
+            return (models.get(name or "") or {}).get("evidence")
+
         for index, arm in enumerate(sorted(comparisons, key=wording.arm_order)):
             comparison = comparisons[arm]
             rows.append(
@@ -123,6 +153,10 @@ def comparison_rows(data: Mapping[str, Any], rungs: Sequence[Row]) -> list[Row]:
                     "label": wording.arm(arm),
                     "note": wording.ARM_NOTES.get(arm, ""),
                     "teacher": model_title(data, teacher_name(rung, comparison)),
+                    "evidence": page(names.get(arm)),
+                    "evidence_teacher": page(teacher_name(rung, comparison)),
+                    "evidence_base": page(names.get("base")),
+                    "evidence_gold": page(names.get("gold")),
                     "ceiling": comparison.get("ceiling") or "gold SFT",
                     "vs_teacher": comparison.get("vs_teacher"),
                     "vs_base": comparison.get("vs_base"),
@@ -134,14 +168,11 @@ def comparison_rows(data: Mapping[str, Any], rungs: Sequence[Row]) -> list[Row]:
     return rows
 
 
-def ladder_rows(data: Mapping[str, Any], rungs: Sequence[Row]) -> list[Row]:
+def ladder_rows(data: Mapping[str, Any], rungs: Sequence[Row], links: Links) -> list[Row]:
     models = data.get("models") or {}
     rows = []
     for rung in rungs:
-        accuracies = {
-            arm: ((models.get(name) or {}).get("scores") or {}).get("accuracy")
-            for arm, name in (rung.get("models") or {}).items()
-        }
+        accuracies = {arm: _accuracy(models.get(name) or {}, links) for arm, name in (rung.get("models") or {}).items()}
         own = [arm for arm in sorted(accuracies, key=wording.arm_order) if arm not in ("base", "base-direct", "gold")]
         rows.append(
             {
@@ -150,7 +181,7 @@ def ladder_rows(data: Mapping[str, Any], rungs: Sequence[Row]) -> list[Row]:
                 "teachers": [
                     {
                         "title": model_title(data, name),
-                        "accuracy": ((models.get(name) or {}).get("scores") or {}).get("accuracy"),
+                        "accuracy": _accuracy(models.get(name) or {}, links),
                         "traces": made,
                     }
                     for name, made in zip_longest(rung.get("teachers") or [], rung.get("traces") or [])
@@ -165,18 +196,26 @@ def ladder_rows(data: Mapping[str, Any], rungs: Sequence[Row]) -> list[Row]:
     return rows
 
 
-def funnel_groups(rungs: Sequence[Row]) -> list[Row]:
+def _accuracy(model: Mapping[str, Any], links: Links) -> Row:
+    """The accuracy, and where its answers are."""
+    return {"value": None, **((model.get("scores") or {}).get("accuracy") or {}), "href": links.to(model.get("evidence"))}
+
+
+def funnel_groups(rungs: Sequence[Row], links: Links) -> list[Row]:
     return [
         {
             "title": rung_title(rung),
-            "funnels": [_funnel(arm, rung["curation"][arm]) for arm in sorted(rung["curation"], key=wording.arm_order)],
+            "funnels": [
+                _funnel(arm, rung["curation"][arm], (rung.get("curation_evidence") or {}).get(arm), links)
+                for arm in sorted(rung["curation"], key=wording.arm_order)
+            ],
         }
         for rung in rungs
         if rung.get("curation")
     ]
 
 
-def _funnel(arm: str, funnel: Mapping[str, Any]) -> Row:
+def _funnel(arm: str, funnel: Mapping[str, Any], page: str | None, links: Links) -> Row:
     steps = funnel.get("steps") or []
     most = max((step["count"] for step in steps), default=0) or 1
     before, after = ((funnel.get("difficulty") or {}).get(when) or {} for when in ("before", "after"))
@@ -184,8 +223,17 @@ def _funnel(arm: str, funnel: Mapping[str, Any]) -> Row:
     return {
         "label": wording.arm(arm),
         "note": wording.ARM_NOTES.get(arm, ""),
-        "steps": [{**step, "width": round(100 * step["count"] / most, 2)} for step in steps],
-        "rejections": sorted(rejected, key=lambda item: (-item[1], item[0])),
+        "steps": [
+            {
+                **step,
+                "width": round(100 * step["count"] / most, 2),
+                "href": links.to(page, *(("kept",) if step is steps[-1] else ())),
+            }
+            for step in steps
+        ],
+        "rejections": [
+            (reason, count, links.to(page, reason)) for reason, count in sorted(rejected, key=lambda item: (-item[1], item[0]))
+        ],
         "difficulty": [(name, before.get(name), after.get(name)) for name in sorted({*before, *after})],
         "accuracy_before": funnel.get("teacher_accuracy_before"),
         "accuracy_after": funnel.get("teacher_accuracy"),
@@ -196,31 +244,12 @@ def _funnel(arm: str, funnel: Mapping[str, Any]) -> Row:
     }
 
 
-def costs(stages: Sequence[Mapping[str, Any]]) -> Row:
-    """Stages, and their sums by kind."""
-    kinds: dict[str, list[Mapping[str, Any]]] = {}
-    for stage in stages:
-        kinds.setdefault(str(stage.get("kind") or stage.get("name")), []).append(stage)
-    sums = [{"name": name, "count": len(group), **_sums(group)} for name, group in kinds.items()]
-    total = _sums(stages)
-    for entry in sums:
-        entry["width"] = round(100 * (entry["seconds"] or 0) / total["seconds"], 2) if total["seconds"] else 0.0
-    return {"kinds": sums, "stages": list(stages), "total": total}
-
-
-def _sums(stages: Sequence[Mapping[str, Any]]) -> Row:
-    found: Row = {}
-    for measure in ("seconds", "tokens", "flops"):
-        known = [stage[measure] for stage in stages if stage.get(measure) is not None]
-        found[measure] = sum(known) if known else None
-    return found
-
-
 def sample(data: Mapping[str, Any], entry: Mapping[str, Any]) -> Row:
     problem = entry.get("problem") or {}
     question, left_out = hostile.capped(str(problem.get("question") or ""), LONGEST_QUESTION)
     traces = entry.get("traces") or []
     return {
+        "id": problem.get("id"),
         "question": question,
         "question_left": left_out,
         "answer": problem.get("answer"),
@@ -249,72 +278,6 @@ def facts(data: Mapping[str, Any]) -> list[str]:
     if device.get("kind"):
         found.append(f"{device.get('count') or 1} × {hostile.one_line(device['kind'], 40)}")
     return found
-
-
-def key_figures(data: Mapping[str, Any], rungs: Sequence[Row], said: Verdict) -> list[Row]:
-    """The headline student's numbers, large."""
-    rung = next((r for r in rungs if r.get("index") == said.rung), None)
-    if rung is None or said.arm is None:
-        return []
-    comparison = (rung.get("comparisons") or {}).get(said.arm) or {}
-    models, names = data.get("models") or {}, rung.get("models") or {}
-
-    def accuracy(label: str, name: str | None) -> Row:
-        model = models.get(name or "") or {}
-        found = (model.get("scores") or {}).get("accuracy") or {}
-        size = model.get("parameters")
-        under = f"{wording.quantity(size)} parameters" if size is not None else ""
-        return {
-            "label": label,
-            "value": wording.percent(found.get("value")),
-            "range": wording.percent_range(found),
-            "under": under,
-        }
-
-    teacher = teacher_name(rung, comparison)
-    ceiling = comparison.get("ceiling") or "gold SFT"
-    cards = [
-        accuracy(f"Teacher: {model_title(data, teacher)}" if teacher else "Teacher", teacher),
-        accuracy("Student before", names.get("base")),
-        accuracy(f"Student after {wording.arm(said.arm)}", names.get(said.arm)),
-        accuracy(f"Ceiling: {hostile.one_line(ceiling, 20)}", names.get("gold")),
-    ]
-    difference = comparison.get("vs_teacher")
-    if difference:
-        cards.append(
-            {
-                "label": "Student − teacher",
-                "value": f"{wording.points(difference.get('difference'))} pt",
-                "range": wording.points_range(difference),
-                "under": f"p {_equals(difference)}" if _p(difference) is not None else "",
-            }
-        )
-    for label, gap in (
-        ("Gap base → ceiling recovered (RGR)", comparison.get("rgr_base")),
-        ("Gap teacher → ceiling recovered (PGR)", comparison.get("pgr")),
-    ):
-        if gap:
-            known = gap.get("value") is not None
-            cards.append(
-                {
-                    "label": label,
-                    "value": wording.percent(gap.get("value"), 0),
-                    "range": wording.percent_range(gap, 0) if known else f"not given: {gap.get('suppressed')}",
-                    "under": "",
-                }
-            )
-    return [card for card in cards if card["value"] != wording.MISSING or card["label"].startswith("Gap")]
-
-
-def _p(difference: Mapping[str, Any]) -> float | None:
-    exact = difference.get("mcnemar_p")
-    return exact if exact is not None else difference.get("permutation_p")
-
-
-def _equals(difference: Mapping[str, Any]) -> str:
-    text = wording.p_value(_p(difference))
-    test = "exact McNemar" if difference.get("mcnemar_p") is not None else "paired permutation"
-    return f"{text if text.startswith('<') else '= ' + text} ({test})"
 
 
 def confidence(data: Mapping[str, Any], rungs: Sequence[Row]) -> str:

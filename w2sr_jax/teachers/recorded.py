@@ -1,17 +1,19 @@
 """Traces recorded in a file: read, checked row by row, and matched to problems."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from w2sr_jax import sentences
 from w2sr_jax.answers.numbers import number
 from w2sr_jax.errors import UserError
-from w2sr_jax.problems import files
-from w2sr_jax.problems.files import Rejected, Unusable
+from w2sr_jax.problems.rows import Rejected, Row, Unusable, carried, read_rows, set_aside, text_field
 from w2sr_jax.records import Problem, Trace
 from w2sr_jax.teachers.settings import Recorded
 
+_FIELDS = 20  # names of fields that a message about a missing one lists
 _SAMPLES = 2**31  # sample numbers are 32-bit
 
 
@@ -44,6 +46,7 @@ def load(settings: Recorded, problems: Sequence[Problem] | None = None) -> Loade
     if not settings.path:
         raise UserError(f"teacher {settings.name!r} has no path; give a file of recorded traces (.jsonl, .jsonl.gz or .parquet)")
     path = Path(settings.path)
+    name = sentences.printable(path.name)
     rows, quarantine = _rows(settings, path)
     golds: dict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -60,7 +63,7 @@ def load(settings: Recorded, problems: Sequence[Problem] | None = None) -> Loade
     for row in rows:
         key = _question_key(row.question)
         if len(golds[key]) > 1:
-            quarantine.append(Rejected(settings.path, row.line, "the question occurs with different gold answers"))
+            set_aside(quarantine, settings.path, row.line, "the question occurs with different gold answers")
             continue
         if problems is None:
             problem = used.get(key) or Problem.of(row.question, first_gold.get(key), None, settings.task, row.meta)
@@ -70,12 +73,12 @@ def load(settings: Recorded, problems: Sequence[Problem] | None = None) -> Loade
         else:
             problem = known[key]
             if row.gold is not None and problem.answer is not None and _gold_key(row.gold) != _gold_key(problem.answer):
-                reason = f"its gold answer {row.gold!r} contradicts the problem's, {problem.answer!r}"
-                quarantine.append(Rejected(settings.path, row.line, reason))
+                given, known_gold = sentences.value(row.gold), sentences.value(problem.answer)
+                set_aside(quarantine, settings.path, row.line, f"its gold answer {given} contradicts the problem's, {known_gold}")
                 continue
         used[key] = problem
         sample = _free(taken[problem.id], row.sample)
-        traces.append(_trace(settings.name, problem.id, sample, row.trace, f"{path.name}:{row.line}"))
+        traces.append(_trace(settings.name, problem.id, sample, row.trace, f"{name}:{row.line}"))
     quarantine.sort(key=lambda bad: bad.line)
     return Loaded(list(used.values()), traces, quarantine, unmatched)
 
@@ -108,31 +111,34 @@ def load_all(teachers: Sequence[Recorded]) -> Loaded:
         for trace in found.traces:
             if trace.provenance not in lines:
                 line = int(trace.provenance.rpartition(":")[2])
-                quarantine.append(Rejected(teacher.path, line, "the question has another gold answer in another file"))
+                set_aside(quarantine, teacher.path, line, "the question has another gold answer in another file")
     return Loaded(agreed, traces, quarantine, 0)
 
 
 def _rows(settings: Recorded, path: Path) -> tuple[list[_Row], list[Rejected]]:
     rows: list[_Row] = []
     quarantine: list[Rejected] = []
+    wanted = _named(settings)
     fields: dict[str, None] = {}
     seen: Counter[str] = Counter()
     question_of: dict[str, str] = {}
-    for raw in files.rows(path):
+    for raw in read_rows(path):
         if settings.limit is not None and len(rows) >= settings.limit:
             break
         try:
-            fields.update(dict.fromkeys(raw.values))
+            fields.update(
+                dict.fromkeys(name for at, name in enumerate(raw.values, len(fields)) if name in wanted or at < _FIELDS)
+            )
             if raw.fault is None and not _wanted(settings, raw, seen):
                 continue
             row = _row(settings, raw)
             if settings.id is not None:
                 identity = str(row.meta["source_id"])
                 if question_of.setdefault(identity, _question_key(row.question)) != _question_key(row.question):
-                    raise Unusable(f"its id {identity!r} belongs to another question")
+                    raise Unusable(f"its id {sentences.value(identity)} belongs to another question")
             rows.append(row)
         except Unusable as bad:
-            quarantine.append(Rejected(settings.path, raw.line, str(bad)))
+            set_aside(quarantine, settings.path, raw.line, str(bad))
     if not rows:
         raise UserError(_nothing(settings, quarantine, list(fields), seen))
     return rows, quarantine
@@ -141,10 +147,10 @@ def _rows(settings: Recorded, path: Path) -> tuple[list[_Row], list[Rejected]]:
 def _nothing(settings: Recorded, quarantine: Sequence[Rejected], fields: Sequence[str], seen: Counter[str]) -> str:
     if not fields and not quarantine:
         return f"{settings.path} is empty"
-    wanted = [settings.question, settings.trace, *(name for name in (settings.gold, settings.id, settings.sample) if name)]
-    missing = [name for name in wanted if name not in fields]
+    missing = [name for name in _named(settings) if name not in fields]
     if fields and missing:
-        return f"{settings.path} has no field {missing[0]!r}; its fields are {', '.join(fields)}"
+        found = ", ".join(sentences.shown(name, 40) for name in fields)
+        return f"{settings.path} has no field {missing[0]!r}; its fields are {found}"
     if not quarantine:
         asked = " and ".join(f"{field} = {value!r}" for field, value in settings.where)
         found = ", ".join(name for name, _ in seen.most_common(5)) or "no such field"
@@ -153,38 +159,46 @@ def _nothing(settings: Recorded, quarantine: Sequence[Rejected], fields: Sequenc
     return f"{settings.path} has no usable row: all {len(quarantine)} were rejected, line {first.line} because {first.reason}"
 
 
-def _wanted(settings: Recorded, raw: files.Row, seen: Counter[str]) -> bool:
+def _named(settings: Recorded) -> list[str]:
+    """The fields that the rows must have."""
+    return [settings.question, settings.trace, *(name for name in (settings.gold, settings.id, settings.sample) if name)]
+
+
+def _wanted(settings: Recorded, raw: Row, seen: Counter[str]) -> bool:
     """Whether a row passes `where`; the values met are counted in `seen`."""
     passed = True
     for field, wanted in settings.where:
         value = _plain(raw.values[field]) if field in raw.values else None
-        seen[f"{field} = {value!r}"] += 1
+        seen[f"{field} = {sentences.value(value, 40)}"] += 1
         passed = passed and value == wanted
     return passed
 
 
-def _row(settings: Recorded, raw: files.Row) -> _Row:
-    question, trace = (files.text_field(raw, name).strip() for name in (settings.question, settings.trace))
+def _row(settings: Recorded, raw: Row) -> _Row:
+    question, trace = (text_field(raw, name).strip() for name in (settings.question, settings.trace))
     for name in (settings.question, settings.trace):
         if not isinstance(raw.values[name], str):
             raise Unusable(f"field {name!r} is not text")
     gold = None
     if settings.gold is not None and raw.values.get(settings.gold, "") is not None:
-        gold = files.text_field(raw, settings.gold).rpartition("####")[2].strip() or None
+        gold = text_field(raw, settings.gold).rpartition("####")[2].strip() or None
     sample = None
     if settings.sample is not None:
         sample = raw.values.get(settings.sample)
         if not isinstance(sample, int) or isinstance(sample, bool) or not 0 <= sample < _SAMPLES:
             raise Unusable(f"field {settings.sample!r} is not a sample number (0, 1, …)")
-    meta = {name: raw.values[name] for name in settings.meta if isinstance(raw.values.get(name), str | int | float | bool)}
+    asked = {name: raw.values[name] for name in settings.meta if name in raw.values}
+    meta = {name: value for name, value in asked.items() if carried(name, value, math.inf)}
     if settings.id is not None:
-        meta["source_id"] = files.text_field(raw, settings.id)
+        meta["source_id"] = text_field(raw, settings.id)
     return _Row(raw.line, question, trace, gold, sample, meta)
 
 
 def _plain(value: Any) -> str:
     """A value as it is written in `where`."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, str):
+        return value
+    return str(value).lower() if isinstance(value, bool) else sentences.value(value)
 
 
 def _question_key(question: str) -> str:

@@ -12,7 +12,7 @@ NAMES = ("prompt", "reasoning", "answer", "end")
 _MARKERS = (
     re.compile(r"####"),
     re.compile(r"\\boxed\b|\\fbox\b"),
-    re.compile(r"^\s*(?=(?:ANSWER|Answer|A)\s*:)", re.MULTILINE),
+    re.compile(r"^[^\S\n]*(?=(?:ANSWER|Answer|A)\s*:)", re.MULTILINE),
     re.compile(r"\b(?:the\s+)?(?:final\s+)?answer\s+is\b", re.IGNORECASE),
 )
 

@@ -1,58 +1,141 @@
-"""What a training run writes down as it goes: metrics.jsonl, timings.jsonl and TensorBoard scalars.
+"""What a training run writes down as it goes: metrics.jsonl, probe.jsonl, timings.jsonl and TensorBoard scalars.
 
-`metrics.jsonl` holds one JSON object per logged step and nothing that depends on the clock: after an interruption and a resume
-it has the same bytes as without. Times are in `timings.jsonl`, beside it.
+`metrics.jsonl` holds one JSON object per logged step, `probe.jsonl` one per step at which the student was looked at, and nothing
+that depends on the clock: after an interruption and a resume they have the same bytes as without. Times are in `timings.jsonl`.
 """
 
 import json
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from w2sr_jax import files
+from w2sr_jax.errors import UserError
 
-METRICS, TIMINGS, BOARD = "metrics.jsonl", "timings.jsonl", "tensorboard"
+METRICS, PROBE, TIMINGS, BOARD = "metrics.jsonl", "probe.jsonl", "timings.jsonl", "tensorboard"
+_BOARD_SECONDS = 30.0  # a reader of TensorBoard's events waits no longer for them
 
 
 class Journal:
-    """Appends to the files of one run, from `step` on: lines of later steps, left by an interrupted run, are dropped."""
+    """Appends to the files of one run, from `step` on (None: from nothing): lines of later steps, left by an interrupted run, are
+    dropped."""
 
-    def __init__(self, directory: Path, step: int) -> None:
-        from tensorboardX import SummaryWriter
-
+    def __init__(self, directory: Path, step: int | None) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        for name in (METRICS, TIMINGS):
-            _keep_until(directory / name, step)
-        self._metrics = open(directory / METRICS, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
-        self._timings = open(directory / TIMINGS, "a", encoding="utf-8")  # noqa: SIM115
-        self._board = SummaryWriter(str(directory / BOARD), purge_step=step + 1)
+        for name in (METRICS, PROBE, TIMINGS):
+            _keep_until(directory / name, -1 if step is None else step)
+        self._directory = directory
+        self._sinks: dict[str, IO[str]] = {}
+        self._board = _Board(directory / BOARD, 0 if step is None else step + 1)
 
     def __enter__(self) -> "Journal":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for sink in (self._metrics, self._timings, self._board):
-            sink.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        failed = None
+        for close in (*(sink.close for sink in self._sinks.values()), self._board.close):
+            try:
+                close()
+            except OSError as error:  # what could not be written before cannot be written now
+                failed = error
+        if failed is not None and kind is None:
+            raise failed
 
     def write(self, step: int, metrics: Mapping[str, float | None], timings: Mapping[str, float]) -> None:
         """One line each; on disk (as far as a killed process is concerned) when this returns, TensorBoard's events later."""
-        for sink, values in ((self._metrics, metrics), (self._timings, timings)):
-            sink.write(files.canonical_json({"step": step, **values}) + "\n")
-            sink.flush()
-        for name, value in (*metrics.items(), ("tokens_per_second", timings["tokens"] / max(timings["seconds"], 1e-9))):
-            if value is not None:
-                self._board.add_scalar(f"train/{name}", value, step)
+        self._append(METRICS, step, metrics)
+        self._append(TIMINGS, step, timings)
+        rate = timings["tokens"] / max(timings["seconds"], 1e-9)
+        self._board.scalars(step, {f"train/{name}": value for name, value in (*metrics.items(), ("tokens_per_second", rate))})
+
+    def probe(self, step: int, values: Mapping[str, float | int | None]) -> None:
+        """One line of what was seen at a step, as durable as those of `write`."""
+        self._append(PROBE, step, values)
+        self._board.scalars(step, {f"probe/{name}": value for name, value in values.items()})
+
+    def sync(self) -> None:
+        """Return when all lines would survive a loss of power: a checkpoint must not be newer than what was written before it."""
+        for sink in self._sinks.values():
+            os.fsync(sink.fileno())
+
+    def _append(self, name: str, step: int, values: Mapping[str, float | int | None]) -> None:
+        if name not in self._sinks:
+            self._sinks[name] = open(self._directory / name, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
+        self._sinks[name].write(files.canonical_json({"step": step, **values}) + "\n")
+        self._sinks[name].flush()
+
+
+class _Board:
+    """TensorBoard's event file, made when there is something to write. tensorboardX's own writer has a thread, which a full disk
+    ends in silence, and training would wait for it for ever."""
+
+    def __init__(self, directory: Path, first: int) -> None:
+        self._directory, self._first, self._flushed = directory, first, time.monotonic()
+        self._writer: Any = None
+
+    def scalars(self, step: int, values: Mapping[str, float | int | None]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        given = [Summary.Value(tag=name, simple_value=float(value)) for name, value in values.items() if value is not None]
+        self._open().write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=given)))
+        if time.monotonic() - self._flushed > _BOARD_SECONDS:
+            self._flushed = time.monotonic()
+            self._writer.flush()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def _open(self) -> Any:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        if self._writer is None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            # Sittings that begin in the same second have files of their own.
+            self._writer = EventsWriter(str(self._directory / "events"), f".{self._first}")
+            # Hides the scalars of this step and later ones that an interrupted run left.
+            self._writer.write_event(Event(step=self._first, session_log=SessionLog(status=SessionLog.START)))
+        return self._writer
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of one of the files, oldest first; a last line that was cut off by a kill is left out; no file, no lines."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    """The lines of one of the files, oldest first; a last line that was cut off by a kill is left out; no file, no lines.
+    `UserError` names a line that is damaged."""
+    lines = _lines(path)
+    for number, line in enumerate(lines, 1):
+        if line is None:
+            raise UserError(f"{path}, line {number} is damaged: it is not a JSON object with a step")
+    return [line for line in lines if line is not None]
+
+
+def lacks(path: Path, steps: Iterable[int]) -> str | None:
+    """What keeps the file from being continued after these steps, in words: a damaged line, or the first step without one."""
+    try:
+        found = {line["step"] for line in read(path)}
+    except UserError as error:
+        return str(error)
+    missing = next((step for step in steps if step not in found), None)
+    return None if missing is None else f"{path} has no line of step {missing}"
+
+
+def _lines(path: Path) -> list[dict[str, Any] | None]:
+    return [_line(line) for line in path.read_bytes().split(b"\n")[:-1]] if path.is_file() else []
+
+
+def _line(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) and isinstance(value.get("step"), int) else None
 
 
 def _keep_until(path: Path, step: int) -> None:
     if path.is_file():
-        kept = [line for line in read(path) if line["step"] <= step]
-        files.write_text(path, "".join(files.canonical_json(line) + "\n" for line in kept))
+        kept = "".join(files.canonical_json(line) + "\n" for line in _lines(path) if line is not None and line["step"] <= step)
+        if kept.encode() != path.read_bytes():
+            files.write_text(path, kept)

@@ -1,42 +1,46 @@
-"""The host's side of training: feeds the step, watches it, writes down, saves, resumes."""
+"""The host's side of training: feeds the step, watches it, writes down, saves, resumes, stops when asked to."""
 
 import dataclasses
-import math
-import time
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from w2sr_jax.batches.batch import Batches
-from w2sr_jax.errors import UserError
+from w2sr_jax.batches.batch import Batch, Batches
+from w2sr_jax.errors import Stopped, UserError
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import needs_reference
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import batch_divisor, batch_sharding
 from w2sr_jax.parallel.processes import place
-from w2sr_jax.training import journal
+from w2sr_jax.training import journal, retention
+from w2sr_jax.training.agreement import any_process
 from w2sr_jax.training.checkpoints import Checkpoints, restore_params
 from w2sr_jax.training.digest import params_digest
+from w2sr_jax.training.feed import Feed, Stalled
+from w2sr_jax.training.probe import Prober, Probing
 from w2sr_jax.training.program import make_program
 from w2sr_jax.training.settings import Training
-from w2sr_jax.training.step import Metrics
+from w2sr_jax.training.state import TrainState
+from w2sr_jax.training.watch import OnEvent, Watch
+from w2sr_jax.training.watchdog import Explosion, Memory
+
+log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
-AHEAD = 8  # steps that may wait on the device; more only hold their batches in memory
-
-OnEvent = Callable[[Mapping[str, Any]], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
     """A trained student: its parameters (on the mesh), where they are saved, their digest, the last step's metrics; `tokens`
-    counts the positions read and `seconds` the time spent, over all sittings (steps lost to a kill are not counted)."""
+    counts the positions read and `seconds` the time spent, over all sittings (less what an interruption kept from being
+    logged)."""
 
     params: Any
     checkpoint: Path
@@ -57,18 +61,29 @@ def fit(
     mesh: Mesh,
     lineage: Mapping[str, Any],
     on_event: OnEvent | None = None,
+    *,
+    stop: Callable[[], bool] | None = None,
+    probe: Probing | None = None,
+    on_warning: Callable[[str], None] | None = None,
 ) -> Result:
-    """Train one student in `directory` (`checkpoints/STEP`, `metrics.jsonl`, `timings.jsonl`, `tensorboard/`).
+    """Train one student in `directory` (`checkpoints/STEP`, `metrics.jsonl`, `timings.jsonl`, `tensorboard/`, `probe.jsonl`).
 
     `initial_params` is a pytree (left as it is) or the path of a checkpoint to start from; where the objective needs a
     reference, it is this. `lineage` must name `data_digest` and `config_hash` (text); all of it is saved with every checkpoint.
     Work of an interrupted run of the same data, configuration and initial parameters is continued, and ends with the same bits
     (same versions, device kind and mesh). `on_event` gets `step`, `total`, `loss`, `tokens_per_second` and `eta` (seconds) at
-    every logged step. With several processes, all call this alike.
+    every logged step; `on_warning` gets sentences (default: the log). `probe` looks at the student while it learns.
+
+    `stop` is polled before every step; once it is true, the state is saved and `Stopped` raised. With several processes, all call
+    this alike, and they look for it, together, every `training.log_every` steps.
+
+    Only the last checkpoint is left at the end (see `retention.retire`).
 
     `UserError`: the directory holds another experiment's checkpoints; the mesh does not divide the batch; initial parameters do
-    not fit the model; a loss or gradient is not finite (checkpoints saved before stay).
+    not fit the model; the disk refuses or has no room; a loss or gradient is not finite, or a loss explodes; no batch comes;
+    `probe` objects (checkpoints saved before stay).
     """
+    directory = Path(directory)
     owner = {name: str(lineage[name]) for name in ("data_digest", "config_hash")}
     total = training.total_steps(batches.steps_per_epoch)
     _check_rows(batches.settings.rows, training.accumulation, mesh)
@@ -78,104 +93,159 @@ def fit(
         initial_params = restore_params(Path(initial_params))
     _check_fit(model, initial_params)
     owner["initial_params_digest"] = params_digest(initial_params)
-    record = {**parent, **lineage, **owner, "total_steps": total, "model": dataclasses.asdict(model)}
+    record = {**parent, **lineage, **owner, "total_steps": total, "model": dataclasses.asdict(model), "tokens": 0}
 
     program = make_program(model, objective, training, total, mesh)
+    watchdog, prober, warn = training.watchdog, Prober(probe, total), on_warning or log.warning
 
     with ExitStack() as stack:
-        checkpoints = stack.enter_context(Checkpoints(Path(directory) / CHECKPOINTS, training.keep))
+        checkpoints = stack.enter_context(Checkpoints(directory / CHECKPOINTS, training.keep))
+        stack.enter_context(checkpoints.guarded())
         found = checkpoints.restore(program.like, owner)
+        if found is not None:
+            lacking = _lacking(directory, found[0], total, training, prober)
+            if any_process(lacking is not None):
+                warn(f"the training starts anew: {lacking or 'another process found damage'}")
+                checkpoints.clear()
+                found = None
+        start = 0 if found is None else int(found[0].step)
+        if start < total:
+            retention.room(checkpoints.directory, program.like[:2], training.keep if training.save_every else 0)
         referenced = needs_reference(objective.loss)
         initial = place(initial_params, program.params) if found is None or referenced else None
         state, record = found or (program.fresh(initial), record)
         reference = initial if referenced else None
-        writer = journal.Journal(Path(directory), int(state.step)) if jax.process_index() == 0 else None
+        written = [] if found is None else journal.read(directory / journal.METRICS)
+        if found is not None:
+            prober.resume(directory, start)
+        writer = journal.Journal(directory, None if found is None else start) if jax.process_index() == 0 else None
         if writer is not None:
             stack.enter_context(writer)
-        watch = _Watch(checkpoints, writer, total, on_event)
+        explosion = Explosion(watchdog.explosion, model.vocab_size, written)
+        watch = Watch(checkpoints, writer, total, explosion, Memory(watchdog.memory), on_event, warn)
+        saver = _Saver(checkpoints, writer, record, total)
+        asked = _Asked(stop, start, training.log_every)
+        feed = stack.enter_context(Feed(lambda n: batches.batch_at(n - 1), range(start + 1, total + 1), watchdog.stall, warn))
 
-        for number in range(int(state.step) + 1, total + 1):
-            batch = batches.batch_at(number - 1)
-            state, metrics = program.step(state, place(batch, batch_sharding(mesh)), reference)
-            last = number == total
-            log = number == 1 or last or _due(number, training.log_every)
-            watch.ran(number, metrics, int(np.count_nonzero(batch.segments)), log)
-            if last or _due(number, training.save_every):
+        if prober.due(start):
+            saver.look(prober, state)
+        for number in range(start + 1, total + 1):
+            batch = None if asked.before(number) else _next(feed, number, asked, watch, saver, state)
+            if batch is None:
                 watch.settle()
-                record = checkpoints.save(state, record)
+                saver.stop(state)
+            state, metrics = program.step(state, place(batch, batch_sharding(mesh)), reference)
+            tokens = int(np.count_nonzero(batch.segments))
+            saver.read(tokens)
+            watch.ran(number, metrics, tokens, _logged(number, total, training))
+            saving = number == total or _due(number, training.save_every)
+            if saving or prober.due(number):
+                watch.settle(judge=True)
+            if prober.due(number):
+                saver.look(prober, state)
+            if saving:
+                saver.save(state)
         checkpoints.wait()
+        checkpoint = retention.retire(checkpoints.directory, training.keep_optimizer)
 
-    lines, timings = (journal.read(Path(directory) / name) for name in (journal.METRICS, journal.TIMINGS))
+    lines, timings = (journal.read(directory / name) for name in (journal.METRICS, journal.TIMINGS))
     return Result(
         params=state.params,
-        checkpoint=checkpoints.directory / str(int(state.step)),
-        params_digest=str(record["params_digest"]),
+        checkpoint=checkpoint,
+        params_digest=str(saver.record["params_digest"]),
         metrics=lines[-1] if lines else {},
         steps=int(state.step),
-        tokens=sum(line["tokens"] for line in timings),
+        tokens=int(saver.record["tokens"]),
         seconds=sum(line["seconds"] for line in timings),
     )
 
 
-class _Watch:
-    """Looks at the metrics of finished steps, one step late, so that the device always has work waiting."""
+class _Saver:
+    """Saves a state once, with all that was written down before it."""
 
-    def __init__(self, checkpoints: Checkpoints, writer: journal.Journal | None, total: int, on_event: OnEvent | None) -> None:
-        self._checkpoints, self._writer, self._total, self._on_event = checkpoints, writer, total, on_event
-        self._waiting: list[tuple[int, Metrics, bool]] = []
-        self._since = time.monotonic()
-        self._tokens: dict[int, int] = {}
+    def __init__(self, checkpoints: Checkpoints, writer: journal.Journal | None, record: dict[str, Any], total: int) -> None:
+        self.record = record
+        self._checkpoints, self._writer, self._total = checkpoints, writer, total
+        self._saved, self._tokens = int(record.get("step", 0)), int(record["tokens"])
 
-    def ran(self, number: int, metrics: Metrics, tokens: int, log: bool) -> None:
-        """Step `number` was started; what was waiting before it is looked at if it is to be logged."""
-        if self._waiting and self._waiting[-1][2]:
-            self.settle()
-        if log:
-            for value in metrics.values():
-                value.copy_to_host_async()
-        self._waiting.append((number, metrics, log))
-        if len(self._waiting) > AHEAD:
-            self._waiting[-AHEAD][1]["sound"].block_until_ready()
-        self._tokens[number] = tokens
+    def read(self, tokens: int) -> None:
+        """Positions that the step just started reads."""
+        self._tokens += tokens
 
-    def settle(self) -> None:
-        """Wait for all steps given so far; write what is to be logged; `UserError` if one was not finite."""
-        waiting, self._waiting = self._waiting, []
-        if not waiting:
+    def save(self, state: TrainState) -> None:
+        """Nothing has to be saved of the state before the first step."""
+        if int(state.step) == self._saved:
             return
-        number, metrics, log = waiting[-1]
-        if not metrics["sound"]:
-            self._stop(waiting)
-        if log:
-            self._log(number, {name: _plain(value) for name, value in metrics.items() if name != "sound"})
-
-    def _log(self, number: int, metrics: dict[str, float | None]) -> None:
-        now = time.monotonic()
-        covered = [done for done in self._tokens if done <= number]
-        tokens, seconds = sum(self._tokens.pop(done) for done in covered), now - self._since
-        self._since = now
         if self._writer is not None:
-            self._writer.write(number, metrics, {"tokens": tokens, "seconds": round(seconds, 6)})
-        if self._on_event is not None:
-            each = seconds / len(covered)
-            event = {"step": number, "total": self._total, "loss": metrics["loss"]}
-            self._on_event({**event, "tokens_per_second": tokens / max(seconds, 1e-9), "eta": each * (self._total - number)})
+            self._writer.sync()
+        self._saved = int(state.step)
+        self.record = self._checkpoints.save(state, {**self.record, "tokens": self._tokens})
 
-    def _stop(self, waiting: list[tuple[int, Metrics, bool]]) -> None:
-        number, metrics = next((number, metrics) for number, metrics, _ in waiting if not metrics["sound"])
+    def look(self, prober: Prober, state: TrainState) -> None:
+        """Looks at the student; if that ends the training, the state is saved first."""
+        try:
+            prober.look(int(state.step), state.params, self._writer)
+        except UserError:
+            self.save(state)
+            self._checkpoints.wait()
+            raise
+
+    def rescue(self, state: TrainState) -> str:
+        """The last sound checkpoint in words; one process alone makes it of this state."""
+        if jax.process_count() == 1:
+            self.save(state)
+        return self._checkpoints.rescue()
+
+    def stop(self, state: TrainState) -> NoReturn:
+        self.save(state)
         self._checkpoints.wait()
-        newest = self._checkpoints.latest()
-        rescue = f"the last sound checkpoint is {newest}" if newest else "no checkpoint was saved before"
-        loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
-        raise UserError(
-            f"training stopped at step {number} of {self._total}: the loss is {loss:g} and the gradient's norm {norm:g}; "
-            f"{rescue}; lower the learning rate or look at the loss"
-        )
+        step = int(state.step)
+        where = f"it is saved in {self._checkpoints.directory / str(step)}" if step else "nothing had to be saved"
+        raise Stopped(f"training was asked to stop and did so after step {step} of {self._total}; {where}")
 
 
-def _plain(value: Any) -> float | None:
-    """A number that JSON can hold. Only a companion metric (such as `nll` beside a bounded loss) may lack one in a sound step."""
-    return float(value) if math.isfinite(value) else None
+class _Asked:
+    """Whether the training is asked to stop, which several processes must find at the same step."""
+
+    def __init__(self, stop: Callable[[], bool] | None, start: int, every: int) -> None:
+        self._stop, self._start, self._every = stop, start, every
+        self._alone = jax.process_count() == 1
+
+    def before(self, number: int) -> bool:
+        """Whether to stop before this step."""
+        if self._stop is None:
+            return False
+        if self._alone:
+            return self._stop()
+        return (number - 1 - self._start) % self._every == 0 and any_process(self._stop())
+
+    def waiting(self) -> bool:
+        """Whether to stop waiting for a batch; of several processes none may do so alone."""
+        return self._alone and self._stop is not None and self._stop()
+
+
+def _next(feed: Feed[Batch], number: int, asked: _Asked, watch: Watch, saver: _Saver, state: TrainState) -> Batch | None:
+    """The batch of a step, None where the training is to stop instead of waiting for it."""
+    try:
+        return feed.get(number, asked.waiting)
+    except Stalled as stalled:
+        watch.settle()
+        rescue = saver.rescue(state)
+        raise UserError(f"training stopped at step {number}: {stalled}; {rescue}; look at the source of data") from None
+
+
+def _lacking(directory: Path, state: TrainState, total: int, training: Training, prober: Prober) -> str | None:
+    """What a restored state or the files beside it lack, without which the training could not go on and end the same."""
+    step = int(state.step)
+    if step < total and state.opt_state is None:
+        return f"the checkpoint of step {step} holds no optimizer's state"
+    logged = (number for number in range(1, step + 1) if _logged(number, total, training))
+    looked = (number for number in range(step) if prober.due(number))
+    return journal.lacks(directory / journal.METRICS, logged) or journal.lacks(directory / journal.PROBE, looked)
+
+
+def _logged(number: int, total: int, training: Training) -> bool:
+    return number in (1, total) or _due(number, training.log_every)
 
 
 def _due(number: int, every: int) -> bool:

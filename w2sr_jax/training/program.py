@@ -16,7 +16,7 @@ from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import shardings
 from w2sr_jax.training.optimizer import learning_rate, make_optimizer
-from w2sr_jax.training.settings import Training
+from w2sr_jax.training.settings import Training, Watchdog
 from w2sr_jax.training.state import TrainState, create, state_shardings
 from w2sr_jax.training.step import Step, compile_step, make_step
 
@@ -34,7 +34,16 @@ class Program(NamedTuple):
 def make_program(model: ModelConfig, objective: Objective, training: Training, total_steps: int, mesh: Mesh) -> Program:
     """The program of a run. The latest few are kept for runs that differ in data, seed, logging and saving alone: compiling takes
     longer than many a small training."""
-    defaults = {"epochs": None, "batching": Batching(), "save_every": 0, "log_every": 1, "keep": 1, "seed": 0}
+    defaults = {
+        "epochs": None,
+        "batching": Batching(),
+        "save_every": 0,
+        "log_every": 1,
+        "keep": 1,
+        "keep_optimizer": False,
+        "seed": 0,
+        "watchdog": Watchdog(),
+    }
     steering = dataclasses.replace(training, steps=total_steps, **defaults)  # type: ignore[arg-type]
     try:
         hash(objective)

@@ -8,6 +8,24 @@ from w2sr_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
+class Watchdog:
+    """When a training is stopped, or warned about, because something is wrong with it."""
+
+    explosion: float = 3.0
+    """Stop where the loss or the mean NLL is above this many times the larger of ln(vocabulary) and its value at step 1; 0:
+    never."""
+    stall: float = 600.0
+    """Stop after this many seconds without a batch, warn at half of it; 0: never."""
+    memory: float = 0.92
+    """Warn where the host's or a device's memory is fuller than this fraction of its limit; 0: never."""
+
+    def __post_init__(self) -> None:
+        _require(self.explosion == 0 or self.explosion >= 1, "watchdog.explosion", self.explosion, "0 (off) or at least 1")
+        _require(self.stall >= 0, "watchdog.stall", self.stall, "0 (off) or a number of seconds")
+        _require(0 <= self.memory <= 1, "watchdog.memory", self.memory, "0 (off) or a fraction of the memory, up to 1")
+
+
+@dataclasses.dataclass(frozen=True)
 class Training:
     steps: int = 500
     """Optimizer steps."""
@@ -38,9 +56,13 @@ class Training:
     log_every: int = 10
     """Steps between lines in metrics.jsonl."""
     keep: int = 2
-    """Checkpoints kept (the newest)."""
+    """Checkpoints kept while training (the newest); after its end, the last one is."""
+    keep_optimizer: bool = False
+    """Keep the optimizer's state of a finished training, which takes twice the room of the parameters."""
     seed: int = 0
     """Order of the batches."""
+    watchdog: Watchdog = dataclasses.field(default_factory=Watchdog)
+    """What stops a training that goes wrong."""
 
     def __post_init__(self) -> None:
         _require(self.steps >= 1, "steps", self.steps, "at least 1")

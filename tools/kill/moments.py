@@ -1,0 +1,53 @@
+"""The moments at which a run is killed on purpose: which function is at work, and when in it."""
+
+import dataclasses
+from typing import Final, Literal
+
+BEFORE: Final = "before"
+DURING: Final = "during"
+AFTER: Final = "after"
+START = ""  # the name of the stage while none has begun
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """`target` is MODULE:NAME of a function, or MODULE:CLASS.NAME of a method. Before or after: the process kills itself there;
+    during: it is killed from outside at a random instant while the function is at work (or up to `linger` seconds after it has
+    returned, where work goes on in the background). With `file`, only calls with an argument that ends like this count. `alone`:
+    the process is killed without the processes it has started."""
+
+    name: str
+    target: str
+    when: Literal["before", "during", "after"] = "during"
+    file: str = ""
+    linger: float = 0.0
+    alone: bool = False
+
+
+REPLACE = "os:replace"
+
+MOMENTS = (
+    Moment("saving the experiment", REPLACE, BEFORE, "experiment.json"),
+    Moment("making problems", "w2sr_jax.ladder.prepare:problems"),
+    Moment("making the tokenizer", "w2sr_jax.ladder.prepare:tokenizer"),
+    Moment("sampling", "w2sr_jax.sampling.traces:generate"),
+    Moment("grading", "w2sr_jax.sampling.traces:grade_all", alone=True),
+    Moment("writing Parquet", "pyarrow.parquet:write_table"),
+    Moment("Parquet written, not in place", REPLACE, BEFORE, ".parquet"),
+    Moment("Parquet in place, not noted", REPLACE, AFTER, ".parquet"),
+    Moment("curating", "w2sr_jax.ladder.curate:curate_rung"),
+    Moment("packing", "w2sr_jax.batches.packing:Packed.save"),
+    Moment("in a training step", "w2sr_jax.training.loop:make_program"),
+    Moment("writing metrics", "w2sr_jax.training.journal:Journal.write"),
+    Moment("in an asynchronous save", "w2sr_jax.training.checkpoints:Checkpoints.save", linger=0.3),
+    Moment("sealing a checkpoint", "w2sr_jax.files:seal"),
+    Moment("checkpoint's digests not in place", REPLACE, BEFORE, "DIGESTS.json"),
+    Moment("removing an old checkpoint", "w2sr_jax.training.retention:remove"),
+    Moment("retiring a training's checkpoints", "w2sr_jax.training.retention:retire"),
+    Moment("evaluating", "w2sr_jax.ladder.measure:evaluate"),
+    Moment("committing a manifest", "w2sr_jax.lineage:Stage.commit"),
+    Moment("manifest not in place", REPLACE, BEFORE, "lineage/*.json"),
+    Moment("manifest in place", REPLACE, AFTER, "lineage/*.json"),
+    Moment("rendering the report", "w2sr_jax.ladder.assemble:report"),
+    Moment("report not in place", REPLACE, BEFORE, "report/index.html"),
+)

@@ -1,0 +1,78 @@
+"""A look at a small labelled set while a student trains, and gates that say when to go no further."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import Any, Literal
+
+from w2sr_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """Greedy accuracy and induced-error rate (METHODS: wrong answers taken over from the teacher where the base was right) on the
+    probe problems, which no student is trained on."""
+
+    every: int = 0
+    """Steps between looks at the probe problems while a student trains; 0: none."""
+    problems: int = 200
+    """Probe problems asked at each look, at most."""
+    weakest_teacher: float = 0.0
+    """Gate: the teacher is too weak where its accuracy on the probe problems is credibly below this; 0: no gate."""
+    induced_rise: float = 0.0
+    """Gate: induced errors rise where their rate is this much above its lowest value so far; 0: no gate."""
+    patience: int = 2
+    """Looks in a row that must show the rise."""
+    action: Literal["warn", "stop"] = "warn"
+    """What a gate does."""
+
+    def __post_init__(self) -> None:
+        _require(self.every >= 0, "every", self.every, "0 (no looks) or more")
+        _require(self.problems >= 1, "problems", self.problems, "at least 1")
+        _require(0 <= self.weakest_teacher < 1, "weakest_teacher", self.weakest_teacher, "at least 0 (no gate) and below 1")
+        _require(0 <= self.induced_rise < 1, "induced_rise", self.induced_rise, "at least 0 (no gate) and below 1")
+        _require(self.patience >= 1, "patience", self.patience, "at least 1")
+        _require(self.action in ("warn", "stop"), "action", self.action, "warn or stop")
+
+
+def too_weak(teacher: str, correct: int, problems: int, settings: Probe) -> str | None:
+    """Why the teacher is too weak, or None. Its accuracy is credibly below the threshold where the upper end of its one-sided
+    95 % Wilson interval is."""
+    if not settings.weakest_teacher or not problems:
+        return None
+    upper = _wilson_upper(correct, problems)
+    if upper >= settings.weakest_teacher:
+        return None
+    return (
+        f"teacher {teacher!r} is too weak: it is right on {correct} of {problems} probe problems "
+        f"(at most {upper:.1%}, 95 % sure), "
+        f"below probe.weakest_teacher {settings.weakest_teacher:.1%}"
+    )
+
+
+def rising(looks: Sequence[Mapping[str, Any]], settings: Probe) -> str | None:
+    """Why induced errors are rising, or None: in the last `patience` looks their rate was more than `induced_rise` above the
+    lowest one before. `looks` are lines with `step` and `induced` (None where it is undefined), in order."""
+    known = [look for look in looks if look["induced"] is not None]
+    if not settings.induced_rise or len(known) <= settings.patience:
+        return None
+    lowest = min(known[: -settings.patience], key=lambda look: look["induced"])
+    recent = known[-settings.patience :]
+    if not all(look["induced"] > lowest["induced"] + settings.induced_rise for look in recent):
+        return None
+    return (
+        f"induced errors are rising: {recent[-1]['induced']:.1%} at step {recent[-1]['step']}, "
+        f"from {lowest['induced']:.1%} at step {lowest['step']}, "
+        f"more than probe.induced_rise {settings.induced_rise:.1%} in {settings.patience} looks in a row"
+    )
+
+
+def _wilson_upper(correct: int, n: int) -> float:
+    z, p = NormalDist().inv_cdf(0.95), correct / n
+    return (p + z * z / (2 * n) + z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))) / (1 + z * z / n)
+
+
+def _require(sound: bool, field: str, value: object, right: str) -> None:
+    if not sound:
+        raise UserError(f"probe.{field} is {value}; it must be {right}")

@@ -1,0 +1,107 @@
+"""What each model is trained on, and the batches made of it: the same for training and for the question which step saw what."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from w2sr_jax import files, records, seeds
+from w2sr_jax.batches.batch import Batches
+from w2sr_jax.batches.encode import Encoded, encode
+from w2sr_jax.batches.packing import layout, pack
+from w2sr_jax.errors import UserError
+from w2sr_jax.experiment import BASE, Experiment, ModelTeacher, Pretraining
+from w2sr_jax.ladder import prepare
+from w2sr_jax.ladder.models import Model
+from w2sr_jax.records import Example, Problem
+from w2sr_jax.text.render import Renderer
+from w2sr_jax.training.settings import Training
+
+CURATED, PACKING = "curated.parquet", "packing.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Lessons:
+    """A model's examples as its training meets them. `rejected` counts those left out, by reason; `total` counts the steps."""
+
+    examples: Sequence[Example]
+    encoded: Sequence[Encoded]
+    rejected: Counter[str]
+    batches: Batches
+    total: int
+    renderer: Renderer
+
+    def row_of(self, index: int) -> int | None:
+        """The row of the packed data that holds an example; None where it was left out as too long."""
+        length, share = self.batches.settings.length, self.batches.settings.pack
+        if not self.rejected:
+            place = index
+        elif encode([self.examples[index]], self.renderer, length)[0]:
+            place = len(encode(self.examples[:index], self.renderer, length)[0])
+        else:
+            return None
+        return next(row for row, members in enumerate(layout(self.encoded, length, share)) if place in members)
+
+    def steps_of(self, row: int) -> list[int]:
+        """The steps, from 1, whose batch holds a row of the packed data."""
+        return self.batches.steps_of(row, self.total)
+
+
+def lessons(model: Model, examples: Sequence[Example], renderer: Renderer, training: Training, seed: int) -> Lessons:
+    """Encode, pack and order the examples of one training; `seed` is the run's. `UserError` where none fits into a row."""
+    batching = training.batching
+    encoded, rejected = encode(examples, renderer, batching.length)
+    if not encoded:
+        raise UserError(
+            f"{model.name}: none of the {len(examples)} examples fits into rows of {batching.length} tokens; "
+            "raise training.batching.length"
+        )
+    packed = pack(encoded, batching.length, renderer.pad, batching.pack)
+    batches = Batches(packed, batching, seeds.words(seed, "order", model.name, training.seed)[0])
+    return Lessons(examples, encoded, rejected, batches, training.total_steps(batches.steps_per_epoch), renderer)
+
+
+def examples_of(run: Path, experiment: Experiment, model: Model) -> list[Example]:
+    """What a model of the run is trained on: a teacher on gold solutions, a base on texts without reasoning, an arm on what was
+    curated for it. None for a base or a teacher that is not trained in the run."""
+    if training_of(experiment, model) is None:
+        return []
+    if model.rung is None:
+        return gold(prepare.read(run, prepare.TEACHER))
+    start = experiment.rungs[model.rung].start
+    if model.arm == BASE and isinstance(start, Pretraining):
+        lines = prepare.facts(experiment)[: start.facts]
+        return [*(_example("", "", line, "plain") for line in lines), *documents(prepare.read(run, prepare.PRETRAIN))]
+    return records.read(run / model.directory / CURATED, Example)
+
+
+def training_of(experiment: Experiment, model: Model) -> Training | None:
+    """How a model of the run is trained; None where it is not."""
+    if model.rung is None:
+        teacher = next(teacher for teacher in experiment.teachers if teacher.name == model.name)
+        return teacher.training if isinstance(teacher, ModelTeacher) and teacher.checkpoint is None else None
+    rung = experiment.rungs[model.rung]
+    if model.arm == BASE:
+        return rung.start.training if isinstance(rung.start, Pretraining) else None
+    return rung.training
+
+
+def gold(problems: Sequence[Problem]) -> list[Example]:
+    """The worked solutions of problems as examples; problems without one are left out."""
+    return [
+        _example(problem.id, problem.question, problem.solution, "reason") for problem in problems if problem.solution is not None
+    ]
+
+
+def documents(problems: Sequence[Problem]) -> list[Example]:
+    """Problems with their answers and without any reasoning, as texts to pretrain on."""
+    return [
+        _example(problem.id, problem.question, f"#### {problem.answer}", "document")
+        for problem in problems
+        if problem.answer is not None
+    ]
+
+
+def _example(problem: str, question: str, response: str, style: str) -> Example:
+    identity = files.digest_json([problem, question, response, style])[:16]
+    return Example(identity, problem, "", "gold", question, response, style, "correct", 1.0)

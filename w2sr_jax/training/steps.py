@@ -1,0 +1,111 @@
+"""The step directories in a folder of checkpoints: which are finished, which are damaged, what they were made from.
+
+`DIRECTORY/STEP/` is finished once Orbax has put it in place with all its parts, and sealed (`DIGESTS.json`, see `files.seal`)
+soon after. A sealed step that lacks a file or holds other bytes is damaged; an unsealed one lacks nothing but the seal, and is
+checked by the digests of its arrays when it is read. Its lineage carries a digest of itself. Nothing is changed here.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from w2sr_jax import files
+from w2sr_jax.errors import UserError
+
+log = logging.getLogger(__name__)
+
+PARAMS, OPTIMIZER, LINEAGE = "params", "optimizer", "lineage"
+_OWN = "lineage_digest"
+_MARKERS = ("_CHECKPOINT_METADATA", f"{PARAMS}/_METADATA", f"{OPTIMIZER}/_METADATA", f"{LINEAGE}/metadata")
+
+
+def listed(directory: Path) -> list[Path]:
+    """Directories named by a step, whatever they hold, in the order of their steps."""
+    found = [path for path in directory.iterdir() if path.is_dir() and path.name.isdecimal()] if directory.is_dir() else []
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def unfinished(path: Path) -> str | None:
+    """What an interrupted save or copy left out of a step, in words; None where it is finished."""
+    if files.sealed(path):
+        return None
+    missing = next((name for name in _MARKERS if not (path / name).is_file()), None)
+    return None if missing is None else f"it is not a finished checkpoint, {path / missing} is missing"
+
+
+def damage(path: Path) -> str | None:
+    """What can be seen to be wrong with a step from its files, in words that name the file; all bytes of a sealed one are
+    read."""
+    reason = unfinished(path)
+    if reason is not None:
+        return reason
+    try:
+        found = files.damage(path) if files.sealed(path) else None
+        if found is None:
+            read_lineage(path)
+    except UserError as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.filename or path} cannot be read: {error.strerror}"
+    return found
+
+
+def has_optimizer(path: Path) -> bool:
+    """Whether a finished step holds the optimizer's state, which `retention.retire` removes."""
+    if not files.sealed(path):
+        return True
+    digests = files.read_json(path / files.SEAL)
+    return isinstance(digests, dict) and any(name.startswith(f"{OPTIMIZER}/") for name in digests)
+
+
+def latest(directory: Path) -> Path | None:
+    """The newest sound checkpoint in a directory of checkpoints, None if there is none. Others give a warning."""
+    for path in reversed(listed(directory)):
+        reason = damage(path)
+        if reason is None:
+            return path
+        log.warning("checkpoint %s is ignored: %s", path, reason)
+    return None
+
+
+def resolve(path: Path) -> Path:
+    """The checkpoint meant by `path`: itself if it is one, else the newest finished one in it, damaged or not; `UserError` if
+    there is none. Unfinished ones give a warning."""
+    if path.is_dir() and unfinished(path) is None:
+        return path
+    for found in reversed(listed(path)):
+        reason = unfinished(found)
+        if reason is None:
+            return found
+        log.warning("checkpoint %s is ignored: %s", found, reason)
+    raise UserError(
+        f"{path} {'holds no finished checkpoint' if path.is_dir() else 'does not exist'}; give a checkpoint or its folder"
+    )
+
+
+def marker(path: Path) -> Path:
+    """A file whose content stands for the parameters in `path`: the lineage of a checkpoint of ours, or a Hugging Face folder's
+    weights (its index where they are in several files)."""
+    for name in ("model.safetensors.index.json", "model.safetensors"):
+        if (path / name).is_file():
+            return path / name
+    return resolve(path) / LINEAGE / "metadata"
+
+
+def signed(lineage: Mapping[str, Any]) -> dict[str, Any]:
+    """A lineage with the digest of itself."""
+    return {**lineage, _OWN: files.digest_json(lineage)}
+
+
+def read_lineage(path: Path) -> dict[str, Any]:
+    """The lineage saved with a checkpoint (a step directory, or a folder of them: the newest); `UserError` if it is damaged."""
+    file = resolve(path) / LINEAGE / "metadata"
+    lineage = files.read_json(file)
+    if not isinstance(lineage, dict):
+        raise UserError(f"{file} is not a lineage: {json.dumps(lineage)[:80]} is not a JSON object")
+    own = lineage.pop(_OWN, None)
+    if own != files.digest_json(lineage):
+        raise UserError(f"{file} does not have the digest that it states itself")
+    return lineage

@@ -1,0 +1,101 @@
+"""Looking at the metrics of a running training: write down, report, stop it where it goes wrong."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from w2sr_jax.errors import UserError
+from w2sr_jax.training.checkpoints import Checkpoints
+from w2sr_jax.training.journal import Journal
+from w2sr_jax.training.step import Metrics
+from w2sr_jax.training.watchdog import Explosion, Memory
+
+AHEAD = 8  # steps that may wait on the device; more only hold their batches in memory
+
+OnEvent = Callable[[Mapping[str, Any]], None]
+
+
+class Watch:
+    """Looks at the metrics of finished steps, one step late, so that the device always has work waiting."""
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        writer: Journal | None,
+        total: int,
+        explosion: Explosion,
+        memory: Memory,
+        on_event: OnEvent | None,
+        on_warning: Callable[[str], None],
+    ) -> None:
+        self._checkpoints, self._writer, self._total = checkpoints, writer, total
+        self._explosion, self._memory, self._on_event, self._on_warning = explosion, memory, on_event, on_warning
+        self._waiting: list[tuple[int, Metrics, bool]] = []
+        self._since = time.monotonic()
+        self._tokens: dict[int, int] = {}
+
+    def ran(self, number: int, metrics: Metrics, tokens: int, log: bool) -> None:
+        """Step `number` was started; what was waiting before it is looked at if it is to be logged."""
+        if self._waiting and self._waiting[-1][2]:
+            self.settle()
+        if log:
+            for value in metrics.values():
+                value.copy_to_host_async()
+        self._waiting.append((number, metrics, log))
+        if len(self._waiting) > AHEAD:
+            self._waiting[-AHEAD][1]["sound"].block_until_ready()
+        self._tokens[number] = tokens
+
+    def settle(self, judge: bool = False) -> None:
+        """Wait for all steps given so far; write what is to be logged. `UserError` if one was not finite, or if the last one's
+        loss has exploded, where it is to be logged or `judge` asks for it: always at the same steps, so that an interruption
+        changes nothing."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        number, metrics, log = waiting[-1]
+        if not metrics["sound"]:
+            self._not_finite(waiting)
+        if not log and not judge:
+            return
+        values = {name: plain(value) for name, value in metrics.items() if name != "sound"}
+        if log:
+            self._log(number, values)
+        exploded = self._explosion.words(number, values)
+        if exploded is not None:
+            self._stop(number, exploded, "lower the learning rate, or raise training.watchdog.explosion")
+        if log:
+            self._warn(number)
+
+    def _log(self, number: int, metrics: dict[str, float | None]) -> None:
+        now = time.monotonic()
+        covered = [done for done in self._tokens if done <= number]
+        tokens, seconds = sum(self._tokens.pop(done) for done in covered), now - self._since
+        self._since = now
+        if self._writer is not None:
+            self._writer.write(number, metrics, {"tokens": tokens, "seconds": round(seconds, 6)})
+        if self._on_event is not None:
+            each = seconds / len(covered)
+            event = {"step": number, "total": self._total, "loss": metrics["loss"]}
+            self._on_event({**event, "tokens_per_second": tokens / max(seconds, 1e-9), "eta": each * (self._total - number)})
+
+    def _warn(self, number: int) -> None:
+        full = self._memory.words(number)
+        if full is not None:
+            self._on_warning(f"{full}; {self._checkpoints.rescue()}")
+
+    def _not_finite(self, waiting: list[tuple[int, Metrics, bool]]) -> None:
+        number, metrics = next((number, metrics) for number, metrics, _ in waiting if not metrics["sound"])
+        loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
+        reason = f"the loss is {loss:g} and the gradient's norm {norm:g}"
+        self._stop(number, reason, "lower the learning rate or look at the loss")
+
+    def _stop(self, number: int, reason: str, remedy: str) -> None:
+        rescue = self._checkpoints.rescue()
+        raise UserError(f"training stopped at step {number} of {self._total}: {reason}; {rescue}; {remedy}")
+
+
+def plain(value: Any) -> float | None:
+    """A number that JSON can hold. Only a companion metric (such as `nll` beside a bounded loss) may lack one in a sound step."""
+    return float(value) if math.isfinite(value) else None

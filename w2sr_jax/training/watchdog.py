@@ -1,0 +1,122 @@
+"""What can go wrong slowly while training runs: a loss that explodes, memory that fills up."""
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+Metrics = Mapping[str, float | None]
+
+
+class Explosion:
+    """A loss has exploded where it, or the mean NLL, is above `factor` × the larger of ln V (guessing) and its value at step
+    1."""
+
+    def __init__(self, factor: float, vocab_size: int, lines: Sequence[Mapping[str, Any]]) -> None:
+        """`lines` are those of metrics.jsonl so far: after a resume, the first step's values are those of the first sitting."""
+        self._factor, self._guessing = factor, math.log(vocab_size)
+        self._first: Metrics = next((line for line in lines if line["step"] == 1), {})
+
+    def words(self, step: int, metrics: Metrics) -> str | None:
+        """What exploded at this step, in words; None where nothing did."""
+        if step == 1:
+            self._first = metrics
+        for name in ("loss", "nll") if self._factor else ():
+            value, bound = metrics.get(name), self._factor * max(self._guessing, self._first.get(name) or 0.0)
+            if value is not None and value > bound:
+                return f"the {name} is {value:g}, above {bound:g} ({self._factor:g} times what it may start from)"
+        return None
+
+
+class Usage(NamedTuple):
+    """Memory of one kind, in bytes."""
+
+    what: str
+    used: int
+    limit: int
+
+
+class Memory:
+    """Tells once when memory is fuller than `share` of its limit."""
+
+    def __init__(self, share: float, readers: Sequence[Callable[[], Sequence[Usage]]] | None = None) -> None:
+        self._share = share
+        self._readers = (Host().usage, Devices().usage) if readers is None else readers
+
+    def words(self, step: int) -> str | None:
+        """The first time that memory is too full, which and how full; afterwards, and otherwise, None."""
+        if not self._share:
+            return None
+        for usage in (usage for read in self._readers for usage in read()):
+            if usage.used > self._share * usage.limit:
+                self._share = 0.0
+                part = f"{usage.used / 1e9:,.1f} of {usage.limit / 1e9:,.1f} GB ({usage.used / usage.limit:.0%})"
+                return f"at step {step} {usage.what} is nearly full: {part}"
+        return None
+
+
+class Host:
+    """Resident memory of this process against the limit of its control group (v2 or v1) or else the machine's memory; nothing
+    where the system does not say. `root` is `/`."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._statm = root / "proc/self/statm"
+        limits = [*_group_limits(root), *_physical(root)]
+        self._limit = min(limits) if limits else 0
+
+    def usage(self) -> list[Usage]:
+        try:
+            resident = int(self._statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, ValueError, IndexError):
+            return []
+        return [Usage("the host's memory", resident, self._limit)] if self._limit else []
+
+
+class Devices:
+    """Memory of this process's devices, where they say. The peak counts if it is of this training, not of work before it."""
+
+    def __init__(self, devices: Sequence[jax.Device] | None = None) -> None:
+        self._devices = jax.local_devices() if devices is None else devices
+        self._before = [(device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in self._devices]
+
+    def usage(self) -> list[Usage]:
+        found = []
+        for device, before in zip(self._devices, self._before, strict=True):
+            stats = device.memory_stats() or {}
+            peak = stats.get("peak_bytes_in_use", 0)
+            used = peak if peak > before else stats.get("bytes_in_use", 0)
+            if stats.get("bytes_limit"):
+                found.append(Usage(f"the memory of device {device.id} ({device.device_kind})", used, stats["bytes_limit"]))
+        return found
+
+
+def _group_limits(root: Path) -> list[int]:
+    """Limits of the process's memory control group and of those above it."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    limits = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top, name = ("memory", "memory.limit_in_bytes") if controllers else ("", "memory.max")
+        group = Path(path.lstrip("/"))
+        for folder in (group, *group.parents):
+            try:
+                limits.append(int((root / "sys/fs/cgroup" / top / folder / name).read_text()))
+            except (OSError, ValueError):  # absent, or "max"
+                continue
+    return limits
+
+
+def _physical(root: Path) -> list[int]:
+    try:
+        line = next(line for line in (root / "proc/meminfo").read_text().splitlines() if line.startswith("MemTotal:"))
+        return [int(line.split()[1]) * 1024]
+    except (OSError, ValueError, IndexError, StopIteration):
+        return []
