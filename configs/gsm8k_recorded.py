@@ -49,7 +49,7 @@ def experiment() -> Experiment:
                 training=Training(steps=250, learning_rate=3e-3, weight_decay=0.5, batching=Batching(length=384, rows=8)),
             ),
         ),
-        evaluation=Evaluation(samples=0),
+        evaluation=Evaluation(samples=0, pool=100),
         decoding=Decoding(temperature=0.0, max_tokens=160, batch=128),
     )
 
@@ -72,6 +72,6 @@ def miniature() -> Experiment:
                 training=dataclasses.replace(rung.training, steps=40, batching=Batching(length=512, rows=4)),
             ),
         ),
-        evaluation=Evaluation(samples=0, resamples=200),
+        evaluation=Evaluation(samples=0, resamples=200, pool=8),
         decoding=Decoding(temperature=0.0, max_tokens=48, batch=24),
     )

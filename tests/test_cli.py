@@ -96,3 +96,30 @@ def test_a_second_process_on_a_run_is_refused(config, capsys):
     with locked(config.parent / "runs" / "tiny"):
         assert cli.run(["run", str(config)]) == 2
     assert "tiny is in use by process" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (["--rungs.0.training.batching.rows", "0"], "batching.rows"),
+        (["--rungs.0.training.batching.length", "-7"], "batching.length"),
+        (["--rungs.0.model.width", "-7"], "rungs.0 (a): the model's width is -7"),
+        (["--rungs.0.model.heads", "0"], "rungs.0 (a): the model's heads is 0"),
+        (["--rungs.0.model.rope-theta", "-7"], "rope_theta"),
+        (["--teachers.0.samples", "0"], "teachers.0 (teacher): samples is 0"),
+        (["--teachers.0.weight", "-7"], "teachers.0 (teacher): weight is -7"),
+        (["--decoding.max-tokens", "0"], "decoding.max_tokens is 0"),
+        (["--decoding.temperature", "nan"], "decoding.temperature"),
+        (["--evaluation.temperature", "0", "--evaluation.samples", "2"], "evaluation.temperature is 0"),
+        (["--rungs.0.probe.patience", "0"], "probe.patience is 0"),
+        (["--tokenizer.largest", "-7"], "tokenizer.largest"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_before_anything_is_computed(config, capsys, override, said):
+    try:
+        code = cli.run(["run", str(config), *override])
+    except SystemExit as ended:  # raised by what parses the command line
+        code = ended.code
+    assert code == 2
+    assert said.replace(" ", "") in "".join(capsys.readouterr().err.split()).replace("│", "")
+    assert not (config.parent / "runs").exists()

@@ -75,13 +75,13 @@ def test_a_crash_is_a_finding_and_the_other_cases_still_run(tmp_path, monkeypatc
     script = tmp_path / "worker.py"
     script.write_text(
         "import json, os, sys\n"
-        "for case in range(int(sys.argv[3]), int(sys.argv[4])):\n"
-        "    print(json.dumps({'case': case}), flush=True)\n"
-        "    if case == 2: os.abort()\n"
-        "    print(json.dumps({'case': case, 'accepted': True, 'said': ''}), flush=True)\n"
+        "for job in range(int(sys.argv[4]), 10):\n"
+        "    print(json.dumps({'job': job}), flush=True)\n"
+        "    if job == 7: os.abort()\n"
+        "    print(json.dumps({'job': job, 'accepted': True, 'said': ''}), flush=True)\n"
     )
     monkeypatch.setattr(loaders, "HERE", script)
-    found = list(loaders.supervise("any", 5, 0, tmp_path / "findings"))
-    assert [one["case"] for one in found] == [0, 1, 2, 3, 4]
-    assert ["broken" in one for one in found] == [False, False, True, False, False]
+    found = list(loaders.supervise(["first", "any"], 5, 0, tmp_path / "findings"))
+    assert [(kind, one["job"]) for kind, one in found] == [("first" if job < 5 else "any", job) for job in range(10)]
+    assert [one["job"] for _, one in found if "broken" in one] == [7]
     assert "ended with -6" in (tmp_path / "findings" / "any-2" / "why.txt").read_text()

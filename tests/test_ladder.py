@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from w2sr_jax import cli, lineage, records, saved
+from w2sr_jax import cli, files, lineage, records, saved
 from w2sr_jax.records import Example, Problem, Trace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,6 +127,116 @@ def test_a_stage_that_lost_its_output_is_done_again_with_the_same_result(quickst
     assert digests(run) == before
 
 
+def test_a_flipped_byte_in_a_checkpoint_is_named_and_the_stage_done_again_with_the_same_result(quickstart, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(quickstart, run)
+    before = digests(run)
+    manifest = lineage.load(run, "rungs/0-small/gold/train")
+    (step,) = (run / name for name in manifest.artifacts)
+    victim = max((path for path in step.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+    command = [sys.executable, "-m", "w2sr_jax.cli", "train", str(run)]
+    done = subprocess.run(command, check=True, env={**os.environ, "XLA_FLAGS": ""}, cwd=ROOT, capture_output=True, text=True)
+    assert f"rungs/0-small/gold/train is done again, since {victim} does not have the digest" in done.stdout
+    assert digests(run) == before
+    assert not list(run.rglob("*.unsound"))
+
+
+def test_the_ledger_counts_what_is_in_the_files(quickstart):
+    """Recounted from the tables with nothing of the ledger's own code."""
+
+    def answers(path, sample):
+        traces = [trace for trace in records.read(quickstart / path, Trace) if trace.sample == sample]
+        return {trace.problem_id: trace for trace in traces}
+
+    found = {(entry["student"], entry["set"]): entry for entry in results(quickstart)["ledgers"]}
+    assert len(found) == 2 * 6  # three arms and the ceiling of the first rung, one arm and the ceiling of the second
+    for which, theirs, ours in (
+        ("held-out", ("evaluations/teacher/generations.parquet", -1), "generations.parquet"),
+        ("training", ("teachers/teacher/rung-0/traces-00000.parquet", 0), "pool.parquet"),
+    ):
+        entry = found["0-small.incorrect", which]
+        assert entry["base"] == "0-small.base-direct"
+        taught, base, own = (
+            answers(*theirs),
+            *(answers(f"evaluations/{model}/{ours}", -1) for model in ("0-small.base-direct", "0-small.incorrect")),
+        )
+        wrong = [key for key in own if taught[key].verdict == "incorrect"]
+        right = [key for key in own if taught[key].verdict == "correct"]
+        metrics = entry["metrics"]
+        assert (entry["teacher_wrong"], entry["teacher_right"]) == (len(wrong), len(right))
+        assert metrics["repeat"]["n"] == metrics["corrected"]["n"] == len(wrong)
+        # Answers are plain numbers here, so that their spelling tells whether they are equal.
+        for name, rows in (("repeat", own), ("chance", base)):
+            repeated = sum(rows[key].answer == taught[key].answer for key in wrong)
+            assert metrics[name]["value"] == pytest.approx(repeated / len(wrong))
+        corrected = sum(own[key].verdict == "correct" for key in wrong)
+        assert metrics["corrected"]["value"] == pytest.approx(corrected / len(wrong))
+        if right:
+            lost = sum(own[key].verdict != "correct" for key in right)
+            assert metrics["corrupted"]["value"] == pytest.approx(lost / len(right))
+
+
+def test_numbers_lead_to_rows_and_files_with_their_digests(quickstart):
+    found = results(quickstart)
+    sources = [
+        source
+        for entry in (*found["models"].values(), *found["ledgers"], *found["teachers"], *found["rungs"])
+        for source in entry["sources"]
+    ]
+    assert len({source["path"] for source in sources}) > 40
+    for source in sources:
+        assert files.digest_file(quickstart / source["path"]) == source["digest"]
+    pages = {path.stem for path in (quickstart / "report" / "evidence").glob("*.html")}
+    keys = [entry["evidence"] for entry in (*found["models"].values(), *found["ledgers"], *found["teachers"])]
+    assert set(keys) <= pages
+    assert all(set(rung["curation_evidence"].values()) <= pages for rung in found["rungs"])
+
+
+def test_results_depend_on_no_clock(quickstart):
+    text = (quickstart / "report" / "results.json").read_text()
+    assert "seconds" not in text
+    timings = json.loads((quickstart / "report" / "timings.json").read_text())["stages"]
+    assert set(timings) == {stage["name"] for stage in results(quickstart)["stages"]}
+    assert all(stage["seconds"] > 0 and stage["finished"].startswith("20") for stage in timings.values())
+
+
+def test_students_were_looked_at_while_they_learnt(quickstart):
+    found = results(quickstart)["models"]
+    for name in ("0-small.all", "0-small.gold", "1-large.correct"):
+        assert [line["step"] for line in found[name]["probe"]] == [0, 15, 30]
+        assert all(line["n"] == 20 and 0 <= line["accuracy"] <= 1 for line in found[name]["probe"])
+    assert found["0-small.base"]["probe"] is None
+
+
+def test_chains_were_cut_and_changed(quickstart):
+    found = results(quickstart)["models"]
+    for name in ("teacher", "0-small.correct", "1-large.gold"):
+        faithfulness = found[name]["faithfulness"]
+        curve = faithfulness["early_answering"]["curve"]
+        assert [point["fraction"] for point in curve] == [0, 0.25, 0.5, 0.75, 1]
+        assert 0 < faithfulness["problems"] <= 10
+        assert 0 <= faithfulness["mistakes"]["coverage"] <= 1
+    assert found["0-small.base"]["faithfulness"] is None
+
+
+def test_a_gate_stops_a_training_and_says_why(tmp_path):
+    command = [sys.executable, "-m", "w2sr_jax.cli", "train", str(ROOT / "tools" / "kill" / "ladder.py"), "--root", str(tmp_path)]
+    gate = ["--rungs.0.probe.every", "20", "--rungs.0.probe.weakest-teacher", "0.9", "--rungs.0.probe.action", "stop"]
+    for stage in ("train", "sample", "curate"):  # what the gated training needs
+        command[3] = stage
+        shell = {**os.environ, "XLA_FLAGS": ""}
+        subprocess.run([*command, *gate], check=True, env=shell, cwd=ROOT, capture_output=True)
+    command[3] = "train"
+    done = subprocess.run([*command, *gate], check=False, env=shell, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    (sentence,) = done.stderr.strip().splitlines()
+    assert "teacher 'teacher' is too weak: it is right on" in sentence
+    assert "below probe.weakest_teacher 90.0%" in sentence
+
+
 def test_an_experiment_can_be_loaded_from_its_run(quickstart):
     experiment = saved.load(quickstart)
     assert experiment.name == "miniature"
@@ -141,3 +251,14 @@ def test_real_traces_end_to_end(shared_data, tmp_path):
     student = found["models"]["0-tiny.all"]
     assert student["held_out"]["nll"] < student["held_out"]["unigram"] + 0.5
     assert found["test_problems"] == 24
+    (compared,) = found["teachers"]
+    assert [teacher["name"] for teacher in compared["teachers"]] == ["gemma-2b", "llama2-7b"]
+    ledgers = {(entry["student"], entry["teacher"], entry["set"]): entry for entry in found["ledgers"]}
+    assert len(ledgers) == 3 * 2 * 2
+    for (_, teacher, which), entry in ledgers.items():
+        assert entry["base"] == "0-tiny.base"
+        assert any(f"teachers/{teacher}/rung-0" in source["path"] for source in entry["sources"])
+        # The files' teachers answer no test problems: held-out ones are the probe problems that each of them answered.
+        split = "probe" if which == "held-out" else "pool"
+        assert any(source["path"] == f"evaluations/0-tiny.base/{split}.parquet" for source in entry["sources"])
+        assert 0 < entry["problems"] <= (40 if which == "held-out" else 8)

@@ -1,4 +1,3 @@
-
 import pytest
 
 from w2sr_jax import files, lineage

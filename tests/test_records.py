@@ -135,6 +135,7 @@ def test_no_flipped_bit_changes_a_row_unnoticed(tmp_path):
     noticed = [text for text in said if text]
     assert len(noticed) > len(said) / 3
     assert all(text.startswith(str(path)) and text.isprintable() for text in noticed)
+    assert any("CRC checksum" in text for text in noticed)
 
 
 @pytest.mark.parametrize(

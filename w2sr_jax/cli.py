@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from w2sr_jax import __version__, files
+from w2sr_jax import __version__, files, sentences
 from w2sr_jax.errors import Stopped, UserError
 from w2sr_jax.stopping import Stop, Terminated
 
@@ -73,7 +73,7 @@ def run(argv: list[str]) -> int:
         with stop.installed() if threading.current_thread() is threading.main_thread() else contextlib.nullcontext():
             return _command(argv[0], argv[1:], stop)
     except UserError as error:
-        print(f"w2sr: {error}", file=sys.stderr)
+        print(f"w2sr: {sentences.printable(str(error))}", file=sys.stderr)
         return 2
     except Stopped as stopped:
         print(f"w2sr: {stopped}; the same command goes on from there", file=sys.stderr)

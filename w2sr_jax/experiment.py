@@ -8,6 +8,7 @@ from w2sr_jax.curation.settings import Arm, Curation
 from w2sr_jax.errors import UserError
 from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.evaluation.settings import Evaluation
+from w2sr_jax.fieldtypes import mistyped
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.settings import Mesh
@@ -160,6 +161,9 @@ def model_name(rung: int, experiment: Experiment, arm: str) -> str:
 
 def check(experiment: Experiment) -> None:
     """Refuse, in one sentence, what cannot work, before anything is computed."""
+    wrong = mistyped(experiment, Experiment)
+    if wrong:
+        raise UserError(wrong)
     names = [teacher.name for teacher in experiment.teachers]
     for name in (experiment.name, *names, *(rung.name for rung in experiment.rungs)):
         if not name or name.startswith(".") or not all(c.isalnum() or c in "-_." for c in name):
@@ -170,8 +174,31 @@ def check(experiment: Experiment) -> None:
         raise UserError("rungs is empty: an experiment needs at least one student")
     if not experiment.seeds or len(set(experiment.seeds)) != len(experiment.seeds):
         raise UserError(f"seeds must be one or more distinct integers, not {experiment.seeds}")
+    experiment.decoding.check()
+    for index, teacher in enumerate(experiment.teachers):
+        _check_teacher(f"teachers.{index} ({teacher.name})", teacher)
     for index, rung in enumerate(experiment.rungs):
         _check_rung(experiment, index, rung, dict(zip(names, experiment.teachers)))
+
+
+def _check_teacher(where: str, teacher: Teacher) -> None:
+    if isinstance(teacher, Recorded):
+        return
+    teacher.decoding.check()
+    if teacher.samples < 1:
+        raise UserError(f"{where}: samples is {teacher.samples}; it must be at least 1 trace per problem")
+    if teacher.weight < 0:
+        raise UserError(f"{where}: weight is {teacher.weight}; it must be 0 or more")
+    if isinstance(teacher, ModelTeacher):
+        _check_model(where, teacher.model)
+
+
+def _check_model(where: str, model: ModelConfig) -> None:
+    try:
+        # A vocabulary of 0 stands for the tokenizer's.
+        dataclasses.replace(model, vocab_size=model.vocab_size or 1).check()
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _check_rung(experiment: Experiment, index: int, rung: Rung, teachers: dict[str, Teacher]) -> None:
@@ -186,6 +213,9 @@ def _check_rung(experiment: Experiment, index: int, rung: Rung, teachers: dict[s
             _check_parent(experiment, index, teacher.arm, f"{where}: teacher {name!r}")
     if isinstance(rung.start, FromParent):
         _check_parent(experiment, index, rung.start.arm, f"{where}: start")
+    _check_model(where, rung.model)
+    if isinstance(rung.start, Pretraining) and rung.start.facts < 0:
+        raise UserError(f"{where}: start.facts is {rung.start.facts}; it must be 0 or more lines")
     if not 0.0 <= rung.pool[0] < rung.pool[1] <= 1.0:
         raise UserError(f"{where}: pool must be two fractions 0 ≤ from < to ≤ 1, not {rung.pool}")
     if not rung.arms and not rung.gold:

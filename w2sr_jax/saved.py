@@ -152,8 +152,6 @@ def decode(value: Any, run: Path, where: str = "") -> Any:
     parts = {key: decode(item, run, f"{where}.{key}".lstrip(".")) for key, item in given.items()}
     try:
         return kind(**parts)
-    except UserError as error:
-        raise UserError(f"{place}: {error}") from None
     except RecursionError:
         raise
     except Exception as error:

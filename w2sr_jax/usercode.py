@@ -16,6 +16,7 @@ from w2sr_jax.fieldtypes import mistyped
 from w2sr_jax.stopping import Terminated
 
 OURS = "w2sr_jax"
+_LONGEST = 1000  # characters of a sentence about settings, which may quote a setting of any length
 
 
 def load(path: Path) -> ModuleType:
@@ -62,7 +63,7 @@ def running(path: Path) -> Iterator[None]:
 def said(error: BaseException) -> str:
     """An error in words: where a dataclass of settings stumbled over a value of another type, the setting and the right type."""
     if isinstance(error, UserError):
-        return str(error)
+        return sentences.shown(str(error), _LONGEST)
     return _misfit(error) or sentences.cause(error)
 
 

@@ -109,13 +109,18 @@ def test_everything_else_goes_to_math_verify() -> None:
         ("#### 7", "7"),
         ("\\boxed{1+x}", "x+1"),
         ("\\boxed{(0,1]}", "0 < x \\leq 1"),
+        ("\\boxed{1-√3}", "1"),
+        ("\\boxed{1-√3}", "1-\\sqrt{3}"),
     ]
     calls: list[tuple[int, int]] = []
     verdicts = grade(pairs, workers=2, timeout=30, on_progress=lambda done, total: calls.append((done, total)))
-    assert [v.verdict for v in verdicts] == ["correct", "incorrect", "correct", "correct", "correct", "correct"]
-    assert [v.grader for v in verdicts] == ["math-verify"] * 3 + ["exact"] + ["math-verify"] * 2
-    assert calls[0] == (1, 6)
-    assert calls[-1] == (6, 6)
+    assert [v.verdict for v in verdicts] == [
+        *("correct", "incorrect", "correct", "correct", "correct", "correct"),
+        *("incorrect", "correct"),
+    ]
+    assert [v.grader for v in verdicts] == ["math-verify"] * 3 + ["exact"] + ["math-verify"] * 4
+    assert calls[0] == (1, 8)
+    assert calls[-1] == (8, 8)
     assert running() == set()
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 
@@ -14,9 +15,9 @@ from w2sr_jax.answers.steps import steps
 from w2sr_jax.records import Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
-LENGTH = 1_000_000
-SECONDS = 100  # of processor time for one function on all texts; one text in quadratic time takes more
-MEMORY = 3 << 30
+LENGTH = 600_000
+SECONDS = 30  # of processor time for one function on all texts; a few texts in quadratic time take more
+MEMORY = 2 << 30
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are watched by /proc")
 
 MARKS = (
@@ -72,25 +73,33 @@ def texts() -> list[str]:
     half = LENGTH // 2
     pairs = (("{", "}"), ("(", ")"), ("\\(", "\\)"), ("\\sqrt{", "}"), ("1+(", ")"))
     nested = [left * (half // len(left)) + "1" + right * (half // len(left)) for left, right in (*pairs, ("\\boxed{", "}"))]
-    return [*whole, *nested, "answer is 1" + " " * 29_000 + "1", "#### ^" + " " * 1400 + "x", "#### 1" + " " * 1400 + "/x"]
+    gaps = [f"answer is {i}" + " " * 29_000 + "1" for i in range(8)]
+    powers = [f"#### {i}^" + " " * 1400 + "x" for i in range(16)]
+    return [*whole, *nested, *gaps, *powers, "#### 1" + " " * 1400 + "/x"]
 
 
 @linux
 @pytest.mark.parametrize("name", ["extract", "bare", "canonical", "final_consistent", "loops", "overruns"])
 def test_reading_takes_time_and_memory_in_proportion(name: str) -> None:
-    """A million characters of anything; a process with little time and memory reads them all."""
-    code = (
-        f"import resource, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_hostile_answers import texts\n"
-        "from w2sr_jax.answers.extract import extract\nfrom w2sr_jax.answers.grade import bare, canonical, grade\n"
-        "from w2sr_jax.answers import pool, steps\nfrom w2sr_jax.answers.quality import loops\n"
-        "from w2sr_jax.evaluation.process import overruns\n"
-        "final_consistent = lambda text: steps.final_consistent(text, '5')\n"
-        f"resource.setrlimit(resource.RLIMIT_CPU, ({SECONDS}, {SECONDS})); resource.setrlimit(resource.RLIMIT_AS, ({MEMORY}, {MEMORY}))\n"
-        f"for text in texts(): {name}(text)\n"
-        "pool.compare = lambda pairs, *_: [pool.Outcome(None, 'timeout')] * len(pairs)\n"
-        f"assert len(grade([(text, 'x') for text in texts()] if {name!r} == 'extract' else [('#### x', t) for t in texts()])) == len(texts())\n"
-    )
+    """Hundreds of thousands of characters of anything; a process with little time and memory reads them all."""
+    code = f"""
+import resource, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_hostile_answers import texts
+from w2sr_jax.answers import pool, steps
+from w2sr_jax.answers.extract import extract
+from w2sr_jax.answers.grade import bare, canonical, grade
+from w2sr_jax.answers.quality import loops
+from w2sr_jax.evaluation.process import overruns
+final_consistent = lambda text: steps.final_consistent(text, "5")
+resource.setrlimit(resource.RLIMIT_CPU, ({SECONDS}, {SECONDS}))
+resource.setrlimit(resource.RLIMIT_AS, ({MEMORY}, {MEMORY}))
+for text in texts():
+    {name}(text)
+pool.compare = lambda pairs, *_: [pool.Outcome(None, "timeout")] * len(pairs)
+for pairs in {{"extract": [(t, "x") for t in texts()], "bare": [("#### x", t) for t in texts()]}}.get({name!r}, []):
+    assert len(grade([pairs])) == 1
+"""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:] or f"ended by signal {-done.returncode}"
 
@@ -107,7 +116,7 @@ def test_a_formula_begins_at_its_last_opening() -> None:
 def test_towers_in_equations_are_not_computed() -> None:
     tower = "(" * 9 + "9^12)" + "^12)" * 8 + "^12 = 1"
     assert steps(tower) == []
-    assert [(step.stated, step.valid) for step in steps("2^12 * 2^12 = 16777216")] == [(16777216, True)]
+    assert [(step.stated, step.valid) for step in steps("2^12 * 2^12 = 16777216")] == [(Fraction(2) ** 24, True)]
 
 
 @pytest.mark.parametrize(
@@ -122,12 +131,14 @@ def test_towers_in_equations_are_not_computed() -> None:
         ("6 = 2 (3)", None, False),
         ("3 * 2 = 2 (3)", 6, True),
         ("2 + 2 = -(-4) ^", 4, True),
+        ("1 + 1 = (2) / 0 * 1", 2, True),
+        ("1 + 1 = (2) / 0 * 1 * 1 * 1 * 1 * 1 * 1 * 1 * 1", None, False),
         ("<<1+1=2>> 2 + 2 = 4 <<2*3=6>>", 2, True),
     ],
 )
 def test_what_follows_an_equals_sign_is_read_as_far_as_it_goes(text: str, stated: int | None, valid: bool) -> None:
     found = steps(text)
-    assert (found[0].stated, found[0].valid) == (stated, valid) if stated is not None else not found
+    assert [(int(step.stated), step.valid) for step in found[:1]] == ([] if stated is None else [(stated, valid)])
 
 
 @pytest.mark.parametrize("gap", [" ", "\t", "\u00a0"])
@@ -164,7 +175,7 @@ def test_the_fuzzer_notices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tool, "IN_PROCESS", -1.0)
     monkeypatch.setattr(tool.grading, "grade", lambda pairs, *_: [Verdict("incorrect", "1", "####", "exact")] * len(pairs))
     violations = tool.fuzz(1, seed=0, timeout=1.0, workers=1).violations
-    assert sum(" took " in violation for violation in violations) == len(tool.FUNCTIONS)
+    assert sum(" took " in violation for violation in violations) >= len(tool.FUNCTIONS)
     assert any("honest" in violation and "incorrect" in violation for violation in violations)
     found = tool.Findings(growth=1 << 40)
     found.watch.memory, found.watch.processor, found.watch.wall = 1 << 40, 99.0, 999.0

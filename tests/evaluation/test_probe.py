@@ -21,19 +21,20 @@ def test_without_a_threshold_or_problems_no_teacher_is_too_weak() -> None:
     assert too_weak("t", 0, 0, Probe(weakest_teacher=0.5)) is None
 
 
-def looks(*rates: float | None) -> list[dict]:
-    return [{"step": 10 * index, "induced": rate} for index, rate in enumerate(rates)]
+def looks(*rates: float | None, n: int = 100_000) -> list[dict]:
+    return [{"step": 10 * index, "induced": rate, "n_induced": n} for index, rate in enumerate(rates)]
 
 
 @pytest.mark.parametrize(
     ("rates", "expected"),
     [
-        ((0.1, 0.4), False),  # one look is no trend
-        ((0.1, 0.4, 0.4), True),
-        ((0.1, 0.4, 0.15), False),
+        ((0.0, 0.1, 0.4), False),  # one look is no trend
+        ((0.0, 0.1, 0.4, 0.4), True),
+        ((0.0, 0.4, 0.45, 0.5), False),  # the base's own rate before the first step says nothing
+        ((0.0, 0.1, 0.4, 0.15), False),
         ((None, 0.3, 0.1, 0.35, None, 0.36), True),
-        ((0.3, 0.4, 0.45), False),
-        ((0.5, 0.1, 0.1, 0.1), False),
+        ((0.0, 0.3, 0.4, 0.45), False),
+        ((0.0, 0.5, 0.1, 0.1, 0.1), False),
     ],
 )
 def test_induced_errors_rise_where_recent_looks_all_lie_above_the_lowest_before(rates: tuple, expected: bool) -> None:
@@ -41,11 +42,19 @@ def test_induced_errors_rise_where_recent_looks_all_lie_above_the_lowest_before(
     assert rising(looks(*rates), Probe()) is None
 
 
+def test_a_rise_must_be_credible() -> None:
+    """40 of 100 problems: the one-sided lower bound lies between 32 and 33 %."""
+    bound = binomtest(40, 100, alternative="greater").proportion_ci(0.95, method="wilson").low
+    rates = looks(0.0, 0.1, 0.4, 0.4, n=100)
+    assert rising(rates, Probe(induced_rise=bound - 0.1 - 1e-6)) is not None
+    assert rising(rates, Probe(induced_rise=bound - 0.1 + 1e-6)) is None
+
+
 def test_the_reason_names_steps_and_rates() -> None:
-    words = rising(looks(0.1, 0.4, 0.45), Probe(induced_rise=0.2))
+    words = rising(looks(0.0, 0.1, 0.4, 0.45), Probe(induced_rise=0.2))
     assert words is not None
-    assert "45.0% at step 20" in words
-    assert "10.0% at step 0" in words
+    assert "45.0% at step 30" in words
+    assert "10.0% at step 10" in words
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,16 @@ def test_checksums_of_pages_are_verified(tmp_path: Path) -> None:
         files.load(Files(str(path)))
 
 
+def test_rows_that_a_table_lost_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "p.parquet"
+    pq.write_table(pa.table({"question": ["a"] * 3000, "answer": ["1"] * 3000}), path)
+    whole = pq.ParquetFile.iter_batches
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *args, **options: list(whole(*args, **options))[:-1])
+    with pytest.raises(UserError, match="it has 2048 rows where its footer says 3000"):
+        files.load(Files(str(path)))
+    assert len(files.load(Files(str(path), limit=5))[0]) == 5
+
+
 def test_a_table_that_would_unpack_to_anything_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "p.parquet"
     pq.write_table(pa.table({"question": ["x" * 10_000_000], "answer": ["1"]}), path, compression="zstd", use_dictionary=False)
@@ -236,3 +246,14 @@ def test_damage_does_not_end_the_process(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "cannot be read as Parquet" in done.stdout
+
+
+def test_what_is_set_aside_is_one_printable_line(tmp_path: Path) -> None:
+    path = tmp_path / "a\n\u202eb.jsonl"
+    path.write_text(json.dumps(GOOD) + "\n" + json.dumps(GOOD | {"answer": "\x1b[2J"}) + "\n{\n")
+    problems, quarantine = files.load(Files(str(path)))
+    assert [problem.meta["file"] for problem in problems] == [r"a\n\u202eb.jsonl"] * 2
+    assert str(quarantine.rows[0]).isprintable()
+    kept: list[rows.Rejected] = []
+    rows.set_aside(kept, "p.jsonl", 3, "it says\n\x00this")
+    assert str(kept[0]) == r"p.jsonl, line 3: it says\n\x00this"

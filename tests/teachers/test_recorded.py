@@ -237,7 +237,8 @@ def test_every_row_is_used_or_set_aside(tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("any")
     good = {"question": "What is seven times eight?", "trace": "56", "gold": "56", "n": 3}
     rows = [*others[:at], good, *others[at:]]
-    found = recorded.load(Recorded("weak", write(folder / "t.jsonl", rows), sample="n", meta=("level",)))
+    path = write(folder / "t.jsonl", [json.dumps(row) for row in rows])
+    found = recorded.load(Recorded("weak", path, sample="n", meta=("level",)))
     lines = [int(trace.provenance.rpartition(":")[2]) for trace in found.traces]
     assert sorted([*lines, *(bad.line for bad in found.quarantine)]) == list(range(1, len(rows) + 1))
     assert [trace.sample for trace in found.traces if trace.text == "56"][:1] == [3]

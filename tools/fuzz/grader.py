@@ -130,12 +130,13 @@ def table(found: Findings) -> str:
     watch = found.watch
     lines.append(
         f"\nworkers: {watch.memory / 2**20:.0f} MiB at most, {watch.processor:.2f} processor seconds and {watch.wall:.1f} s a"
-        f" try; this process grew by {found.growth / 2**20:.0f} MiB; {found.seconds:.0f} s in all; {len(found.violations)} violations"
+        f" try; this process grew by {found.growth / 2**20:.0f} MiB; {found.seconds:.0f} s in all;"
+        f" {len(found.violations)} violations"
     )
     return "\n".join(lines)
 
 
-def throughput(seed: int, timeout: float, workers: int, count: int = 400, hostile: int = 100) -> str:
+def throughput(seed: int, timeout: float, workers: int, count: int = 400, hostile: int = 20) -> str:
     """Honest comparisons alone and among hostile ones, in turns: the workers' time they take and when the last is done."""
     honest = [
         answer_cases.case(seed, number) for number in range(0, 3 * count * len(answer_cases.KINDS), len(answer_cases.KINDS))

@@ -11,6 +11,7 @@ hang. Each is saved with its input below --out. Exit code 1 if there is any.
 """
 
 import argparse
+import itertools
 import json
 import random
 import re
@@ -27,7 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-SHORT = 700
+SHORT = 420
 MEMORY = 6 * 2**30  # bytes of address space for a worker
 PATIENCE = 60.0  # seconds for one case, with the worker's start
 HERE = Path(__file__).resolve()
@@ -44,60 +45,52 @@ def rng(seed: int, kind: str, case: int) -> random.Random:
     return random.Random(f"{seed}/{kind}/{case}")
 
 
-def work(kind: str, first: int, last: int, seed: int) -> None:
-    """Run cases in this process; a line of JSON on stdout for each, before and after."""
+def work(names: list[str], cases: int, first: int, seed: int) -> None:
+    """Run jobs in this process, from `first` on; a line of JSON on stdout before and after each. Job i is case i % cases of kind
+    i // cases."""
     sys.path.insert(0, str(HERE.parents[2]))
-    judge = kinds()[kind]
+    judges = kinds()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    report = sys.stdout
-    for case in range(first, last):
-        print(json.dumps({"case": case}), file=report, flush=True)
-        folder = Path(f"case-{case}")
+    for job in range(first, cases * len(names)):
+        kind, case = names[job // cases], job % cases
+        print(json.dumps({"job": job}), flush=True)
+        folder = Path(f"job-{job}")
         folder.mkdir()
         try:
-            outcome = judge(rng(seed, kind, case), folder.resolve())
-            line = {
-                "case": case,
-                "accepted": outcome.accepted,
-                "arrived": outcome.arrived,
-                "bad": outcome.quarantined,
-                "said": outcome.said,
-            }
+            outcome = judges[kind](rng(seed, kind, case), folder.resolve())
+            line = {"accepted": outcome.accepted, "arrived": outcome.arrived, "bad": outcome.quarantined, "said": outcome.said}
+        except KeyboardInterrupt:
+            raise
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            line = {"case": case, "broken": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
+            line = {"broken": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
         if "broken" not in line:
             shutil.rmtree(folder)
-        print(json.dumps(line), file=report, flush=True)
+        print(json.dumps({"job": job, **line}), flush=True)
 
 
-def supervise(kind: str, cases: int, seed: int, out: Path) -> Iterator[dict[str, Any]]:
-    """What became of each case of a kind; a worker that dies or hangs is replaced, and its case is a finding."""
+def supervise(names: list[str], cases: int, seed: int, out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What became of each case, with its kind; a worker that dies or hangs is replaced, and its case is a finding."""
     first = 0
-    while first < cases:
+    while first < cases * len(names):
         with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
-            command = [sys.executable, str(HERE), "--worker", kind, str(first), str(cases), str(seed)]
+            command = [sys.executable, str(HERE), "--worker", json.dumps(names), str(cases), str(first), str(seed)]
             with open(Path(scratch) / "stderr", "wb") as errors:
                 worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, cwd=scratch, text=True)
             started, ended = first - 1, first - 1
             for line in _lines(worker):
                 found = json.loads(line)
-                started = found["case"]
+                started = found["job"]
                 if len(found) > 1:
                     ended = started
-                    if "broken" in found:
-                        _keep(out, kind, found, Path(scratch))
-                    yield found
+                    yield _noted(found, names, cases, out, Path(scratch))
             if worker.returncode or started != ended:
                 said = (Path(scratch) / "stderr").read_text(errors="replace")[-2000:]
                 found = {
-                    "case": max(started, first),
+                    "job": max(started, first),
                     "broken": f"the worker ended with {worker.returncode}, or hung",
                     "trace": said,
                 }
-                _keep(out, kind, found, Path(scratch))
-                yield found
+                yield _noted(found, names, cases, out, Path(scratch))
             first = max(started, first) + 1
 
 
@@ -117,18 +110,20 @@ def _lines(worker: subprocess.Popen[str]) -> Iterator[str]:
     worker.wait()
 
 
-def _keep(out: Path, kind: str, found: dict[str, Any], scratch: Path) -> None:
-    name = "".join(c if c.isalnum() else "-" for c in kind)
-    target = out / f"{name}-{found['case']}"
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    source = scratch / f"case-{found['case']}"
-    if source.is_dir():
-        shutil.copytree(source, target, dirs_exist_ok=True)
-    (target / "why.txt").write_text(
-        f"{kind}, case {found['case']}\n{found['broken']}\n\n{found['trace']}", errors="backslashreplace"
-    )
-    print(f"  {kind}, case {found['case']}: {found['broken'][:300]}\n  saved in {target}", flush=True)
+def _noted(found: dict[str, Any], names: list[str], cases: int, out: Path, scratch: Path) -> tuple[str, dict[str, Any]]:
+    """An outcome with its kind; a finding is saved with its input."""
+    kind, case = names[found["job"] // cases], found["job"] % cases
+    if "broken" in found:
+        target = out / ("".join(c if c.isalnum() else "-" for c in kind) + f"-{case}")
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        source = scratch / f"job-{found['job']}"
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        why = f"{kind}, case {case}\n{found['broken']}\n\n{found['trace']}"
+        (target / "why.txt").write_text(why, encoding="utf-8", errors="backslashreplace")
+        print(f"  {kind}, case {case}: {found['broken'][:300]!r}\n  saved in {target}", flush=True)
+    return kind, found
 
 
 def main() -> int:
@@ -154,17 +149,17 @@ def main() -> int:
     totals: Counter[str] = Counter()
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
     begun = time.monotonic()
-    for name in names:
+    for kind, group in itertools.groupby(supervise(names, cases, options.seed, options.out), lambda one: one[0]):
         start, counts = time.monotonic(), Counter[str]()
-        for found in supervise(name, cases, options.seed, options.out):
+        for _, found in group:
             broken = "broken" in found
             accepted = not broken and found["accepted"]
             counts += Counter(cases=1, findings=int(broken), accepted=int(accepted), refused=int(not broken and not accepted))
             counts += Counter(arrived=found.get("arrived", 0), bad=found.get("bad", 0))
             if not broken and not accepted:
-                reasons[name][re.sub(r"\S*/\S*|\d+", "…", found["said"].strip())[:150]] += 1
+                reasons[kind][re.sub(r"\S*/\S*|\d+", "…", found["said"].strip())[:150]] += 1
         totals += counts
-        print(_row(name, counts, time.monotonic() - start), flush=True)
+        print(_row(kind, counts, time.monotonic() - start), flush=True)
     print(_row("all", totals, time.monotonic() - begun))
     if options.reasons:
         print(
@@ -182,6 +177,6 @@ def _row(name: str, counts: Counter[str], seconds: float) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
-        work(sys.argv[2], *map(int, sys.argv[3:6]))
+        work(json.loads(sys.argv[2]), *map(int, sys.argv[3:6]))
         sys.exit(0)
     sys.exit(main())

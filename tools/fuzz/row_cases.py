@@ -60,7 +60,11 @@ def problems_jsonl(rng: random.Random, folder: Path) -> Outcome:
 
 
 def problems_gz(rng: random.Random, folder: Path) -> Outcome:
-    return _problems(folder / "in.jsonl.gz", mutated(rng, gzip.compress(_lines(rng, GOOD), rng.choice((0, 1, 9)), mtime=0), 0.5))
+    """Half of the time the packed bytes are damaged, which is noticed; else the text was, before it was packed."""
+    level, inside = rng.choice((0, 1, 9)), rng.random() < 0.5
+    text = _lines(rng, GOOD)
+    packed = gzip.compress(mutated(rng, text) if inside else text, level, mtime=0)
+    return _problems(folder / "in.jsonl.gz", packed if inside else mutated(rng, packed, 0.5))
 
 
 def problems_rows(rng: random.Random, folder: Path) -> Outcome:

@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,10 +35,13 @@ class Strike:
 
 
 class Ended(NamedTuple):
+    """`waited`: seconds from the signal to the end. `said`: what went wrong, as sentences."""
+
     code: int
     struck: bool
     inside: bool
     seconds: float
+    waited: float
     said: list[str]
 
 
@@ -52,10 +56,11 @@ class Runs:
     def environment(self, token: str, cache: str) -> dict[str, str]:
         """Compiled programs and bytecode are kept for the next process, since starting is most of the time. A process that may be
         killed writes no compiled program."""
-        shell = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        shell = dict(os.environ)
+        if shell.pop("PYTHONDONTWRITEBYTECODE", ""):
+            shell.setdefault("PYTHONPYCACHEPREFIX", str(Path(tempfile.gettempdir()) / "w2sr-bytecode"))
         shell |= {
             "PYTHONPATH": str(ROOT),
-            "PYTHONPYCACHEPREFIX": str(self.directory / "bytecode"),
             "JAX_PLATFORMS": "cpu",
             "XLA_FLAGS": "--xla_backend_optimization_level=0",
             check.TOKEN: token,
@@ -105,7 +110,7 @@ class Runs:
         said = [f"process {pid} outlived its parent" for pid in check.orphans(token)]
         said += [f"a traceback: {text[-2000:]}"] if "Traceback" in text else []
         said += self._judge(name, strike, process.returncode, struck, waited, wall, text)
-        return Ended(process.returncode, struck, inside, time.monotonic() - started, said)
+        return Ended(process.returncode, struck, inside, time.monotonic() - started, waited, said)
 
     def _judge(
         self, name: str, strike: Strike | None, code: int, struck: bool, waited: float, wall: float, text: str

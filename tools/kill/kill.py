@@ -41,6 +41,7 @@ SHORT = (
 AT_RANDOM = "at a random instant"
 TERMINATED = "SIGTERM at a random instant"
 SHARE_AT_RANDOM = 0.2
+EARLY = 0.5  # part of the undisturbed run's time for a call in which it is killed: that run compiles, later ones do not
 TRIES = 3  # ladders in which a kill may be missed because the ladder finished first
 
 
@@ -57,7 +58,7 @@ def deck(
         candidates = [call for call in calls if call["moment"] == moment.name]
         weights = [call["seconds"] if moment.alone else 1.0 for call in candidates]
         (call,) = chance.choices(candidates, weights)
-        delay = chance.random() * call["seconds"] if moment.when == DURING else 0.0
+        delay = chance.random() * EARLY * call["seconds"] if moment.when == DURING else 0.0
         strikes.append(Strike(moment.name, delay, call["begins"], moment, call["stage"], call["call"]))
     for label, count, signal_number in ((AT_RANDOM, at_random, signal.SIGKILL), (TERMINATED, terminations, signal.SIGTERM)):
         for _ in range(count):
@@ -90,7 +91,7 @@ def campaign(arguments: argparse.Namespace, directory: Path) -> dict[str, Any]:
     delivered: collections.Counter[str] = collections.Counter()
     inside: collections.Counter[str] = collections.Counter()
     missed: collections.Counter[Strike] = collections.Counter()
-    ladders = 0
+    slowest, ladders = 0.0, 0
     while waiting:
         name = f"ladder-{ladders}"
         ladders += 1
@@ -104,6 +105,7 @@ def campaign(arguments: argparse.Namespace, directory: Path) -> dict[str, Any]:
             if strike is not None and ended.struck and ended.code != 0:
                 delivered[strike.label] += 1
                 inside[strike.label] += ended.inside
+                slowest = max(slowest, ended.waited if strike.label == TERMINATED else 0.0)
                 if arguments.verbose:
                     print(f"{name}: {strike.label} in {strike.stage or 'any stage'}, {ended.seconds:.1f} s", flush=True)
             elif strike is not None:
@@ -124,6 +126,7 @@ def campaign(arguments: argparse.Namespace, directory: Path) -> dict[str, Any]:
         "verdict": not said and kills >= arguments.kills,
         "kills": kills,
         "terminations": delivered[TERMINATED],
+        "slowest_termination": round(slowest, 1),
         "ladders": ladders,
         "moments": {label: {"kills": delivered[label], "inside": inside[label]} for label in sorted(delivered)},
         "failures": said,
@@ -137,7 +140,8 @@ def text(found: dict[str, Any]) -> str:
     lines += [f"FAILED: {words}" for words in found["failures"]]
     if "kills" in found:
         lines.append(
-            f"{found['kills']} kills and {found['terminations']} terminations in {found['ladders']} ladders, "
+            f"{found['kills']} kills and {found['terminations']} terminations (the slowest took "
+            f"{found['slowest_termination']} s) in {found['ladders']} ladders, "
             f"{found['seconds']:.0f} s: {'all digests as undisturbed' if found['verdict'] else 'FAILED'}"
         )
     return "\n".join(lines)

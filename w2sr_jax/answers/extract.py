@@ -86,8 +86,8 @@ def _trimmed(answer: str) -> str:
 
 
 def boxes(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, content) of every `\\boxed{…}` or `\\boxed x` in order. Of boxes within boxes the innermost counts; one without
-    a closing brace is passed over."""
+    """(start, end, content) of every `\\boxed{…}` or `\\boxed x` in order. Of boxes within boxes the innermost counts; one
+    without a closing brace is passed over."""
     found: list[tuple[int, int, str]] = []
     closing = _closing(text)
     innermost = len(text)  # where the box begins that no box further left may hold

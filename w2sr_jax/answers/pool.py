@@ -234,8 +234,8 @@ def compare(
     """Compare (answer, gold) pairs with `math-verify`, in order of `pairs`.
 
     `workers` processes at most, `memory` bytes of address space each (0: no limit), `timeout` processor seconds an item. An item
-    that takes more than half a second of them, or that a worker dies over, waits until all others are done and is then tried alone
-    in a process of its own; what fails there has no result. Raises UserError where no worker can be started.
+    that takes more than half a second of them, or that a worker dies over, waits until all others are done and is then tried
+    alone in a process of its own; what fails there has no result. Raises UserError where no worker can be started.
     """
     pool = _Pool(pairs, timeout, memory, on_done or (lambda done: None))
     try:

@@ -53,8 +53,6 @@ class Batches:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.settings.rows < 1:
-            raise UserError(f"a batch needs at least one row, not {self.settings.rows}")
         if self.packed.tokens.shape[1] != self.settings.length:
             raise UserError(
                 f"the data is packed in rows of {self.packed.tokens.shape[1]} positions, not of {self.settings.length}"

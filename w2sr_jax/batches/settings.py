@@ -1,6 +1,8 @@
-"""The shape of a training batch. Dataclasses only."""
+"""The shape of a training batch."""
 
 import dataclasses
+
+from w2sr_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,3 +15,7 @@ class Batching:
     """Rows in the global batch of a step."""
     pack: bool = True
     """Put several examples into a row where they fit (they never see each other); otherwise one example per row."""
+
+    def __post_init__(self) -> None:
+        if self.length < 1 or self.rows < 1:
+            raise UserError(f"batching.length is {self.length} and batching.rows {self.rows}; both must be at least 1")

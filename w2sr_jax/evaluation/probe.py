@@ -21,7 +21,7 @@ class Probe:
     weakest_teacher: float = 0.0
     """Gate: the teacher is too weak where its accuracy on the probe problems is credibly below this; 0: no gate."""
     induced_rise: float = 0.0
-    """Gate: induced errors rise where their rate is this much above its lowest value so far; 0: no gate."""
+    """Gate: induced errors rise where their rate is credibly this much above its lowest value so far; 0: no gate."""
     patience: int = 2
     """Looks in a row that must show the rise."""
     action: Literal["warn", "stop"] = "warn"
@@ -41,7 +41,7 @@ def too_weak(teacher: str, correct: int, problems: int, settings: Probe) -> str 
     95 % Wilson interval is."""
     if not settings.weakest_teacher or not problems:
         return None
-    upper = _wilson_upper(correct, problems)
+    upper = _wilson(correct / problems, problems)[1]
     if upper >= settings.weakest_teacher:
         return None
     return (
@@ -52,25 +52,32 @@ def too_weak(teacher: str, correct: int, problems: int, settings: Probe) -> str 
 
 
 def rising(looks: Sequence[Mapping[str, Any]], settings: Probe) -> str | None:
-    """Why induced errors are rising, or None: in the last `patience` looks their rate was more than `induced_rise` above the
-    lowest one before. `looks` are lines with `step` and `induced` (None where it is undefined), in order."""
-    known = [look for look in looks if look["induced"] is not None]
+    """Why induced errors are rising, or None: in each of the last `patience` looks their rate was credibly (by the lower end of
+    its one-sided 95 % Wilson interval) more than `induced_rise` above the lowest one before.
+
+    The look before the first step does not count: it is the base's own. `looks` are lines with `step`, `induced` (None where it
+    is undefined) and `n_induced`, in order.
+    """
+    known = [look for look in looks if look["induced"] is not None and look["step"] > 0]
     if not settings.induced_rise or len(known) <= settings.patience:
         return None
     lowest = min(known[: -settings.patience], key=lambda look: look["induced"])
     recent = known[-settings.patience :]
-    if not all(look["induced"] > lowest["induced"] + settings.induced_rise for look in recent):
+    bounds = [_wilson(look["induced"], look["n_induced"])[0] for look in recent]
+    if not all(bound > lowest["induced"] + settings.induced_rise for bound in bounds):
         return None
     return (
-        f"induced errors are rising: {recent[-1]['induced']:.1%} at step {recent[-1]['step']}, "
-        f"from {lowest['induced']:.1%} at step {lowest['step']}, "
+        f"induced errors are rising: {recent[-1]['induced']:.1%} at step {recent[-1]['step']} "
+        f"(at least {bounds[-1]:.1%}, 95 % sure), from {lowest['induced']:.1%} at step {lowest['step']}, "
         f"more than probe.induced_rise {settings.induced_rise:.1%} in {settings.patience} looks in a row"
     )
 
 
-def _wilson_upper(correct: int, n: int) -> float:
-    z, p = NormalDist().inv_cdf(0.95), correct / n
-    return (p + z * z / (2 * n) + z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))) / (1 + z * z / n)
+def _wilson(p: float, n: int) -> tuple[float, float]:
+    """Ends of the one-sided 95 % Wilson intervals of a share `p` of `n`."""
+    z = NormalDist().inv_cdf(0.95)
+    centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
 
 
 def _require(sound: bool, field: str, value: object, right: str) -> None:

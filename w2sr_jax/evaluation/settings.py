@@ -25,6 +25,8 @@ class Evaluation:
     def __post_init__(self) -> None:
         if self.samples < 0:
             raise UserError(f"evaluation.samples is {self.samples}; it must be 0 or more")
+        if self.samples and not self.temperature > 0:
+            raise UserError(f"evaluation.temperature is {self.temperature}; samples differ only where it is above 0")
         if self.resamples < 1:
             raise UserError(f"evaluation.resamples is {self.resamples}; it must be 1 or more")
         if not 0 < self.confidence < 1:

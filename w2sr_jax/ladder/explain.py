@@ -9,7 +9,7 @@ from pathlib import Path
 from w2sr_jax import saved
 from w2sr_jax.curation.fates import KEPT, Fate
 from w2sr_jax.experiment import BASE, GOLD, Experiment, ModelTeacher
-from w2sr_jax.ladder import life, models, prepare
+from w2sr_jax.ladder import curate, life, models, prepare
 from w2sr_jax.ladder.life import Files, Found, Learnt, Use
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.outcomes import GREEDY
@@ -132,7 +132,7 @@ class _Story:
             fates = life.fates(self.run, experiment, index, arm, self.problem)
             self._line(2, f"{wording.arm(arm)} ({arm})")
             if not fates:
-                path = f"{models.rung_directory(experiment, index)}/{arm}/{life.FATES}"
+                path = f"{models.rung_directory(experiment, index)}/{arm}/{curate.FATES}"
                 kind = "no trace of this problem was given" if (self.run / path).exists() else f"{path} is not there"
                 self._missing(f"{models.rung_directory(experiment, index)}/curation", kind, 3)
                 continue

@@ -13,7 +13,7 @@ from w2sr_jax.curation.fates import Fate
 from w2sr_jax.errors import UserError
 from w2sr_jax.evaluation.ledger import Outcome, answer, cells
 from w2sr_jax.experiment import BASE, Experiment
-from w2sr_jax.ladder import batching, models, outcomes, prepare, teach
+from w2sr_jax.ladder import batching, curate, models, outcomes, prepare, teach
 from w2sr_jax.ladder.batching import CURATED, PACKING, Lessons
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.outcomes import GENERATIONS, GREEDY
@@ -22,7 +22,6 @@ from w2sr_jax.records import Example, Problem, Record, Trace
 R = TypeVar("R", bound=Record)
 
 SHORTEST = 4  # characters of an id that may stand for it
-FATES = "fates.parquet"
 
 
 class Found(NamedTuple, Generic[R]):
@@ -121,7 +120,7 @@ def rows(run: Path, path: str, kind: type[R], column: str, value: str) -> list[F
 def is_part(run: Path, experiment: Experiment, index: int, row: int) -> bool:
     """Whether a rung learns from the problem in a row of the pool."""
     count = pq.read_metadata(run / "problems" / f"{prepare.POOL}.parquet").num_rows
-    return row in prepare.part(range(count), experiment.rungs[index].pool)  # type: ignore[comparison-overlap,arg-type]
+    return row in prepare.part(range(count), experiment.rungs[index].pool)
 
 
 def traces(run: Path, index: int, teacher: str, problem: str) -> list[Found[Trace]]:
@@ -133,7 +132,7 @@ def traces(run: Path, index: int, teacher: str, problem: str) -> list[Found[Trac
 
 def fates(run: Path, experiment: Experiment, index: int, arm: str, problem: str) -> list[Found[Fate]]:
     """What became of those traces in an arm's curation."""
-    path = f"{models.rung_directory(experiment, index)}/{arm}/{FATES}"
+    path = f"{models.rung_directory(experiment, index)}/{arm}/{curate.FATES}"
     return rows(run, path, Fate, "problem_id", problem)
 
 

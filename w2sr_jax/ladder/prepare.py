@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from w2sr_jax import files, records
 from w2sr_jax.experiment import Experiment, Pretraining
@@ -18,6 +18,8 @@ from w2sr_jax.text import tokenizer as tokenizers
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.text.settings import WordTokenizer
 
+T = TypeVar("T")
+
 PRETRAIN, TEACHER, POOL, PROBE, TEST = "pretrain", "teacher", "pool", "probe", "test"
 SPLITS = (PRETRAIN, TEACHER, POOL, PROBE, TEST)
 SPLIT_SEED = 0  # splits are part of the problems, not of a run: all seeds share them
@@ -28,7 +30,7 @@ def read(run: Path, name: str) -> list[Problem]:
     return records.read(run / "problems" / f"{name}.parquet", Problem)
 
 
-def part(problems: Sequence[Problem], bounds: tuple[float, float]) -> list[Problem]:
+def part(problems: Sequence[T], bounds: tuple[float, float]) -> list[T]:
     """The part of a split between two fractions of it."""
     low, high = (round(bound * len(problems)) for bound in bounds)
     return list(problems[low:high])

@@ -115,13 +115,9 @@ def _check_files(part: Part, task: Task) -> None:
     for path in task.reads:
         was = manifest.inputs.get(str(path)) if manifest else None
         if not path.is_file():
-            raise UserError(
-                f"{path}, which {part.run} read, does not exist; a reproduction needs the same file in the same place"
-            )
+            raise UserError(f"{path} does not exist, but {part.run} has read it; put it back as it was to reproduce the run")
         if was is not None and was != files.digest_file(path):
-            raise UserError(
-                f"{path} has changed since {part.run} read it, so it cannot be reproduced; put the file back as it was"
-            )
+            raise UserError(f"{path} has changed since {part.run} read it; put it back as it was to reproduce the run")
 
 
 def _code(run: Path, experiment: Experiment) -> tuple[Condition, ...]:

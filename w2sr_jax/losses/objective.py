@@ -21,6 +21,8 @@ class Objective:
     """Tokens whose logits exist at one time, over all devices; memory grows with it."""
 
     def __post_init__(self) -> None:
+        if not callable(self.loss):
+            raise UserError(f"Objective.loss is {self.loss!r}; it must be a loss: a function from a block of tokens to losses")
         if not 0.0 <= self.trim < 1.0:
             raise UserError(f"Objective.trim is {self.trim}; it is a fraction of tokens, at least 0 and below 1")
         if self.block < 1:

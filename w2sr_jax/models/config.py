@@ -51,9 +51,14 @@ class ModelConfig:
 
     def check(self) -> None:
         """Raises UserError for sizes that make no model, naming the field."""
-        for field in ("vocab_size", "width", "layers", "heads", "kv_heads", "head_size", "mlp_size"):
+        if self.heads < 1:
+            raise UserError(f"the model's heads is {self.heads}; it must be at least 1")
+        for field in ("vocab_size", "width", "layers", "kv_heads", "head_size", "mlp_size"):
             if getattr(self, field) < 1:
                 raise UserError(f"the model's {field} is {getattr(self, field)}; it must be at least 1")
+        for field in ("rope_theta", "norm_eps"):
+            if not getattr(self, field) > 0:
+                raise UserError(f"the model's {field} is {getattr(self, field)}; it must be above 0")
         if self.head_dim is None and self.width % self.heads:
             raise UserError(
                 f"the model's width {self.width} is no multiple of its {self.heads} heads; change either or set head_dim"

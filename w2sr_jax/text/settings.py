@@ -1,6 +1,8 @@
-"""Which tokenizer a model has. Dataclasses only."""
+"""Which tokenizer a model has."""
 
 import dataclasses
+
+from w2sr_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,6 +15,10 @@ class WordTokenizer:
     """The largest number with its own token; larger ones are spelled with continuation digits, never lost."""
     limit: int = 4096
     """The most tokens the vocabulary may have; texts with more distinct words are refused."""
+
+    def __post_init__(self) -> None:
+        if self.largest < 0 or self.limit < 1:
+            raise UserError(f"tokenizer.largest is {self.largest} and tokenizer.limit {self.limit}; at least 0 and 1 are needed")
 
 
 @dataclasses.dataclass(frozen=True)
