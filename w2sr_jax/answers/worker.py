@@ -34,6 +34,8 @@ _WARMING = (  # what loads grammars and fills caches, once for all children
     ("(a, b)", "(1, \\sqrt{2})"),
     ("\\{1, 2\\}", "1, 3"),
     ("12", "\\text{twelve}"),
+    ("x^2+x-6", "(x-2)(x+3)"),
+    ("2y/3", "\\frac{2y}{3}"),
 )
 _ROOT = re.compile(r"√\s*(\d+|[a-zA-Z])")
 

@@ -98,6 +98,7 @@ def _held_out(context: Context, model: Model, index: int, author: Author) -> dic
     rung = context.experiment.rungs[index]
     probe = {problem.id: problem for problem in prepare.read(context.run, prepare.PROBE)}
     traces = [trace for trace in teach.read(context, index) if trace.problem_id in probe and trace.finish == "stop"]
+    traces = [trace for trace in traces if trace.text.strip()]  # nothing to be likely
     length = rung.training.batching.length
     held, _ = encode([_example(trace, probe[trace.problem_id]) for trace in traces], author.renderer, length)
     if not held:

@@ -4,6 +4,7 @@ Index names: B rows, L tokens, S cache slots, D width, H query heads, K key/valu
 V vocabulary, N layers.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -286,6 +287,7 @@ def _boxed(config: ModelConfig, key: Key[Array, ""]) -> Any:
     return Decoder(config).init(key, tokens, None, context)["params"]
 
 
+@functools.lru_cache(maxsize=16)
 def _abstract(config: ModelConfig) -> Any:
     return jax.eval_shape(lambda: _boxed(config, jax.random.key(0)))
 
