@@ -74,9 +74,11 @@ def teachers(experiment: Experiment, sources: Sources) -> list[tuple[dict[str, A
             wrote[f"{name}, rung {index}" if name in wrote else name] = own[name]
         if probe and all(traces for traces, _ in own.values()):
             found.append(_compared(experiment, sources, probe, own, index))
-    if len(found) > 1 and len(wrote) > 1:
-        found.append(_compared(experiment, sources, probe, wrote, None))
-    return found
+    if len(found) == 1:
+        return found
+    everyone = [_compared(experiment, sources, probe, wrote, None)] if found else []
+    # A table of one teacher compares nothing.
+    return [entry for entry in found if len(entry[0]["teachers"]) > 1] + everyone
 
 
 def _compared(
@@ -110,7 +112,7 @@ def _compared(
     columns = ("teacher", "sample", "question", "gold", "answer", "verdict", "what it wrote")
     key = "teachers" if rung is None else f"teachers-{rung}"
     page = Evidence(key, f"Teachers compared: {where}", about, files, columns, groups, rows)
-    return {"rung": rung, **said, "evidence": key, "sources": files}, page
+    return {**said, "rung": rung, "evidence": key, "sources": files}, page
 
 
 def _joint(answers: Sequence[tuple[str, Answer]]) -> list[str]:
