@@ -4,4 +4,6 @@
 set -euo pipefail
 bash "$(dirname "${BASH_SOURCE[0]}")/environment.sh" test
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Tests start many processes; without byte code each of them would compile all packages again.
+unset PYTHONDONTWRITEBYTECODE
 exec .venv/bin/python -m pytest "$@"
