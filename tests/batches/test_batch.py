@@ -96,5 +96,5 @@ def test_settings_that_do_not_fit_the_data_are_refused() -> None:
     packed = batches(3, 2).packed
     with pytest.raises(UserError, match="packed in rows of 12 positions, not of 16"):
         Batches(packed, Batching(16, 2))
-    with pytest.raises(UserError, match="batching.rows 0; both must be at least 1"):
+    with pytest.raises(UserError, match=r"batching.rows 0; both must be at least 1"):
         Batching(LENGTH, 0)
