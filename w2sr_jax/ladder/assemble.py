@@ -12,7 +12,7 @@ from w2sr_jax import files, lineage
 from w2sr_jax.answers.steps import steps
 from w2sr_jax.evaluation.scores import Generations, compare, outcomes, score_seeds
 from w2sr_jax.experiment import BASE, GOLD, Experiment, Graduate, ModelTeacher
-from w2sr_jax.ladder import curate, evidence, faithful, measure, models, prepare, probing
+from w2sr_jax.ladder import curate, evidence, faithful, measure, models, prepare, probing, tables
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.sources import Sources
 from w2sr_jax.ladder.task import Context, Made
@@ -34,7 +34,8 @@ def report(context: Context) -> Made:
 def pooled(run: Path, experiment: Experiment, runs: Sequence[Path]) -> Made:
     """Write RUN/report from the runs of all seeds."""
     sources = Sources(runs)
-    found, pages = results(experiment, sources)
+    with tables.remembered():
+        found, pages = results(experiment, sources)
     written = write(run / "report", found, timings(sources), pages)
     # Numbers and rows must reproduce; the page shows times.
     seals = [path for path in (written.index, written.timings) if path is not None]

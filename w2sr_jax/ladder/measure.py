@@ -10,7 +10,7 @@ from w2sr_jax.batches.packing import pack
 from w2sr_jax.evaluation.cost import sampling_flops
 from w2sr_jax.evaluation.scores import score
 from w2sr_jax.experiment import GOLD
-from w2sr_jax.ladder import faithful, models, prepare, teach
+from w2sr_jax.ladder import faithful, models, prepare, tables, teach
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.records import Example, Problem, Trace
@@ -71,7 +71,7 @@ def evaluate(context: Context, model: Model, held_out: bool) -> Made:
 
 def generations(directory: Any) -> tuple[list[Trace], list[Trace]]:
     """What `evaluate` wrote: greedy traces and samples."""
-    traces = records.read(directory / GENERATIONS, Trace)
+    traces = tables.read(directory / GENERATIONS, Trace)
     return [t for t in traces if t.sample == GREEDY], [t for t in traces if t.sample != GREEDY]
 
 

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from w2sr_jax import records
 from w2sr_jax.evaluation.ledger import Outcome, answer
 from w2sr_jax.experiment import Experiment, Graduate
-from w2sr_jax.ladder import models, prepare, teach
+from w2sr_jax.ladder import models, prepare, tables, teach
 from w2sr_jax.records import Problem, Trace
 
 Set = Literal["training", "held-out"]
@@ -94,5 +93,5 @@ def _teacher_model(experiment: Experiment, index: int, name: str) -> str | None:
 def _answers(run: Path, model: str, name: str) -> dict[str, Trace]:
     """A model's greedy answers by problem id; none where the file was not asked for."""
     path = run / "evaluations" / model / name
-    traces = records.read(path, Trace) if path.exists() else []
+    traces = tables.read(path, Trace) if path.exists() else []
     return {trace.problem_id: trace for trace in traces if trace.sample == GREEDY}

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from w2sr_jax import files, records
 from w2sr_jax.experiment import Experiment, Pretraining
+from w2sr_jax.ladder import tables
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.problems import files as problem_files
 from w2sr_jax.problems import generated
@@ -27,7 +28,7 @@ SPLIT_SEED = 0  # splits are part of the problems, not of a run: all seeds share
 
 def read(run: Path, name: str) -> list[Problem]:
     """The problems of one split."""
-    return records.read(run / "problems" / f"{name}.parquet", Problem)
+    return tables.read(run / "problems" / f"{name}.parquet", Problem)
 
 
 def part(problems: Sequence[T], bounds: tuple[float, float]) -> list[T]:

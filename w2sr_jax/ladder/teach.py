@@ -7,7 +7,7 @@ from w2sr_jax import files, records
 from w2sr_jax.answers.grade import grade_all
 from w2sr_jax.evaluation.cost import sampling_flops
 from w2sr_jax.experiment import Experiment, Graduate, ModelTeacher
-from w2sr_jax.ladder import models, prepare
+from w2sr_jax.ladder import models, prepare, tables
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.records import Problem, Trace
@@ -43,7 +43,7 @@ def first_traces(run: Path, index: int, teacher: str) -> dict[str, Trace]:
 
 def traces_of(run: Path, index: int, teacher: str) -> list[Trace]:
     """All that a teacher wrote for a rung."""
-    return [trace for path in shards(run, index, teacher) for trace in records.read(path, Trace)]
+    return [trace for path in shards(run, index, teacher) for trace in tables.read(path, Trace)]
 
 
 def shards(run: Path, index: int, teacher: str) -> list[Path]:

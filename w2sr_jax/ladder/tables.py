@@ -1,0 +1,34 @@
+"""Tables of a run as rows. While a report is made, each is read once."""
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, TypeVar
+
+from w2sr_jax import records
+from w2sr_jax.records import Record
+
+R = TypeVar("R", bound=Record)
+
+_known: ContextVar[dict[tuple[Path, type], list[Any]] | None] = ContextVar("known tables", default=None)
+
+
+@contextlib.contextmanager
+def remembered() -> Iterator[None]:
+    """Inside, what was read once is not read again; the files must not change meanwhile."""
+    token = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+def read(path: Path, kind: type[R]) -> list[R]:
+    """`records.read`; the list is the caller's own, the rows may be shared."""
+    known = _known.get()
+    if known is None:
+        return records.read(path, kind)
+    if (path, kind) not in known:
+        known[path, kind] = records.read(path, kind)
+    return list(known[path, kind])
