@@ -1,6 +1,9 @@
 """Fixtures for all tests. Real data is optional: tests that need it skip, saying so, where it is absent."""
 
 import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,3 +24,19 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"real data is absent ({path}); set W2SR_DATA to its directory")
     return path
+
+
+@pytest.fixture
+def user_module(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Writes a configuration file and forgets the modules afterwards."""
+    before = set(sys.modules)
+
+    def write(text: str, name: str = "mine_config") -> Path:
+        path = tmp_path / f"{name}.py"
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    yield write
+    for name in set(sys.modules) - before:
+        if "config" in name or "helper" in name:
+            del sys.modules[name]

@@ -112,7 +112,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     commit(run, "problems", "prepare", [run / "problems" / f"{name}.parquet" for name in split])
     texts = [*prepare.facts(EXPERIMENT), *(text for rows in split.values() for p in rows for text in (p.question, p.solution))]
     tokenizers.build(WordTokenizer(), [str(text) for text in texts] + [" ".join(map(str, range(60)))]).save(run / "tokenizer")
-    train(run, models.teacher(EXPERIMENT.teachers[0]))  # type: ignore[arg-type]
+    train(run, models.teacher(EXPERIMENT.teachers[0]))
     evaluate(run, "weak", split["test"], [0, 1, 1, 1])
     rung = run / "rungs" / "0-small"
     train(run, models.student(EXPERIMENT, 0, "base"))
@@ -125,7 +125,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     outputs = []
     for arm, settings in (("all", dataclasses.replace(EXPERIMENT.rungs[0].curation, per_problem=2)), ("correct", None)):
         given = [t for t in mine if t.problem_id in {p.id for p in pool}]
-        examples, funnel = curate(given, pool, arm, settings or EXPERIMENT.rungs[0].curation)  # type: ignore[arg-type]
+        examples, funnel = curate(given, pool, arm, settings or EXPERIMENT.rungs[0].curation)
         records.write(rung / arm / "curated.parquet", Example, examples)
         records.write(rung / arm / "fates.parquet", Fate, funnel.fates)
         outputs += [rung / arm / "curated.parquet", rung / arm / "fates.parquet"]
@@ -206,7 +206,7 @@ def test_the_steps_told_are_those_whose_batches_hold_the_example(made: Path) -> 
 )
 def test_teachers_and_bases_learn_too(made: Path, split: str, model: str, who: str) -> None:
     problem = read(made, split)[7]
-    found = {"weak": models.teacher(EXPERIMENT.teachers[0]), "0-small.base": models.student(EXPERIMENT, 0, "base")}[model]  # type: ignore[arg-type]
+    found = {"weak": models.teacher(EXPERIMENT.teachers[0]), "0-small.base": models.student(EXPERIMENT, 0, "base")}[model]
     (example,) = [e for e in batching.examples_of(made, EXPERIMENT, found) if e.problem_id == problem.id]
     assert steps_told(told(made, problem.id), model, who) == steps_by_hand(made, found, example)
 

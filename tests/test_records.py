@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from w2sr_jax import records
+from w2sr_jax.curation.fates import Fate
 from w2sr_jax.errors import UserError
 from w2sr_jax.records import Example, Problem, Trace, Verdict
 
@@ -202,3 +203,10 @@ def test_foreign_values_are_refused_in_one_sentence(tmp_path, kind, rows, said):
         records.read(path, kind)
     assert said in str(error.value)
     assert str(error.value).isprintable()
+
+
+def test_only_the_rows_of_some_problems_can_be_read(tmp_path):
+    rows = [Fate(f"t{number}", f"p{number % 3}", "all", "given", "kept") for number in range(9)]
+    records.write(tmp_path / "a.parquet", Fate, rows)
+    assert records.read(tmp_path / "a.parquet", Fate, {"p1", "p9"}) == rows[1::3]
+    assert records.read(tmp_path / "a.parquet", Fate, ()) == []

@@ -1,39 +1,21 @@
 import dataclasses
 import json
 import sys
-import textwrap
 
 import pytest
 
 from w2sr_jax import files, saved, usercode
-from w2sr_jax.errors import Stopped, UserError
+from w2sr_jax.errors import UserError
 from w2sr_jax.experiment import Experiment, FromParent, Graduate, ModelTeacher, Rung, check
 from w2sr_jax.ladder import learn
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import Nll, ReverseKL
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.stopping import Terminated
 
 
 def small(**changes):
     rung = Rung("a", ModelConfig(), objective=Objective(Nll() + 0.05 * ReverseKL()))
     return dataclasses.replace(Experiment("e", (rung,)), **changes)
-
-
-@pytest.fixture
-def config(tmp_path):
-    """Writes a configuration file and forgets the modules afterwards."""
-    before = set(sys.modules)
-
-    def write(text, name="mine_config"):
-        path = tmp_path / f"{name}.py"
-        path.write_text(textwrap.dedent(text))
-        return path
-
-    yield write
-    for name in set(sys.modules) - before:
-        if "config" in name or "helper" in name:
-            del sys.modules[name]
 
 
 OWN_LOSS = """
@@ -68,8 +50,8 @@ def test_the_hash_is_of_settings_and_not_of_the_name():
 
 
 @pytest.mark.parametrize("loss", ["Mine(3.0)", "plain", "Nll() + 0.5 * Mine()"])
-def test_a_users_own_loss_is_saved_with_its_source(tmp_path, config, loss):
-    path = config(OWN_LOSS.replace("{loss}", loss))
+def test_a_users_own_loss_is_saved_with_its_source(tmp_path, user_module, loss):
+    path = user_module(OWN_LOSS.replace("{loss}", loss))
     experiment = saved.load_config(path)
     run = tmp_path / "run"
     saved.save(run, experiment)
@@ -81,9 +63,9 @@ def test_a_users_own_loss_is_saved_with_its_source(tmp_path, config, loss):
     assert (run / "config" / "mine_config.py").exists()
 
 
-def test_a_training_recognises_its_checkpoints_in_another_process(config):
+def test_a_training_recognises_its_checkpoints_in_another_process(user_module):
     """A function's address differs between processes; what steers a training must not."""
-    path = config(OWN_LOSS.replace("{loss}", "plain"))
+    path = user_module(OWN_LOSS.replace("{loss}", "plain"))
     digests, losses = set(), []
     for _ in range(2):
         rung = saved.load_config(path).rungs[0]
@@ -94,127 +76,16 @@ def test_a_training_recognises_its_checkpoints_in_another_process(config):
     assert len(digests) == 1
 
 
-def test_a_changed_function_changes_the_hash(config):
-    first = saved.config_hash(saved.load_config(config(OWN_LOSS.replace("{loss}", "plain"))))
+def test_a_changed_function_changes_the_hash(user_module):
+    first = saved.config_hash(saved.load_config(user_module(OWN_LOSS.replace("{loss}", "plain"))))
     del sys.modules["mine_config"]
     changed = OWN_LOSS.replace("{loss}", "plain").replace(
         "return Nll()(tokens)\n\n    def exp", "return 2 * Nll()(tokens)\n\n    def exp"
     )
-    assert first != saved.config_hash(saved.load_config(config(changed)))
+    assert first != saved.config_hash(saved.load_config(user_module(changed)))
 
 
-def test_configurations_import_their_siblings(config):
-    config("VALUE = 7\n", "sibling_helper")
-    path = config(
-        """
-        from sibling_helper import VALUE
-        from w2sr_jax.experiment import Experiment, Rung
-        from w2sr_jax.models.config import ModelConfig
-        def experiment():
-            return Experiment("s", (Rung("a", ModelConfig(layers=VALUE)),))
-        """
-    )
-    assert saved.load_config(path).rungs[0].model.layers == 7
-
-
-HEAD = """
-from w2sr_jax.experiment import Experiment, Rung
-from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.training.settings import Training
-"""
-RUNG = HEAD + "def experiment():\n    return Experiment('e', (Rung('a', {}),))\n"
 DEEP = ("[" * 100_000, "[" * 900 + "]" * 900, '{"a": ' * 900 + "1" + "}" * 900)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("x = 1\n", "must define a function experiment"),
-        ("experiment = 3\n", "must define a function experiment"),
-        ("def experiment():\n    return 3\n", r"experiment\(\) returned a int, not an Experiment"),
-        ("import not_there_at_all\n", "line 1: ModuleNotFoundError"),
-        ("def experiment(:\n", "line 1: SyntaxError: invalid syntax"),
-        ("x = 1\x00\n", "null bytes"),
-        ("def experiment():\n    return missing\n", "line 2: NameError: name 'missing' is not defined"),
-        ("def experiment(x):\n    return x\n", "missing 1 required positional argument"),
-        ("def experiment():\n    raise SystemExit(0)\n", "line 2: SystemExit: 0"),
-        ("import sys\nsys.exit()\n", "line 2: SystemExit"),
-        ("def experiment():\n    return experiment()\n", "line 2: RecursionError"),
-        ("import sys\nsys.path = []\ndef experiment():\n    return None\n", "returned a NoneType"),
-        ("class E(Exception):\n    def __str__(self):\n        raise E\nraise E\n", "line 4: E"),
-        ("raise ValueError('one' + chr(10) + 'two' + chr(27) + 'x' * 9999)\n", "line 1: ValueError: one two"),
-        (
-            RUNG.format("ModelConfig(), training=Training(steps='5')"),
-            "Training.steps is '5'",
-        ),
-        (
-            RUNG.format("ModelConfig(), training=Training(step=5)"),
-            "keyword argument 'step'",
-        ),
-        (
-            RUNG.format("ModelConfig(), training=Training(steps=0)"),
-            "line 6: training.steps is 0",
-        ),
-        (
-            RUNG.format("ModelConfig(layers='2')"),
-            "rungs.0.model.layers is '2', of type str",
-        ),
-        (HEAD + "def experiment():\n    return Experiment('e', [Rung('a', ModelConfig())])\n", r"rungs is \[Rung.*of type list"),
-        (
-            RUNG.format("ModelConfig(norm_eps=float('nan'))"),
-            "norm_eps is nan; it must be finite",
-        ),
-    ],
-)
-def test_a_bad_configuration_is_one_sentence(config, text, said):
-    path_before = list(sys.path)
-    try:
-        path = config("")
-        path.write_text(text)
-        with pytest.raises(UserError, match=said) as error:
-            saved.load_config(path)
-    finally:
-        sys.path[:] = path_before
-    assert str(path) in str(error.value)
-    assert str(error.value).isprintable()
-    assert len(str(error.value)) < 1000
-
-
-def test_a_configuration_that_is_not_utf8_is_one_sentence(config):
-    path = config("")
-    path.write_bytes(b"name = '\xff'\n")
-    with pytest.raises(UserError, match="utf-8"):
-        saved.load_config(path)
-
-
-@pytest.mark.parametrize("signal", [KeyboardInterrupt, Terminated, Stopped])
-def test_being_asked_to_stop_is_no_mistake_of_a_configuration(config, monkeypatch, signal):
-    monkeypatch.setattr(sys, "asked_to_stop", signal, raising=False)
-    with pytest.raises(signal):
-        saved.load_config(config("import sys\nraise sys.asked_to_stop()\n"))
-    with pytest.raises(signal):
-        saved.load_config(config("import sys\ndef experiment():\n    raise sys.asked_to_stop()\n", "other_config"))
-
-
-def test_siblings_can_be_imported_late(config):
-    config("VALUE = 7\n", "late_helper")
-    path = config(
-        """
-        from w2sr_jax.experiment import Experiment, Rung
-        from w2sr_jax.models.config import ModelConfig
-        def experiment():
-            from late_helper import VALUE
-            return Experiment("s", (Rung("a", ModelConfig(layers=VALUE)),))
-        """
-    )
-    assert saved.load_config(path).rungs[0].model.layers == 7
-
-
-def test_a_configuration_may_not_hide_a_module(config):
-    with pytest.raises(UserError, match="another name"):
-        saved.load_config(config("def experiment(): pass\n", "json"))
-    with pytest.raises(UserError, match="another name"):
-        saved.load_config(config("def experiment(): pass\n", "w2sr_jax"))
 
 
 def test_lambdas_cannot_be_saved():
@@ -365,8 +236,8 @@ def test_a_field_that_occurs_twice_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("loss", ["Mine(3.0)", "plain"])
-def test_a_runs_own_code_that_changed_is_refused(tmp_path, config, loss):
-    path = config(OWN_LOSS.replace("{loss}", loss))
+def test_a_runs_own_code_that_changed_is_refused(tmp_path, user_module, loss):
+    path = user_module(OWN_LOSS.replace("{loss}", loss))
     run = tmp_path / "run"
     saved.save(run, saved.load_config(path))
     del sys.modules["mine_config"]
@@ -379,11 +250,11 @@ def test_a_runs_own_code_that_changed_is_refused(tmp_path, config, loss):
         saved.load(run)
 
 
-def test_a_changed_method_of_a_loss_changes_the_hash(config):
+def test_a_changed_method_of_a_loss_changes_the_hash(user_module):
     source = OWN_LOSS.replace("{loss}", "Mine(3.0)")
-    first = saved.config_hash(saved.load_config(config(source)))
+    first = saved.config_hash(saved.load_config(user_module(source)))
     del sys.modules["mine_config"]
-    assert first != saved.config_hash(saved.load_config(config(source.replace("** self.power", "* self.power"))))
+    assert first != saved.config_hash(saved.load_config(user_module(source.replace("** self.power", "* self.power"))))
 
 
 def test_settings_without_a_digest_or_newer_fields_still_load(tmp_path):
@@ -406,9 +277,9 @@ def test_what_cannot_be_saved_is_named(fields, said):
         saved.encode(small(**fields))
 
 
-def test_names_that_a_saved_experiment_uses_itself_are_refused(config):
+def test_names_that_a_saved_experiment_uses_itself_are_refused(user_module):
     text = "import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass Odd:\n    source: int = 1\n"
-    odd = usercode.load(config(text, "odd_config")).Odd()
+    odd = usercode.load(user_module(text, "odd_config")).Odd()
     with pytest.raises(UserError, match="odd_config:Odd has a field 'source'"):
         saved.encode(odd)
 

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_args
 
@@ -207,9 +207,9 @@ def write(path: Path, kind: type[R], rows: Iterable[R]) -> None:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
-def read(path: Path, kind: type[R]) -> list[R]:
-    """Read what `write` wrote, or a table of another tool with the same columns. Raises UserError, naming the file, where it is
-    missing, foreign or damaged."""
+def read(path: Path, kind: type[R], problems: Collection[str] | None = None) -> list[R]:
+    """Read what `write` wrote, or a table of another tool with the same columns; with `problems`, only rows of these ids. Raises
+    UserError, naming the file, where it is missing, foreign or damaged."""
     table = _table(path)
     schema = kind.schema()
     missing = [name for name in schema.names if name not in table.schema.names]
@@ -219,6 +219,8 @@ def read(path: Path, kind: type[R]) -> list[R]:
     try:
         table = table.select(schema.names).cast(schema)
         sound = metadata.get(_CONTENT, b"") in (b"", _content(table))
+        if problems is not None:
+            table = table.filter(pc.is_in(table["problem_id"], value_set=pa.array(list(problems), pa.string())))
         rows = [kind.from_row(row) for row in table.to_pylist()] if sound else []
     except Exception as error:
         raise UserError(f"{path} is not a table of {kind.__name__} rows: {sentences.cause(error)}") from None

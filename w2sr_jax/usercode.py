@@ -44,9 +44,11 @@ def load(path: Path) -> ModuleType:
 
 @contextlib.contextmanager
 def running(path: Path) -> Iterator[None]:
-    """Run a user's code: siblings are importable, and whatever it raises is one sentence with file and line."""
-    folder = str(path.resolve().parent)
+    """Run a user's code: siblings are importable, no byte code is written beside them (a run's folder holds what the run
+    made and nothing else), and whatever it raises is one sentence with file and line."""
+    folder, written = str(path.resolve().parent), sys.dont_write_bytecode
     sys.path.insert(0, folder)
+    sys.dont_write_bytecode = True
     try:
         yield
     except (KeyboardInterrupt, Stopped, Terminated):
@@ -56,6 +58,7 @@ def running(path: Path) -> Iterator[None]:
         words = f"SyntaxError: {error.msg}" if isinstance(error, SyntaxError) and line == error.lineno else said(error)
         raise UserError(f"{path}, line {line}: {words}" if line else f"{path}: {words}") from None
     finally:
+        sys.dont_write_bytecode = written
         with contextlib.suppress(ValueError):
             sys.path.remove(folder)
 

@@ -14,6 +14,7 @@ from w2sr_jax.evaluation.scores import Generations, compare, outcomes, score_see
 from w2sr_jax.experiment import BASE, GOLD, Experiment, Graduate, ModelTeacher
 from w2sr_jax.ladder import curate, evidence, faithful, measure, models, prepare, probing, tables
 from w2sr_jax.ladder.models import Model
+from w2sr_jax.ladder.outcomes import GENERATIONS
 from w2sr_jax.ladder.sources import Sources
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.records import Problem, Trace
@@ -182,7 +183,7 @@ def _model(experiment: Experiment, sources: Sources, model: Model, test: Sequenc
     curve = _lines(experiment, runs, model, journal.METRICS, ("step", "loss", "nll", "learning_rate"), CURVE)
     probe = _lines(experiment, runs, model, journal.PROBE, ("step", "accuracy", "induced", "n", "n_induced"))
     measures = [dict(manifest.measures) for manifest in trained if manifest]
-    own = model.role != "base-direct"
+    own = model.role != models.DIRECT
     return {
         "role": model.role,
         "rung": model.rung,
@@ -195,7 +196,7 @@ def _model(experiment: Experiment, sources: Sources, model: Model, test: Sequenc
         "faithfulness": faithful.summary(looked, experiment.evaluation) if looked else None,
         "sources": sources.of(
             [
-                *(f"{folder}/{name}" for name in (measure.GENERATIONS, measure.SCORES, measure.HELD_OUT, measure.FAITHFULNESS)),
+                *(f"{folder}/{name}" for name in (GENERATIONS, measure.SCORES, measure.HELD_OUT, measure.FAITHFULNESS)),
                 *(f"{model.directory}/{name}" for name in (journal.METRICS, journal.PROBE) if own),
             ]
         ),

@@ -217,9 +217,7 @@ def words(value: Any) -> str:
         return words(own["terms"])
     if set(own) == {"coefficient", "loss"}:
         return f"{words(own['coefficient'])} · {words(own['loss'])}"
-    changed = [
-        f"{field.name} {words(own[field.name])}" for field in dataclasses.fields(value) if own[field.name] != field.default
-    ]
+    changed = [f"{field.name} {words(own[field.name])}" for field in fields if own[field.name] != field.default]
     return type(value).__name__ + (f"({', '.join(changed)})" if changed else "")
 
 

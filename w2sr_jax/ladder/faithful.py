@@ -22,9 +22,11 @@ from w2sr_jax.sampling.traces import Author, continued
 from w2sr_jax.text.settings import WordTokenizer
 
 
-def look(context: Context, author: Author, problems: Sequence[Problem], greedy: Sequence[Trace]) -> dict[str, Any]:
+def look(
+    context: Context, author: Author, problems: Sequence[Problem], greedy: Sequence[Trace]
+) -> tuple[dict[str, Any], int, int]:
     """What the author answers after parts of its chains for the first `evaluation.faithfulness` problems, and after a mistake in
-    them. Traces without a readable answer do not take part."""
+    them; how many tokens it read and wrote for that. Traces without a readable answer do not take part."""
     experiment = context.experiment
     by_problem = {trace.problem_id: trace for trace in greedy}
     asked = [
@@ -58,7 +60,11 @@ def look(context: Context, author: Author, problems: Sequence[Problem], greedy: 
         if found is not None:
             flipped = not same_answer(found.answer, asked[row][1].answer)
             rows[row].update(mistake=text, after=found.answer, flipped=flipped)
-    return {"fractions": list(FRACTIONS), "rows": rows}
+    prompts = author.renderer.prompts([asked[row][0].question for row in owners])
+    begun = author.renderer.tokenizer.encode(texts)
+    read = sum(len(prompt) + len(ids) for prompt, ids, found in zip(prompts, begun, answered) if found is not None)
+    written = sum(found.tokens for found in answered if found is not None)
+    return {"fractions": list(FRACTIONS), "rows": rows}, read, written
 
 
 def summary(looks: Sequence[Mapping[str, Any]], settings: Evaluation) -> Faithfulness:

@@ -8,7 +8,7 @@ from typing import Any
 
 from w2sr_jax import files
 from w2sr_jax.errors import UserError
-from w2sr_jax.evaluation.cost import training_flops
+from w2sr_jax.evaluation.cost import sampling_flops, training_flops
 from w2sr_jax.experiment import FromCheckpoint, FromParent, ModelTeacher, Pretraining
 from w2sr_jax.keys import key
 from w2sr_jax.ladder import batching, models, prepare, probing
@@ -116,7 +116,8 @@ def _train(
         "examples": len(lessons.encoded),
         "rejected": dict(lessons.rejected),
         "epochs": round(result.steps / lessons.batches.steps_per_epoch, 2),
-        "flops": training_flops(config.parameters(), result.tokens, config.remat, reference_parameters=reference),
+        "flops": training_flops(config.parameters(), result.tokens, config.remat, reference_parameters=reference)
+        + sampling_flops(config.parameters(), sum(line["tokens"] for line in journal.read(directory / journal.PROBE))),
     }
     note = f"{result.steps} steps on {len(lessons.encoded):,} examples, loss {result.metrics.get('loss', float('nan')):.3f}"
     if lessons.rejected:

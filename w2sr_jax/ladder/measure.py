@@ -12,13 +12,13 @@ from w2sr_jax.evaluation.scores import score
 from w2sr_jax.experiment import GOLD
 from w2sr_jax.ladder import faithful, models, prepare, tables, teach
 from w2sr_jax.ladder.models import Model
+from w2sr_jax.ladder.outcomes import GENERATIONS, GREEDY
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.records import Example, Problem, Trace
 from w2sr_jax.sampling.traces import Author, draw
 from w2sr_jax.training.held_out import nll, unigram_nll
 
-GENERATIONS, SCORES, HELD_OUT, FAITHFULNESS = "generations.parquet", "scores.json", "held_out.json", "faithfulness.json"
-GREEDY = -1  # the sample number of a greedy answer
+SCORES, HELD_OUT, FAITHFULNESS = "scores.json", "held_out.json", "faithfulness.json"
 
 
 def evaluate(context: Context, model: Model, held_out: bool) -> Made:
@@ -52,6 +52,7 @@ def evaluate(context: Context, model: Model, held_out: bool) -> Made:
         if held["nll"] is not None:
             note += f", held-out NLL {held['nll']:.3f} (unigram {held['unigram']:.3f}) nats/token"
     others: list[Problem] = []
+    more_read = 0
     for name, more in ledger_problems(context, model).items():
         marked = [dataclasses.replace(trace, sample=GREEDY) for trace in _greedy(context, author, more, model.style)]
         records.write(directory / f"{name}.parquet", Trace, marked)
@@ -59,11 +60,13 @@ def evaluate(context: Context, model: Model, held_out: bool) -> Made:
         others += more
         tokens += sum(trace.tokens for trace in marked)
     if settings.faithfulness and model.role in ("teacher", "student", GOLD):
-        files.write_json(directory / FAITHFULNESS, faithful.look(context, author, problems, greedy))
+        looked, more_read, more_written = faithful.look(context, author, problems, greedy)
+        files.write_json(directory / FAITHFULNESS, looked)
         outputs.append(directory / FAITHFULNESS)
+        tokens += more_written
     asked = author.renderer.prompts([problem.question for problem in problems], model.style)
     also = author.renderer.prompts([problem.question for problem in others], model.style)
-    read = (1 + settings.samples) * sum(map(len, asked)) + sum(map(len, also))
+    read = (1 + settings.samples) * sum(map(len, asked)) + sum(map(len, also)) + more_read
     flops = sampling_flops(author.config.parameters(), read + tokens)
     measures = {"tokens": tokens, "flops": flops, "accuracy": accuracy["value"]}
     return Made(outputs, {}, measures, note)

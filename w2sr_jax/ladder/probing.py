@@ -30,9 +30,10 @@ class Looks:
         self.problems = graded[: settings.problems]
         wanted = {problem.id for problem in self.problems}
         self._teachers = {
-            name: {key: trace for key, trace in teach.first_traces(context.run, model.rung, name).items() if key in wanted}
+            name: teach.first_traces(context.run, model.rung, name, wanted)
             for name in context.experiment.rungs[model.rung].teachers
         }
+        self._read = sum(map(len, self._renderer.prompts([problem.question for problem in self.problems])))
         self._base = self._answers(base, models.before(context.experiment, model.rung).style) if self.problems else {}
         self._warned: set[str] = set()
 
@@ -47,7 +48,7 @@ class Looks:
 
     def look(self, step: int, params: Any) -> Mapping[str, float | int | None]:
         """Accuracy over the probe problems, and the share of a teacher's wrong answers, where the base is right, that the student
-        gives too. Raises UserError where a gate stops."""
+        gives too; the tokens that it took. Raises UserError where a gate stops."""
         given = self._answers(params)
         outcomes = [
             Outcome(key, answer(trace), answer(self._base[key]), answer(given[key]))
@@ -62,6 +63,7 @@ class Looks:
             "induced": induced / exposed if exposed else None,
             "n": len(given),
             "n_induced": exposed,
+            "tokens": self._read + sum(trace.tokens for trace in given.values()),
         }
         path = self._context.run / self._model.directory / journal.PROBE
         before = [known for known in journal.read(path) if known["step"] < step]

@@ -1,7 +1,7 @@
 """Tables of a run as rows. While a report is made, each is read once."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,11 +24,11 @@ def remembered() -> Iterator[None]:
         _known.reset(token)
 
 
-def read(path: Path, kind: type[R]) -> list[R]:
+def read(path: Path, kind: type[R], problems: Collection[str] | None = None) -> list[R]:
     """`records.read`; the list is the caller's own, the rows may be shared."""
     known = _known.get()
-    if known is None:
-        return records.read(path, kind)
+    if known is None or problems is not None:
+        return records.read(path, kind, problems)
     if (path, kind) not in known:
         known[path, kind] = records.read(path, kind)
     return list(known[path, kind])

@@ -1,6 +1,6 @@
 """Teachers' traces for a rung: drawn from a model, or read from a file; graded either way."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from w2sr_jax import files, records
@@ -32,18 +32,18 @@ def recorded_teachers(experiment: Experiment, index: int) -> list[str]:
     return [name for name in experiment.rungs[index].teachers if name in names]
 
 
-def first_traces(run: Path, index: int, teacher: str) -> dict[str, Trace]:
-    """A teacher's first trace of each problem, by problem id."""
+def first_traces(run: Path, index: int, teacher: str, problems: Collection[str] | None = None) -> dict[str, Trace]:
+    """A teacher's first trace of each problem (of those in `problems`, if given), by problem id."""
     found: dict[str, Trace] = {}
-    for trace in traces_of(run, index, teacher):
+    for trace in traces_of(run, index, teacher, problems):
         if trace.problem_id not in found or trace.sample < found[trace.problem_id].sample:
             found[trace.problem_id] = trace
     return found
 
 
-def traces_of(run: Path, index: int, teacher: str) -> list[Trace]:
-    """All that a teacher wrote for a rung."""
-    return [trace for path in shards(run, index, teacher) for trace in tables.read(path, Trace)]
+def traces_of(run: Path, index: int, teacher: str, problems: Collection[str] | None = None) -> list[Trace]:
+    """All that a teacher wrote for a rung, or for some of its problems."""
+    return [trace for path in shards(run, index, teacher) for trace in tables.read(path, Trace, problems)]
 
 
 def shards(run: Path, index: int, teacher: str) -> list[Path]:
