@@ -41,25 +41,30 @@ def problem(tokens: int = 30, width: int = 8, vocabulary: int = 11, seed: int = 
     return hidden, output, data, frozen
 
 
-def full(loss: TokenLoss, hidden: jax.Array, output: jax.Array, data: TokenData, frozen: tuple) -> jax.Array:
+def full(
+    loss: TokenLoss, hidden: jax.Array, output: jax.Array, data: TokenData, frozen: tuple, softcap: float | None = None
+) -> jax.Array:
     logits, other = (jnp.matmul(h.astype(jnp.float32), w.astype(jnp.float32)) for h, w in ((hidden, output), frozen))
+    if softcap is not None:
+        logits, other = (softcap * jnp.tanh(each / softcap) for each in (logits, other))
     tokens = Tokens(logits, data.target, data.span, data.verdict, data.teacher_logprob, other, jnp.float32(PROGRESS))
     return jnp.sum(data.weight * loss(tokens))
 
 
-def value_and_gradient(loss: TokenLoss, block: int, hidden, output, data, frozen, mesh=None):
+def value_and_gradient(loss: TokenLoss, block: int, hidden, output, data, frozen, mesh=None, softcap=None):
     def objective(hidden, output):
-        sums = blocked(loss, hidden, output, data, PROGRESS, frozen, block, mesh)
+        sums = blocked(loss, hidden, output, data, PROGRESS, frozen, block, mesh, softcap)
         return sums.loss_sum, sums
 
     (_, sums), slopes = jax.jit(jax.value_and_grad(objective, (0, 1), has_aux=True))(hidden, output)
     return sums, slopes
 
 
-def compare(loss: TokenLoss, block: int, arguments: tuple) -> None:
+def compare(loss: TokenLoss, block: int, arguments: tuple, softcap: float | None = None) -> None:
     hidden, output, data, frozen = arguments
-    expected, expected_slopes = jax.jit(jax.value_and_grad(partial(full, loss), (0, 1)))(hidden, output, data, frozen)
-    sums, slopes = value_and_gradient(loss, block, *arguments)
+    reference = jax.jit(jax.value_and_grad(partial(full, loss, softcap=softcap), (0, 1)))
+    expected, expected_slopes = reference(hidden, output, data, frozen)
+    sums, slopes = value_and_gradient(loss, block, *arguments, softcap=softcap)
     np.testing.assert_allclose(sums.loss_sum, expected, rtol=1e-5, atol=1e-5)
     for slope, right in zip(slopes, expected_slopes, strict=True):
         np.testing.assert_allclose(slope, right, rtol=1e-5, atol=1e-5)
@@ -68,6 +73,14 @@ def compare(loss: TokenLoss, block: int, arguments: tuple) -> None:
 @pytest.mark.parametrize("loss", [case[1] for case in reference.CASES], ids=[case[0] for case in reference.CASES])
 def test_every_loss_matches_full_logits(loss: TokenLoss) -> None:
     compare(loss, 7, problem())
+
+
+def test_capped_logits_match_full_capped_logits() -> None:
+    arguments = problem()
+    compare(EVERYTHING, 7, arguments, softcap=1.5)
+    losses = token_losses(EVERYTHING, *arguments[:3], PROGRESS, arguments[3], 7, softcap=1.5)
+    expected = full(EVERYTHING, *arguments, softcap=1.5)
+    np.testing.assert_allclose(jnp.sum(arguments[2].weight * losses), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("block", [1, 29, 30, 1000])

@@ -113,7 +113,7 @@ def test_attention_is_that_of_jax_nn() -> None:
     query = random.standard_normal((2, 5, 6, 4)).astype(np.float32)
     key, value = random.standard_normal((2, 2, 5, 3, 4)).astype(np.float32)
     mask = np.tril(np.ones((5, 5), bool))[None] & (random.random((2, 5, 5)) < 0.7) | np.eye(5, dtype=bool)
-    mine = transformer.attend(query, key.swapaxes(1, 2), value.swapaxes(1, 2), mask[:, None, None])
+    mine = transformer.attend(query, key.swapaxes(1, 2), value.swapaxes(1, 2), mask[:, None, None], 4**-0.5)
     np.testing.assert_allclose(mine, jax.nn.dot_product_attention(query, key, value, mask=mask[:, None]), atol=1e-5)
 
 

@@ -71,6 +71,7 @@ class _Static(NamedTuple):
     loss: TokenLoss
     block: int
     mesh: Mesh | None
+    softcap: float | None
 
 
 def blocked(
@@ -82,15 +83,17 @@ def blocked(
     reference: Reference | None = None,
     block: int = 1024,
     mesh: Mesh | None = None,
+    softcap: float | None = None,
 ) -> LossSum:
     """Sums of `weight * loss` and its companions over N tokens; differentiable (reverse mode, once) in `hidden` and `output`.
 
     `hidden` and `output` are float32 or bfloat16; logits, losses and the accumulated gradient of `output` are float32. At most
-    `block` tokens' logits exist at a time, over all devices together. Where the tokens are split over several devices, give
+    `block` tokens' logits exist at a time, over all devices together. With a `softcap` logits x, the reference's too, are
+    softcap · tanh(x / softcap). Where the tokens are split over several devices, give
     their `mesh`: N must divide by its `TOKEN_AXES`. Values that are not finite reach the sums from supervised tokens, and never
     from unsupervised ones. A missing reference and a `block` below 1 are `UserError`s.
     """
-    static, rows, common = _prepare(loss, hidden, output, data, progress, reference, block, mesh)
+    static, rows, common = _prepare(loss, hidden, output, data, progress, reference, block, mesh, softcap)
     hidden, output = rows.hidden, common.output
     return _blocked(static, hidden, output, rows._replace(hidden=None), common._replace(output=None))  # type: ignore[arg-type]
 
@@ -104,14 +107,15 @@ def token_losses(
     reference: Reference | None = None,
     block: int = 1024,
     mesh: Mesh | None = None,
+    softcap: float | None = None,
 ) -> Float[Array, " N"]:
     """The loss of each token, unweighted, 0 where unsupervised; no gradient. As `blocked` otherwise."""
-    static, rows, common = _prepare(loss, hidden, output, data, progress, reference, block, mesh)
+    static, rows, common = _prepare(loss, hidden, output, data, progress, reference, block, mesh, softcap)
 
     def local(rows: _Rows, common: _Common) -> Float[Array, " N"]:
         def step(carry: None, part: _Rows) -> tuple[None, Float[Array, " T"]]:
             part, supervised = _sound(part)
-            losses = loss(_tokens(part, common, _logits(part.hidden, common.output)))
+            losses = loss(_tokens(static, part, common, _capped(_logits(part.hidden, common.output), static.softcap)))
             return None, jnp.where(supervised, losses, 0.0)
 
         _, losses = jax.lax.scan(step, None, _split(rows, static))
@@ -125,7 +129,7 @@ def _blocked(static: _Static, hidden: Float[Array, "N D"], output: Float[Array, 
     def local(rows: _Rows, common: _Common) -> LossSum:
         def step(sums: LossSum, part: _Rows) -> tuple[LossSum, None]:
             part, supervised = _sound(part)
-            _, new = _sums(static.loss, part, supervised, common, _logits(part.hidden, common.output))
+            _, new = _sums(static, part, supervised, common, _logits(part.hidden, common.output))
             return jax.tree.map(jnp.add, sums, new), None
 
         return _total(jax.lax.scan(step, _zero_sums(), _split(rows, static))[0], static.mesh)
@@ -147,7 +151,7 @@ def _forward(
             sums, to_output = carry
             part, supervised = _sound(part)
             logits = _logits(part.hidden, common.output)
-            to_logits, new = jax.grad(partial(_sums, static.loss, part, supervised, common), has_aux=True)(logits)
+            to_logits, new = jax.grad(partial(_sums, static, part, supervised, common), has_aux=True)(logits)
             to_logits = jnp.where(supervised[:, None], to_logits, 0.0).astype(compute)
             to_hidden = jnp.einsum("tv,dv->td", to_logits, common.output, preferred_element_type=jnp.float32)
             to_output += jnp.einsum("td,tv->dv", part.hidden, to_logits, preferred_element_type=jnp.float32)
@@ -183,6 +187,7 @@ def _prepare(
     reference: Reference | None,
     block: int,
     mesh: Mesh | None,
+    softcap: float | None,
 ) -> tuple[_Static, _Rows, _Common]:
     if block < 1:
         raise UserError(f"the loss is evaluated in blocks of {block} tokens; a block has at least 1")
@@ -193,7 +198,7 @@ def _prepare(
     hidden_reference, frozen = (None, None) if reference is None else jax.lax.stop_gradient(reference)
     data = data._replace(weight=jax.lax.stop_gradient(data.weight).astype(jnp.float32))
     rows, common = _Rows(hidden, hidden_reference, data), _Common(output, frozen, jnp.asarray(progress, jnp.float32))
-    return _Static(loss, block, mesh), rows, common
+    return _Static(loss, block, mesh, softcap), rows, common
 
 
 def _shards(mesh: Mesh | None) -> int:
@@ -213,10 +218,12 @@ def _total(sums: Any, mesh: Mesh | None) -> Any:
 
 
 def _sums(
-    loss: TokenLoss, part: _Rows, supervised: Bool[Array, " T"], common: _Common, logits: Float[Array, "T V"]
+    static: _Static, part: _Rows, supervised: Bool[Array, " T"], common: _Common, logits: Float[Array, "T V"]
 ) -> tuple[Float[Array, ""], LossSum]:
+    """The sums of a block; `logits` are not capped yet."""
     weight = part.data.weight
-    loss_sum = jnp.sum(jnp.where(supervised, weight * loss(_tokens(part, common, logits)), 0.0))
+    logits = _capped(logits, static.softcap)
+    loss_sum = jnp.sum(jnp.where(supervised, weight * static.loss(_tokens(static, part, common, logits)), 0.0))
     logits = jax.lax.stop_gradient(logits)
     best = jnp.max(logits, axis=-1)
     picked = jax.lax.broadcasted_iota(part.data.target.dtype, logits.shape, 1) == part.data.target[:, None]
@@ -227,14 +234,19 @@ def _sums(
     return loss_sum, LossSum(loss_sum, jnp.sum(weight), *over_tokens)
 
 
-def _tokens(part: _Rows, common: _Common, logits: Float[Array, "T V"]) -> Tokens:
-    data = part.data
-    reference = None if part.reference is None or common.frozen is None else _logits(part.reference, common.frozen)
+def _tokens(static: _Static, part: _Rows, common: _Common, logits: Float[Array, "T V"]) -> Tokens:
+    data, reference = part.data, None
+    if part.reference is not None and common.frozen is not None:
+        reference = _capped(_logits(part.reference, common.frozen), static.softcap)
     return Tokens(logits, data.target, data.span, data.verdict, data.teacher_logprob, reference, common.progress)
 
 
 def _logits(hidden: Float[Array, "T D"], output: Float[Array, "D V"]) -> Float[Array, "T V"]:
     return jnp.einsum("td,dv->tv", hidden, output, preferred_element_type=jnp.float32)
+
+
+def _capped(logits: Float[Array, "T V"], softcap: float | None) -> Float[Array, "T V"]:
+    return logits if softcap is None else softcap * jnp.tanh(logits / softcap)
 
 
 def _sound(part: _Rows) -> tuple[_Rows, Bool[Array, " T"]]:

@@ -11,7 +11,11 @@ from w2sr_jax.errors import UserError
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 
-SAME = ("vocab_size", "width", "head_size", "rope_theta", "norm_eps", "qkv_bias", "qk_norm", "tied_embeddings")
+SAME = (
+    *("vocab_size", "width", "head_size", "rope_theta", "rope_scaling", "local_rope_theta", "norm_eps", "qkv_bias", "qk_norm"),
+    *("tied_embeddings", "pattern", "window", "activation", "norm_offset", "post_norms", "scaled_embeddings", "query_scale"),
+    *("attention_softcap", "logit_softcap"),
+)
 GROWING = ("layers", "heads", "kv_heads", "mlp_size")
 
 

@@ -1,4 +1,5 @@
-"""One decoder-only transformer (Qwen2, Qwen3 and Llama shapes) in Linen, used as pure functions on a plain nested dict.
+"""One decoder-only transformer (Qwen2, Qwen3, Llama, Mistral and Gemma 3 shapes) in Linen, used as pure functions on a plain
+nested dict.
 
 Index names: B rows, L tokens, S cache slots, D width, H query heads, K key/value heads, G = H / K, C head size,
 V vocabulary, N layers.
@@ -15,7 +16,8 @@ import jax.numpy as jnp
 from jax.sharding import Sharding
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.config import ModelConfig, RopeScaling
+from w2sr_jax.models.rotary import PLAIN, angles, rotate
 
 Params: TypeAlias = Mapping[str, Any]
 Initializer: TypeAlias = Callable[..., Array]
@@ -27,32 +29,51 @@ class Cache(NamedTuple):
     key: Float[Array, "N B K S C"]
     value: Float[Array, "N B K S C"]
     segments: Int[Array, "B S"]
+    positions: Int[Array, "B S"]
     length: Int[Array, ""]
     """Slots filled."""
 
 
-class Context(NamedTuple):
-    """What all layers share: rotary angles, who may see whom, and where in the cache the new tokens go."""
+class View(NamedTuple):
+    """What a layer sees of the sequence: rotary angles, and who may see whom."""
 
     cos: Float[Array, "B L 1 C/2"]
     sin: Float[Array, "B L 1 C/2"]
     mask: Bool[Array, "B 1 1 L S"]
+
+
+class Context(NamedTuple):
+    """What layers share: the views of global and of local layers (None where the model has none), and where in the cache the new
+    tokens go."""
+
+    whole: View | None
+    local: View | None
     start: Int[Array, ""]
+
+    def of(self, config: ModelConfig, layer: Int[Array, ""]) -> View:
+        """The view of one layer, whose number a scan knows as an array only."""
+        if self.whole is None or self.local is None:
+            view = self.whole or self.local
+            assert view is not None
+            return view
+        local = jnp.asarray(config.local_layers)[layer]
+        return jax.tree.map(lambda near, far: jnp.where(local, near, far), self.local, self.whole)
 
 
 class Norm(nn.Module):
     """RMSNorm in float32 (Zhang and Sennrich 2019)."""
 
-    eps: float
-    param_dtype: str
+    config: ModelConfig
     axis: str = "embed"
 
     @nn.compact
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
-        scale = self.param("scale", _axes(nn.initializers.ones, self.axis), x.shape[-1:], self.param_dtype)
+        c = self.config
+        start = nn.initializers.zeros if c.norm_offset else nn.initializers.ones
+        scale = self.param("scale", _axes(start, self.axis), x.shape[-1:], c.param_dtype).astype(jnp.float32)
         wide = x.astype(jnp.float32)
-        wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
-        return (wide * scale.astype(jnp.float32)).astype(x.dtype)
+        wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + c.norm_eps)
+        return (wide * (1.0 + scale if c.norm_offset else scale)).astype(x.dtype)
 
 
 class Attention(nn.Module):
@@ -70,9 +91,10 @@ class Attention(nn.Module):
         key = self._project(x, "key", "kv_heads", c.kv_heads)
         value = self._project(x, "value", "kv_heads", c.kv_heads)
         if c.qk_norm:
-            query = Norm(c.norm_eps, c.param_dtype, "head_dim", name="query_norm")(query)
-            key = Norm(c.norm_eps, c.param_dtype, "head_dim", name="key_norm")(key)
-        query, key = rotate(query, context.cos, context.sin), rotate(key, context.cos, context.sin)
+            query = Norm(c, "head_dim", name="query_norm")(query)
+            key = Norm(c, "head_dim", name="key_norm")(key)
+        view = context.of(c, layer)
+        query, key = rotate(query, view.cos, view.sin), rotate(key, view.cos, view.sin)
         key, value = key.swapaxes(1, 2), value.swapaxes(1, 2)
         if cached is not None:
             at = (layer, 0, 0, context.start, 0)
@@ -81,7 +103,7 @@ class Attention(nn.Module):
                 jax.lax.dynamic_update_slice(cached[1], value[None], at),
             )
             key, value = (jax.lax.dynamic_index_in_dim(stack, layer, keepdims=False) for stack in cached)
-        mixed = attend(query, key, value, context.mask)
+        mixed = attend(query, key, value, view.mask, (c.query_scale or c.head_size) ** -0.5, c.attention_softcap)
         shape = (c.heads, c.head_size, c.width)
         kernel = self.param("output", _axes(_normal(0, 1, gain=_residual(c)), "heads", "head_dim", "embed"), shape, c.param_dtype)
         out = mixed.reshape(rows, length, -1) @ kernel.astype(x.dtype).reshape(-1, c.width)
@@ -99,7 +121,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """SwiGLU (Shazeer 2020)."""
+    """SwiGLU or GeGLU (Shazeer 2020)."""
 
     config: ModelConfig
 
@@ -110,7 +132,8 @@ class Mlp(nn.Module):
         gate = self.param("gate", _axes(_normal(0), "embed", "mlp"), wide, c.param_dtype).astype(x.dtype)
         up = self.param("up", _axes(_normal(0), "embed", "mlp"), wide, c.param_dtype).astype(x.dtype)
         down = self.param("down", _axes(_normal(0, gain=_residual(c)), "mlp", "embed"), narrow, c.param_dtype).astype(x.dtype)
-        return (nn.silu(x @ gate) * (x @ up)) @ down
+        activation = nn.silu if c.activation == "silu" else nn.gelu
+        return (activation(x @ gate) * (x @ up)) @ down
 
 
 class Block(nn.Module):
@@ -122,10 +145,10 @@ class Block(nn.Module):
     def __call__(self, carry: tuple[Array, tuple[Array, Array] | None, Array], context: Context) -> tuple[Any, None]:
         x, cached, layer = carry
         c = self.config
-        normed = Norm(c.norm_eps, c.param_dtype, name="attention_norm")(x)
-        mixed, cached = Attention(c, name="attention")(normed, cached, layer, context)
-        x = x + mixed
-        x = x + Mlp(c, name="mlp")(Norm(c.norm_eps, c.param_dtype, name="mlp_norm")(x))
+        mixed, cached = Attention(c, name="attention")(Norm(c, name="attention_norm")(x), cached, layer, context)
+        x = x + (Norm(c, name="attention_post_norm")(mixed) if c.post_norms else mixed)
+        fed = Mlp(c, name="mlp")(Norm(c, name="mlp_norm")(x))
+        x = x + (Norm(c, name="mlp_post_norm")(fed) if c.post_norms else fed)
         return (x, cached, layer + 1), None
 
 
@@ -144,6 +167,8 @@ class Decoder(nn.Module):
         if not c.tied_embeddings:
             self.param("output", _axes(_normal(0), "embed", "vocab"), (c.width, c.vocab_size), c.param_dtype)
         x = table[tokens].astype(c.dtype)
+        if c.scaled_embeddings:
+            x = x * jnp.asarray(c.width**0.5, c.dtype)
         if self.sharding is not None:
             x = jax.lax.with_sharding_constraint(x, self.sharding)
         layers = nn.scan(
@@ -155,7 +180,7 @@ class Decoder(nn.Module):
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
         (x, cached, _), _ = layers(c, name="layers")((x, cached, jnp.int32(0)), context)
-        return Norm(c.norm_eps, c.param_dtype, name="norm")(x), cached
+        return Norm(c, name="norm")(x), cached
 
 
 def init(config: ModelConfig, key: Key[Array, ""]) -> Params:
@@ -179,30 +204,31 @@ def forward(
 ) -> tuple[Float[Array, "B L D"], Cache | None]:
     """Final hidden states (after the last norm, in `config.dtype`), and the cache with these tokens appended if one was given.
 
-    A token sees itself and the earlier tokens of its row that have the same segment id; None is one segment. Rotary angles follow
-    `positions` alone. The caller sees to it that `cache.length + L` does not pass the cache's slots. `sharding` (of [B, L, D]) is
-    for use on a mesh: it constrains the embedding's output, which the partitioner may otherwise replicate.
+    A token sees itself and the earlier tokens of its row that have the same segment id; None is one segment. In a local layer it
+    sees, of these, only those whose position is less than `config.window` before its own. Rotary angles follow `positions` alone.
+    The caller sees to it that `cache.length + L` does not pass the cache's slots. `sharding` (of [B, L, D]) is for use on a mesh:
+    it constrains the embedding's output, which the partitioner may otherwise replicate.
     """
     length = tokens.shape[1]
     start = jnp.int32(0) if cache is None else cache.length
     queries = start + jnp.arange(length)
-    seen = segments
+    seen, places = segments, positions
     cached = None
     if cache is not None:
         segments = jnp.ones_like(tokens) if segments is None else segments
         seen = jax.lax.dynamic_update_slice(cache.segments, segments.astype(jnp.int32), (0, start))
+        places = jax.lax.dynamic_update_slice(cache.positions, positions.astype(jnp.int32), (0, start))
         cached = (cache.key, cache.value)
     keys = jnp.arange(length if cache is None else cache.segments.shape[1])
     mask = (keys[None, :] <= queries[:, None])[None]
     if segments is not None and seen is not None:
         mask = mask & (segments[:, :, None] == seen[:, None, :])
-    cos, sin = angles(positions, config.head_size, config.rope_theta)
-    context = Context(cos[:, :, None], sin[:, :, None], mask[:, None, None], start)
+    context = Context(*_views(config, positions, places, mask), start)
     decoder: Any = Decoder(config, sharding)
     hidden, cached = decoder.apply({"params": params}, tokens, cached, context)
     if cache is None or cached is None or seen is None:
         return hidden, None
-    return hidden, Cache(cached[0], cached[1], seen, start + length)
+    return hidden, Cache(cached[0], cached[1], seen, places, start + length)
 
 
 def output_matrix(config: ModelConfig, params: Params) -> Float[Array, "D V"]:
@@ -211,9 +237,9 @@ def output_matrix(config: ModelConfig, params: Params) -> Float[Array, "D V"]:
 
 
 def logits(config: ModelConfig, params: Params, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
-    """float32 logits; the product's inputs are in `config.dtype`."""
+    """float32 logits, capped where the model caps them; the product's inputs are in `config.dtype`."""
     matrix = output_matrix(config, params).astype(hidden.dtype)
-    return jnp.matmul(hidden, matrix, preferred_element_type=jnp.float32)
+    return capped(jnp.matmul(hidden, matrix, preferred_element_type=jnp.float32), config.logit_softcap)
 
 
 def cast(config: ModelConfig, params: Params) -> Params:
@@ -228,13 +254,15 @@ def cast(config: ModelConfig, params: Params) -> Params:
 def init_cache(config: ModelConfig, batch: int, length: int) -> Cache:
     """An empty cache of `length` slots for `batch` rows."""
     empty = jnp.zeros((config.layers, batch, config.kv_heads, length, config.head_size), config.dtype)
-    return Cache(empty, empty, jnp.zeros((batch, length), jnp.int32), jnp.int32(0))
+    nothing = jnp.zeros((batch, length), jnp.int32)
+    return Cache(empty, empty, nothing, nothing, jnp.int32(0))
 
 
 def extend_cache(cache: Cache, slots: int) -> Cache:
     """The cache with `slots` more empty slots. (A prompt is read in a cache of its own size: empty slots cost attention.)"""
     more = ((0, 0), (0, 0), (0, 0), (0, slots), (0, 0))
-    return Cache(jnp.pad(cache.key, more), jnp.pad(cache.value, more), jnp.pad(cache.segments, more[2:4]), cache.length)
+    key, value = jnp.pad(cache.key, more), jnp.pad(cache.value, more)
+    return Cache(key, value, jnp.pad(cache.segments, more[2:4]), jnp.pad(cache.positions, more[2:4]), cache.length)
 
 
 def shapes(config: ModelConfig) -> Params:
@@ -249,30 +277,46 @@ def logical_axes(config: ModelConfig) -> Params:
     return jax.tree.map(lambda box: tuple(box.names), _abstract(config), is_leaf=lambda leaf: isinstance(leaf, nn.Partitioned))
 
 
-def angles(positions: Int[Array, "B L"], size: int, theta: float) -> tuple[Float[Array, "B L C/2"], Float[Array, "B L C/2"]]:
-    """Cosines and sines of the rotary angles (Su et al. 2021), float32."""
-    frequencies = theta ** (-jnp.arange(0, size, 2, dtype=jnp.float32) / size)
-    turned = positions[..., None].astype(jnp.float32) * frequencies
-    return jnp.cos(turned), jnp.sin(turned)
-
-
-def rotate(x: Float[Array, "B L H C"], cos: Float[Array, "B L 1 C/2"], sin: Float[Array, "B L 1 C/2"]) -> Float[Array, "B L H C"]:
-    """Turns the pairs (i, i + C/2) of each head, as the Llama family does; computed in float32."""
-    left, right = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1).astype(x.dtype)
+def capped(x: Float[Array, "..."], cap: float | None) -> Float[Array, "..."]:
+    """cap · tanh(x / cap), smoothly within ±cap; None: x itself."""
+    return x if cap is None else cap * jnp.tanh(x / cap)
 
 
 def attend(
-    query: Float[Array, "B L H C"], key: Float[Array, "B K S C"], value: Float[Array, "B K S C"], mask: Bool[Array, "B 1 1 L S"]
+    query: Float[Array, "B L H C"],
+    key: Float[Array, "B K S C"],
+    value: Float[Array, "B K S C"],
+    mask: Bool[Array, "B 1 1 L S"],
+    scale: float,
+    cap: float | None = None,
 ) -> Float[Array, "B L H C"]:
     """Softmax attention with float32 scores; query heads i·G … i·G + G − 1 share key head i."""
     rows, length, heads, size = query.shape
     kv = key.shape[1]
-    grouped = query.reshape(rows, length, kv, heads // kv, size).transpose(0, 2, 3, 1, 4) * size**-0.5
-    scores = jnp.einsum("bkglc,bksc->bkgls", grouped, key, preferred_element_type=jnp.float32)
+    grouped = query.reshape(rows, length, kv, heads // kv, size).transpose(0, 2, 3, 1, 4) * scale
+    scores = capped(jnp.einsum("bkglc,bksc->bkgls", grouped, key, preferred_element_type=jnp.float32), cap)
     weights = jax.nn.softmax(jnp.where(mask, scores, -1e30), axis=-1).astype(value.dtype)
     mixed = jnp.einsum("bkgls,bksc->bkglc", weights, value)
     return mixed.transpose(0, 3, 1, 2, 4).reshape(rows, length, heads, size)
+
+
+def _views(
+    config: ModelConfig, positions: Int[Array, "B L"], places: Int[Array, "B S"], mask: Bool[Array, "B L S"]
+) -> tuple[View | None, View | None]:
+    """The views of global and local layers; `places` are the positions of the tokens in the cache, or in the row."""
+
+    def view(theta: float, scaling: RopeScaling, mask: Bool[Array, "B L S"]) -> View:
+        cos, sin = angles(positions, config.head_size, theta, scaling)
+        return View(cos[:, :, None], sin[:, :, None], mask[:, None, None])
+
+    whole = local = None
+    if not all(config.local_layers):
+        whole = view(config.rope_theta, config.rope_scaling, mask)
+    if any(config.local_layers):
+        near = positions[:, :, None] - places[:, None, :] < (config.window or 0)
+        own = config.local_rope_theta
+        local = view(own or config.rope_theta, config.rope_scaling if own is None else PLAIN, mask & near)
+    return whole, local
 
 
 @partial(jax.jit, static_argnums=0)
@@ -282,8 +326,7 @@ def _init(config: ModelConfig, key: Key[Array, ""]) -> Params:
 
 def _boxed(config: ModelConfig, key: Key[Array, ""]) -> Any:
     tokens = jnp.zeros((1, 1), jnp.int32)
-    cos, sin = angles(tokens, config.head_size, config.rope_theta)
-    context = Context(cos[:, :, None], sin[:, :, None], jnp.ones((1, 1, 1, 1, 1), bool), jnp.int32(0))
+    context = Context(*_views(config, tokens, tokens, jnp.ones((1, 1, 1), bool)), jnp.int32(0))
     return Decoder(config).init(key, tokens, None, context)["params"]
 
 
