@@ -28,7 +28,8 @@ def test_help_teaches_and_imports_nothing_heavy():
     heavy = {"jax", "numpy", "tyro", "rich"}
     code = f"import sys; from w2sr_jax import cli; cli.run(['--help']); sys.exit(bool({heavy} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    for command in ("run", "sample", "curate", "train", "evaluate", "report", "configs/quickstart.py"):
+    names = ("run", "sample", "curate", "train", "evaluate", "report", "show", "import", "export", "publish", "--shrink")
+    for command in (*names, "configs/quickstart.py"):
         assert command in shown
 
 
@@ -52,6 +53,12 @@ def test_help_of_a_configuration_lists_every_setting(config, capsys):
     [
         (["rnu"], "did you mean 'run'"),
         (["run", "absent.py"], "absent.py does not exist"),
+        (["show", "nowhere"], "not a run directory"),
+        (["publish", "nowhere", "--out", "there"], "not a run directory"),
+        (["import", "./nowhere", "there"], "does not exist"),
+        (["export", "nowhere", "there"], "nowhere"),
+        (["export", "nowhere", "there", "--shard-size", "much"], "is not a size"),
+        (["import", "owner/name", "there", "--processes", "2"], "coordinator"),
         (["report", "nowhere"], "neither a configuration"),
         (["run", "{config}", "--rungs.0.teachers", "nobody"], "'nobody' is not among"),
         (["run", "{config}", "--rung", "7"], "no rung 7"),

@@ -6,11 +6,13 @@ import pytest
 
 from w2sr_jax import files, saved, usercode
 from w2sr_jax.errors import UserError
-from w2sr_jax.experiment import Experiment, FromParent, Graduate, ModelTeacher, Rung, check
+from w2sr_jax.experiment import Experiment, FromParent, Graduate, ModelTeacher, Pretraining, Rung, check
 from w2sr_jax.ladder import learn
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import Nll, ReverseKL
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.lora_settings import Lora
+from w2sr_jax.training.settings import Training
 
 
 def small(**changes):
@@ -311,6 +313,11 @@ def test_the_first_difference_is_named():
         (
             small(rungs=(Rung("a", ModelConfig(), arms=("all",)), Rung("b", ModelConfig(), start=FromParent("correct")))),
             "arm 'correct'",
+        ),
+        (small(teachers=(ModelTeacher("t", training=Training(lora=Lora(rank=2))),)), "adapters need a pretrained model"),
+        (
+            small(rungs=(Rung("a", ModelConfig(), start=Pretraining(training=Training(lora=Lora(rank=2)))),)),
+            "start.training.lora.rank is 2",
         ),
     ],
 )

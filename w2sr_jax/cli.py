@@ -8,11 +8,12 @@ import argparse
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from w2sr_jax import __version__, files, sentences
+from w2sr_jax.commands import COMMANDS, add_plain, add_root
 from w2sr_jax.errors import Stopped, UserError
 from w2sr_jax.stopping import Stop, Terminated
 
@@ -27,20 +28,13 @@ STAGES = {
     "report": "write report/index.html and report/results.json",
 }
 
-OTHERS = {
-    "reproduce": "run a finished experiment again, or one stage of it, and compare digests stage by stage",
-    "explain": "the whole life of one problem: traces, verdicts, why kept or dropped, steps that used it, answers",
-    "compare": "runs side by side, with paired tests, and how a metric moved over runs and dates",
-}
-
-USAGES = {"reproduce": "reproduce RUN [--stage NAME]", "explain": "explain RUN PROBLEM_ID", "compare": "compare RUN RUN ..."}
-
 TOP = """usage: w2sr COMMAND ...
 
 Weak-to-strong reasoning: a weak teacher writes chains of thought, a stronger student is
 fine-tuned on them, and a report shows whether the student outgrew its teacher.
 
   w2sr run CONFIG.py [--name NAME] [OVERRIDES]    the whole experiment, into runs/NAME
+  w2sr run CONFIG.py --shrink                     the same path with tiny random models
 {stages}
 A stage takes a run directory (or a CONFIG.py) and does what of it can be done now; finished
 work is never redone, an interrupted one is continued by the same command.
@@ -62,7 +56,7 @@ def run(argv: list[str]) -> int:
     """Do what a command line asks for; the exit code."""
     if not argv or argv[0] in ("-h", "--help", "help"):
         lines = "".join(f"  w2sr {name + ' RUN':<44}{text}\n" for name, text in STAGES.items())
-        others = "".join(f"  w2sr {usage:<30}{OTHERS[name]}\n" for name, usage in USAGES.items())
+        others = "".join(f"  w2sr {command.usage:<30}{command.about}\n" for command in COMMANDS.values())
         print(TOP.format(stages=lines, others=others), end="")
         return 0
     if argv[0] == "--version":
@@ -93,27 +87,28 @@ def run(argv: list[str]) -> int:
 
 
 def _command(name: str, argv: list[str], stop: Stop) -> int:
-    if name in READERS:
-        return READERS[name](argv, stop)
+    if name in COMMANDS:
+        return COMMANDS[name].work(argv, stop)
     if name != "run" and name not in STAGES:
         import difflib
 
-        near = difflib.get_close_matches(name, ["run", *STAGES, *READERS], 1)
+        near = difflib.get_close_matches(name, ["run", *STAGES, *COMMANDS], 1)
         raise UserError(f"unknown command {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; see w2sr --help"))
     parser = argparse.ArgumentParser(prog=f"w2sr {name}", description=STAGES.get(name, "run a whole experiment"), add_help=False)
     parser.add_argument(
         "target", metavar="CONFIG.py" if name == "run" else "RUN", nargs="?", help="configuration file, or run directory"
     )
-    _add_root(parser)
+    add_root(parser)
+    parser.add_argument("--shrink", action="store_true", help="tiny random models and invented data: does the path hold?")
     parser.add_argument("--rung", type=int, default=None, help="only this rung (0 is the first)")
-    _add_plain(parser)
+    add_plain(parser)
     options, rest = parser.parse_known_args(argv)
     asks_help = "-h" in rest or "--help" in rest
     if options.target is None or (asks_help and not options.target.endswith(".py")):
         parser.print_help()
         print("\nWith a CONFIG.py, --help lists every setting of the experiment; any of them can be overridden.")
         return 0 if asks_help else 2
-    experiment, directory = _experiment(name, options.target, options.root, rest)
+    experiment, directory = _experiment(name, options.target, options.root, rest, options.shrink)
     from w2sr_jax.console import Console
     from w2sr_jax.ladder.run import climb_all
 
@@ -124,71 +119,7 @@ def _command(name: str, argv: list[str], stop: Stop) -> int:
     return 0
 
 
-def _reproduce(argv: list[str], stop: Stop) -> int:
-    parser = argparse.ArgumentParser(prog="w2sr reproduce", description=OTHERS["reproduce"])
-    parser.add_argument("run", metavar="RUN", help="run directory")
-    parser.add_argument("--stage", default=None, help="only this stage (a name as the run prints it), from the inputs it had")
-    parser.add_argument("--into", type=Path, default=None, help="directory to rerun in (default: RUN.reproduced)")
-    parser.add_argument("--keep", action="store_true", help="keep that directory where everything is identical")
-    _add_root(parser)
-    _add_plain(parser)
-    options = parser.parse_args(argv)
-    directory = _run_directory(options.run, options.root)
-    from w2sr_jax.console import Console
-    from w2sr_jax.ladder.reproduce import reproduce
-
-    with Console(plain=options.plain) as console:
-        found = reproduce(directory, options.into, options.stage, console, options.keep, stop)
-    print(found.text(), end="")
-    return 0 if found.identical else 1
-
-
-def _explain(argv: list[str], _: Stop) -> int:
-    parser = argparse.ArgumentParser(prog="w2sr explain", description=OTHERS["explain"])
-    parser.add_argument("run", metavar="RUN", help="run directory")
-    parser.add_argument("problem", metavar="PROBLEM_ID", help="id of a problem, or its first characters")
-    _add_root(parser)
-    options = parser.parse_args(argv)
-    from w2sr_jax.ladder.explain import explain
-
-    explain(_run_directory(options.run, options.root), options.problem, print)
-    return 0
-
-
-def _compare(argv: list[str], _: Stop) -> int:
-    parser = argparse.ArgumentParser(prog="w2sr compare", description=OTHERS["compare"])
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="run directories")
-    parser.add_argument("--metric", default="accuracy", help="accuracy, vs_teacher, rgr or induced (default: accuracy)")
-    parser.add_argument("--model", default=None, help="the model whose metric is followed over runs (default: the headline's)")
-    parser.add_argument("--out", type=Path, default=None, help="also write compare.html and compare.json into this directory")
-    _add_root(parser)
-    options = parser.parse_args(argv)
-    from w2sr_jax.ladder.compare import compare
-
-    runs = [_run_directory(run, options.root) for run in options.runs]
-    compare(runs, options.out, print, metric=options.metric, model=options.model)
-    return 0
-
-
-READERS: dict[str, Callable[[list[str], Stop], int]] = {"reproduce": _reproduce, "explain": _explain, "compare": _compare}
-
-
-def _add_root(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", type=Path, default=Path("runs"), help="directory of all runs (default: runs)")
-
-
-def _add_plain(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--plain", action="store_true", help="plain lines instead of progress bars")
-
-
-def _run_directory(target: str, root: Path) -> Path:
-    directory = Path(target) if Path(target).is_dir() else root / target
-    if not directory.is_dir():
-        raise UserError(f"{target} is not a run directory (looked in {root} too)")
-    return directory
-
-
-def _experiment(command: str, target: str, root: Path, overrides: list[str]) -> "tuple[Experiment, Path]":
+def _experiment(command: str, target: str, root: Path, overrides: list[str], small: bool) -> "tuple[Experiment, Path]":
     """The experiment to work on and the run's directory: from a configuration with overrides, or from a run as it was saved."""
     from w2sr_jax import saved
     from w2sr_jax.experiment import check
@@ -200,9 +131,16 @@ def _experiment(command: str, target: str, root: Path, overrides: list[str]) -> 
             raise UserError(f"{target} is neither a configuration (a .py file) nor a run directory (looked in {root} too)")
         if overrides:
             raise UserError(f"{overrides[0]}: settings of an existing run cannot be changed; override those of its configuration")
+        if small:
+            raise UserError(f"{target} is a run as it is; --shrink takes a configuration (a .py file)")
         return saved.load(directory), directory
     experiment = _overridden(saved.load_config(path), overrides, f"w2sr {command} {target}")
     check(experiment)
+    if small:
+        from w2sr_jax.ladder.shrink import shrink
+
+        experiment = shrink(experiment, root)
+        check(experiment)
     directory = root / experiment.name
     if (directory / "experiment.json").exists():
         known = saved.load(directory)

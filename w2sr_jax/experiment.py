@@ -191,6 +191,7 @@ def _check_teacher(where: str, teacher: Teacher) -> None:
         raise UserError(f"{where}: weight is {teacher.weight}; it must be 0 or more")
     if isinstance(teacher, ModelTeacher):
         _check_model(where, teacher.model)
+        _check_whole(f"{where}: training", teacher.training)
 
 
 def _check_model(where: str, model: ModelConfig) -> None:
@@ -199,6 +200,11 @@ def _check_model(where: str, model: ModelConfig) -> None:
         dataclasses.replace(model, vocab_size=model.vocab_size or 1).check()
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+
+
+def _check_whole(where: str, training: Training) -> None:
+    if training.lora.rank:
+        raise UserError(f"{where}.lora.rank is {training.lora.rank}; it must be 0, since adapters need a pretrained model")
 
 
 def _check_rung(experiment: Experiment, index: int, rung: Rung, teachers: dict[str, Teacher]) -> None:
@@ -216,6 +222,8 @@ def _check_rung(experiment: Experiment, index: int, rung: Rung, teachers: dict[s
     _check_model(where, rung.model)
     if isinstance(rung.start, Pretraining) and rung.start.facts < 0:
         raise UserError(f"{where}: start.facts is {rung.start.facts}; it must be 0 or more lines")
+    if isinstance(rung.start, Pretraining):
+        _check_whole(f"{where}: start.training", rung.start.training)
     if not 0.0 <= rung.pool[0] < rung.pool[1] <= 1.0:
         raise UserError(f"{where}: pool must be two fractions 0 ≤ from < to ≤ 1, not {rung.pool}")
     if not rung.arms and not rung.gold:

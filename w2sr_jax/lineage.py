@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import logging
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,10 +69,17 @@ class Standing(NamedTuple):
     words: str = ""
 
 
+class Given(NamedTuple):
+    """What a stage is given from outside that is no single file (weights, a data set): its name, and what finds its digest."""
+
+    name: str
+    digest: Callable[[], str]
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One unit of work: its name, what kind it is, the digest of the settings that steer it, the stages it needs (by name)
-    and the user's files it reads."""
+    """One unit of work: its name, what kind it is, the digest of the settings that steer it, the stages it needs (by name), the
+    user's files it reads and what else it is given."""
 
     run: Path
     name: str
@@ -80,6 +87,7 @@ class Stage:
     settings: str
     needs: tuple[str, ...] = ()
     reads: tuple[Path, ...] = ()
+    given: tuple[Given, ...] = ()
 
     def inputs(self) -> dict[str, str] | None:
         """Digests of all that the stage reads; None while a needed stage has not finished."""
@@ -89,7 +97,19 @@ class Stage:
             if manifest is None:
                 return None
             digests[need] = manifest.digest()
-        return digests | {str(path): _file_digest(path) for path in self.reads}
+        digests |= {str(path): file_digest(path) for path in self.reads}
+        return digests | {given.name: self._mark(given) for given in self.given}
+
+    def _mark(self, given: Given) -> str:
+        """The digest of something given. What is not at hand is as the finished stage found it: its work can still be looked at
+        and built on where weights and data sets never came."""
+        try:
+            return given.digest()
+        except UserError:
+            manifest = load(self.run, self.name)
+            if manifest is None or given.name not in manifest.inputs:
+                raise
+            return manifest.inputs[given.name]
 
     def current(self) -> Manifest | None:
         """The manifest if the stage's work stands, else None."""
@@ -175,16 +195,17 @@ def _broken(run: Path, manifest: Manifest) -> list[tuple[str, str]]:
         path = run / name
         if not path.is_file():
             found.append((name, f"{path} is missing"))
-        elif _file_digest(path) != digest:
+        elif file_digest(path) != digest:
             found.append((name, f"{path} does not have the digest in its manifest"))
     for name in manifest.artifacts:
-        words = files.damage(run / name, _file_digest)
+        words = files.damage(run / name, file_digest)
         if words is not None:
             found.append((name, words))
     return found
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """The digest of a file, not computed anew while its size and time stay. `UserError` where there is none."""
     try:
         stat = path.stat()
     except FileNotFoundError:

@@ -1,6 +1,8 @@
-"""Our decoder against transformers' torch models on tiny random weights, both directions, and what is refused."""
+"""Hugging Face directories in and out: bit for bit, opened by transformers, tensor by tensor, onto meshes."""
 
 import json
+import tracemalloc
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,46 +13,53 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from w2sr_jax import files
 from w2sr_jax.errors import UserError
-from w2sr_jax.models import hf, transformer
-from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models import families, hf, safetensors_files, transformer
+from w2sr_jax.models.config import ModelConfig, RopeScaling
+from w2sr_jax.parallel.mesh import make_mesh, shardings
+from w2sr_jax.parallel.settings import Mesh
 
-SIZES = {
-    "vocab_size": 37,
-    "hidden_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 40,
-    "max_position_embeddings": 64,
-    "rms_norm_eps": 1e-5,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 5000.0},
+TINY = ModelConfig(vocab_size=48, width=24, layers=3, heads=4, kv_heads=2, mlp=40, rope_theta=3000.0)
+GEMMA = {
+    **{"qk_norm": True, "norm_offset": True, "post_norms": True, "scaled_embeddings": True, "activation": "gelu"},
+    **{"pattern": ("local", "global"), "window": 4, "local_rope_theta": 100.0, "query_scale": 9.0, "logit_softcap": 5.0},
 }
-CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "qwen2 untied": ("Qwen2", {"tie_word_embeddings": False}),
-    "qwen2 tied": ("Qwen2", {"tie_word_embeddings": True}),
-    "qwen3 tied, wide heads": ("Qwen3", {"tie_word_embeddings": True, "head_dim": 10}),
-    "llama untied": ("Llama", {"tie_word_embeddings": False}),
+MODELS = {
+    "qwen2": replace(TINY, qkv_bias=True),
+    "qwen2, later layers local": replace(TINY, qkv_bias=True, pattern=("global", "local", "local"), window=4),
+    "qwen3 untied": replace(TINY, qk_norm=True, tied_embeddings=False, head_dim=10),
+    "llama": replace(TINY, rope_scaling=RopeScaling("llama3", 8.0, 1.0, 4.0, 32)),
+    "mistral untied": replace(TINY, pattern=("local",), window=4, tied_embeddings=False),
+    "gemma3_text": replace(TINY, rope_scaling=RopeScaling("linear", 2.0), **GEMMA),
 }
-TOKENS = np.random.default_rng(0).integers(0, 37, (2, 11))
+TOKENS = np.random.default_rng(0).integers(0, 48, (2, 11))
 
 
-def torch_model(kind: str, changes: dict[str, Any]) -> Any:
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    config = getattr(transformers, f"{kind}Config")(**(SIZES | changes))
-    model = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.15 * torch.randn_like(parameter))
-    return model
+def random_params(config: ModelConfig) -> Any:
+    noise = np.random.default_rng(0)
+    kind = np.dtype(config.param_dtype)
+    return jax.tree.map(
+        lambda leaf: (0.3 * noise.standard_normal(leaf.shape)).astype(kind) + kind.type(0.2), transformer.shapes(config)
+    )
 
 
-def torch_logits(model: Any) -> np.ndarray:
-    torch = pytest.importorskip("torch")
-    with torch.no_grad():
-        return model(torch.tensor(TOKENS)).logits.float().numpy()
+def same_bits(one: Any, other: Any) -> None:
+    def equal(a: Any, b: Any) -> None:
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(np.asarray(a).view(np.uint8), np.asarray(b).view(np.uint8))
+
+    jax.tree.map(equal, one, other)
+
+
+def same_tensors(one: Path, other: Path) -> None:
+    """By the safetensors library, whatever the files are called."""
+    ours, theirs = (
+        {name: value for path in folder.glob("*.safetensors") for name, value in load_file(path).items()}
+        for folder in (one, other)
+    )
+    assert ours.keys() == theirs.keys()
+    same_bits(ours, theirs)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -59,97 +68,187 @@ def logits(config: ModelConfig, params: transformer.Params) -> jax.Array:
     return transformer.logits(config, params, hidden)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_logits_are_those_of_transformers(case: str, tmp_path: Path) -> None:
-    model = torch_model(*CASES[case])
-    model.save_pretrained(tmp_path, max_shard_size="9KB")
-    config, params = hf.load(tmp_path)
-    assert len(list(tmp_path.glob("*.safetensors"))) > 1
-    assert config.parameters() == sum(parameter.numel() for parameter in model.parameters())
-    np.testing.assert_allclose(logits(config, params), torch_logits(model), atol=2e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("switches", [{"qkv_bias": True}, {"qk_norm": True, "tied_embeddings": False}, {"head_dim": 8}], ids=str)
-def test_transformers_reads_what_we_save(switches: dict[str, Any], tmp_path: Path) -> None:
-    pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    config = replace(ModelConfig(vocab_size=37, width=24, layers=2, heads=4, kv_heads=2, mlp=40, rope_theta=3000.0), **switches)
-    noise = np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda leaf: np.asarray(leaf) + 0.1 * noise.standard_normal(leaf.shape).astype(np.float32),
-        transformer.init(config, jax.random.key(0)),
-    )
-    hf.save(tmp_path, config, params)
-    again, same = hf.load(tmp_path)
-    assert (again.head_size, again.mlp_size) == (config.head_size, config.mlp_size)
-    assert replace(again, head_dim=config.head_dim) == config
-    jax.tree.map(np.testing.assert_array_equal, same, params)
-    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
-    np.testing.assert_allclose(logits(config, params), torch_logits(model), atol=1e-4)
-
-
-def test_bfloat16_files_are_read_in_either_type(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", MODELS)
+def test_transformers_opens_what_we_save_and_we_read_it_back_bit_for_bit(name: str, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    model = torch_model(*CASES["qwen2 tied"]).to(torch.bfloat16)
-    model.save_pretrained(tmp_path)
+    transformers = pytest.importorskip("transformers")
+    config = MODELS[name]
+    params = random_params(config)
+    hf.save(tmp_path, config, params, shard_bytes=9_000, extra={"eos_token_id": [3, 5], "max_position_embeddings": 512})
+    again, same = hf.load(tmp_path)
+    assert families.same(again, config)
+    same_bits(same, params)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager").eval()
+    assert model.config.model_type == name.split()[0].strip(",")
+    assert (model.config.eos_token_id, model.config.bos_token_id) == ([3, 5], None)
+    assert model.config.max_position_embeddings == 512
+    assert config.parameters() == sum(parameter.numel() for parameter in model.parameters())
+    with torch.no_grad():
+        want = model(torch.tensor(TOKENS)).logits.float().numpy()
+    np.testing.assert_allclose(logits(config, params), want, atol=1e-4)
+
+
+@pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16"])
+def test_a_foreign_directory_is_exported_as_it_was(stored: str, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    sizes = {"vocab_size": 37, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = transformers.Qwen2Config(**sizes, intermediate_size=40, tie_word_embeddings=True, max_position_embeddings=99)
+    model = transformers.Qwen2ForCausalLM(config).to(getattr(torch, stored))
+    model.save_pretrained(tmp_path / "theirs", max_shard_size="5KB")
+    kept = "bfloat16" if stored == "bfloat16" else "float32"
+    found, params = hf.load(tmp_path / "theirs", param_dtype=kept)
     want = model.model.layers[1].mlp.up_proj.weight.detach().float().numpy().T
-    for kept in ("float32", "bfloat16"):
-        _, params = hf.load(tmp_path, param_dtype=kept)
-        assert params["layers"]["mlp"]["up"].dtype == kept
-        np.testing.assert_array_equal(params["layers"]["mlp"]["up"][1].astype(np.float32), want)
+    np.testing.assert_array_equal(params["layers"]["mlp"]["up"][1].astype(np.float32), want)
+    hf.save(tmp_path / "ours", found, params, extra=hf.kept(tmp_path / "theirs"))
+    if stored == kept:
+        same_tensors(tmp_path / "theirs", tmp_path / "ours")
+    raw = files.read_json(tmp_path / "ours" / "config.json")
+    assert (raw["max_position_embeddings"], raw["dtype"], raw["model_type"]) == (99, kept, "qwen2")
+
+
+def test_shards_are_of_the_size_asked_for_and_listed_in_the_index(tmp_path: Path) -> None:
+    config = replace(TINY, tied_embeddings=False)
+    params = random_params(config)
+    hf.save(tmp_path / "one", config, params)
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["config.json", "model.safetensors"]
+    hf.save(tmp_path / "many", config, params, shard_bytes=10_000)
+    index = files.read_json(tmp_path / "many" / "model.safetensors.index.json")
+    names = sorted({path.name for path in (tmp_path / "many").glob("*.safetensors")})
+    assert len(names) > 3
+    assert names == [f"model-{number + 1:05}-of-{len(names):05}.safetensors" for number in range(len(names))]
+    assert sorted(set(index["weight_map"].values())) == names
+    assert index["metadata"]["total_size"] == 4 * config.parameters()
+    for name in names:
+        found = load_file(tmp_path / "many" / name)
+        assert {tensor for tensor, file in index["weight_map"].items() if file == name} == found.keys()
+        assert len(found) == 1 or sum(value.nbytes for value in found.values()) <= 10_000
+    same_tensors(tmp_path / "one", tmp_path / "many")
+
+
+def test_an_export_that_ends_early_is_taken_for_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = random_params(TINY)
+    seen: list[Path] = []
+
+    def gather(leaf: Any) -> np.ndarray:
+        seen.extend(tmp_path.glob("config.json"))
+        if len(list(tmp_path.glob("*.safetensors"))) == 2:
+            raise KeyboardInterrupt
+        return np.asarray(leaf)
+
+    with pytest.raises(KeyboardInterrupt):
+        hf.save(tmp_path, TINY, params, shard_bytes=9_000, gather=gather)
+    assert not seen
+    with pytest.raises(UserError, match=r"config\.json is missing"):
+        hf.architecture(tmp_path)
+    with pytest.raises(UserError, match="lacks model-00003-of-"):
+        hf.load(tmp_path)
+    with pytest.raises(UserError, match=r"already holds a model \(model-00001-of-"):
+        hf.save(tmp_path, TINY, params)
+
+
+def test_a_process_that_does_not_write_gathers_all_the_same(tmp_path: Path) -> None:
+    calls = []
+
+    def gather(leaf: Any) -> np.ndarray:
+        calls.append(leaf.shape)
+        return np.asarray(leaf)
+
+    hf.save(tmp_path / "out", TINY, random_params(TINY), gather=gather, write=False)
+    assert not (tmp_path / "out").exists()
+    assert len(calls) == 2 + 9 * TINY.layers
+    assert max(np.prod(shape) for shape in calls) == TINY.vocab_size * TINY.width
+
+
+@pytest.mark.parametrize("name", ["qwen2", "qwen3 untied", "gemma3_text"])
+def test_a_mesh_gets_its_slices_and_gives_them_back(name: str, tmp_path: Path) -> None:
+    config = MODELS[name]
+    hf.save(tmp_path / "in", config, random_params(config), shard_bytes=9_000)
+    mesh = make_mesh(Mesh(data=2, fsdp=2, tensor=2))
+    places = shardings(mesh, transformer.logical_axes(config), transformer.shapes(config))
+    found, params = hf.load(tmp_path / "in", "bfloat16", shardings=places)
+    assert found.dtype == "bfloat16"
+    jax.tree.map(lambda leaf, place: pytest.fail("elsewhere") if leaf.sharding != place else None, params, places)
+    same_bits(params, hf.load(tmp_path / "in")[1])
+    hf.save(tmp_path / "out", config, params)
+    same_tensors(tmp_path / "in", tmp_path / "out")
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    config = ModelConfig(vocab_size=11, width=8, layers=1, heads=2, kv_heads=2, mlp=16)
-    hf.save(tmp_path, config, transformer.init(config, jax.random.key(0)))
-    return tmp_path
+def traced() -> Iterator[None]:
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"rope_parameters": {"rope_type": "llama3", "factor": 8.0}}, "rotary positions of type 'llama3'"),
-        ({"rope_scaling": {"type": "linear", "factor": 2.0}, "rope_parameters": None}, "rotary positions of type 'linear'"),
-        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor 0.5"),
-        ({"model_type": "gpt2"}, "'gpt2'; supported are qwen2, qwen3, llama"),
-        ({"attention_bias": True}, "attention_bias"),
-        ({"mlp_bias": True}, "mlp_bias"),
-        ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
-        ({"use_sliding_window": True}, "use_sliding_window"),
-        ({"layer_types": ["sliding_attention"]}, "layer_types"),
-        ({"intermediate_size": 17}, r"mlp\.down_proj\.weight has the shape \(8, 16\); .* \(8, 17\)"),
-        ({"num_hidden_layers": 2}, r"lacks the tensor model\.layers\.1\."),
-        ({"model_type": "qwen3"}, r"lacks the tensor .*[qk]_norm"),
-        ({"hidden_size": None}, "hidden_size"),
-    ],
-    ids=str,
-)
-def test_what_the_decoder_lacks_is_refused_by_name(saved: Path, changes: dict[str, Any], words: str) -> None:
-    path = saved / "config.json"
-    raw = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({name: value for name, value in raw.items() if value is not None}))
-    with pytest.raises(UserError, match=words):
-        hf.load(saved)
+def test_the_host_never_holds_more_than_a_tensor_beside_the_devices(tmp_path: Path, traced: None) -> None:
+    config = ModelConfig(vocab_size=64, width=256, layers=6, heads=4, kv_heads=4, mlp=2048)
+    largest = 4 * 256 * 2048
+    hf.save(tmp_path, config, random_params(config), shard_bytes=10**7)
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    hf.load(tmp_path, shardings=place)  # compiles
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    _, params = hf.load(tmp_path, shardings=place)
+    above = tracemalloc.get_traced_memory()[1] - before  # NumPy's arrays; those on devices are not seen
+    assert 0.5 * largest < above < 2 * largest
+    assert params["layers"]["mlp"]["up"].nbytes == config.layers * largest
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    hf.save(tmp_path / "out", config, params, gather=np.array)
+    assert tracemalloc.get_traced_memory()[1] - before < 3 * largest
 
 
-def test_superfluous_tensors_broken_files_and_pickles_are_refused(saved: Path) -> None:
-    weights = saved / "model.safetensors"
+def test_tied_models_may_store_the_head_too_or_alone_but_no_other_one(tmp_path: Path) -> None:
+    params = random_params(TINY)
+    hf.save(tmp_path, TINY, params)
+    weights = tmp_path / "model.safetensors"
     tensors = load_file(weights)
-    save_file(tensors | {"model.layers.0.self_attn.o_proj.bias": np.zeros(8, np.float32)}, weights)
-    with pytest.raises(UserError, match=r"o_proj\.bias"):
-        hf.load(saved)
-    weights.write_bytes(b"not a safetensors file")
-    with pytest.raises(UserError, match="not a sound safetensors file"):
-        hf.load(saved)
-    weights.rename(saved / "pytorch_model.bin")
-    with pytest.raises(UserError, match=r"pytorch_model\.bin is a pickle"):
-        hf.load(saved)
-    with pytest.raises(UserError, match="not a directory"):
-        hf.load(saved / "absent")
+    embedding = tensors["model.embed_tokens.weight"]
+    save_file(tensors | {"lm_head.weight": embedding}, weights)
+    same_bits(hf.load(tmp_path)[1], params)
+    save_file({name: value for name, value in tensors.items() if "embed" not in name} | {"lm_head.weight": embedding}, weights)
+    same_bits(hf.load(tmp_path)[1], params)
+    save_file(tensors | {"lm_head.weight": embedding * (1 + 1e-6 * (np.arange(48) == 47)[:, None]).astype(np.float32)}, weights)
+    with pytest.raises(UserError, match=r"lm_head\.weight is not model\.embed_tokens\.weight, but .* tie_word_embeddings"):
+        hf.load(tmp_path)
+    save_file(tensors, weights)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tie_word_embeddings": False}))
+    with pytest.raises(UserError, match=r"lacks the tensor .*: lm_head\.weight; with tie_word_embeddings true none would"):
+        hf.load(tmp_path)
 
 
-def test_a_model_of_no_known_family_is_not_saved(tmp_path: Path) -> None:
-    config = ModelConfig(vocab_size=11, width=8, layers=1, heads=2, kv_heads=2, mlp=16, qkv_bias=True, qk_norm=True)
-    with pytest.raises(UserError, match="neither a Qwen2"):
-        hf.save(tmp_path, config, {})
+def test_the_decoder_of_a_model_with_an_image_encoder_is_read(tmp_path: Path) -> None:
+    """In the names of the Hub's repositories and of transformers 5, without the fields that their text_config leaves out."""
+    config = replace(TINY, heads=8, kv_heads=4, head_dim=256, **{**GEMMA, "query_scale": None, "logit_softcap": None})
+    config = replace(config, vocab_size=48, rope_theta=1e6, local_rope_theta=1e4, pattern=("local",), layers=3)
+    params = random_params(config)
+    hf.save(tmp_path / "text", config, params)
+    tensors = load_file(tmp_path / "text" / "model.safetensors")
+    inner = {"hidden_size": 24, "intermediate_size": 40, "model_type": "gemma3_text", "num_hidden_layers": 3, "sliding_window": 4}
+    outer = {"model_type": "gemma3", "text_config": inner | {"vocab_size": 48}, "vision_config": {}, "eos_token_id": [1, 106]}
+    for prefix, vision in (("language_model.model.", "vision_tower.x"), ("model.language_model.", "model.vision_tower.x")):
+        folder = tmp_path / vision
+        folder.mkdir()
+        wrapped = {prefix + name.removeprefix("model."): value for name, value in tensors.items()}
+        save_file(wrapped | {vision: np.zeros(1)}, folder / "model.safetensors")
+        files.write_json(folder / "config.json", outer)
+        found, same = hf.load(folder)
+        assert families.same(found, config)
+        same_bits(same, params)
+        assert hf.kept(folder) == {"model_type": "gemma3_text", "eos_token_id": [1, 106]}
+
+
+def test_safetensors_files_are_those_of_the_library(tmp_path: Path) -> None:
+    values = {
+        "b": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "a": np.ones(3, np.float16),
+        "c": np.full((1, 2), 0.1, np.dtype("bfloat16")),
+    }
+    entries = [safetensors_files.Entry(name, value.dtype, value.shape) for name, value in values.items()]
+    safetensors_files.write_file(tmp_path / "ours.safetensors", entries, (np.asfortranarray(each) for each in values.values()))
+    same_bits(load_file(tmp_path / "ours.safetensors"), values)
+    save_file(values, tmp_path / "theirs.safetensors")
+    found = safetensors_files.read_header(tmp_path / "theirs.safetensors")
+    same_bits({name: stored.view() for name, stored in found.items()}, values)

@@ -1,12 +1,14 @@
 """Hugging Face tokenizer directories: the reasoning survives, turns end once, padding never ends a turn."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 
+from w2sr_jax import hub
 from w2sr_jax.errors import UserError
 from w2sr_jax.text import spans, tokenizer
 from w2sr_jax.text.render import Renderer
@@ -27,13 +29,14 @@ def make(
     pad: str | None = "<|endoftext|>",
     eos: str | None = "<|im_end|>",
     generation: list[int] | None = None,
+    more: Sequence[str] = (),
 ) -> PretrainedTokenizer:
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
     inner.train_from_iterator([RESPONSE], trainer=trainer)
-    inner.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+    inner.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>", *more])
     inner.add_tokens(["<think>", "</think>"])
     named = {name: token for name, token in (("pad_token", pad), ("eos_token", eos)) if token}
     fast = PreTrainedTokenizerFast(tokenizer_object=inner, **named)
@@ -93,16 +96,65 @@ def test_without_a_template_the_prompt_is_the_wording_alone(tmp_path: Path) -> N
     assert renderer.tokenizer.decode([rendered.tokens]) == ["How many? Answer.\n3<|im_end|>"]
 
 
-def test_a_response_that_would_end_its_own_turn_is_refused(tmp_path: Path) -> None:
+def test_a_response_that_spells_an_end_of_turn_does_not_end_early(tmp_path: Path) -> None:
     renderer = Renderer(tokenizer.build(make(tmp_path)))
-    with pytest.raises(UserError, match=r"row 0.*end-of-turn"):
-        list(renderer.encode_all([("q", "so <|im_end|> it is 3", "reason")]))
+    response = "so <|im_end|> it is <|endoftext|> \\boxed{3}"
+    rendered = renderer.encode("q", response)
+    own = rendered.tokens[len(renderer.prompt("q")) :]
+    assert [token for token in own if token in (*renderer.end_tokens, renderer.pad)] == [renderer.tokenizer.end_of_turn]
+    assert renderer.decode(own) == response
+    answer = [token for token, span in zip(rendered.tokens, rendered.span) if span == spans.ANSWER]
+    assert renderer.decode(answer).strip() == "\\boxed{3}"
 
 
-def test_a_template_that_drops_the_question_is_refused(tmp_path: Path) -> None:
-    renderer = Renderer(tokenizer.build(make(tmp_path, template="{% for m in messages %}<|im_start|>{% endfor %}")))
-    with pytest.raises(UserError, match="drops or changes the question"):
-        renderer.prompt("How many?")
+def test_an_end_of_turn_that_cannot_be_told_from_text_is_refused(tmp_path: Path) -> None:
+    """This tokenizer also finds its special tokens in text of another Unicode form."""
+    make(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    stored = json.loads(path.read_text())
+    stored["normalizer"] = {"type": "NFKC"}
+    for token in stored["added_tokens"]:
+        token["normalized"] = True
+    path.write_text(json.dumps(stored))
+    renderer = Renderer(tokenizer.build(PretrainedTokenizer(str(tmp_path))))
+    with pytest.raises(UserError, match=r"example 7: the response contains an end-of-turn token as text"):
+        list(renderer.encode_all([("q", "so ＜|im_end|＞ 3", "reason")], ["example 7"]))
+    with pytest.raises(UserError, match=r"the question 'so ＜\|im_end\|＞ 3' spells out a special token"):
+        renderer.prompt("so ＜|im_end|＞ 3")
+    with pytest.raises(UserError, match=r"example 8: the response is not contained .*reads '.*x²', rendered '.*x2'"):
+        list(renderer.encode_all([("q", "it is x²", "reason")], ["example 8"]))
+
+
+def test_a_tokenizer_larger_than_the_embedding_is_refused(tmp_path: Path) -> None:
+    renderer = Renderer(tokenizer.build(make(tmp_path)))
+    size = renderer.vocab_size
+    renderer.check_vocabulary(size)
+    renderer.check_vocabulary(size + 100)
+    with pytest.raises(UserError, match=rf"has {size} tokens .* only {size - 1} rows: .* is '</think>' \(id {size - 1}\)"):
+        renderer.check_vocabulary(size - 1)
+
+
+@pytest.mark.parametrize("ends", [[3, 9999], -1, "3", [True], {"a": 1}])
+def test_end_tokens_outside_the_vocabulary_are_refused(tmp_path: Path, ends: object) -> None:
+    settings = make(tmp_path)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    with pytest.raises(UserError, match=r"generation_config\.json names .* as eos_token_id, which is not the id of a token"):
+        tokenizer.build(settings)
+
+
+def test_a_missing_pad_token_is_asked_for_with_an_example(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no pad token; name one .* for example '<\|reserved_special_token_0\|>'$"):
+        tokenizer.build(make(tmp_path, pad=None, more=["<|reserved_special_token_0|>"]))
+
+
+def test_pieces_are_what_each_token_adds(tmp_path: Path) -> None:
+    built = tokenizer.build(make(tmp_path))
+    text = "so  it is\n\né <think> 12"
+    ids = [*built.encode([text])[0], built.end_of_turn]
+    found = built.pieces(ids)
+    assert len(found) == len(ids)
+    assert found[-1] == "<|im_end|>"
+    assert "".join(piece for piece in found if piece in text).replace(" ", "") == text.replace("é", "").replace(" ", "")
 
 
 def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
@@ -114,10 +166,80 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
     assert loaded.prompts(["How many?"], "reason") == built.prompts(["How many?"], "reason")
 
 
+def test_a_stored_limit_cuts_nothing(tmp_path: Path) -> None:
+    make(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    limits = {
+        "truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0},
+        "padding": {
+            "strategy": {"Fixed": 64},
+            "direction": "Right",
+            "pad_to_multiple_of": None,
+            "pad_id": 0,
+            "pad_type_id": 0,
+            "pad_token": "<|endoftext|>",
+        },
+    }
+    path.write_text(json.dumps(json.loads(path.read_text()) | limits))
+    built = tokenizer.build(PretrainedTokenizer(str(tmp_path)))
+    before = built.digest
+    assert built.decode(built.encode([RESPONSE])) == [RESPONSE]
+    assert tokenizer.build(PretrainedTokenizer(str(tmp_path))).digest == built.digest == before
+
+
+def test_a_saved_directory_tells_other_programs_how_to_ask_and_when_to_stop(tmp_path: Path) -> None:
+    built = tokenizer.build(make(tmp_path / "a", eos="<|endoftext|>"))
+    built.save(tmp_path / "b")
+    foreign = AutoTokenizer.from_pretrained(str(tmp_path / "b"))
+    asked = [{"role": "user", "content": "How many? Think."}]
+    assert (
+        foreign.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+        == built.prompts(["How many?"], "reason")[0]
+    )
+    config = GenerationConfig.from_pretrained(str(tmp_path / "b"))
+    assert (tuple(config.eos_token_id), config.pad_token_id) == (built.end_tokens, built.pad)
+    assert len(built.end_tokens) == 2
+    assert {"<|im_start|>", "<|im_end|>"} <= {str(token) for token in foreign.added_tokens_decoder.values()}
+
+
 def test_bad_directories_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not exist"):
-        tokenizer.build(PretrainedTokenizer(str(tmp_path / "absent")))
-    with pytest.raises(UserError, match="cannot be opened as a tokenizer"):
-        tokenizer.build(PretrainedTokenizer(str(tmp_path)))
-    with pytest.raises(UserError, match="the reason prompt"):
-        tokenizer.build(PretrainedTokenizer(str(tmp_path), reason="Think."))
+    def refused(words: str, path: object) -> None:
+        with pytest.raises(UserError, match=words) as said:
+            tokenizer.build(PretrainedTokenizer(str(path)))
+        assert "\n" not in str(said.value)
+
+    refused("does not exist", tmp_path / "absent")
+    refused("path is empty", "")
+    refused("no tokenizer.json .* not complete", tmp_path)
+    make(tmp_path / "part")
+    whole = (tmp_path / "part" / "tokenizer.json").read_text()
+    (tmp_path / "part" / "tokenizer.json").write_text(whole[: len(whole) // 2])
+    refused("part cannot be opened as a tokenizer: JSONDecodeError", tmp_path / "part")
+    (tmp_path / "part" / "tokenizer.json").unlink()
+    (tmp_path / "part" / "tokenizer.json").symlink_to(tmp_path / "blobs" / "missing")
+    refused("part cannot be opened .* not complete", tmp_path / "part")
+    (tmp_path / "part" / "tokenizer.model").write_bytes(b"\x0a\x0c")
+    refused("SentencePiece model alone", tmp_path / "part")
+    make(tmp_path / "code")
+    (tmp_path / "code" / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["evil.Evil", None]}})
+    )
+    refused("code cannot be opened .*custom code", tmp_path / "code")
+    with pytest.raises(UserError, match=r"tokenizer\.reason must contain \{question\}"):
+        PretrainedTokenizer(str(tmp_path), reason="Think.")
+
+
+def test_a_hub_id_is_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "hub")
+    asked = []
+
+    def snapshot(ref: str, kind: str) -> Path:
+        asked.append((ref, kind))
+        return tmp_path / "hub"
+
+    monkeypatch.setattr(hub, "snapshot", snapshot)
+    built = tokenizer.build(PretrainedTokenizer("Owner/Name"))
+    assert asked == [("Owner/Name", "tokenizer")]
+    built.save(tmp_path / "saved")
+    assert tokenizer.load(tmp_path / "saved").digest == built.digest
+    assert len(asked) == 1

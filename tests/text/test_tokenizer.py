@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, GenerationConfig
 
 from w2sr_jax.errors import UserError
 from w2sr_jax.text import tokenizer, trained
@@ -75,6 +75,18 @@ def test_a_saved_tokenizer_opens_in_transformers(tmp_path: Path) -> None:
     foreign = AutoTokenizer.from_pretrained(str(tmp_path))
     assert foreign(TEXTS, add_special_tokens=False)["input_ids"] == WORD.encode(TEXTS)
     assert (foreign.pad_token_id, foreign.eos_token_id) == (WORD.pad, WORD.end_of_turn)
+    for style in ("reason", "direct"):
+        prompt = foreign.apply_chat_template(
+            [{"role": "user", "content": TEXTS[0]}], enable_thinking=style == "reason", return_dict=False
+        )
+        assert prompt == WORD.prompts([TEXTS[0]], style)[0]
+    assert GenerationConfig.from_pretrained(str(tmp_path)).eos_token_id == list(WORD.end_tokens)
+
+
+def test_pieces_are_what_each_token_adds() -> None:
+    ids = [*WORD.prompts(["Fay has 1234"], "reason")[0], *WORD.encode(["16 zebras"])[0], WORD.end_of_turn]
+    assert WORD.pieces(ids) == ["<q>", "Fay", " has", " 12", "3", "4", "<think>", "16", "<unk>", "<end>"]
+    assert "".join(BPE.pieces(BPE.encode([TEXTS[1]])[0])) == TEXTS[1]
 
 
 def test_prompts_of_the_two_styles_differ_in_their_last_token_alone() -> None:

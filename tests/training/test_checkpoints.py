@@ -16,6 +16,7 @@ from w2sr_jax.losses.objective import Objective
 from w2sr_jax.parallel.mesh import make_mesh
 from w2sr_jax.parallel.processes import place
 from w2sr_jax.parallel.settings import Mesh
+from w2sr_jax.training import digest
 from w2sr_jax.training.checkpoints import Checkpoints, latest, marker, read_lineage, restore_params, save_params
 from w2sr_jax.training.digest import params_digest
 from w2sr_jax.training.program import Program, make_program
@@ -126,6 +127,14 @@ def test_missing_checkpoints_are_named(tmp_path: Path) -> None:
         restore_params(tmp_path / "absent")
     with pytest.raises(UserError, match="holds no finished checkpoint"):
         restore_params(tmp_path)
+
+
+def test_the_digest_of_an_array_does_not_depend_on_the_parts_it_is_read_in(monkeypatch) -> None:
+    tree = {"stacked": np.arange(210, dtype=np.float32).reshape(5, 6, 7), "flat": np.arange(50), "scalar": np.float32(3)}
+    whole = params_digest(tree)
+    for size in (1, 40, 200, 500):
+        monkeypatch.setattr(digest, "LARGE", size)
+        assert params_digest(tree) == whole
 
 
 def test_digest_sees_values_shapes_types_and_names() -> None:

@@ -1,22 +1,24 @@
 """Training of teachers, bases and students: examples and initial parameters in, checkpoints out."""
 
-import dataclasses
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
+from math import prod
 from typing import Any
+
+import jax
 
 from w2sr_jax import files
 from w2sr_jax.errors import UserError
 from w2sr_jax.evaluation.cost import sampling_flops, training_flops
 from w2sr_jax.experiment import FromCheckpoint, FromParent, ModelTeacher, Pretraining
 from w2sr_jax.keys import key
-from w2sr_jax.ladder import batching, models, prepare, probing
+from w2sr_jax.ladder import batching, models, prepare, probing, stored
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import needs_reference
-from w2sr_jax.models import grow, hf, transformer
+from w2sr_jax.models import grow, lora, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.processes import place
 from w2sr_jax.records import Example
@@ -31,7 +33,7 @@ def train_teacher(context: Context, teacher: ModelTeacher) -> Made:
     model = models.teacher(teacher)
     config = models.sized(teacher.model, prepare.renderer(context.run))
     if teacher.checkpoint is not None:
-        return _keep(context, model, config, _stored(Path(teacher.checkpoint), config), {"checkpoint": teacher.checkpoint})
+        return _keep(context, model, config, *_given(context, teacher.checkpoint, config))
     examples = batching.examples_of(context.run, context.experiment, model)
     if not examples:
         raise UserError(f"teacher {teacher.name!r} has nothing to learn from: the teacher split holds no problem with a solution")
@@ -55,7 +57,7 @@ def make_base(context: Context, index: int) -> Made:
             params = grow.grow(smaller, params, config, key(context.seed, "grow", model.name))
         return _keep(context, model, config, params, _parent(context, parent))
     if isinstance(start, FromCheckpoint):
-        return _keep(context, model, config, _stored(Path(start.path), config), {"checkpoint": start.path})
+        return _keep(context, model, config, *_given(context, start.path, config))
     return _keep(context, model, config, _fresh(context, model, config), {})
 
 
@@ -64,10 +66,10 @@ def train_arm(context: Context, index: int, arm: str) -> Made:
     experiment = context.experiment
     rung, model, base = experiment.rungs[index], models.student(experiment, index, arm), models.student(experiment, index, "base")
     config = models.sized(rung.model, prepare.renderer(context.run))
-    params = models.parameters(context.run, base, config, models.device_mesh(experiment))
+    read = partial(models.parameters, context.run, base, config, models.device_mesh(experiment))
     examples = batching.examples_of(context.run, experiment, model)
-    looks = probing.looks(context, model, config, params, rung.probe)
-    return _train(context, model, config, examples, params, rung.training, rung.objective, _parent(context, base), looks)
+    looks = probing.looks(context, model, config, read, rung.probe)
+    return _train(context, model, config, examples, read, rung.training, rung.objective, _parent(context, base), looks)
 
 
 def steering(config: ModelConfig, training: Training, objective: Objective, seed: int) -> str:
@@ -89,6 +91,12 @@ def _train(
 ) -> Made:
     directory = context.run / model.directory
     lessons = batching.lessons(model, examples, prepare.renderer(context.run), training, context.seed)
+    unclosed = lessons.renderer.unclosed([(example.response, example.style) for example in examples])
+    if unclosed:
+        context.watcher.warn(
+            f"{model.name}: {unclosed} of {len(examples)} responses never close the thinking that the prompt opens; for traces "
+            "without thoughts set tokenizer.thinking False"
+        )
     packed = lessons.batches.packed
     packed.save(directory / batching.PACKING)
     owner = {"data_digest": packed.digest, "config_hash": steering(config, training, objective, context.seed), **parent}
@@ -109,14 +117,16 @@ def _train(
             on_warning=lambda words: context.watcher.warn(f"{model.name}: {words}"),
         )
     reference = config.parameters() if needs_reference(objective.loss) else 0
+    trained, adapters = _trained(config, training)
     measures = {
         "parameters": config.parameters(),
+        "trained_parameters": trained,
         "steps": result.steps,
         "tokens": result.tokens,
         "examples": len(lessons.encoded),
         "rejected": dict(lessons.rejected),
         "epochs": round(result.steps / lessons.batches.steps_per_epoch, 2),
-        "flops": training_flops(config.parameters(), result.tokens, config.remat, reference_parameters=reference)
+        "flops": training_flops(config.parameters() + adapters, result.tokens, config.remat, reference, trained)
         + sampling_flops(config.parameters(), sum(line["tokens"] for line in journal.read(directory / journal.PROBE))),
     }
     note = f"{result.steps} steps on {len(lessons.encoded):,} examples, loss {result.metrics.get('loss', float('nan')):.3f}"
@@ -125,6 +135,15 @@ def _train(
     outputs = [directory / batching.PACKING, directory / journal.METRICS, *([directory / journal.PROBE] if looks else [])]
     artifact = f"{model.directory}/{models.CHECKPOINTS}/{result.checkpoint.name}"
     return Made(outputs, {artifact: result.params_digest}, measures, note)
+
+
+def _trained(config: ModelConfig, training: Training) -> tuple[int, int]:
+    """How many parameters a training trains, and how many of them are adapters'."""
+    if not training.lora.rank:
+        return config.parameters(), 0
+    named = jax.tree_util.tree_leaves_with_path(lora.shapes(config, training.lora))
+    adapters = sum(prod(leaf.shape) for path, leaf in named if len(path) > 1)
+    return sum(prod(leaf.shape) for _, leaf in named), adapters
 
 
 def _clear_foreign(context: Context, model: Model, owner: dict[str, str]) -> None:
@@ -147,7 +166,8 @@ def _keep(context: Context, model: Model, config: ModelConfig, params: Any, orig
     mesh = models.device_mesh(context.experiment)
     params = place(params, models.placement(config, mesh))
     digest = checkpoints.save_params(model.checkpoints(context.run), params, origin)
-    origins = [f"{name.replace('_', ' ')} {value}" for name, value in origin.items() if not name.endswith("digest")]
+    told = ("checkpoint", "revision", "parent_checkpoint")
+    origins = [f"{name.replace('_', ' ')} {origin[name]}" for name in told if name in origin]
     return Made(
         artifacts={f"{model.directory}/{models.CHECKPOINTS}/0": digest},
         measures={"parameters": config.parameters(), **origin},
@@ -155,14 +175,10 @@ def _keep(context: Context, model: Model, config: ModelConfig, params: Any, orig
     )
 
 
-def _stored(path: Path, config: ModelConfig) -> Any:
-    """Parameters from a local Hugging Face directory or from a checkpoint of ours."""
-    if (path / "config.json").is_file():
-        found, params = hf.load(path)
-        if dataclasses.replace(found, dtype=config.dtype, param_dtype=config.param_dtype, remat=config.remat) != config:
-            raise UserError(f"{path} holds another architecture than the rung's model: {found} instead of {config}")
-        return params
-    return checkpoints.restore_params(path)
+def _given(context: Context, reference: str, config: ModelConfig) -> stored.Stored:
+    """Parameters that the user gave by name, on the mesh."""
+    prepare.renderer(context.run).check_vocabulary(config.vocab_size)
+    return stored.load(reference, config, models.placement(config, models.device_mesh(context.experiment)))
 
 
 def _fresh(context: Context, model: Model, config: ModelConfig) -> Any:

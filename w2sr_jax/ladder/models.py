@@ -1,6 +1,7 @@
 """Where the models of a run live, and how their parameters are read."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import jax
 
 from w2sr_jax import lineage
 from w2sr_jax.experiment import BASE, GOLD, Experiment, FromParent, ModelTeacher, Pretraining, model_name
-from w2sr_jax.models import transformer
+from w2sr_jax.models import lora, transformer
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.lora_settings import Lora
 from w2sr_jax.parallel.mesh import make_mesh, shardings
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.training import checkpoints
@@ -29,6 +31,9 @@ class Model:
     arm: str | None = None
     rung: int | None = None
     style: str = "reason"
+    base: str | None = None
+    """Directory of the model whose parameters its checkpoint's adapters lie beside; None: the checkpoint holds all parameters."""
+    lora: Lora = Lora()
 
     @property
     def task(self) -> str:
@@ -50,8 +55,11 @@ def teacher(settings: ModelTeacher) -> Model:
 def student(experiment: Experiment, index: int, arm: str) -> Model:
     """A rung's base, its gold ceiling, or its student of an arm."""
     role = arm if arm in (BASE, GOLD) else "student"
-    directory = f"{rung_directory(experiment, index)}/{arm}"
-    return Model(model_name(index, experiment, arm), directory, experiment.rungs[index].model, role, arm, index)
+    rung, directory = experiment.rungs[index], rung_directory(experiment, index)
+    found = Model(model_name(index, experiment, arm), f"{directory}/{arm}", rung.model, role, arm, index)
+    if arm == BASE or not rung.training.lora.rank:
+        return found
+    return dataclasses.replace(found, base=f"{directory}/{BASE}", lora=rung.training.lora)
 
 
 def evaluated(experiment: Experiment, index: int) -> list[Model]:
@@ -99,5 +107,11 @@ def digest(run: Path, model: Model) -> str:
 
 
 def parameters(run: Path, model: Model, config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:
-    """A trained model's parameters, on the mesh."""
-    return checkpoints.restore_params(model.checkpoints(run), placement(config, mesh))
+    """A trained model's parameters, on the mesh; adapters are merged into those of their base."""
+    places = placement(config, mesh)
+    if model.base is None:
+        return checkpoints.restore_params(model.checkpoints(run), places)
+    base = checkpoints.restore_params(run / model.base / CHECKPOINTS, places)
+    adapters = shardings(mesh, lora.logical_axes(config, model.lora), lora.shapes(config, model.lora))
+    trained = checkpoints.restore_params(model.checkpoints(run), adapters)
+    return jax.jit(partial(lora.merge, config, model.lora), out_shardings=places)(base, trained)

@@ -1,15 +1,13 @@
 """The tasks of a run, in an order in which each comes after what it needs. Nothing is computed here."""
 
 from functools import partial
-from pathlib import Path
 
 from w2sr_jax.experiment import BASE, GOLD, Experiment, FromCheckpoint, FromParent, Graduate, ModelTeacher, Teacher
-from w2sr_jax.ladder import assemble, curate, learn, measure, models, prepare, teach
+from w2sr_jax.ladder import assemble, curate, given, learn, measure, models, prepare, teach
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.task import Task
 from w2sr_jax.problems.settings import Files
 from w2sr_jax.teachers.settings import Recorded
-from w2sr_jax.training import checkpoints
 
 
 def tasks(experiment: Experiment) -> list[Task]:
@@ -18,10 +16,10 @@ def tasks(experiment: Experiment) -> list[Task]:
     recorded = tuple(teacher for teacher in experiment.teachers if isinstance(teacher, Recorded))
     sources = (experiment.problems, experiment.test_problems, *recorded)
     facts = tuple(rung.start for rung in experiment.rungs if hasattr(rung.start, "facts"))
-    given = (experiment.problems, experiment.test_problems, experiment.splits, recorded)
-    reads = tuple(Path(source.path) for source in sources if isinstance(source, Files | Recorded))
+    asked = (experiment.problems, experiment.test_problems, experiment.splits, recorded)
+    data = tuple(given.data(source.path) for source in sources if isinstance(source, Files | Recorded))
     plan = [
-        Task("problems", "prepare", given, (), prepare.problems, reads),
+        Task("problems", "prepare", asked, (), prepare.problems, given=data),
         Task("tokenizer", "prepare", (experiment.tokenizer, experiment.problems, facts), ("problems",), prepare.tokenizer),
     ]
     for teacher in experiment.teachers:
@@ -29,8 +27,8 @@ def tasks(experiment: Experiment) -> list[Task]:
             model = models.teacher(teacher)
             settings = (teacher.model, teacher.training, teacher.checkpoint, experiment.mesh, seed)
             work = partial(learn.train_teacher, teacher=teacher)
-            reads = _marker(teacher.checkpoint)
-            plan.append(Task(model.task, "train", settings, ("problems", "tokenizer"), work, reads))
+            weights = () if teacher.checkpoint is None else (given.weights(teacher.checkpoint),)
+            plan.append(Task(model.task, "train", settings, ("problems", "tokenizer"), work, given=weights))
             plan.append(_evaluation(experiment, model))
     for index in range(len(experiment.rungs)):
         plan.extend(_rung_tasks(experiment, index))
@@ -43,9 +41,11 @@ def _rung_tasks(experiment: Experiment, index: int) -> list[Task]:
     directory = models.rung_directory(experiment, index)
     base, start = models.student(experiment, index, BASE), rung.start
     parent = (models.student(experiment, index - 1, start.arm).task,) if isinstance(start, FromParent) else ()
-    reads = _marker(start.path) if isinstance(start, FromCheckpoint) else ()
+    initial = (given.weights(start.path),) if isinstance(start, FromCheckpoint) else ()
+    settings = (rung.model, start, mesh, seed)
     work = partial(learn.make_base, index=index)
-    found = [Task(base.task, "train", (rung.model, start, mesh, seed), ("problems", "tokenizer", *parent), work, reads, index)]
+    needs = ("problems", "tokenizer", *parent)
+    found = [Task(base.task, "train", settings, needs, work, rung=index, given=initial)]
 
     known = {teacher.name: teacher for teacher in experiment.teachers}
     samples = [_sampling(experiment, index, known[name]) for name in rung.teachers]
@@ -77,7 +77,8 @@ def _sampling(experiment: Experiment, index: int, teacher: Teacher) -> Task:
     name = f"{models.rung_directory(experiment, index)}/traces-{teacher.name}"
     if isinstance(teacher, Recorded):
         work = partial(teach.record, index=index, teacher=teacher)
-        return Task(name, "sample", (teacher, rung.pool, grader), ("problems",), work, (Path(teacher.path),), index)
+        data = (given.data(teacher.path),)
+        return Task(name, "sample", (teacher, rung.pool, grader), ("problems",), work, rung=index, given=data)
     model = models.student(experiment, index - 1, teacher.arm) if isinstance(teacher, Graduate) else models.teacher(teacher)
     settings = (teacher.name, teacher.samples, teacher.decoding, rung.pool, grader, experiment.mesh, experiment.seeds[0])
     work = partial(teach.sample, index=index, teacher=teacher, model=model)
@@ -92,8 +93,3 @@ def _evaluation(experiment: Experiment, model: Model, held_out: tuple[str, ...] 
     work = partial(measure.evaluate, model=model, held_out=bool(held_out))
     needs = ("problems", "tokenizer", model.task, *held_out)
     return Task(f"evaluations/{model.name}", "evaluate", settings, needs, work, rung=model.rung)
-
-
-def _marker(path: str | None) -> tuple[Path, ...]:
-    """The file whose digest stands for a checkpoint that the user gave."""
-    return () if path is None else (checkpoints.marker(Path(path)),)

@@ -10,7 +10,7 @@ from w2sr_jax.ladder import tables
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.problems import files as problem_files
 from w2sr_jax.problems import generated
-from w2sr_jax.problems.settings import Generated
+from w2sr_jax.problems.settings import Files, Generated
 from w2sr_jax.problems.splits import split
 from w2sr_jax.records import Problem
 from w2sr_jax.teachers import recorded
@@ -57,8 +57,15 @@ def problems(context: Context) -> Made:
     else:
         candidates, bad = problem_files.load(experiment.problems)
         quarantine.extend(bad.rows)
+    given = {_question(problem) for problem in candidates}
     candidates, left_out = _with_recorded(experiment, candidates)
     quarantine.extend(left_out)
+    own = sum(_question(problem) not in given for problem in candidates)
+    if own and isinstance(experiment.problems, Files):
+        context.watcher.warn(
+            f"{own:,} questions of recorded traces are not among the problems of {experiment.problems.path} and count as problems "
+            "of their own; if a prompt is wrapped around them, name its text in the teacher's `strip`"
+        )
     test = None
     if experiment.test_problems is not None:
         test, bad = problem_files.load(experiment.test_problems)
@@ -112,6 +119,11 @@ def tokenizer(context: Context) -> Made:
     return Made(outputs, {}, {"vocabulary": built.vocab_size}, f"{built.vocab_size:,} tokens")
 
 
+def _question(problem: Problem) -> str:
+    """A question as recorded traces are matched to it."""
+    return " ".join(problem.question.split())
+
+
 def _with_recorded(experiment: Experiment, candidates: list[Problem]) -> tuple[list[Problem], list[Any]]:
     """The problems with those that recorded traces bring along. Where every teacher is recorded, problems that none of them
     answered are left out: no student could learn from them."""
@@ -119,8 +131,8 @@ def _with_recorded(experiment: Experiment, candidates: list[Problem]) -> tuple[l
     if not teachers:
         return candidates, []
     found = recorded.load_all(teachers)
-    ours = {" ".join(problem.question.split()): problem for problem in candidates}
-    answered = [ours.get(" ".join(problem.question.split()), problem) for problem in found.problems]
+    ours = {_question(problem): problem for problem in candidates}
+    answered = [ours.get(_question(problem), problem) for problem in found.problems]
     if len(teachers) == len(experiment.teachers):
         return answered, found.quarantine
     known = {problem.id for problem in candidates}

@@ -1,7 +1,7 @@
 """Looks at the probe problems while a student trains: its accuracy, the errors it takes over from its teachers, and the gates."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from w2sr_jax.training.loop import Probing
 class Looks:
     """What a training asks at every look. A gate that warns says so once."""
 
-    def __init__(self, context: Context, model: Model, config: ModelConfig, base: Any, settings: Probe) -> None:
+    def __init__(self, context: Context, model: Model, config: ModelConfig, base: Callable[[], Any], settings: Probe) -> None:
         assert model.rung is not None
         self._context, self._model, self._config, self._settings = context, model, config, settings
         self._renderer, self._mesh = prepare.renderer(context.run), models.device_mesh(context.experiment)
@@ -34,7 +34,7 @@ class Looks:
             for name in context.experiment.rungs[model.rung].teachers
         }
         self._read = sum(map(len, self._renderer.prompts([problem.question for problem in self.problems])))
-        self._base = self._answers(base, models.before(context.experiment, model.rung).style) if self.problems else {}
+        self._base = self._answers(base(), models.before(context.experiment, model.rung).style) if self.problems else {}
         self._warned: set[str] = set()
 
     def probing(self) -> Probing:
@@ -104,8 +104,9 @@ def reasons(run: Path, experiment: Experiment, index: int) -> list[str]:
     return found
 
 
-def looks(context: Context, model: Model, config: ModelConfig, base: Any, settings: Probe) -> Looks | None:
-    """The looks of a training, its teachers checked; None where none are asked for or no probe problem has a gold answer."""
+def looks(context: Context, model: Model, config: ModelConfig, base: Callable[[], Any], settings: Probe) -> Looks | None:
+    """The looks of a training, its teachers checked; `base` reads the parameters that it starts from. None where no looks are
+    asked for or no probe problem has a gold answer."""
     if not settings.every or model.rung is None:
         return None
     found = Looks(context, model, config, base, settings)

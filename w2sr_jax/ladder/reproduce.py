@@ -118,6 +118,14 @@ def _check_files(part: Part, task: Task) -> None:
             raise UserError(f"{path} does not exist, but {part.run} has read it; put it back as it was to reproduce the run")
         if was is not None and was != files.digest_file(path):
             raise UserError(f"{path} has changed since {part.run} read it; put it back as it was to reproduce the run")
+    for given in task.given:
+        was = manifest.inputs.get(given.name) if manifest else None
+        try:
+            found = given.digest()
+        except UserError as error:
+            raise UserError(f"{part.run} has read {given.name}, which is needed to reproduce it: {error}") from None
+        if was is not None and was != found:
+            raise UserError(f"{given.name} has changed since {part.run} read it; put it back as it was to reproduce the run")
 
 
 def _code(run: Path, experiment: Experiment) -> tuple[Condition, ...]:

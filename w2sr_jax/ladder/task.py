@@ -72,6 +72,8 @@ class Task:
     work: Callable[[Context], Made]
     reads: tuple[Path, ...] = ()
     rung: int | None = None
+    given: tuple[lineage.Given, ...] = ()
 
     def stage(self, run: Path) -> lineage.Stage:
-        return lineage.Stage(run, self.name, self.kind, files.digest_json(encode(self.settings)), self.needs, self.reads)
+        settings = files.digest_json(encode(self.settings))
+        return lineage.Stage(run, self.name, self.kind, settings, self.needs, self.reads, self.given)

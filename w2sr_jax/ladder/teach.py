@@ -81,7 +81,10 @@ def record(context: Context, index: int, teacher: Recorded) -> Made:
     verdicts = grade_all(context.experiment.grader, texts, problems, lambda done, total: tell(done, total, "grading"))
     path = directory(context, index, teacher.name) / "traces-00000.parquet"
     records.write(path, Trace, [trace.graded(verdict) for trace, verdict in zip(traces, verdicts, strict=True)])
-    return _made([path], 0, 0)
+    made = _made([path], 0, 0)
+    measures = {**made.measures, "read_as": found.shape, "of_other_problems": found.unmatched}
+    other = f"; {found.unmatched:,} more answer other problems" if found.unmatched else ""
+    return made._replace(measures=measures, note=f"{made.note}{other}")
 
 
 def author_of(context: Context, model: Model, name: str) -> Author:

@@ -1,232 +1,257 @@
-"""Hugging Face directories of Qwen2, Qwen3 and Llama models: safetensors ↔ our parameters. No other module knows foreign names.
+"""Hugging Face directories in and out: safetensors ↔ our parameters, tensor by tensor.
 
-Nothing is executed from such a directory: only `config.json` and `*.safetensors` are read, pickles (`.bin`, `.pt`) are refused.
+What a family is stands in `families`, what its tensors are called in `names`, the files in `snapshot` and `safetensors_files`.
 """
 
-from collections.abc import Iterator, Mapping
-from math import prod
+import gc
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Shaped
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
+from jaxtyping import Array, Int, Shaped
 
 from w2sr_jax import files
 from w2sr_jax.errors import UserError
-from w2sr_jax.models import transformer
+from w2sr_jax.models import families, names, snapshot, transformer
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.families import Type, architecture, kept
+from w2sr_jax.models.names import Place
+from w2sr_jax.models.safetensors_files import DTYPES, Entry, Stored, Tensor, write_file
 
-Tensor = Shaped[np.ndarray, "..."]
-Type = Literal["float32", "bfloat16"]
-FAMILIES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
-CONTEXT = 32_768
-"""`max_position_embeddings` written by `save`; our models have no such limit."""
+__all__ = ["SHARD_BYTES", "architecture", "kept", "load", "save"]
 
+SHARD_BYTES = 5 * 10**9
+"""Size that a file does not pass, unless one tensor does."""
+_ALIGNMENT = 64
+_ROWS = 1 << 24
+"""Bytes that are compared at a time."""
 
-class _Name(NamedTuple):
-    """A parameter there. Our first `inputs` axes are inputs; foreign matrices are [outputs, inputs], biases [outputs]."""
-
-    foreign: str
-    inputs: int | None = None
-    """None: the same shape there as here."""
-
-
-_WHOLE = {
-    "embedding": _Name("model.embed_tokens.weight"),
-    "norm.scale": _Name("model.norm.weight"),
-    "output": _Name("lm_head.weight", 1),
-}
-_LAYER = {
-    "attention_norm.scale": _Name("input_layernorm.weight"),
-    "attention.query": _Name("self_attn.q_proj.weight", 1),
-    "attention.key": _Name("self_attn.k_proj.weight", 1),
-    "attention.value": _Name("self_attn.v_proj.weight", 1),
-    "attention.query_bias": _Name("self_attn.q_proj.bias", 0),
-    "attention.key_bias": _Name("self_attn.k_proj.bias", 0),
-    "attention.value_bias": _Name("self_attn.v_proj.bias", 0),
-    "attention.query_norm.scale": _Name("self_attn.q_norm.weight"),
-    "attention.key_norm.scale": _Name("self_attn.k_norm.weight"),
-    "attention.output": _Name("self_attn.o_proj.weight", 2),
-    "mlp_norm.scale": _Name("post_attention_layernorm.weight"),
-    "mlp.gate": _Name("mlp.gate_proj.weight", 1),
-    "mlp.up": _Name("mlp.up_proj.weight", 1),
-    "mlp.down": _Name("mlp.down_proj.weight", 1),
-}
+Gather = Callable[[Any], np.ndarray]
 
 
-def load(directory: Path, dtype: Type = "float32", param_dtype: Type = "float32") -> tuple[ModelConfig, transformer.Params]:
-    """The model in `directory`, its parameters as NumPy arrays of `param_dtype`.
+class _Part(NamedTuple):
+    """A tensor to be written: (of one layer of) a parameter."""
 
-    Raises UserError for a directory without safetensors, an architecture or switch that our decoder lacks, and a tensor that is
-    missing, superfluous or of another shape than `config.json` says.
+    entry: Entry
+    place: Place
+    layer: int
+
+
+def load(
+    directory: Path | str, dtype: Type = "float32", param_dtype: Type = "float32", shardings: Any = None
+) -> tuple[ModelConfig, transformer.Params]:
+    """The model in `directory`, its parameters in `param_dtype`.
+
+    `shardings` (one, or a pytree as the parameters are) says where they go, each tensor as it is read: beside the parameters, the
+    host holds one tensor, or as much of it as its devices do. All processes must call it. Without, they are NumPy arrays.
+    Raises UserError, before any is read, for what is not supported, and for tensors that are missing, superfluous or of other
+    shapes than `config.json` says.
     """
     directory = Path(directory)
-    where = _tensors(directory)
-    config = _config(directory / "config.json", "lm_head.weight" in where, dtype, param_dtype)
-    shapes = dict(_flat(transformer.shapes(config)))
-    left = {name for name in where if not name.endswith("rotary_emb.inv_freq")} - {"lm_head.weight"}
+    stored = snapshot.tensors(directory)
+    raw = snapshot.raw_config(directory)
+    config = families.from_json(raw, directory / snapshot.CONFIG, dtype, param_dtype)
+    places = names.places(config)
+    stored = _matched(directory, config, places, stored, raw.get("model_type") in families.WRAPPED)
+    kind = np.dtype(config.param_dtype)
+    placed = dict(names.flat(shardings)) if isinstance(shardings, Mapping) else dict.fromkeys(places, shardings)
     params: dict[str, Any] = {}
-    for path, struct in shapes.items():
-        layered = path.startswith("layers.")
-        name = _LAYER[path.removeprefix("layers.")] if layered else _WHOLE[path]
-        names = [f"model.layers.{layer}.{name.foreign}" for layer in range(config.layers)] if layered else [name.foreign]
-        left -= set(names)
-        shape = struct.shape[1:] if layered else struct.shape
-        parts = [_read(directory, where, each, name.inputs, shape).astype(struct.dtype) for each in names]
-        _put(params, path, np.stack(parts) if layered else parts[0])
-    if left:
-        raise UserError(
-            f"{directory} holds a tensor that a {_family(config)} model of its config.json does not have: {min(left)}"
-        )
+    for path, place in places.items():
+        sources = [stored[name] for name in place.names]
+        value = _host(place, sources, kind) if placed[path] is None else _device(place, sources, kind, placed[path])
+        names.put(params, path, value)
     return config, params
 
 
-def save(directory: Path, config: ModelConfig, params: transformer.Params) -> None:
-    """Writes `config.json` and `model.safetensors` as transformers expects them. `params`: arrays whole on this host.
+def save(
+    directory: Path | str,
+    config: ModelConfig,
+    params: transformer.Params,
+    shard_bytes: int = SHARD_BYTES,
+    extra: Mapping[str, Any] | None = None,
+    gather: Gather = np.asarray,
+    write: bool = True,
+) -> None:
+    """Write the model as transformers expects it: safetensors in `param_dtype`, an index where there are several, `config.json`.
 
-    qk_norm makes it a Qwen3, qkv_bias a Qwen2, neither a Llama; both at once is a UserError, as no such architecture exists.
+    `gather` makes the whole value of an array on this host; it is called for one tensor after the other. With several processes
+    all call `save`, and one has `write`. `extra` are further fields of `config.json` (see `kept`). `config.json` is written last:
+    without it nobody takes the directory for a model. Raises UserError, before anything is written, for a model that no
+    family has and for a directory that holds one.
     """
-    family = _family(config)
-    tensors: dict[str, Tensor] = {}
-    for path, leaf in _flat(params):
-        value = np.asarray(leaf)
-        if path.startswith("layers."):
-            name = _LAYER[path.removeprefix("layers.")]
-            for layer in range(config.layers):
-                tensors[f"model.layers.{layer}.{name.foreign}"] = _outward(value[layer], name.inputs)
-        else:
-            tensors[_WHOLE[path].foreign] = _outward(value, _WHOLE[path].inputs)
-    with files.replacing(Path(directory) / "model.safetensors") as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
-    foreign = {
-        "architectures": [FAMILIES[family]],
-        "model_type": family,
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.width,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "num_key_value_heads": config.kv_heads,
-        "head_dim": config.head_size,
-        "intermediate_size": config.mlp_size,
-        "hidden_act": "silu",
-        "rms_norm_eps": config.norm_eps,
-        "rope_theta": config.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
-        "tie_word_embeddings": config.tied_embeddings,
-        "max_position_embeddings": CONTEXT,
-        "dtype": config.param_dtype,
-    }
-    files.write_json(Path(directory) / "config.json", foreign | ({} if family == "qwen2" else {"attention_bias": False}))
-
-
-def _config(path: Path, has_output: bool, dtype: Type, param_dtype: Type) -> ModelConfig:
-    raw = files.read_json(path)
-    family = raw.get("model_type")
-    if family not in FAMILIES:
-        raise UserError(f"{path}: model_type is {family!r}; supported are {', '.join(FAMILIES)}")
-    rope = {**(raw.get("rope_scaling") or {}), **(raw.get("rope_parameters") or {})}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    partial = rope.get("partial_rotary_factor", raw.get("partial_rotary_factor", 1.0))
-    refused = {
-        f"rotary positions of type {kind!r}": kind != "default",
-        f"partial_rotary_factor {partial}": partial != 1.0,
-        f"hidden_act {raw.get('hidden_act')!r}": raw.get("hidden_act", "silu") not in ("silu", "swish"),
-        "attention_bias (a bias on the output projection too)": bool(raw.get("attention_bias")),
-        "mlp_bias": bool(raw.get("mlp_bias")),
-        "use_sliding_window": bool(raw.get("use_sliding_window")),
-        "layer_types other than full_attention": not set(raw.get("layer_types") or ()) <= {"full_attention"},
-        "quantization_config": bool(raw.get("quantization_config")),
-    }
-    for feature, present in refused.items():
-        if present:
-            raise UserError(f"{path}: {feature} is not supported")
-    try:
-        config = ModelConfig(
-            vocab_size=raw["vocab_size"],
-            width=raw["hidden_size"],
-            layers=raw["num_hidden_layers"],
-            heads=raw["num_attention_heads"],
-            kv_heads=raw.get("num_key_value_heads") or raw["num_attention_heads"],
-            head_dim=raw.get("head_dim") or (128 if family == "qwen3" else None),
-            mlp=raw["intermediate_size"],
-            rope_theta=float(rope.get("rope_theta", raw.get("rope_theta", 10_000.0))),
-            norm_eps=float(raw.get("rms_norm_eps", 1e-6)),
-            qkv_bias=family == "qwen2",
-            qk_norm=family == "qwen3",
-            tied_embeddings=bool(raw.get("tie_word_embeddings", not has_output)),
-            dtype=dtype,
-            param_dtype=param_dtype,
-        )
-    except KeyError as error:
-        raise UserError(f"{path}: the field {error} is missing") from None
-    config.check()
-    return config
-
-
-def _family(config: ModelConfig) -> str:
-    if config.qk_norm and config.qkv_bias:
-        raise UserError(
-            "a model with both qk_norm and qkv_bias is neither a Qwen2, a Qwen3 nor a Llama; it cannot be saved for others"
-        )
-    return "qwen3" if config.qk_norm else "qwen2" if config.qkv_bias else "llama"
-
-
-def _tensors(directory: Path) -> dict[str, str]:
-    """Tensor name → file name, of every `*.safetensors` in the directory."""
-    if not directory.is_dir():
-        raise UserError(f"{directory} is not a directory")
-    found = sorted(directory.glob("*.safetensors"))
-    if not found:
-        pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in directory.glob(pattern))
-        reason = (
-            f"{pickles[0]} is a pickle, which can run code when read, and is refused; convert it"
-            if pickles
-            else "add the weights"
-        )
-        raise UserError(f"{directory} holds no *.safetensors file: {reason}")
+    directory = Path(directory)
+    foreign = families.to_json(config, extra)
+    shards = _shards(config, params, shard_bytes)
+    if write:
+        _refuse_occupied(directory)
+    count = len(shards)
     where: dict[str, str] = {}
-    for path in found:
-        try:
-            with safe_open(path, framework="np") as file:
-                where |= dict.fromkeys(file.keys(), path.name)
-        except SafetensorError as error:
-            raise UserError(f"{path} is not a sound safetensors file: {error}") from None
-    return where
-
-
-def _read(directory: Path, where: Mapping[str, str], name: str, inputs: int | None, shape: tuple[int, ...]) -> Tensor:
-    if name not in where:
-        raise UserError(f"{directory} lacks the tensor {name} that its config.json calls for")
-    with safe_open(directory / where[name], framework="np") as file:
-        value = np.asarray(file.get_tensor(name))
-    if value.shape != _foreign_shape(shape, inputs):
-        wanted = _foreign_shape(shape, inputs)
-        raise UserError(f"{directory / where[name]}: {name} has the shape {value.shape}; by config.json it should have {wanted}")
-    return value if inputs is None else value.T.reshape(shape)
-
-
-def _outward(value: Tensor, inputs: int | None) -> Tensor:
-    return np.ascontiguousarray(value if inputs is None else value.reshape(_foreign_shape(value.shape, inputs)[::-1]).T)
-
-
-def _foreign_shape(shape: tuple[int, ...], inputs: int | None) -> tuple[int, ...]:
-    if inputs is None:
-        return shape
-    return (prod(shape[inputs:]), prod(shape[:inputs])) if inputs else (prod(shape),)
-
-
-def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}.")
+    for number, shard in enumerate(shards):
+        name = snapshot.WHOLE if count == 1 else f"model-{number + 1:05}-of-{count:05}.safetensors"
+        entries = [part.entry for part in shard]
+        where |= {entry.name: name for entry in entries}
+        values = _values(params, shard, gather)
+        if write:
+            write_file(directory / name, entries, values)
         else:
-            yield f"{above}{name}", value
+            for _ in values:
+                pass
+    if write:
+        if count > 1:
+            total = sum(part.entry.size for shard in shards for part in shard)
+            files.write_json(directory / snapshot.INDEX, {"metadata": {"total_size": total}, "weight_map": where})
+        files.write_json(directory / snapshot.CONFIG, foreign)
 
 
-def _put(tree: dict[str, Any], path: str, value: Tensor) -> None:
-    *above, name = path.split(".")
-    for part in above:
-        tree = tree.setdefault(part, {})
-    tree[name] = value
+def _matched(
+    directory: Path, config: ModelConfig, places: Mapping[str, Place], stored: Mapping[str, Stored], wrapped: bool
+) -> dict[str, Stored]:
+    """The stored tensors by their plain names, once they are known to be those of the model."""
+    given = {plain: value for name, value in stored.items() if (plain := names.plain(name, wrapped))}
+    if config.tied_embeddings and names.HEAD in given:
+        head = given.pop(names.HEAD)
+        if given.setdefault(names.EMBEDDING, head) is not head:
+            _refuse_another_head(given[names.EMBEDDING], head)
+    wanted = {name: place.foreign_shape for place in places.values() for name in place.names}
+    lacking = [name for name in wanted if name not in given]
+    superfluous = sorted(given.keys() - wanted.keys())
+    if lacking or superfluous:
+        parts = [f"lacks {_count(lacking)} that its config.json calls for: {snapshot.listed(lacking)}"] if lacking else []
+        parts += [f"holds {_count(superfluous)} that it does not: {snapshot.listed(superfluous)}"] if superfluous else []
+        hint = "; with tie_word_embeddings true none would be needed" if lacking == [names.HEAD] else ""
+        raise UserError(f"{directory} {', and '.join(parts)}{hint}")
+    for name, shape in wanted.items():
+        if given[name].shape != shape:
+            raise UserError(
+                f"{given[name].path}: {name} has the shape {given[name].shape}; by config.json it should have {shape}"
+            )
+        if given[name].dtype not in DTYPES:
+            supported = ", ".join(DTYPES)
+            raise UserError(f"{given[name].path}: {name} is of the type {given[name].dtype}; supported are {supported}")
+    return given
+
+
+def _refuse_another_head(embedding: Stored, head: Stored) -> None:
+    """Raises UserError where a model said to have tied embeddings stores another output matrix."""
+    same = (embedding.shape, embedding.dtype) == (head.shape, head.dtype)
+    if same and embedding.dtype in DTYPES:
+        one, other = embedding.view(), head.view()
+        step = max(1, _ROWS // max(1, one[:1].nbytes))
+        same = all(np.array_equal(one[at : at + step], other[at : at + step]) for at in range(0, len(one), step))
+    if not same:
+        raise UserError(
+            f"{head.path}: {names.HEAD} is not {names.EMBEDDING}, but by config.json tie_word_embeddings is true; set it to false"
+        )
+
+
+def _host(place: Place, sources: list[Stored], dtype: np.dtype) -> Tensor:
+    if not place.layered:
+        return _copy(place.inward(sources[0].view()), dtype)
+    stack = np.empty((len(sources), *place.shape), dtype)
+    for layer, source in enumerate(sources):
+        np.copyto(stack[layer], place.inward(source.view()), casting="unsafe")
+    return stack
+
+
+def _device(place: Place, sources: list[Stored], dtype: np.dtype, sharding: Sharding) -> Array:
+    """The parameter, filled in place layer by layer: at no time are two layers of it on the host."""
+    if not place.layered:
+        return _read(place, sources[0], dtype, sharding)
+    shape = (len(sources), *place.shape)
+    single = sharding
+    if isinstance(sharding, NamedSharding):
+        single = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]), memory_kind=sharding.memory_kind)
+    stack = jax.jit(lambda: jnp.zeros(shape, dtype), out_shardings=sharding)()
+    fill = jax.jit(jax.lax.dynamic_update_index_in_dim, donate_argnums=0, static_argnums=3, out_shardings=sharding)
+    for layer, source in enumerate(sources):
+        stack = fill(stack, _read(place, source, dtype, single), jnp.int32(layer), 0)
+        stack.block_until_ready()  # else many layers would wait in memory
+        gc.collect(0)  # jax lets go of the host's memory of a finished transfer at a collection
+    return stack
+
+
+def _read(place: Place, source: Stored, dtype: np.dtype, sharding: Sharding) -> Array:
+    """One tensor on its devices. What several devices hold is read once."""
+    view = place.inward(source.view())
+    read: dict[str, Tensor] = {}
+
+    def part(index: tuple[slice, ...] | None) -> Tensor:
+        key = str(index)
+        if key not in read:
+            read[key] = _copy(view if index is None else view[index], dtype)
+        return read[key]
+
+    return jax.make_array_from_callback(place.shape, sharding, part).block_until_ready()
+
+
+def _copy(view: Tensor, dtype: np.dtype) -> Tensor:
+    """A copy at an address that a CPU device takes as it is: no second one is made there."""
+    size = view.size * dtype.itemsize
+    room = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    out = room[start : start + size].view(dtype).reshape(view.shape)
+    np.copyto(out, view, casting="unsafe")
+    return out
+
+
+def _shards(config: ModelConfig, params: transformer.Params, shard_bytes: int) -> list[list[_Part]]:
+    """The tensors in files: whole parameters and the layers from first to last, filled up to `shard_bytes`."""
+    if shard_bytes < 1:
+        raise UserError(f"the size of a shard is {shard_bytes} bytes; it must be at least 1")
+    places, kind = names.places(config), np.dtype(config.param_dtype)
+    found = {path: tuple(leaf.shape) for path, leaf in names.flat(params)}
+    wanted = {path: (len(place.names), *place.shape) if place.layered else place.shape for path, place in places.items()}
+    if found != wanted:
+        raise ValueError(f"the parameters are not those of the model: {sorted(found.items() ^ wanted.items())}")
+    parts = [
+        _Part(Entry(name, kind, place.foreign_shape), place, layer)
+        for place in places.values()
+        for layer, name in enumerate(place.names)
+    ]
+    shards: list[list[_Part]] = [[]]
+    size = 0
+    for part in sorted(parts, key=lambda part: (part.place.layered, part.layer)):
+        if shards[-1] and size + part.entry.size > shard_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append(part)
+        size += part.entry.size
+    return shards
+
+
+def _values(params: transformer.Params, parts: list[_Part], gather: Gather) -> Iterator[Tensor]:
+    """The tensors as they are there, one at a time."""
+    leaves = dict(names.flat(params))
+    for part in parts:
+        leaf = leaves[part.place.path]
+        if isinstance(leaf, jax.Array):  # of a copy, since an array keeps what it once gave to the host
+            leaf = _layer(leaf, part.layer) if part.place.layered else _copied(leaf)
+        elif part.place.layered:
+            leaf = leaf[part.layer]
+        yield part.place.outward(gather(leaf)).astype(part.entry.dtype, copy=False)
+
+
+@jax.jit
+def _layer(stack: Shaped[Array, "N ..."], layer: Int[Array, ""]) -> Shaped[Array, "..."]:
+    return jax.lax.dynamic_index_in_dim(stack, layer, keepdims=False)
+
+
+@jax.jit
+def _copied(leaf: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+    return jnp.copy(leaf)
+
+
+def _refuse_occupied(directory: Path) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{directory} is a file; a model is written to a directory")
+    for path in sorted(directory.glob("*")):
+        if path.suffix == ".safetensors" or path.name in (snapshot.INDEX, snapshot.CONFIG):
+            raise UserError(f"{directory} already holds a model ({path.name}); give an empty directory")
+
+
+def _count(tensors: list[str]) -> str:
+    return "the tensor" if len(tensors) == 1 else f"{len(tensors):,} tensors"

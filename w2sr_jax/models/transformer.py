@@ -17,10 +17,10 @@ from jax.sharding import Sharding
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from w2sr_jax.models.config import ModelConfig, RopeScaling
+from w2sr_jax.models.product import Initializer, product
 from w2sr_jax.models.rotary import PLAIN, angles, rotate
 
 Params: TypeAlias = Mapping[str, Any]
-Initializer: TypeAlias = Callable[..., Array]
 
 
 class Cache(NamedTuple):
@@ -104,16 +104,15 @@ class Attention(nn.Module):
             )
             key, value = (jax.lax.dynamic_index_in_dim(stack, layer, keepdims=False) for stack in cached)
         mixed = attend(query, key, value, view.mask, (c.query_scale or c.head_size) ** -0.5, c.attention_softcap)
+        start = _axes(_normal(0, 1, gain=_residual(c)), "heads", "head_dim", "embed")
         shape = (c.heads, c.head_size, c.width)
-        kernel = self.param("output", _axes(_normal(0, 1, gain=_residual(c)), "heads", "head_dim", "embed"), shape, c.param_dtype)
-        out = mixed.reshape(rows, length, -1) @ kernel.astype(x.dtype).reshape(-1, c.width)
-        return out, cached
+        return product(self, "output", mixed.reshape(rows, length, -1), start, shape, c.param_dtype, inputs=2), cached
 
     def _project(self, x: Float[Array, "B L D"], name: str, axis: str, heads: int) -> Float[Array, "B L heads C"]:
         c = self.config
         shape = (c.width, heads, c.head_size)
-        kernel = self.param(name, _axes(_normal(0), "embed", axis, "head_dim"), shape, c.param_dtype)
-        out = (x @ kernel.astype(x.dtype).reshape(c.width, -1)).reshape(*x.shape[:2], heads, c.head_size)
+        out = product(self, name, x, _axes(_normal(0), "embed", axis, "head_dim"), shape, c.param_dtype)
+        out = out.reshape(*x.shape[:2], heads, c.head_size)
         if c.qkv_bias:
             bias = self.param(f"{name}_bias", _axes(nn.initializers.zeros, axis, "head_dim"), shape[1:], c.param_dtype)
             out = out + bias.astype(x.dtype)
@@ -129,11 +128,11 @@ class Mlp(nn.Module):
     def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
         c = self.config
         wide, narrow = (c.width, c.mlp_size), (c.mlp_size, c.width)
-        gate = self.param("gate", _axes(_normal(0), "embed", "mlp"), wide, c.param_dtype).astype(x.dtype)
-        up = self.param("up", _axes(_normal(0), "embed", "mlp"), wide, c.param_dtype).astype(x.dtype)
-        down = self.param("down", _axes(_normal(0, gain=_residual(c)), "mlp", "embed"), narrow, c.param_dtype).astype(x.dtype)
+        gate = product(self, "gate", x, _axes(_normal(0), "embed", "mlp"), wide, c.param_dtype)
+        up = product(self, "up", x, _axes(_normal(0), "embed", "mlp"), wide, c.param_dtype)
         activation = nn.silu if c.activation == "silu" else nn.gelu
-        return (activation(x @ gate) * (x @ up)) @ down
+        start = _axes(_normal(0, gain=_residual(c)), "mlp", "embed")
+        return product(self, "down", activation(gate) * up, start, narrow, c.param_dtype)
 
 
 class Block(nn.Module):

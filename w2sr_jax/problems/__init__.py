@@ -1,1 +1,1 @@
-"""Where questions come from: a generated family of arithmetic word problems, JSON Lines and Parquet files; and splits by id."""
+"""Where questions come from: generated arithmetic word problems, files, the Hugging Face Hub, TFDS; and splits by id."""

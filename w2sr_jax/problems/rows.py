@@ -63,7 +63,7 @@ class Unusable(Exception):
     """Why a row cannot be used."""
 
 
-class _Unreadable(NamedTuple):
+class Unreadable(NamedTuple):
     """Stands in a table's row for a value that Python cannot represent."""
 
     reason: str
@@ -83,13 +83,13 @@ def set_aside(quarantine: list[Rejected], path: str, line: int, reason: str) -> 
         raise UserError(f"{path} has more than {MOST_REJECTED:,} unusable rows, the first in line {first.line}: {first.reason}")
 
 
-def read_rows(path: Path, limit: int | None = None) -> Iterator[Row]:
+def read_rows(path: Path | str, limit: int | None = None) -> Iterator[Row]:
     """The rows of a `.jsonl`, `.jsonl.gz` or `.parquet` file, at most `limit`. Lines end in LF; blank ones are no rows.
 
     Raises UserError where the file is missing, of another format or damaged.
     """
-    if limit is not None and limit < 1:
-        raise UserError(f"{path}: limit {limit} leaves no rows; give 1 or more, or none")
+    path = Path(path)
+    check_limit(path, limit)
     name = path.name.lower()
     if name.endswith((".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")):
         source = _json_lines(path)
@@ -103,14 +103,35 @@ def read_rows(path: Path, limit: int | None = None) -> Iterator[Row]:
         yield row
 
 
+def check_limit(source: object, limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise UserError(f"{source}: limit {limit} leaves no rows; give 1 or more, or none")
+
+
+def inner(values: Mapping[str, Any], field: str) -> Any:
+    """The value of a field, also of a nested one (`a.b`, `a.0.b`); a field called just so comes first. Raises KeyError."""
+    if field in values:
+        return values[field]
+    found: Any = values
+    for part in field.split("."):
+        if isinstance(found, Mapping) and part in found:
+            found = found[part]
+        elif isinstance(found, list) and part.isdecimal() and len(part) < 10 and int(part) < len(found):
+            found = found[int(part)]
+        else:
+            raise KeyError(field)
+    return found
+
+
 def text_field(row: Row, field: str) -> str:
-    """The non-empty text of a field; numbers are spelled out, a list stands for its elements. Raises Unusable."""
+    """The non-empty text of a field (see `inner`); numbers are spelled out, a list stands for its elements. Raises Unusable."""
     if row.fault is not None:
         raise Unusable(row.fault)
-    if field not in row.values:
-        raise Unusable(f"field {field!r} is missing")
-    value = row.values[field]
-    if isinstance(value, _Unreadable):
+    try:
+        value = inner(row.values, field)
+    except KeyError:
+        raise Unusable(f"field {field!r} is missing") from None
+    if isinstance(value, Unreadable):
         raise Unusable(f"field {field!r} cannot be read ({value.reason})")
     text = _spelled(value)
     if text is None:
@@ -124,7 +145,7 @@ def text_field(row: Row, field: str) -> str:
 
 def carried(name: str, value: Any, longest: float = _META_CHARACTERS) -> bool:
     """Whether a field can be carried along beside those that are used: a plain value, not too long, that JSON can hold."""
-    if value is None or isinstance(value, (list, _Unreadable)):
+    if value is None or isinstance(value, (list, Unreadable)):
         return False
     text = str(value) if isinstance(value, bool) else _spelled(value)
     return text is not None and max(len(name), len(text)) <= longest and not _broken(name + text)
@@ -267,4 +288,4 @@ def _cell(value: pa.Scalar) -> Any:
     try:
         return value.as_py()
     except Exception as error:
-        return _Unreadable(type(error).__name__)
+        return Unreadable(type(error).__name__)

@@ -1,6 +1,9 @@
 """What can be set about problems. Plain dataclasses; the command line reads its options and help from them."""
 
 import dataclasses
+from typing import Literal
+
+Transform = Literal["hashes", "boxed", "last_line", "extract", "tidy"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Generated:
 
 @dataclasses.dataclass(frozen=True)
 class Fields:
-    """Which field of a file's rows holds what. `None`: the file has no such field."""
+    """Which field of a row holds what. `None`: there is no such field. A name may lead into nested fields (`a.b`, `a.0.b`);
+    several fields whose texts belong together are joined by ` + `."""
 
     question: str = "question"
     """Field with the question."""
@@ -29,14 +33,30 @@ class Fields:
     """Field with a worked solution."""
     id: str | None = None
     """Field with an id of the file's own, kept in `meta`; ids used here are digests of the content."""
+    answer_by: tuple[Transform, ...] = ()
+    """What to take of the answer field, in order: what follows the last `####` (hashes), the content of the last `\\boxed{}`
+    (boxed), the last line (last_line), what a text's final answer would be read as (extract), all but math delimiters and a full
+    stop (tidy)."""
+    choices: tuple[str, ...] = ()
+    """Multiple choice: the field that holds a list of options, or a field for each option. The options are listed below the
+    question as `A) …`, and the gold answer is the right one's letter."""
+    answer_is: Literal["value", "index", "letter"] = "value"
+    """With choices, what the answer field holds of the right option: its text (value), its place from 0 (index) or its letter."""
+    shuffle: bool = True
+    """Put options into an order that follows from the question and the options alone; `meta` keeps it. Options that refer to
+    others by letter stay as they are, and `… of the above` stays last."""
+    meta: tuple[str, ...] | None = None
+    """Fields to keep in `meta`, however long; None: all others that hold short plain values."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """Problems from a file: JSON Lines (`.jsonl`, also `.gz`) or Parquet."""
+    """Problems from a file (JSON Lines, also `.gz`, or Parquet), the Hugging Face Hub, or TFDS."""
 
     path: str
-    """The file."""
+    """A file (PATH or `file:PATH`), `hf:NAME[@REVISION][:CONFIG][:SPLIT]` with a data set of the Hub or a local directory of one,
+    or `tfds:NAME[/CONFIG][:SPLIT]` with a prepared data set below TFDS_DATA_DIR or its directory. Splits may be cut and joined:
+    `train[:1000]`, `train[10%:]+test`."""
     fields: Fields = dataclasses.field(default_factory=Fields)
     """Names of the fields."""
     limit: int | None = None

@@ -1,7 +1,14 @@
-"""A local Hugging Face tokenizer directory as a `Tokenizer`.
+"""A Hugging Face tokenizer, from a local directory or the Hub, as a `Tokenizer`.
 
-The prompt is the user's turn with the generation prompt; the raw response follows it. No assistant turn is ever rendered by
-the chat template, because templates of reasoning models delete what comes before `</think>` in it.
+The prompt is what the chat template writes up to where the response begins; the raw response follows it. No assistant turn is
+ever rendered by the template, because templates of reasoning models delete what comes before `</think>` in it.
+
+Where the prompt has opened `<think>` itself, that is not repeated: a recorded trace that begins with `<think>` loses it, a
+sampled one never had it and is trained on token for token. Nothing is added: a trace that never closes the thinking is rendered
+as it is (`Renderer.unclosed` counts them).
+
+Special tokens, and those that the template writes around turns, are only ever written by the template: one that is spelt out in a
+question or a response is encoded as the characters that it is, except `<think>` and its like, which belong to a response.
 """
 
 import dataclasses
@@ -10,19 +17,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
-from w2sr_jax import files
+from w2sr_jax import files, hub, sentences
 from w2sr_jax.errors import UserError
+from w2sr_jax.text import chat, pieces
+from w2sr_jax.text.literal import Literal, Written
 from w2sr_jax.text.settings import PretrainedTokenizer
 
-_PROBE = "w2sr-probe-turn"
-_GENERATION = "generation_config.json"
+GENERATION = "generation_config.json"
+_SERVING = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # files of which one set has a vocabulary in it
 
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """A `Tokenizer` over a transformers tokenizer. `extra_ends` are the end tokens of the directory's generation config."""
+    """A `Tokenizer` over a fast transformers tokenizer. `extra_ends` are the end tokens of its generation config."""
 
     inner: Any
     settings: PretrainedTokenizer
@@ -30,31 +37,18 @@ class Pretrained:
 
     @classmethod
     def open(cls, settings: PretrainedTokenizer, where: Path | None = None) -> "Pretrained":
-        """Open `settings.path` (or `where` it was saved to). `UserError` where padding or ending a turn is not possible."""
-        path = where or Path(settings.path)
-        if not settings.path or not path.is_dir():
-            raise UserError(
-                f"the tokenizer directory {str(path)!r} does not exist; give the path of a local Hugging Face tokenizer"
-            )
-        for name in ("reason", "direct"):
-            if "{question}" not in getattr(settings, name):
-                raise UserError(f"the {name} prompt of the tokenizer {path} must contain {{question}}")
-        try:
-            inner = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False, local_files_only=True)
-        except Exception as error:  # transformers raises many kinds for a bad directory
-            raise UserError(f"{path} cannot be opened as a tokenizer: {str(error).splitlines()[0]}") from None
+        """Open `settings.path` (or `where` it was saved to). `UserError` where it cannot be read whole, or where its template,
+        padding or end of turn would spoil a training."""
+        if where is None and not settings.path:
+            raise UserError("tokenizer.path is empty; give the directory or the Hub id of a Hugging Face tokenizer")
+        path = where or hub.snapshot(settings.path, "tokenizer")
+        inner = _read(path)
         if settings.pad is not None:
             if settings.pad not in inner.get_vocab():
-                raise UserError(f"the pad token {settings.pad!r} is not in the vocabulary of {path}")
+                raise UserError(f"the pad token {settings.pad!r} is not in the vocabulary of the tokenizer {path}")
             inner.pad_token = settings.pad
-        opened = cls(inner, settings, _generation_ends(path / _GENERATION))
-        if inner.pad_token_id is None:
-            raise UserError(f"the tokenizer {path} has no pad token; name one of its tokens that ends no turn with `pad`")
-        if opened.pad == opened.end_of_turn:
-            raise UserError(
-                f"the tokenizer {path} pads with {inner.pad_token!r}, its end-of-turn token, so that a model would not learn to "
-                f"stop; name another token with `pad`"
-            )
+        opened = cls(inner, settings, _generation_ends(path / GENERATION, inner))
+        opened._check(path)
         return opened
 
     @classmethod
@@ -68,16 +62,10 @@ class Pretrained:
     @functools.cached_property
     def end_of_turn(self) -> int:
         """The special token that the chat template writes after an assistant's turn; without a template the eos token."""
-        if self.inner.chat_template:
-            turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
-            try:
-                text = str(self.inner.apply_chat_template(turns, tokenize=False))
-            except Exception:  # a template may refuse the turns for reasons of its own
-                text = ""
-            special = set(self.inner.all_special_ids) | set(self.inner.added_tokens_decoder)
-            for token in self._plain([text.rpartition(_PROBE)[2]])[0] if _PROBE in text else []:
-                if token in special:
-                    return int(token)
+        special = set(self.inner.all_special_ids) | set(self.inner.added_tokens_decoder)
+        for token in self._raw(self._chat.ending) if self._chat else []:
+            if token in special:
+                return token
         if self.inner.eos_token_id is None:
             raise UserError(
                 f"the tokenizer {self.settings.path} has no end-of-turn token: neither its chat template nor an eos token"
@@ -101,78 +89,184 @@ class Pretrained:
 
     @functools.cached_property
     def digest(self) -> str:
-        backend = getattr(self.inner, "backend_tokenizer", None)
-        encoding = backend.to_str() if backend is not None else files.canonical_json(self.inner.get_vocab())
         prompt = dataclasses.asdict(dataclasses.replace(self.settings, path=""))
-        return files.digest_json([encoding, self.inner.chat_template, list(self.end_tokens), self.pad, prompt])
+        encoding = self.inner.backend_tokenizer.to_str()
+        return files.digest_json([encoding, self._template, list(self.end_tokens), self.pad, prompt])
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        return self._plain(texts)
+        return [ids for ids, _ in self.encode_marked(texts, [None] * len(texts))]
 
     def encode_marked(self, texts: Sequence[str], marks: Sequence[int | None]) -> list[tuple[list[int], int | None]]:
-        if not texts:
-            return []
-        if not self.inner.is_fast:
-            return [(ids, self._search(ids, mark)) for ids, mark in zip(self._plain(texts), marks, strict=True)]
-        encoded = self.inner(list(texts), add_special_tokens=False)
-        return [
-            (list(encoded["input_ids"][i]), None if mark is None else encoded.char_to_token(i, mark))
-            for i, mark in enumerate(marks)
-        ]
+        return [(ids, mark) for ids, mark in self._literal.encode([Written("", text, "") for text in texts], marks)]
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
-        return [
-            self.inner.decode(list(row), skip_special_tokens=False, clean_up_tokenization_spaces=False) if len(row) else ""
-            for row in rows
-        ]
+        return list(self.inner.backend_tokenizer.decode_batch([list(row) for row in rows], skip_special_tokens=False))
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        return pieces.pieces(ids, self.decode, self.inner.convert_ids_to_tokens, set(self.inner.all_special_ids))
 
     def prompts(self, questions: Sequence[str], style: str) -> list[list[int]]:
         wording = {"reason": self.settings.reason, "direct": self.settings.direct}[style]
-        turns = [wording.replace("{question}", question) for question in questions]
-        if not self.inner.chat_template:
-            ends = set(self.end_tokens)
-            rows = [self.inner(f"{turn}\n")["input_ids"] for turn in turns]
-            return [list(row[:-1] if row and row[-1] in ends else row) for row in rows]
-        system = [{"role": "system", "content": self.settings.system}] if self.settings.system is not None else []
-        texts = []
-        for turn in turns:
-            text = self.inner.apply_chat_template(
-                [*system, {"role": "user", "content": turn}],
-                tokenize=False,
-                add_generation_prompt=True,
-                enable_thinking=style == "reason",
-            )
-            if turn.strip() not in text:
-                raise UserError(f"the chat template of {self.settings.path} drops or changes the question {turn[:80]!r}")
-            texts.append(text)
-        return self._plain(texts)
+        before, after = self._around[style]
+        written = [Written(before, self._asked(wording.replace("{question}", question), style), after) for question in questions]
+        bare = self._bare_start
+        rows = [[*bare, *ids] for ids, _ in self._literal.encode(written, [None] * len(written))]
+        wanted = self._control_ids([*bare, *self._raw(before + after)])
+        for row, question in zip(rows, questions, strict=True):
+            if self._control_ids(row) != wanted:
+                raise UserError(
+                    f"the question {sentences.value(question, 80)} spells out a special token of the tokenizer "
+                    f"{self.settings.path}, which cannot encode it as text; leave the row out"
+                )
+        return rows
+
+    def rest(self, response: str, style: str) -> str:
+        return self._chat.turns[style].rest(response) if self._chat and style in self._chat.turns else response
+
+    def opened(self, style: str) -> str:
+        turn = self._chat.turns.get(style) if self._chat else None
+        return turn.begun.strip() if turn and turn.opens else ""
 
     def save(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.inner.save_pretrained(str(directory))
-        files.write_json(directory / _GENERATION, {"eos_token_id": list(self.end_tokens)})
+        named = {"bos_token_id": self.inner.bos_token_id, "pad_token_id": self.pad}
+        files.write_json(
+            directory / GENERATION,
+            {"eos_token_id": list(self.end_tokens)} | {name: token for name, token in named.items() if token is not None},
+        )
         manifest = {"kind": "pretrained", "settings": dataclasses.asdict(self.settings)}
         files.write_json(directory / "w2sr_tokenizer.json", manifest)
 
-    def _plain(self, texts: Sequence[str]) -> list[list[int]]:
-        return [list(ids) for ids in self.inner(list(texts), add_special_tokens=False)["input_ids"]] if texts else []
+    @functools.cached_property
+    def _template(self) -> str | None:
+        found = self.inner.chat_template
+        return found.get("default") if isinstance(found, dict) else found
 
-    def _search(self, ids: Sequence[int], mark: int | None) -> int | None:
-        """The token that holds character `mark`, by decoding prefixes: tokenizers written in Python keep no offsets."""
-        if mark is None:
+    @functools.cached_property
+    def _chat(self) -> chat.Chat | None:
+        if not self._template:
             return None
-        low, high = 0, len(ids)
-        while low < high:
-            middle = (low + high) // 2
-            if len(self.decode([ids[: middle + 1]])[0]) > mark:
-                high = middle
-            else:
-                low = middle + 1
-        return low if low < len(ids) else None
+        named = {name: str(token) for name, token in self.inner.special_tokens_map.items() if isinstance(token, str)}
+        try:
+            return chat.learn(self._template, named, self.settings.system, self.settings.thinking)
+        except UserError as error:
+            raise UserError(f"the chat template of {self.settings.path} {error}") from None
+
+    @functools.cached_property
+    def _around(self) -> Mapping[str, tuple[str, str]]:
+        if self._chat is None:
+            return {"reason": ("", "\n"), "direct": ("", "\n")}
+        return {style: (turn.before, turn.after) for style, turn in self._chat.turns.items()}
+
+    @functools.cached_property
+    def _bare_start(self) -> list[int]:
+        """What the tokenizer itself puts before a text (its bos token); nothing where a template has the say."""
+        if self._chat is not None:
+            return []
+        plain, dressed = self._raw("?"), list(self.inner("?")["input_ids"])
+        at = next((i for i in range(len(dressed)) if dressed[i : i + len(plain)] == plain), 0)
+        return dressed[:at]
+
+    @functools.cached_property
+    def _controls(self) -> dict[str, int]:
+        """The tokens that belong to the template: special ones, end tokens, and added ones that it writes itself."""
+        written = "\0".join(f"{before}\0{after}" for before, after in self._around.values())
+        written += f"\0{self._chat.ending}" if self._chat else ""
+        found = {}
+        for number, token in self.inner.added_tokens_decoder.items():
+            name = str(token.content)
+            content = not name.strip() or chat.OPENING.fullmatch(name) or chat.CLOSING.fullmatch(name)
+            if not content and (token.special or number in self.end_tokens or name in written):
+                found[name] = int(number)
+        names = (self.inner.bos_token, self.inner.pad_token, self.inner.unk_token)
+        found.update({str(name): int(self.inner.convert_tokens_to_ids(name)) for name in names if name})
+        return found | {str(self.inner.convert_ids_to_tokens(end)): end for end in self.end_tokens}
+
+    @functools.cached_property
+    def _literal(self) -> Literal:
+        return Literal(self.inner.backend_tokenizer, self._controls)
+
+    def _asked(self, text: str, style: str) -> str:
+        return self._chat.turns[style].text(text) if self._chat else text
+
+    def _raw(self, text: str) -> list[int]:
+        """Ids of a text of the template's, in which special tokens are what they say."""
+        return [int(token) for token in self.inner(text, add_special_tokens=False)["input_ids"]] if text else []
+
+    def _control_ids(self, ids: Sequence[int]) -> list[int]:
+        own = frozenset(self._controls.values()) - {self.unknown}
+        return [token for token in ids if token in own]
+
+    def _check(self, path: Path) -> None:
+        end = self.inner.convert_ids_to_tokens(self.end_of_turn)
+        if self.inner.pad_token_id is None:
+            raise UserError(f"the tokenizer {path} has no pad token; name one that ends no turn with `pad`{self._candidate()}")
+        if self.pad == self.end_of_turn:
+            raise UserError(
+                f"the tokenizer {path} pads with {end!r}, its end-of-turn token, so that a model would not learn to stop; name "
+                f"another token with `pad`{self._candidate()}"
+            )
+        bos = self.inner.bos_token_id
+        if bos is not None and bos not in self.end_tokens:
+            for style, (before, after) in self._around.items():
+                count = [*self._bare_start, *self._raw(before + after)].count(bos)
+                if count > 1:
+                    raise UserError(
+                        f"a prompt of the tokenizer {path} (style {style}) would have {count} {self.inner.bos_token!r} tokens; "
+                        f"its chat template must write one at most"
+                    )
+
+    def _candidate(self) -> str:
+        """A token that would serve to pad, in words."""
+        ends = {self.inner.convert_ids_to_tokens(end) for end in self.end_tokens}
+        names = [str(token.content) for token in self.inner.added_tokens_decoder.values() if str(token.content) not in ends]
+        likely = [name for word in ("pad", "reserved", "unk", "unused") for name in names if word in name.lower()]
+        return f", for example {likely[0]!r}" if likely else ""
 
 
-def _generation_ends(path: Path) -> tuple[int, ...]:
+def _read(path: Path) -> Any:
+    """A fast transformers tokenizer. The library opens a directory without a vocabulary as a tokenizer of nothing."""
+    from transformers import AutoTokenizer
+
+    if not any(all((path / name).is_file() for name in names) for names in _SERVING):
+        if (path / "tokenizer.model").is_file() or (path / "spiece.model").is_file():
+            raise UserError(
+                f"the tokenizer {path} is a SentencePiece model alone; where sentencepiece is installed, write its "
+                f"tokenizer.json with AutoTokenizer.from_pretrained(PATH).save_pretrained(PATH)"
+            )
+        raise UserError(
+            f"{path} cannot be opened as a tokenizer: it has no tokenizer.json (nor vocab.json with merges.txt); if it was being "
+            f"downloaded, it is not complete"
+        )
+    try:
+        inner = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # transformers raises many kinds for a bad directory
+        raise UserError(f"{path} cannot be opened as a tokenizer: {sentences.cause(error)}") from None
+    if getattr(inner, "backend_tokenizer", None) is None:
+        raise UserError(
+            f"the tokenizer {path} is written in Python ({type(inner).__name__}); one with a tokenizer.json is needed"
+        )
+    # Some directories store these; they would cut texts, and change the digest with the first call.
+    inner.backend_tokenizer.no_padding()
+    inner.backend_tokenizer.no_truncation()
+    if isinstance(inner.chat_template, dict) and "default" not in inner.chat_template:
+        raise UserError(f"the tokenizer {path} has several chat templates ({', '.join(inner.chat_template)}) but no default one")
+    return inner
+
+
+def _generation_ends(path: Path, inner: Any) -> tuple[int, ...]:
+    """The end tokens that a generation config names, each of which must be in the vocabulary."""
     if not path.exists():
         return ()
-    ends = files.read_json(path).get("eos_token_id") or ()
-    return (int(ends),) if isinstance(ends, int) else tuple(int(end) for end in ends)
+    config = files.read_json(path)
+    named = config.get("eos_token_id") if isinstance(config, dict) else config
+    ends = [] if named is None else named if isinstance(named, list) else [named]
+    known = set(inner.get_vocab().values())
+    for end in ends:
+        if not isinstance(end, int) or isinstance(end, bool) or end not in known:
+            raise UserError(
+                f"{path} names {sentences.value(end)} as eos_token_id, which is not the id of a token; the tokenizer has "
+                f"{len(known):,} tokens"
+            )
+    return tuple(ends)

@@ -1,7 +1,8 @@
 """The one renderer for sampling, training and evaluation.
 
 A training text is the prompt (for a chat model: the user's turn with the generation prompt), the raw response, and the
-end-of-turn token. Only response and end-of-turn are supervised, the latter exactly once. Pretraining supervises all of a text:
+end-of-turn token. Only response and end-of-turn are supervised, the latter exactly once. A response is never sent through a chat
+template, and none of it is left out but a `<think>` that the prompt has written already. Pretraining supervises all of a text:
 style `plain` is a response without a prompt, style `document` a question with its answer, rendered as in style `direct`.
 """
 
@@ -10,8 +11,9 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, get_args
 
+from w2sr_jax import sentences
 from w2sr_jax.errors import UserError
-from w2sr_jax.text import spans
+from w2sr_jax.text import chat, spans
 from w2sr_jax.text.tokenizer import Tokenizer
 
 Style = Literal["reason", "direct", "plain", "document"]
@@ -50,15 +52,30 @@ class Renderer:
     def digest(self) -> str:
         return self.tokenizer.digest
 
+    def check_vocabulary(self, model_vocab: int) -> None:
+        """`UserError` where a model's embedding has too few rows for the tokenizer."""
+        size = self.vocab_size
+        if size > model_vocab:
+            first = self.tokenizer.pieces([model_vocab])[0]
+            raise UserError(
+                f"the tokenizer has {size:,} tokens but the model's embedding only {model_vocab:,} rows: the first token beyond "
+                f"is {sentences.value(first)} (id {model_vocab}); use the model's own tokenizer"
+            )
+
+    def unclosed(self, rows: Sequence[tuple[str, str]]) -> int:
+        """How many (response, style) never close the thinking that their prompt has opened. They are rendered as they are: a
+        student learns to answer inside its thinking, where programs that strip it find nothing."""
+        opened = {style: bool(self._asked(style) and self.tokenizer.opened(self._asked(style))) for _, style in rows}
+        return sum(opened[style] and not chat.CLOSING.search(response) for response, style in rows)
+
     def prompt(self, question: str, style: str = "reason") -> list[int]:
         """Token ids up to where the response begins."""
         return self.prompts([question], style)[0]
 
     def prompts(self, questions: Sequence[str], style: str = "reason") -> list[list[int]]:
         """`prompt` for many questions at once."""
-        _check_style(style)
-        asked = "direct" if style == "document" else style
-        rows = [[] for _ in questions] if style == "plain" else self.tokenizer.prompts(questions, asked)
+        asked = self._asked(style)
+        rows = self.tokenizer.prompts(questions, asked) if asked else [[] for _ in questions]
         for row, question in zip(rows, questions, strict=True):
             self._check_known(row, question, f"the question {question[:60]!r}")
         return rows
@@ -92,20 +109,20 @@ class Renderer:
             of_style = [i for i, row in enumerate(rows) if row[2] == style]
             for i, prompt in zip(of_style, self.prompts([rows[i][0] for i in of_style], style), strict=True):
                 prompts[i] = prompt
-        responses = [row[1] for row in rows]
-        marks = [0 if row[2] in ("direct", "document") else spans.answer_start(row[1]) for row in rows]
+        asked = [self._asked(row[2]) for row in rows]
+        responses = [self.tokenizer.rest(row[1], style) if style else row[1] for row, style in zip(rows, asked, strict=True)]
+        marks = [0 if style == "direct" else spans.answer_start(text) for style, text in zip(asked, responses, strict=True)]
         encoded = self.tokenizer.encode_marked(responses, marks)
         decoded = self.tokenizer.decode([ids for ids, _ in encoded])
         end, ends = self.tokenizer.end_of_turn, frozenset(self.end_tokens)
-        for row, prompt, (ids, mark), text, name in zip(rows, prompts, encoded, decoded, names, strict=True):
-            response = row[1]
+        for row, response, prompt, (ids, mark), text, name in zip(rows, responses, prompts, encoded, decoded, names, strict=True):
             self._check_known(ids, response, name)
             if not ends.isdisjoint(ids):
                 raise UserError(f"{name}: the response contains an end-of-turn token as text, so that it would end early")
             if not response.strip() or not _same(text, response):
                 raise UserError(
-                    f"{name}: the response is not contained in the rendered text (it begins {response[:60]!r}, the rendered one "
-                    f"{text[:60]!r}); the tokenizer must keep it"
+                    f"{name}: the response is not contained in the rendered text (it {_difference(response, text)}); the "
+                    f"tokenizer must keep it"
                 )
             reasoning = len(ids) if mark is None else mark
             yield Rendered(
@@ -116,6 +133,13 @@ class Renderer:
                 + [spans.END],
                 [row[2] == "document"] * len(prompt) + [True] * (len(ids) + 1),
             )
+
+    @staticmethod
+    def _asked(style: str) -> str:
+        """The style of the prompt; "" for none."""
+        if style not in STYLES:
+            raise UserError(f"the prompt style {style!r} is unknown; styles are {', '.join(STYLES)}")
+        return {"plain": "", "document": "direct"}.get(style, style)
 
     def _check_known(self, ids: Sequence[int], text: str, name: str) -> None:
         unknown = self.tokenizer.unknown
@@ -129,15 +153,19 @@ class Renderer:
         )
 
 
-def _check_style(style: str) -> None:
-    if style not in STYLES:
-        raise UserError(f"the prompt style {style!r} is unknown; styles are {', '.join(STYLES)}")
-
-
 def _same(a: str, b: str) -> bool:
-    """Equal but for Unicode form and the amount of whitespace, which some tokenizers normalise."""
+    """Equal but for canonical Unicode form and the amount of whitespace, which some tokenizers normalise."""
     return a == b or _normal(a) == _normal(b)
 
 
 def _normal(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).split())
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _difference(response: str, rendered: str) -> str:
+    """Where the two part, in words."""
+    if not response.strip():
+        return "is empty"
+    a, b = _normal(response), _normal(rendered)
+    at = max(0, chat.shared(a, b) - 20)
+    return f"reads {sentences.value(a[at:], 60)}, rendered {sentences.value(b[at:], 60)}"

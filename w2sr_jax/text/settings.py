@@ -33,18 +33,26 @@ class BpeTokenizer:
 
 @dataclasses.dataclass(frozen=True)
 class PretrainedTokenizer:
-    """A local Hugging Face tokenizer directory, with its chat template where it has one."""
+    """A Hugging Face tokenizer, with its chat template where it has one."""
 
     path: str = ""
-    """The directory (tokenizer.json, tokenizer_config.json, …); nothing is downloaded and no code in it is run."""
+    """A local directory (tokenizer.json, tokenizer_config.json, …) or a Hub id, OWNER/NAME[@REVISION]; no code in it is run."""
     reason: str = "{question}\nPlease reason step by step, and put your final answer within \\boxed{}."
     """The user's turn when a chain of thought is asked for; {question} stands for the question."""
     direct: str = "{question}\nPlease give the final answer only, within \\boxed{}."
     """The user's turn when the answer alone is asked for."""
     system: str | None = None
     """A system message put before the user's turn; None leaves that to the chat template."""
+    thinking: bool = True
+    """Ask the template for a turn with thinking when a chain of thought is wanted (`enable_thinking`, as Qwen3's template knows
+    it). False where traces have no <think>: the prompt then closes the thinking before they begin, if the template can."""
     pad: str | None = None
-    """A token to pad with, where the directory names none or one that also ends turns."""
+    """A token to pad with, where the tokenizer names none or one that also ends turns."""
+
+    def __post_init__(self) -> None:
+        for name in ("reason", "direct"):
+            if "{question}" not in str(getattr(self, name)):
+                raise UserError(f"tokenizer.{name} must contain {{question}}, which stands for the question")
 
 
 TokenizerSettings = WordTokenizer | BpeTokenizer | PretrainedTokenizer

@@ -16,8 +16,8 @@ class Tokenizer(Protocol):
     """Text to token ids and back, with the prompts in its own format.
 
     `pad` never equals `end_of_turn`. `end_tokens` are all tokens that end a turn when sampled, `end_of_turn` (the one that
-    training appends) first. `unknown` is the id that stands for text outside the vocabulary, if there is one. `digest`
-    changes with anything that changes an encoding or a prompt.
+    training appends) first. `unknown` is the id that stands for text outside the vocabulary, if there is one. `digest` changes
+    with anything that changes an encoding or a prompt.
     """
 
     @property
@@ -42,11 +42,21 @@ class Tokenizer(Protocol):
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """Text of each row of ids."""
 
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """What each token adds to the text, special ones by name."""
+
     def prompts(self, questions: Sequence[str], style: str) -> list[list[int]]:
         """Ids up to where the response begins, for the style `reason` or `direct`."""
 
+    def rest(self, response: str, style: str) -> str:
+        """The response without what the prompt of that style has begun of it already, as an opened `<think>`."""
+
+    def opened(self, style: str) -> str:
+        """The tag of a thinking that the prompt of that style opens and the response has to close; "" where it opens none."""
+
     def save(self, directory: Path) -> None:
-        """Write what `load` needs; the directory can be opened by Hugging Face's AutoTokenizer too."""
+        """Write what `load` needs, with a chat template and a generation config that lists all end tokens; the directory can be
+        opened by Hugging Face's AutoTokenizer too."""
 
 
 def build(settings: TokenizerSettings, texts: Iterable[str] = ()) -> Tokenizer:

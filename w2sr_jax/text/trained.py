@@ -16,11 +16,19 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from w2sr_jax import files
 from w2sr_jax.errors import UserError
+from w2sr_jax.text import pieces
 from w2sr_jax.text.settings import BpeTokenizer, WordTokenizer
 
 PAD, QUESTION, REASON, DIRECT, END, UNKNOWN = "<pad>", "<q>", "<think>", "<answer>", "<end>", "<unk>"
 SPECIALS = (PAD, QUESTION, REASON, DIRECT, END)
 MARKERS = {"reason": REASON, "direct": DIRECT}
+TEMPLATE = (
+    "{%- for message in messages if message['role'] == 'user' -%}"
+    f"{QUESTION}{{{{ message['content'] }}}}"
+    f"{{{{ '{REASON}' if enable_thinking is not defined or enable_thinking else '{DIRECT}' }}}}"
+    "{%- endfor -%}"
+)
+"""The prompt as a chat template, for other programs that open a saved tokenizer; here it is never run."""
 
 # Marks a digit that continues a number. `##`, the usual mark, would collide with the answer marker `####`.
 TIE = "⁀"
@@ -82,10 +90,20 @@ class Trained:
         first, last = self.ids[QUESTION], self.ids[MARKERS[style]]
         return [[first, *row, last] for row in self.encode(questions)]
 
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        return pieces.pieces(ids, self.decode, self.inner.id_to_token, {*self.ids.values(), self.unknown})
+
+    def rest(self, response: str, style: str) -> str:
+        return response
+
+    def opened(self, style: str) -> str:
+        return ""
+
     def save(self, directory: Path) -> None:
         files.write_text(directory / "tokenizer.json", self.inner.to_str(pretty=True))
-        config = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": PAD, "eos_token": END}
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": PAD, "eos_token": END, "chat_template": TEMPLATE}
         files.write_json(directory / "tokenizer_config.json", config)
+        files.write_json(directory / "generation_config.json", {"eos_token_id": list(self.end_tokens), "pad_token_id": self.pad})
         files.write_json(directory / "w2sr_tokenizer.json", {"kind": "trained"})
 
     @classmethod

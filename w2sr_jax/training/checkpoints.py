@@ -24,9 +24,9 @@ from w2sr_jax.training.agreement import any_process
 from w2sr_jax.training.digest import params_digest
 from w2sr_jax.training.noise import hush
 from w2sr_jax.training.state import TrainState
-from w2sr_jax.training.steps import LINEAGE, OPTIMIZER, PARAMS, latest, marker, read_lineage, resolve
+from w2sr_jax.training.steps import LINEAGE, OPTIMIZER, PARAMS, latest, mark, marker, read_lineage, resolve
 
-__all__ = ["Checkpoints", "latest", "marker", "read_lineage", "resolve", "restore_params", "save_params"]
+__all__ = ["Checkpoints", "latest", "mark", "marker", "read_lineage", "resolve", "restore_params", "save_params", "saved_shapes"]
 
 log = logging.getLogger(__name__)
 
@@ -217,6 +217,19 @@ def restore_params(path: Path, shardings: Any = None) -> Any:
             f"checkpoint {step} is damaged: its parameters do not have the digest in its lineage; use another checkpoint"
         )
     return params
+
+
+def saved_shapes(path: Path) -> Any:
+    """What `restore_params` would read, as a tree of shapes and types; no parameter is read."""
+    import orbax.checkpoint as ocp
+
+    step = resolve(path.absolute())
+    try:
+        with ocp.Checkpointer(_handler()) as reader:
+            saved = reader.metadata(step).item_metadata[PARAMS].tree
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), saved)
+    except Exception as error:  # as in `Checkpoints._read`
+        raise UserError(f"checkpoint {step} cannot be read: {_first_line(error)}") from None
 
 
 def _handler() -> Any:

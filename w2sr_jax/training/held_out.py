@@ -68,5 +68,5 @@ def _nll(
         flat, jnp.zeros_like(flat), jnp.zeros_like(flat), jnp.zeros(flat.shape), (weight.reshape(-1) > 0).astype(jnp.float32)
     )
     matrix = transformer.output_matrix(config, params).astype(hidden.dtype)
-    sums = blocked(Nll(), hidden.reshape(-1, hidden.shape[-1]), matrix, data, 0.0, None, block, mesh)
+    sums = blocked(Nll(), hidden.reshape(-1, hidden.shape[-1]), matrix, data, 0.0, None, block, mesh, config.logit_softcap)
     return sums.nll_sum, sums.token_sum

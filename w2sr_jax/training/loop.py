@@ -23,6 +23,7 @@ from w2sr_jax.training import journal, retention
 from w2sr_jax.training.agreement import any_process
 from w2sr_jax.training.checkpoints import Checkpoints, restore_params
 from w2sr_jax.training.digest import params_digest
+from w2sr_jax.training.ending import ending
 from w2sr_jax.training.feed import Feed, Stalled
 from w2sr_jax.training.probe import Prober, Probing
 from w2sr_jax.training.program import make_program
@@ -38,9 +39,9 @@ CHECKPOINTS = "checkpoints"
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A trained student: its parameters (on the mesh), where they are saved, their digest, the last step's metrics; `tokens`
-    counts the positions read and `seconds` the time spent, over all sittings (less what an interruption kept from being
-    logged)."""
+    """A trained student: what was trained of it (all parameters, or adapters beside the initial ones, see `models.lora`; on the
+    mesh), where that is saved, its digest, the last step's metrics; `tokens` counts the positions read and `seconds` the time
+    spent, over all sittings (less what an interruption kept from being logged)."""
 
     params: Any
     checkpoint: Path
@@ -68,11 +69,15 @@ def fit(
 ) -> Result:
     """Train one student in `directory` (`checkpoints/STEP`, `metrics.jsonl`, `timings.jsonl`, `tensorboard/`, `probe.jsonl`).
 
-    `initial_params` is a pytree (left as it is) or the path of a checkpoint to start from; where the objective needs a
+    `initial_params` is a pytree (left as it is), the path of a checkpoint to start from, or a function that gives the pytree, so
+    that nobody else holds it while a quantised copy takes its place; where the objective needs a
     reference, it is this. `lineage` must name `data_digest` and `config_hash` (text); all of it is saved with every checkpoint.
     Work of an interrupted run of the same data, configuration and initial parameters is continued, and ends with the same bits
-    (same versions, device kind and mesh). `on_event` gets `step`, `total`, `loss`, `tokens_per_second` and `eta` (seconds) at
-    every logged step; `on_warning` gets sentences (default: the log). `probe` looks at the student while it learns.
+    (same versions, device kind and mesh). With `training.lora` only adapters are trained and saved, the lineage of their
+    checkpoints has its settings as `adapter`, and `probe` sees the parameters that adapters and initial ones amount to.
+
+    `on_event` gets `step`, `total`, `loss`, `tokens_per_second` and `eta` (seconds) at every logged step; `on_warning` gets
+    sentences (default: the log). `probe` looks at the student while it learns.
 
     `stop` is polled before every step; once it is true, the state is saved and `Stopped` raised. With several processes, all call
     this alike, and they look for it, together, every `training.log_every` steps.
@@ -91,9 +96,13 @@ def fit(
     if isinstance(initial_params, str | Path):
         parent = {"parent_checkpoint": str(initial_params)}
         initial_params = restore_params(Path(initial_params))
+    elif callable(initial_params):
+        initial_params = initial_params()
     _check_fit(model, initial_params)
     owner["initial_params_digest"] = params_digest(initial_params)
     record = {**parent, **lineage, **owner, "total_steps": total, "model": dataclasses.asdict(model), "tokens": 0}
+    if training.lora.rank:
+        record["adapter"] = dataclasses.asdict(training.lora)
 
     program = make_program(model, objective, training, total, mesh)
     watchdog, prober, warn = training.watchdog, Prober(probe, total), on_warning or log.warning
@@ -111,10 +120,13 @@ def fit(
         start = 0 if found is None else int(found[0].step)
         if start < total:
             retention.room(checkpoints.directory, program.like[:2], training.keep if training.save_every else 0)
-        referenced = needs_reference(objective.loss)
-        initial = place(initial_params, program.params) if found is None or referenced else None
-        state, record = found or (program.fresh(initial), record)
-        reference = initial if referenced else None
+        freezing = training.lora.rank > 0 or needs_reference(objective.loss)
+        initial = place(initial_params, program.params) if found is None or freezing else None
+        frozen = program.freeze(initial) if freezing else None
+        state, record = found or (program.fresh(initial, batches.seed), record)
+        del initial, initial_params  # a quantised base takes their place, unless the caller keeps them
+        if found is None and training.lora.rank and not training.lora.embeddings:
+            _check_ending(model, frozen, batches, mesh, warn)
         written = [] if found is None else journal.read(directory / journal.METRICS)
         if found is not None:
             prober.resume(directory, start)
@@ -123,7 +135,7 @@ def fit(
             stack.enter_context(writer)
         explosion = Explosion(watchdog.explosion, model.vocab_size, written)
         watch = Watch(checkpoints, writer, total, explosion, Memory(watchdog.memory), on_event, warn)
-        saver = _Saver(checkpoints, writer, record, total)
+        saver = _Saver(checkpoints, writer, record, total, lambda state: program.whole(state.params, frozen))
         asked = _Asked(stop, start, training.log_every)
         feed = stack.enter_context(Feed(lambda n: batches.batch_at(n - 1), range(start + 1, total + 1), watchdog.stall, warn))
 
@@ -134,7 +146,7 @@ def fit(
             if batch is None:
                 watch.settle()
                 saver.stop(state)
-            state, metrics = program.step(state, place(batch, batch_sharding(mesh)), reference)
+            state, metrics = program.step(state, place(batch, batch_sharding(mesh)), frozen)
             tokens = int(np.count_nonzero(batch.segments))
             saver.read(tokens)
             watch.ran(number, metrics, tokens, _logged(number, total, training))
@@ -161,10 +173,17 @@ def fit(
 
 
 class _Saver:
-    """Saves a state once, with all that was written down before it."""
+    """Saves a state once, with all that was written down before it. `whole` are a state's parameters as a look is to see them."""
 
-    def __init__(self, checkpoints: Checkpoints, writer: journal.Journal | None, record: dict[str, Any], total: int) -> None:
-        self.record = record
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        writer: journal.Journal | None,
+        record: dict[str, Any],
+        total: int,
+        whole: Callable[[TrainState], Any],
+    ) -> None:
+        self.record, self._whole = record, whole
         self._checkpoints, self._writer, self._total = checkpoints, writer, total
         self._saved, self._tokens = int(record.get("step", 0)), int(record["tokens"])
 
@@ -184,7 +203,7 @@ class _Saver:
     def look(self, prober: Prober, state: TrainState) -> None:
         """Looks at the student; if that ends the training, the state is saved first."""
         try:
-            prober.look(int(state.step), state.params, self._writer)
+            prober.look(int(state.step), self._whole(state), self._writer)
         except UserError:
             self.save(state)
             self._checkpoints.wait()
@@ -250,6 +269,13 @@ def _logged(number: int, total: int, training: Training) -> bool:
 
 def _due(number: int, every: int) -> bool:
     return every > 0 and number % every == 0
+
+
+def _check_ending(model: ModelConfig, frozen: Any, batches: Batches, mesh: Mesh, warn: Callable[[str], None]) -> None:
+    found = ending(model, frozen, batches.batch_at(0), mesh)
+    words = None if found is None else found.words()
+    if words is not None:
+        warn(words)
 
 
 def _check_rows(rows: int, accumulation: int, mesh: Mesh) -> None:

@@ -5,6 +5,7 @@ import math
 
 from w2sr_jax.batches.settings import Batching
 from w2sr_jax.errors import UserError
+from w2sr_jax.models.lora_settings import Lora
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +61,9 @@ class Training:
     keep_optimizer: bool = False
     """Keep the optimizer's state of a finished training, which takes twice the room of the parameters."""
     seed: int = 0
-    """Order of the batches."""
+    """Order of the batches, and the adapters' first values."""
+    lora: Lora = dataclasses.field(default_factory=Lora)
+    """Train adapters beside the frozen parameters instead of these."""
     watchdog: Watchdog = dataclasses.field(default_factory=Watchdog)
     """What stops a training that goes wrong."""
 

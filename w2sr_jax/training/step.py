@@ -17,14 +17,18 @@ from w2sr_jax.losses.blocks import LossSum, Reference, TokenData, blocked, token
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import needs_reference
 from w2sr_jax.losses.weights import trimmed
+from w2sr_jax.models import lora as adapters
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.lora_settings import Lora
 from w2sr_jax.parallel.mesh import RULES, batch_sharding, replicated
 from w2sr_jax.training.state import TrainState
 
 Metrics: TypeAlias = dict[str, Array]
 Batch: TypeAlias = Any  # `batches.batch.Batch`, as jax arrays
 Step: TypeAlias = Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]
+
+NONE = Lora()
 
 
 def make_step(
@@ -35,12 +39,14 @@ def make_step(
     total_steps: int,
     accumulation: int = 1,
     mesh: Mesh | None = None,
+    lora: Lora = NONE,
 ) -> Step:
-    """Build `(state, batch, reference_params) -> (state, metrics)`; `batch` holds [R, L] arrays, R the rows of the whole step.
+    """Build `(state, batch, frozen) -> (state, metrics)`; `batch` holds [R, L] arrays, R the rows of the whole step.
 
     `optimizer` follows `schedule` (step → learning rate), which is only reported here; progress runs from 0 to 1 over
     `total_steps`. The rows are taken in `accumulation` micro-batches; `mesh` splits each one's rows over data × fsdp.
-    `reference_params` is the frozen initial student, or None where `objective.loss` needs none.
+    `frozen` is the frozen initial student, or None where `objective.loss` needs none. With a `lora` of rank above 0 it is always
+    given, as `lora.freeze` makes it, and the state's parameters are the adapters beside it.
 
     Metrics are float32 scalars (`sound` a bool): `loss` is the weighted mean of the objective, `nll` and `token_accuracy`
     unweighted means over the supervised tokens that were not trimmed, `tokens` their number and `weight` their weight;
@@ -50,31 +56,35 @@ def make_step(
     """
     hidden_place = None if mesh is None else NamedSharding(mesh, PartitionSpec(RULES["batch"], None, None))
     referenced = needs_reference(objective.loss)
+    block, softcap = objective.block, config.logit_softcap
 
     def last_hidden(params: Any, part: Batch) -> tuple[Float[Array, "N D"], Float[Array, "D V"]]:
         hidden, _ = transformer.forward(config, params, part.tokens, part.positions, part.segments, sharding=hidden_place)
         return hidden.reshape(-1, hidden.shape[-1]), transformer.output_matrix(config, params).astype(hidden.dtype)
 
-    def reference_of(params: Any, part: Batch) -> Reference | None:
-        return jax.lax.stop_gradient(last_hidden(params, part)) if referenced else None
+    def student(params: Any, frozen: Any) -> Any:
+        return adapters.beside(lora, frozen, params) if lora.rank else params
 
-    def sums(params: Any, reference_params: Any, part: Batch, progress: Float[Array, ""]) -> tuple[Float[Array, ""], LossSum]:
-        hidden, output = last_hidden(params, part)
-        reference = reference_of(reference_params, part)
-        total = blocked(objective.loss, hidden, output, _data(part), progress, reference, objective.block, mesh)
+    def reference_of(frozen: Any, part: Batch) -> Reference | None:
+        return jax.lax.stop_gradient(last_hidden(frozen, part)) if referenced else None
+
+    def sums(params: Any, frozen: Any, part: Batch, progress: Float[Array, ""]) -> tuple[Float[Array, ""], LossSum]:
+        hidden, output = last_hidden(student(params, frozen), part)
+        reference = reference_of(frozen, part)
+        total = blocked(objective.loss, hidden, output, _data(part), progress, reference, block, mesh, softcap)
         return total.loss_sum, total
 
-    def losses(params: Any, reference_params: Any, part: Batch, progress: Float[Array, ""]) -> Float[Array, "r L"]:
-        hidden, output = last_hidden(params, part)
-        reference = reference_of(reference_params, part)
-        flat = token_losses(objective.loss, hidden, output, _data(part), progress, reference, objective.block, mesh)
+    def losses(params: Any, frozen: Any, part: Batch, progress: Float[Array, ""]) -> Float[Array, "r L"]:
+        hidden, output = last_hidden(student(params, frozen), part)
+        reference = reference_of(frozen, part)
+        flat = token_losses(objective.loss, hidden, output, _data(part), progress, reference, block, mesh, softcap)
         return flat.reshape(part.weight.shape)
 
-    def gradient(state: TrainState, reference_params: Any, parts: Batch, progress: Float[Array, ""]) -> tuple[Any, LossSum]:
+    def gradient(state: TrainState, frozen: Any, parts: Batch, progress: Float[Array, ""]) -> tuple[Any, LossSum]:
         """Gradient of the weighted sum over all micro-batches [A, R/A, L], float32, and the sums themselves."""
 
         def one(part: Batch) -> tuple[Any, LossSum]:
-            slope, total = jax.grad(sums, has_aux=True)(state.params, reference_params, part, progress)
+            slope, total = jax.grad(sums, has_aux=True)(state.params, frozen, part, progress)
             return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), slope), total
 
         if accumulation == 1:
@@ -84,14 +94,14 @@ def make_step(
         total, _ = jax.lax.scan(lambda carry, part: (jax.tree.map(jnp.add, carry, one(part)), None), (zero, nothing), parts)
         return total
 
-    def step(state: TrainState, batch: Batch, reference_params: Any) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, batch: Batch, frozen: Any) -> tuple[TrainState, Metrics]:
         progress = state.step.astype(jnp.float32) / max(total_steps - 1, 1)
         weight = objective.weights(batch.span, batch.verdict, batch.teacher_logprob, batch.weight)
         parts = _micro_batches(batch._replace(weight=weight), accumulation, mesh)
         if objective.trim > 0.0:
-            every = jax.lax.map(lambda part: losses(state.params, reference_params, part, progress), parts)
+            every = jax.lax.map(lambda part: losses(state.params, frozen, part, progress), parts)
             parts = parts._replace(weight=trimmed(every, parts.weight, objective.trim))
-        slope, total = gradient(state, reference_params, parts, progress)
+        slope, total = gradient(state, frozen, parts, progress)
         slope = jax.tree.map(lambda leaf: _ratio(leaf, total.weight_sum), slope)
 
         loss, norm = _ratio(total.loss_sum, total.weight_sum), optax.global_norm(slope)
@@ -115,13 +125,13 @@ def make_step(
     return step
 
 
-def compile_step(step: Step, mesh: Mesh, state: TrainState, reference: Any | None) -> Step:
+def compile_step(step: Step, mesh: Mesh, state: TrainState, frozen: Any | None) -> Step:
     """`step` jitted once for `mesh`: the state is donated and keeps the shardings that `state` gives; metrics are everywhere.
 
-    `state` is a `TrainState` of shardings, `reference` a pytree of shardings, or None where no reference is used.
+    `state` is a `TrainState` of shardings, `frozen` a pytree of shardings, or None where the step takes nothing that is frozen.
     """
     return jax.jit(
-        step, in_shardings=(state, batch_sharding(mesh), reference), out_shardings=(state, replicated(mesh)), donate_argnums=0
+        step, in_shardings=(state, batch_sharding(mesh), frozen), out_shardings=(state, replicated(mesh)), donate_argnums=0
     )
 
 

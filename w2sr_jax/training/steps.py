@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax import files
+from w2sr_jax import files, hub
 from w2sr_jax.errors import UserError
+from w2sr_jax.training.fingerprint import fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,20 @@ def marker(path: Path) -> Path:
         if (path / name).is_file():
             return path / name
     return resolve(path) / LINEAGE / "metadata"
+
+
+def mark(ref: str) -> tuple[str, str]:
+    """What a stage notes of weights that the user gave: `ref` itself, and a digest that changes with the parameters and not with
+    the place where they lie. `ref` is a checkpoint of ours, a Hugging Face directory or a Hub id; `UserError` otherwise."""
+    path = hub.snapshot(ref, "weights")
+    if is_foreign(path):
+        return ref, fingerprint(path)
+    return ref, files.digest_file(marker(path))
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a directory is a Hugging Face model's and not one with checkpoints of ours."""
+    return (path / "config.json").is_file() or any(path.glob("*.safetensors"))
 
 
 def signed(lineage: Mapping[str, Any]) -> dict[str, Any]:

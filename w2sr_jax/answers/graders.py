@@ -1,0 +1,156 @@
+"""Graders besides `MathGrader`, as values for a configuration: exact, numeric with tolerance, regular expression.
+
+Whatever finds no answer, or cannot read what it finds, says "unparsed", so that a report shows how often that was.
+"""
+
+import dataclasses
+import math
+import re
+import string
+from collections import deque
+from fractions import Fraction
+from typing import Any, Literal
+
+from w2sr_jax import sentences
+from w2sr_jax.answers.choice import ChoiceGrader
+from w2sr_jax.answers.extract import LONGEST, Extraction, extract
+from w2sr_jax.answers.grade import bare, grade_one
+from w2sr_jax.answers.numbers import number
+from w2sr_jax.errors import UserError
+from w2sr_jax.records import Problem, Verdict
+
+__all__ = ["ChoiceGrader", "ExactGrader", "NumericGrader", "RegexGrader"]
+
+_SPACE = re.compile(r"\s+")
+_ARTICLE = re.compile(r"\b(?:a|an|the)\b", re.I)
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_SCIENTIFIC = re.compile(r"\s*(?:\\times|\\cdot|×|\*)\s*10\s*(?:\^|\*\*)\s*(?:\{\s*([-+]?\d{1,2})\s*\}|([-+]?\d{1,2}))")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExactGrader:
+    """Right where the answer is spelled like the gold one, after what these settings make of both."""
+
+    whole: bool = False
+    """Compare the whole text, not the final answer in it."""
+    case: bool = False
+    """Whether upper and lower case differ."""
+    spaces: bool = False
+    """Whether white space counts; otherwise runs of it are one space, and outer ones none."""
+    punctuation: bool = True
+    """Whether punctuation counts."""
+    articles: bool = True
+    """Whether a, an and the count."""
+
+    def __call__(self, text: str, problem: Problem) -> Verdict:
+        found = Extraction(text if text.strip() else None, "whole") if self.whole else extract(text)
+        if problem.answer is None or not problem.answer.strip():
+            return Verdict("ungraded", found.answer, found.rule, "none")
+        if found.answer is None:
+            return Verdict("unparsed", None, found.rule, "none")
+        gold = problem.answer if self.whole else bare(problem.answer)
+        return _verdict(found, self._normal(found.answer) == self._normal(gold), "exact")
+
+    def _normal(self, text: str) -> str:
+        text = text if self.case else text.casefold()
+        text = text if self.punctuation else text.translate(_PUNCTUATION)
+        text = text if self.articles else _ARTICLE.sub(" ", text)
+        return text if self.spaces else _SPACE.sub(" ", text).strip()
+
+
+@dataclasses.dataclass(frozen=True)
+class NumericGrader:
+    """Right where the answer, as an exact number, is near enough to gold: within `absolute`, or within `relative` times gold. An
+    answer that is no number is unparsed, a problem whose gold is none ungraded."""
+
+    absolute: float = 0.0
+    """Largest difference."""
+    relative: float = 0.0
+    """Largest difference as a part of the gold answer's size."""
+
+    def __post_init__(self) -> None:
+        for name in ("absolute", "relative"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
+                raise UserError(f"NumericGrader: {name} is {sentences.value(value)}; it must be a number of 0 or more")
+
+    def __call__(self, text: str, problem: Problem) -> Verdict:
+        found = extract(text)
+        gold = _number(bare(problem.answer)) if problem.answer is not None else None
+        if gold is None:
+            return Verdict("ungraded", found.answer, found.rule, "none")
+        value = _number(found.answer) if found.answer is not None else None
+        if value is None:
+            return Verdict("unparsed", found.answer, found.rule, "none" if found.answer is None else "no number")
+        allowed = max(Fraction(self.absolute), Fraction(self.relative) * abs(gold))
+        return _verdict(found, abs(value - gold) <= allowed, "numeric")
+
+
+@dataclasses.dataclass(frozen=True)
+class RegexGrader:
+    """Finds the answer with a regular expression (syntax of the `regex` package, which holds that of `re`) and compares it with
+    gold as a number or, where one of them is none, by spelling. Without a match the text is unparsed."""
+
+    pattern: str = r"[Aa]nswer:\s*(.+)"
+    """What to look for. The answer is its group `answer`, else its first group, else all that matches."""
+    take: Literal["last", "first"] = "last"
+    """Which of several matches counts."""
+    ignore_case: bool = False
+    """Whether upper and lower case are alike, here and in comparing spellings."""
+    timeout: float = 1.0
+    """Seconds of processor time for one text, after which it is unparsed: some patterns take for ever on some texts."""
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.timeout, int | float) and math.isfinite(self.timeout) and self.timeout > 0):
+            raise UserError(f"RegexGrader: timeout is {sentences.value(self.timeout)}; it must be more than 0 seconds")
+        self._compiled()
+
+    def __call__(self, text: str, problem: Problem) -> Verdict:
+        try:
+            matches = self._compiled().finditer(text[-LONGEST:], timeout=self.timeout)
+            found = next(matches, None) if self.take == "first" else next(iter(deque(matches, maxlen=1)), None)
+        except TimeoutError:
+            return Verdict("unparsed", None, "regex", "timeout")
+        except (MemoryError, RecursionError) as error:
+            return Verdict("unparsed", None, "regex", type(error).__name__)
+        answer = _group(found)
+        if problem.answer is None or not problem.answer.strip():
+            return Verdict("ungraded", answer, "regex", "none")
+        if answer is None:
+            return Verdict("unparsed", None, "regex", "none")
+        gold = bare(problem.answer)
+        equal = grade_one(answer, gold)
+        if equal is None or number(answer) is None:  # grade_one is blind to case
+            equal = " ".join(answer.split()) == " ".join(gold.split()) or (self.ignore_case and bool(equal))
+        return _verdict(Extraction(answer, "regex"), equal, "exact")
+
+    def _compiled(self) -> Any:
+        import regex
+
+        try:
+            return regex.compile(self.pattern, regex.IGNORECASE if self.ignore_case else 0)
+        except Exception as error:
+            raise UserError(
+                f"RegexGrader: {sentences.value(self.pattern)} is no regular expression: {sentences.cause(error)}"
+            ) from None
+
+
+def _group(match: Any) -> str | None:
+    """The answer in a match: group `answer`, else the first group, else all of it; None where that is empty."""
+    if match is None:
+        return None
+    found = match["answer"] if "answer" in match.re.groupindex else match[min(1, match.re.groups)]
+    return found.strip() or None if found is not None else None
+
+
+def _number(text: str) -> Fraction | None:
+    """The exact value of a number, also of `1.6 \\times 10^{5}`."""
+    power = _SCIENTIFIC.search(text)
+    if power is not None:
+        text = f"{text[: power.start()].rstrip()}e{power[1] or power[2]}{text[power.end() :]}"
+    value = number(text)
+    return None if value is None else value.value
+
+
+def _verdict(found: Extraction, equal: bool, grader: str) -> Verdict:
+    return Verdict("correct" if equal else "incorrect", found.answer, found.rule, grader)

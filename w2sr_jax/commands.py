@@ -1,0 +1,176 @@
+"""The commands that take a finished or imported thing, not an experiment: each parses its arguments, calls, prints."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from w2sr_jax.errors import UserError
+from w2sr_jax.stopping import Stop
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, default=Path("runs"), help="directory of all runs (default: runs)")
+
+
+def add_plain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plain", action="store_true", help="plain lines instead of progress bars")
+
+
+def run_directory(target: str, root: Path) -> Path:
+    directory = Path(target) if Path(target).is_dir() else root / target
+    if not directory.is_dir():
+        raise UserError(f"{target} is not a run directory (looked in {root} too)")
+    return directory
+
+
+def _reproduce(argv: list[str], stop: Stop) -> int:
+    parser = argparse.ArgumentParser(prog="w2sr reproduce", description=COMMANDS["reproduce"].about)
+    parser.add_argument("run", metavar="RUN", help="run directory")
+    parser.add_argument("--stage", default=None, help="only this stage (a name as the run prints it), from the inputs it had")
+    parser.add_argument("--into", type=Path, default=None, help="directory to rerun in (default: RUN.reproduced)")
+    parser.add_argument("--keep", action="store_true", help="keep that directory where everything is identical")
+    add_root(parser)
+    add_plain(parser)
+    options = parser.parse_args(argv)
+    directory = run_directory(options.run, options.root)
+    from w2sr_jax.console import Console
+    from w2sr_jax.ladder.reproduce import reproduce
+
+    with Console(plain=options.plain) as console:
+        found = reproduce(directory, options.into, options.stage, console, options.keep, stop)
+    print(found.text(), end="")
+    return 0 if found.identical else 1
+
+
+def _explain(argv: list[str], _: Stop) -> int:
+    parser = argparse.ArgumentParser(prog="w2sr explain", description=COMMANDS["explain"].about)
+    parser.add_argument("run", metavar="RUN", help="run directory")
+    parser.add_argument("problem", metavar="PROBLEM_ID", help="id of a problem, or its first characters")
+    add_root(parser)
+    options = parser.parse_args(argv)
+    from w2sr_jax.ladder.explain import explain
+
+    explain(run_directory(options.run, options.root), options.problem, print)
+    return 0
+
+
+def _compare(argv: list[str], _: Stop) -> int:
+    parser = argparse.ArgumentParser(prog="w2sr compare", description=COMMANDS["compare"].about)
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run directories")
+    parser.add_argument("--metric", default="accuracy", help="accuracy, vs_teacher, rgr or induced (default: accuracy)")
+    parser.add_argument("--model", default=None, help="the model whose metric is followed over runs (default: the headline's)")
+    parser.add_argument("--out", type=Path, default=None, help="also write compare.html and compare.json into this directory")
+    add_root(parser)
+    options = parser.parse_args(argv)
+    from w2sr_jax.ladder.compare import compare
+
+    runs = [run_directory(run, options.root) for run in options.runs]
+    compare(runs, options.out, print, metric=options.metric, model=options.model)
+    return 0
+
+
+def _show(argv: list[str], _: Stop) -> int:
+    parser = argparse.ArgumentParser(prog="w2sr show", description=COMMANDS["show"].about)
+    parser.add_argument("run", metavar="RUN", help="run directory")
+    parser.add_argument("--example", type=int, default=0, help="which training example, from 0 (default: 0)")
+    parser.add_argument("--rung", type=int, default=0, help="of which rung (default: 0)")
+    parser.add_argument(
+        "--arm", default=None, help="of which arm: all, correct, incorrect, majority or gold (default: the first)"
+    )
+    add_root(parser)
+    add_plain(parser)
+    options = parser.parse_args(argv)
+    from w2sr_jax.ladder.show import show
+
+    show(run_directory(options.run, options.root), options.example, options.rung, options.arm, options.plain)
+    return 0
+
+
+def _import(argv: list[str], _: Stop) -> int:
+    parser = argparse.ArgumentParser(prog="w2sr import", description=COMMANDS["import"].about)
+    parser.add_argument("model", metavar="MODEL", help="Hub id (OWNER/NAME[@REVISION]) or Hugging Face directory")
+    parser.add_argument("out", metavar="OUT", type=Path, help="directory to make")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="type of the parameters (default: float32)"
+    )
+    _add_processes(parser)
+    options = parser.parse_args(argv)
+    from w2sr_jax.ladder.importing import import_model
+
+    _join(options)
+    import_model(options.model, options.out, options.dtype)
+    return 0
+
+
+def _export(argv: list[str], _: Stop) -> int:
+    parser = argparse.ArgumentParser(prog="w2sr export", description=COMMANDS["export"].about)
+    parser.add_argument(
+        "source", metavar="SOURCE", help="a model's directory in a run, a run (with --model), or an imported model"
+    )
+    parser.add_argument("out", metavar="OUT", type=Path, help="directory to make")
+    parser.add_argument("--model", default=None, help="which model of the run, as tables call it, such as 0-small.correct")
+    parser.add_argument("--shard-size", default="5GB", help="largest safetensors file, such as 5GB or 500MB (default: 5GB)")
+    parser.add_argument("--adapter", action="store_true", help="only the LoRA adapter, in peft's format")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default=None, help="type of the weights (default: as kept)")
+    add_root(parser)
+    _add_processes(parser)
+    options = parser.parse_args(argv)
+    from w2sr_jax.ladder.export import export, size_of
+
+    _join(options)
+    source = Path(options.source) if Path(options.source).is_dir() else options.root / options.source
+    export(source, options.out, options.model, size_of(options.shard_size), options.adapter, options.dtype)
+    return 0
+
+
+def _publish(argv: list[str], _: Stop) -> int:
+    parser = argparse.ArgumentParser(prog="w2sr publish", description=COMMANDS["publish"].about)
+    parser.add_argument("run", metavar="RUN", help="run directory")
+    parser.add_argument("--rung", type=int, default=0, help="traces that this rung learned from (default: 0)")
+    parser.add_argument("--teacher", default=None, help="only this teacher's (default: all of the rung)")
+    parser.add_argument("--out", type=Path, required=True, help="directory to make")
+    add_root(parser)
+    options = parser.parse_args(argv)
+    from w2sr_jax.ladder.publish import publish
+
+    publish(run_directory(options.run, options.root), options.rung, options.teacher, options.out, print)
+    return 0
+
+
+def _add_processes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--coordinator", default="", metavar="HOST:PORT", help="of process 0, where several share the work")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="how many; 0: as the cluster says (default: 1)")
+    parser.add_argument("--process", type=int, default=0, metavar="I", help="which of them this one is (default: 0)")
+
+
+def _join(options: argparse.Namespace) -> None:
+    from w2sr_jax.parallel.processes import initialize
+    from w2sr_jax.parallel.settings import Processes
+
+    initialize(Processes(options.coordinator, options.processes, options.process))
+
+
+class Command(NamedTuple):
+    """How a command is called, what it does in a line, and the function that does it (its exit code)."""
+
+    usage: str
+    about: str
+    work: Callable[[list[str], Stop], int]
+
+
+COMMANDS = {
+    "show": Command("show RUN --example 3", "one training example token by token, with spans and weights in colour", _show),
+    "explain": Command(
+        "explain RUN PROBLEM_ID", "the whole life of one problem: traces, verdicts, why kept or dropped, steps, answers", _explain
+    ),
+    "compare": Command(
+        "compare RUN RUN ...", "runs side by side, with paired tests, and how a metric moved over runs and dates", _compare
+    ),
+    "reproduce": Command(
+        "reproduce RUN [--stage NAME]", "run a finished experiment again, or one stage of it, and compare digests", _reproduce
+    ),
+    "import": Command("import MODEL OUT", "a Hub id or Hugging Face directory becomes an Orbax checkpoint", _import),
+    "export": Command("export RUN/rungs/0-x/ARM OUT", "a student as safetensors with tokenizer and model card", _export),
+    "publish": Command("publish RUN --out DIR", "a teacher's traces as a TFDS data set in ArrayRecord files", _publish),
+}

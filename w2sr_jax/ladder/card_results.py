@@ -1,0 +1,107 @@
+"""Measured results of a model, for its card: from evaluations and report of its run, where these are as they were written."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from w2sr_jax import files, lineage
+from w2sr_jax.experiment import Graduate, ModelTeacher
+from w2sr_jax.ladder import measure, models
+from w2sr_jax.ladder.exportable import OfRun, all_models
+from w2sr_jax.ladder.markdown import Raw
+from w2sr_jax.ladder.models import Model
+from w2sr_jax.problems.settings import Generated
+from w2sr_jax.report import wording
+from w2sr_jax.report.write import RESULTS
+
+
+def results(part: OfRun) -> dict[str, Any]:
+    """Measured results of the model and of those it is held against, from evaluations and report whose digests are right."""
+    rows = []
+    for other in _compared(part):
+        scores = _measured(part.run, other.name, measure.SCORES)
+        if scores:
+            accuracy = scores["accuracy"]
+            rows.append(
+                {
+                    "name": other.name,
+                    "value": Raw(wording.percent(accuracy["value"])),
+                    "range": Raw(wording.percent_range(accuracy)),
+                    "n": Raw(wording.count(accuracy["n"])),
+                    "unparsed": Raw(wording.percent((scores.get("unparsed") or {}).get("value"))),
+                    "truncated": Raw(wording.percent(((scores.get("process") or {}).get("truncation") or {}).get("value"))),
+                    "own": other.name == part.model.name,
+                }
+            )
+    own = _measured(part.run, part.model.name, measure.SCORES) or {}
+    held = _measured(part.run, part.model.name, measure.HELD_OUT) or {}
+    return {
+        "scores": rows,
+        "confidence": Raw(wording.percent(own.get("confidence", 0.95), 0)),
+        "more": [_line(name, entry) for name in ("avg_at_k", "pass_at_k", "maj_at_k") for entry in _entries(own.get(name))],
+        "held_out": {key: Raw(wording.decimal(held[key], 3)) for key in ("nll", "unigram")}
+        if held.get("nll") is not None
+        else None,
+        "compared": _comparison(part),
+        "generated": isinstance(part.experiment.problems, Generated) and part.experiment.test_problems is None,
+    }
+
+
+def _compared(part: OfRun) -> list[Model]:
+    """The model, then teachers and the other models of its rung."""
+    model, experiment = part.model, part.experiment
+    if model.rung is None:
+        return [model]
+    teachers = {t.name: t for t in experiment.teachers if t.name in experiment.rungs[model.rung].teachers}
+    found = [model]
+    for teacher in teachers.values():
+        if isinstance(teacher, ModelTeacher):
+            found.append(models.teacher(teacher))
+        elif isinstance(teacher, Graduate):
+            found.append(models.student(experiment, model.rung - 1, teacher.arm))
+    return found + [other for other in all_models(experiment) if other.rung == model.rung and other.name != model.name]
+
+
+def _comparison(part: OfRun) -> list[tuple[Raw, Raw]]:
+    """The report's paired differences and shares of gaps recovered, each with its interval."""
+    made = lineage.load(part.run, "report")
+    found = sound(part.run, made, f"report/{RESULTS}") if made and part.model.rung is not None else None
+    if not found:
+        return []
+    rung: Mapping[str, Any] = next((each for each in found.get("rungs") or [] if each.get("index") == part.model.rung), {})
+    entry: Mapping[str, Any] = (rung.get("comparisons") or {}).get(part.model.arm) or {}
+    lines = []
+    for key, words in (("vs_teacher", "teacher"), ("vs_base", "base"), ("vs_ceiling", "ceiling (gold SFT)")):
+        pair = entry.get(key)
+        if pair:
+            value = f"{wording.points(pair['difference'])} points ({wording.points_range(pair)}), n = {wording.count(pair['n'])}"
+            lines.append((Raw(f"difference to the {words}"), Raw(value)))
+    for key, words in (("rgr_base", "RGR, of the gap from base to ceiling"), ("pgr", "PGR, of the gap from teacher to ceiling")):
+        gap = entry.get(key)
+        if gap:
+            known = gap.get("value") is not None
+            share = f"{wording.percent(gap['value'], 0)} ({wording.percent_range(gap, 0)})" if known else ""
+            lines.append((Raw(f"gap recovered ({words})"), Raw(share or f"not given: {gap.get('suppressed') or 'not measured'}")))
+    return lines
+
+
+def _entries(found: Any) -> list[Mapping[str, Any]]:
+    return [] if not found else list(found) if isinstance(found, list) else [found]
+
+
+def _line(name: str, entry: Mapping[str, Any]) -> tuple[Raw, Raw]:
+    value = f"{wording.percent(entry['value'])} ({wording.percent_range(entry)}), n = {wording.count(entry['n'])}"
+    return Raw(name.replace("_at_k", f"@{entry['k']}")), Raw(value)
+
+
+def _measured(run: Path, name: str, file: str) -> dict[str, Any] | None:
+    return sound(run, lineage.load(run, f"evaluations/{name}"), f"evaluations/{name}/{file}")
+
+
+def sound(run: Path, made: lineage.Manifest | None, name: str) -> dict[str, Any] | None:
+    """A JSON file of the run, if it is what its stage wrote; None otherwise."""
+    path = run / name
+    if made is None or not path.is_file() or files.digest_file(path) != made.outputs.get(name):
+        return None
+    found = files.read_json(path)
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,50 @@
+"""Products with the decoder's matrices: as they are or quantised, with low-rank adapters beside them or without."""
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, TypeAlias
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float
+
+Initializer: TypeAlias = Callable[..., Array]
+A, B = "_lora_a", "_lora_b"
+"""What follows a matrix's name in those of its adapters."""
+
+_DIMENSIONS = (((2,), (0,)), ((), ()))
+
+
+def product(
+    module: nn.Module,
+    name: str,
+    x: Float[Array, "B L I"],
+    start: Initializer,
+    shape: tuple[int, ...],
+    dtype: Any,
+    inputs: int = 1,
+) -> Float[Array, "B L O"]:
+    """x · the parameter `name` of a module (`start`, `shape` and `dtype` as for `nn.Module.param`), whose first `inputs` axes are
+    inputs. Where adapters lie beside it (`lora.py`), x · A · B is added; a `qwix.QArray` in its place is dequantised."""
+    stored: Any = module.get_variable("params", name)
+    if hasattr(stored, "qvalue"):
+        out = _quantized(x, stored)
+    else:
+        kernel = module.param(name, start, shape, dtype).astype(x.dtype)
+        out = jax.lax.dot_general(x, kernel.reshape(prod(shape[:inputs]), prod(shape[inputs:])), _DIMENSIONS)
+    a: Any = module.get_variable("params", name + A)
+    b: Any = module.get_variable("params", name + B)
+    if a is None or b is None:
+        return out
+    return out + jax.lax.dot_general(jax.lax.dot_general(x, a.astype(x.dtype), _DIMENSIONS), b.astype(x.dtype), _DIMENSIONS)
+
+
+def _quantized(x: Float[Array, "B L I"], kernel: Any) -> Float[Array, "B L O"]:
+    """The backward pass dequantises again: kept, the float kernels of all layers would be in memory."""
+    import qwix
+
+    @jax.checkpoint
+    def times(x: Float[Array, "B L I"], kernel: Any) -> Float[Array, "B L O"]:
+        return qwix.dot_general(x, kernel.astype(x.dtype), _DIMENSIONS)
+
+    return times(x, kernel)

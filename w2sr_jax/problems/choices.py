@@ -1,0 +1,85 @@
+"""Multiple choice: options in an order of their own for each question, the question that lists them, the right one's letter."""
+
+import re
+import string
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from w2sr_jax import seeds
+from w2sr_jax.problems.rows import Row, Unusable, inner, text_field
+from w2sr_jax.problems.settings import Fields
+
+LETTERS = string.ascii_uppercase
+
+_REFERRING = re.compile(  # "Both A and B", "(A) or (C)", "A only", "Neither B nor C", "Options A and D"
+    r"\(?\b[A-J]\)?\s*(?:,|and|or|nor|&)\s*\(?[A-J]\b\)?(?![\w'’-])|^\s*\(?[A-J]\)?\s+only\b|\boptions?\s+\(?[A-J]\b"
+)
+_LAST = re.compile(r"\bof (?:the )?(?:above|these|those)\b", re.I)
+
+
+class Choice(NamedTuple):
+    """A question with its options below it, the letter of the right one, the options as listed and where each stood before."""
+
+    question: str
+    answer: str
+    options: tuple[str, ...]
+    permutation: tuple[int, ...]
+
+
+def choice(row: Row, fields: Fields, question: str) -> Choice:
+    """A row's question as multiple choice. Raises Unusable where options or the right one cannot be told."""
+    options = _options(row, fields)
+    right = _right(row, fields, options)
+    if sum(option == options[right] for option in options) > 1:
+        raise Unusable("two options read the same, and one of them is the right one")
+    order = _order(question, options) if fields.shuffle else list(range(len(options)))
+    listed = tuple(options[index] for index in order)
+    lines = "\n".join(f"{letter}) {option}" for letter, option in zip(LETTERS, listed))
+    return Choice(f"{question}\n\n{lines}", LETTERS[order.index(right)], listed, tuple(order))
+
+
+def _options(row: Row, fields: Fields) -> list[str]:
+    name = fields.choices[0]
+    if len(fields.choices) > 1:
+        options = [text_field(row, field).strip() for field in fields.choices]
+    else:
+        text_field(row, name)
+        values = inner(row.values, name)
+        if not isinstance(values, list):
+            raise Unusable(f"field {name!r} holds {type(values).__name__}, not a list of options")
+        options = [
+            text_field(Row(row.line, {f"{name}.{index}": value}), f"{name}.{index}").strip() for index, value in enumerate(values)
+        ]
+    if not 2 <= len(options) <= len(LETTERS):
+        raise Unusable(f"field {name!r} holds {len(options)} options; there must be 2 to {len(LETTERS)}")
+    return options
+
+
+def _right(row: Row, fields: Fields, options: Sequence[str]) -> int:
+    if fields.answer_is == "value" and fields.answer in fields.choices:
+        return fields.choices.index(fields.answer)
+    given = text_field(row, fields.answer).strip()
+    if fields.answer_is == "value":
+        found = [index for index, option in enumerate(options) if option == given]
+        if not found:
+            raise Unusable(f"field {fields.answer!r} is none of the options")
+        return found[0]
+    if fields.answer_is == "letter":
+        place = LETTERS.find(given.strip("().").upper()) if len(given.strip("().")) == 1 else -1
+    else:
+        place = int(given) if given.isascii() and given.isdecimal() and len(given) < 10 else -1
+    if not 0 <= place < len(options):
+        what = "a letter" if fields.answer_is == "letter" else "a place from 0"
+        raise Unusable(f"field {fields.answer!r} holds {given[:40]!r}, not {what} of one of {len(options)} options")
+    return place
+
+
+def _order(question: str, options: Sequence[str]) -> list[int]:
+    """An order that depends on the question and on which options there are, not on the order that they came in."""
+    if any(_REFERRING.search(option) for option in options):
+        return list(range(len(options)))
+    places = sorted(range(len(options)), key=lambda index: (options[index], index))
+    free = [index for index in places if not _LAST.search(options[index])]
+    last = [index for index in range(len(options)) if _LAST.search(options[index])]
+    keys = seeds.generator(0, "choices", question, *(options[index] for index in free)).bit_generator.random_raw(len(free))
+    return [free[place] for place in sorted(range(len(free)), key=lambda place: int(keys[place]))] + last

@@ -1,0 +1,244 @@
+"""The shapes in which traces are recorded: recognised by a file's first rows, and read row by row.
+
+columns      question and trace; also question, problem or query and trace, response, generations or generated_solution
+messages     messages or conversations: turns with role and content, or from and value
+prompt       prompt and completion or response: texts, or lists of messages
+instruction  instruction, input and output, LLaMA-Factory's
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from w2sr_jax import sentences
+from w2sr_jax.answers.extract import extract
+from w2sr_jax.errors import UserError
+from w2sr_jax.problems.rows import Row, Unusable, inner, text_field
+from w2sr_jax.teachers import dialogue
+from w2sr_jax.teachers.settings import Recorded, ShapeName
+
+HEAD = 100
+"""How many rows are looked at."""
+
+_QUESTIONS = ("question", "problem", "query")
+_TRACES = ("trace", "response", "generations", "generated_solution")
+_MESSAGES = ("messages", "conversations")
+_COMPLETIONS = ("completion", "response")
+_GOLDS = ("gold", "answer", "expected_answer", "solution")
+_SOLUTION = "solution"  # a worked solution: only what it marks as its answer is gold
+_MEDIA = ("image", "images", "video", "videos", "audio", "audios")
+_DEFAULT = Recorded()
+
+
+class Shape(NamedTuple):
+    """How the rows of a file are read. `question` and `trace` are names of fields (of one, for messages); `named`: they are
+    columns that the settings name; `must`: every row has the field `gold`; `many`: a row holds a list of traces."""
+
+    kind: ShapeName
+    question: str
+    trace: str
+    gold: str | None = None
+    named: bool = False
+    must: bool = False
+    many: bool = False
+
+    def __str__(self) -> str:
+        """For reports: `prompt (prompt, completion)`."""
+        fields = dict.fromkeys((self.question, self.trace))
+        about = f"{self.kind} ({', '.join(sentences.shown(name, 40) for name in fields)})"
+        return f"{about}, several traces a row" if self.many else about
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields that a row must have."""
+        return list(dict.fromkeys((self.question, self.trace, *((self.gold,) if self.gold and self.must else ()))))
+
+
+def recognise(settings: Recorded, head: Sequence[Row]) -> Shape:
+    """The shape of a file whose first rows these are; what the settings name comes first.
+
+    Names other than the defaults are names of columns, unless `shape` says otherwise. `UserError` where two shapes fit the rows
+    equally well, naming them and the settings that decide.
+    """
+    rows = [row.values for row in head[:HEAD] if row.fault is None]
+    named = Shape("columns", settings.question, settings.trace, settings.gold, named=True, must=True)
+    if settings.shape in ("auto", "columns") and (any(_renamed(settings)) or any(_has(values, named) for values in rows)):
+        return _completed(named, settings, rows)
+    found = Counter(shape for values in rows for shape in _candidates(values, settings))
+    most = max(found.values(), default=0)
+    best = [shape for shape, count in found.items() if count == most]
+    if len(best) > 1:
+        ways = "; ".join(f"{_decision(shape, best, settings, rows)} for {shape}" for shape in best)
+        raise UserError(f"{settings.path} can be read in {len(best)} ways: set {ways}")
+    return _completed(best[0] if best else _expected(settings), settings, rows)
+
+
+def read(shape: Shape, row: Row) -> tuple[str, list[str | Unusable]]:
+    """A row's question and its traces, unusable ones among several with their reason. Raises Unusable."""
+    if row.fault is not None:
+        raise Unusable(row.fault)
+    values = row.values
+    if not shape.named:
+        _check(shape, values)
+    if shape.kind == "messages":
+        question, trace = dialogue.exchange(dialogue.turns(_value(row, shape.trace), shape.trace))
+        return question, [trace]
+    question = _question(shape, row)
+    value = _value(row, shape.trace)
+    if not shape.many:
+        return question, [_one(shape, row, question, value)]
+    if not isinstance(value, list):
+        raise Unusable(f"field {shape.trace!r} holds {type(value).__name__} where other rows hold lists of traces")
+    if not value:
+        raise Unusable(f"field {shape.trace!r} is an empty list")
+    traces: list[str | Unusable] = []
+    for number, part in enumerate(value):
+        try:
+            traces.append(_text(part, f"trace {number} of field {shape.trace!r}"))
+        except Unusable as bad:
+            traces.append(bad)
+    return question, traces
+
+
+def gold_of(shape: Shape, row: Row) -> str | None:
+    """A row's gold answer: what follows the last `####`, else the whole field; of a field `solution` that the settings do not
+    name, the answer that it marks by `####` or a box. Raises Unusable."""
+    if shape.gold is None or _there(row.values, shape.gold, "" if shape.must else None) is None:
+        return None
+    text = text_field(row, shape.gold)
+    if shape.gold == _SOLUTION and not shape.must:
+        found = extract(text)
+        return found.answer if found.rule in ("####", "boxed") else None
+    return text.rpartition("####")[2].strip() or None
+
+
+def _question(shape: Shape, row: Row) -> str:
+    if shape.kind == "prompt":
+        return dialogue.asked(dialogue.spoken(_value(row, shape.question), shape.question, "user"))
+    text = _field(row, shape.question)
+    more = _there(row.values, "input") if shape.kind == "instruction" else None
+    if more is None or more == "":
+        return text
+    return f"{text}\n" + _text(more, "field 'input'")
+
+
+def _one(shape: Shape, row: Row, question: str, value: Any) -> str:
+    """The trace of a row that holds one."""
+    if shape.kind == "prompt":
+        prompt = dialogue.spoken(_value(row, shape.question), shape.question, "user")
+        trace = dialogue.exchange([*prompt, *dialogue.spoken(value, shape.trace, "assistant")])[1]
+    else:
+        trace = _field(row, shape.trace)
+    return trace if shape.named else dialogue.reasoned(row.values, trace)
+
+
+def _check(shape: Shape, values: Mapping[str, Any]) -> None:
+    """Raises Unusable for a row of another shape, and for what no text can stand for."""
+    if not _has(values, shape):
+        others = [one for one in _known(values) if one.kind != shape.kind]
+        if others:
+            raise Unusable(f"it has the shape {others[0]}, where the first rows have {shape}")
+    media = next((name for name in _MEDIA if _there(values, name)), None)
+    if media is not None:
+        raise Unusable(f"field {media!r} holds more than text")
+    if shape.kind == "instruction" and _there(values, "history"):
+        raise Unusable("field 'history' makes it a dialogue of several turns")
+
+
+def _field(row: Row, name: str) -> str:
+    text = text_field(row, name).strip()
+    if not isinstance(inner(row.values, name), str):
+        raise Unusable(f"field {name!r} is not text")
+    return text
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise Unusable(f"{what} is not text")
+    return dialogue.sound(value, what)
+
+
+def _value(row: Row, name: str) -> Any:
+    """A field's value, whatever it is. Raises Unusable where there is none."""
+    try:
+        return inner(row.values, name)
+    except KeyError:
+        raise Unusable(f"field {name!r} is missing") from None
+
+
+def _there(values: Mapping[str, Any], name: str, otherwise: Any = None) -> Any:
+    try:
+        return inner(values, name)
+    except KeyError:
+        return otherwise
+
+
+def _has(values: Mapping[str, Any], shape: Shape) -> bool:
+    return _there(values, shape.question) is not None and _there(values, shape.trace) is not None
+
+
+def _known(values: Mapping[str, Any]) -> list[Shape]:
+    """The shapes that a row's fields allow under the usual names."""
+    there = {name for name in (*_QUESTIONS, *_TRACES) if values.get(name) is not None}
+    columns = [Shape("columns", q, t) for q in _QUESTIONS if q in there for t in _TRACES if t in there]
+    messages = [Shape("messages", name, name) for name in _MESSAGES if isinstance(values.get(name), list | dict)]
+    prompts = [Shape("prompt", "prompt", name) for name in _COMPLETIONS]
+    instruction = Shape("instruction", "instruction", "output")
+    return [*columns, *messages, *(one for one in (*prompts, instruction) if _has(values, one))]
+
+
+def _candidates(values: Mapping[str, Any], settings: Recorded) -> list[Shape]:
+    """The shapes that a row's fields and the settings allow."""
+    if any(_renamed(settings)):
+        expected = _expected(settings)
+        return [expected] if _has(values, expected) else []
+    return [shape for shape in _known(values) if settings.shape in ("auto", shape.kind)]
+
+
+def _expected(settings: Recorded) -> Shape:
+    """The shape that is asked for, where rows do not show it."""
+    asked, told = _renamed(settings)
+    if settings.shape == "messages":
+        name = told or asked or _MESSAGES[0]
+        return Shape("messages", name, name)
+    if settings.shape == "prompt":
+        return Shape("prompt", asked or "prompt", told or _COMPLETIONS[0])
+    if settings.shape == "instruction":
+        return Shape("instruction", asked or "instruction", told or "output")
+    return Shape("columns", settings.question, settings.trace, settings.gold, named=True, must=True)
+
+
+def _renamed(settings: Recorded) -> tuple[str | None, str | None]:
+    """The names of fields that the settings give beside the defaults."""
+    asked = None if settings.question == _DEFAULT.question else settings.question
+    return asked, None if settings.trace == _DEFAULT.trace else settings.trace
+
+
+def _completed(shape: Shape, settings: Recorded, rows: Sequence[Mapping[str, Any]]) -> Shape:
+    """With the field of the gold answer, and whether rows hold lists of traces."""
+    values = [_there(row, shape.trace) for row in rows]
+    lists, texts = sum(map(_list_of_texts, values)), sum(isinstance(value, str) for value in values)
+    # Under the usual name a list among texts is a broken row, however many there are.
+    many = lists > texts and (texts == 0 or shape.trace != _DEFAULT.trace)
+    if shape.named:
+        return shape._replace(many=many)
+    given = settings.gold != _DEFAULT.gold
+    gold = settings.gold if given else _gold(rows)
+    return shape._replace(gold=gold, must=given, many=many and shape.kind != "messages")
+
+
+def _gold(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    return next((name for name in _GOLDS if any(_there(row, name) is not None for row in rows)), None)
+
+
+def _list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(part, str) for part in value)
+
+
+def _decision(shape: Shape, among: Sequence[Shape], settings: Recorded, rows: Sequence[Mapping[str, Any]]) -> str:
+    """The settings that make a file be read so."""
+    if shape.kind == "columns":
+        gold = _gold(rows) if settings.gold == _DEFAULT.gold else settings.gold
+        return f"question = {shape.question!r}, trace = {shape.trace!r}, gold = {None if gold == _SOLUTION else gold!r}"
+    alone = sum(other.kind == shape.kind for other in among) == 1
+    return f"shape = {shape.kind!r}" + ("" if alone else f", trace = {shape.trace!r}")

@@ -1,0 +1,166 @@
+"""What a chat template writes around a question, learnt once from the template itself.
+
+The template is run in a process of its own (`text.template`) on a few stand-in questions. A prompt is then put together from what
+it wrote around them, so that a question is always data: no template runs on it, and nothing in it can steer one. Templates that
+do more to a question than trimming its ends are refused.
+"""
+
+import dataclasses
+import functools
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from w2sr_jax import files, sentences
+from w2sr_jax.errors import UserError
+from w2sr_jax.text import template as program
+
+PATIENCE = 60.0
+"""Seconds that the process of a template may take by the clock, its start on a busy machine included."""
+
+OPENING = re.compile(r"<\|?(?:begin_of_)?(?:\w+:)?(?:think|thinking|thought|reasoning)\|?>|\[THINK\]")
+CLOSING = re.compile(r"<\|?(?:/|end_of_)(?:\w+:)?(?:think|thinking|thought|reasoning)\|?>|\[/THINK\]")
+
+_QUESTION, _ANSWER = "Qw2srQuestionQ", "Aw2srAnswerA"
+_WEIRD = (
+    "{{ 7 * 7 }} {% raw %} <b>&amp;</b> 'it's' \"said\" \\boxed{1} \\n\n\n\té 好 🙂 \u202e</think> /no_think <tool_call> [INST] "
+    "#### 5 %s {0}"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """A prompt is `before`, the user's text (without the whitespace at its `left` or `right` end where that is trimmed), and
+    `after`, which ends where the response begins."""
+
+    before: str
+    after: str
+    left: bool
+    right: bool
+
+    def text(self, asked: str) -> str:
+        """The user's text as the template writes it."""
+        asked = asked.lstrip() if self.left else asked
+        return asked.rstrip() if self.right else asked
+
+    @functools.cached_property
+    def begun(self) -> str:
+        """With what the prompt begins the response: an opened `<think>`, or a thinking that is closed already; else empty."""
+        tail = self.after.rstrip()
+        opened = list(OPENING.finditer(tail))
+        if not opened:
+            return ""
+        start = opened[-1]
+        inner = tail[start.end() :]
+        closed = CLOSING.match(inner.lstrip())
+        whole = not inner or (closed is not None and inner.lstrip()[closed.end() :] == "")
+        return self.after[start.start() :] if whole else ""
+
+    @property
+    def opens(self) -> bool:
+        """Whether the response is begun inside a thinking that it has to close."""
+        return bool(OPENING.fullmatch(self.begun.rstrip()))
+
+    def rest(self, response: str) -> str:
+        """The response without what the prompt has begun of it, so that no `<think>` comes twice."""
+        begun = self.begun
+        found = re.match(r"\s*" + r"\s*".join(map(re.escape, begun.split())), response) if begun else None
+        if found is None:
+            return response
+        rest, space = response[found.end() :], begun[len(begun.rstrip()) :]
+        return rest[shared(rest, space) :]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chat:
+    """A template's turns by style, and what it writes after an assistant's words ("" where it renders no assistant)."""
+
+    turns: Mapping[str, Turn]
+    ending: str
+
+
+def shared(a: str, b: str) -> int:
+    """How many characters two texts have in common from their start."""
+    return next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+
+
+def learn(template: str, variables: Mapping[str, str], system: str | None, thinking: bool) -> Chat:
+    """The turns of `template`. `variables` are the special tokens by name. `UserError` says what is wrong with the template."""
+    return _learn(template, files.canonical_json(dict(variables)), system, thinking)
+
+
+@functools.lru_cache(maxsize=16)
+def _learn(template: str, variables: str, system: str | None, thinking: bool) -> Chat:
+    first = [{"role": "system", "content": system}] if system is not None else []
+
+    def asked(content: str, style: str, prompt: bool = True) -> dict[str, Any]:
+        messages = [*first, {"role": "user", "content": content}]
+        return {
+            "messages": messages,
+            "add_generation_prompt": prompt,
+            "enable_thinking": thinking and style == "reason",
+        }
+
+    weird = f"{_QUESTION}{_WEIRD}{_QUESTION}"
+    contents = [_QUESTION, f" \n{_QUESTION}\t \n", weird]
+    requests = [asked(content, style) for style in ("reason", "direct") for content in contents]
+    answered = asked(_QUESTION, "reason", False)
+    spoken = {**answered, "messages": [*answered["messages"], {"role": "assistant", "content": _ANSWER}]}
+    *prompts, bare, spoke = _run(template, variables, [*requests, answered, spoken])
+    turns = {style: _turn(weird, *prompts[3 * i : 3 * i + 3]) for i, style in enumerate(("reason", "direct"))}
+    dialogue = spoke.get("text", "")
+    _check_generation(prompts[0]["text"], bare.get("text"), dialogue)
+    return Chat(turns, dialogue.rpartition(_ANSWER)[2] if _ANSWER in dialogue else "")
+
+
+def _turn(weird: str, plain: dict[str, str], spaced: dict[str, str], odd: dict[str, str]) -> Turn:
+    for found in (plain, spaced, odd):
+        if "error" in found:
+            raise UserError(f"raises “{sentences.shown(found['error'], 300)}”")
+    parts = plain["text"].split(_QUESTION)
+    if len(parts) != 2:
+        how = "drops or changes the question" if len(parts) == 1 else f"writes the question {len(parts) - 1} times"
+        raise UserError(how)
+    before, after = parts
+    for left in (False, True):
+        for right in (False, True):
+            turn = Turn(before, after, left, right)
+            if before + turn.text(f" \n{_QUESTION}\t \n") + after == spaced["text"]:
+                if before + turn.text(weird) + after != odd["text"]:
+                    raise UserError("drops or changes the question: what it writes depends on the question's words")
+                return turn
+    raise UserError("drops or changes the question: it does more to whitespace than trimming it")
+
+
+def _check_generation(prompt: str, bare: str | None, dialogue: str) -> None:
+    """Refuse a template that begins an assistant's turn with words of its own but does not write them when a prompt is wanted."""
+    if prompt != bare or _ANSWER not in dialogue:
+        return
+    said = dialogue.partition(_ANSWER)[0]
+    own = said[len(prompt) :] if said.startswith(prompt) else ""
+    if own.strip():
+        raise UserError(
+            f"has no generation prompt: it begins an assistant's turn with {sentences.value(own)} but does not write that when "
+            f"add_generation_prompt is set"
+        )
+
+
+def _run(template: str, variables: str, requests: list[dict[str, Any]]) -> list[dict[str, str]]:
+    given = json.dumps({"template": template, "variables": json.loads(variables), "requests": requests})
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", str(Path(program.__file__))], input=given.encode(), capture_output=True, timeout=PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        raise UserError(f"does not end within {PATIENCE:.0f} seconds") from None
+    if done.returncode < 0:
+        raise UserError(f"does not end within {program.SECONDS} seconds of processor time")
+    if done.returncode > 0:
+        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise UserError(f"cannot be run: {sentences.shown(last)}")
+    found: list[dict[str, str]] = json.loads(done.stdout)
+    return found

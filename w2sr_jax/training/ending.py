@@ -1,0 +1,74 @@
+"""Whether a base knows how to end its turn. With adapters and a frozen embedding it hardly learns that: a token which was not
+trained before looks like any other that was not."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from w2sr_jax.batches.batch import Batch
+from w2sr_jax.losses.blocks import TokenData, blocked
+from w2sr_jax.losses.token import Tokens
+from w2sr_jax.models import transformer
+from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.parallel.mesh import batch_sharding
+from w2sr_jax.parallel.processes import place
+from w2sr_jax.text.spans import END
+
+KNOWN = 0.01
+"""Mean probability below which an end of turn counts as not known."""
+
+
+class Ending(NamedTuple):
+    """The token that ends most turns of a batch, and the mean probability of those that end them."""
+
+    token: int
+    probability: float
+
+    def words(self) -> str | None:
+        """What is to be feared, and what helps; None where nothing is."""
+        if self.probability >= KNOWN:
+            return None
+        return (
+            f"the base gives the end-of-turn token {self.token} a mean probability of {self.probability:.2g} where turns end, "
+            f"and with adapters and a frozen embedding the student may never learn to end; consider training.lora.embeddings True"
+        )
+
+
+def ending(config: ModelConfig, params: Any, batch: Batch, mesh: jax.sharding.Mesh, block: int = 1024) -> Ending | None:
+    """At the supervised ends of the turns in a batch, for a base on the mesh, quantised or not; None where the batch has none."""
+    at = (batch.span == END) & (batch.weight > 0)
+    if not at.any():
+        return None
+    ends = np.bincount(batch.target[at])
+    on_mesh = place((batch.tokens, batch.positions, batch.segments, batch.target, at.astype(np.float32)), batch_sharding(mesh))
+    return Ending(
+        int(ends.argmax()), float(jax.jit(_probability, static_argnums=(0, 1, 2))(config, block, mesh, params, *on_mesh))
+    )
+
+
+def _probability(
+    config: ModelConfig,
+    block: int,
+    mesh: jax.sharding.Mesh,
+    params: Any,
+    tokens: Array,
+    positions: Array,
+    segments: Array,
+    target: Array,
+    weight: Array,
+) -> Float[Array, ""]:
+    hidden, _ = transformer.forward(config, params, tokens, positions, segments)
+    flat = target.reshape(-1)
+    nothing = jnp.zeros_like(flat)
+    data = TokenData(flat, nothing, nothing, jnp.zeros(flat.shape), weight.reshape(-1))
+    matrix = transformer.output_matrix(config, params).astype(hidden.dtype)
+    hidden = hidden.reshape(-1, hidden.shape[-1])
+    sums = blocked(_target_probability, hidden, matrix, data, 0.0, None, block, mesh, config.logit_softcap)
+    return sums.loss_sum / sums.weight_sum
+
+
+def _target_probability(tokens: Tokens) -> Float[Array, " T"]:
+    return jnp.take_along_axis(jax.nn.softmax(tokens.logits), tokens.target[:, None], axis=1)[:, 0]
