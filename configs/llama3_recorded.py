@@ -1,14 +1,14 @@
-"""Llama 3.2 taught by recorded traces: what Gemma-2b and Llama2-7b wrote for GSM8K questions teaches the 1B base, and that student
-teaches the 3B base, both through LoRA.
+"""Llama 3.2 taught by recorded traces: what Gemma-2b and Llama2-7b wrote for GSM8K questions teaches the 1B base, and that
+student teaches the 3B base, both through LoRA.
 
     w2sr run configs/llama3_recorded.py
     W2SR_DATA=/data/w2sr w2sr run configs/llama3_recorded.py
     w2sr run configs/llama3_recorded.py --shrink      # the same ladder with tiny random weights and invented traces, on a CPU
 
-Reads traces/gair_gsm8k_{gemma_2b,llama2_7b}.jsonl.gz below W2SR_DATA (default: ../shared/data); any file or data set of traces can
-be given instead: --teachers.0.path FILE, hf:NAME or tfds:DIR. The base models have never seen the end-of-turn token <|eot_id|>,
-so embeddings are trained beside the adapters. The weights are gated: accept Meta's licence on the Hub and log in (hf auth login),
-or give local directories. Hardware: 1 GPU of 80 GB (--mesh.data 1).
+Reads traces/gair_gsm8k_{gemma_2b,llama2_7b}.jsonl.gz below W2SR_DATA (default: ../shared/data); any file or data set of traces
+can be given instead: --teachers.0.path FILE, hf:NAME or tfds:DIR. The base models have never seen the end-of-turn token
+<|eot_id|>, so embeddings are trained beside the adapters. The weights are gated: accept Meta's licence on the Hub and log in
+(hf auth login), or give local directories. Hardware: 1 GPU of 80 GB (--mesh.data 1).
 """
 
 import dataclasses
@@ -52,7 +52,11 @@ def experiment() -> Experiment:
         problems=gsm8k("train"),
         test_problems=gsm8k("test"),
         splits=Splits(pool=-1, probe=300),
-        tokenizer=PretrainedTokenizer("meta-llama/Llama-3.2-1B-Instruct", pad="<|finetune_right_pad_id|>"),
+        tokenizer=PretrainedTokenizer(
+            "meta-llama/Llama-3.2-1B-Instruct",
+            reason="{question}\nPlease reason step by step, and put your final answer after ####.",  # as the traces do
+            pad="<|finetune_right_pad_id|>",
+        ),
         teachers=(
             Recorded("gemma-2b", f"{DATA}/traces/gair_gsm8k_gemma_2b.jsonl.gz"),
             Recorded("llama2-7b", f"{DATA}/traces/gair_gsm8k_llama2_7b.jsonl.gz"),

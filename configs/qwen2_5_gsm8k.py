@@ -4,10 +4,11 @@
     w2sr run configs/qwen2_5_gsm8k.py --shrink                         # the same ladder with tiny random weights, on a CPU
     w2sr run configs/qwen2_5_gsm8k.py --rungs.1.training.lora.rank 32  # only adapters of the 7B are trained
 
-Without network give local directories: --teachers.0.checkpoint DIR, --tokenizer.path DIR, --rungs.0.start.path DIR, and
---problems.path hf:DIR:main:train for the data. Hardware: 8 GPUs of 80 GB (the 7B is trained in full with float32 weights and
-optimizer state, about 16 bytes a parameter, split over all of them); with --rungs.1.training.lora.rank 32, 2 of them
-(--mesh.fsdp 2). The first rung alone (w2sr train RUN --rung 0) takes 1 GPU of 80 GB with --mesh.fsdp 1.
+Without network give local directories: --teachers.0.checkpoint DIR, --tokenizer.path DIR, --rungs.0.start.path DIR and
+--rungs.1.start.path DIR; for the data --problems.path hf:DIR:main:train and --test-problems.path hf:DIR:main:test. Hardware: 8
+GPUs of 80 GB (the 7B is trained in full with float32 weights and optimizer state, about 16 bytes a parameter, split over all of
+them); with --rungs.1.training.lora.rank 32, 2 of them (--mesh.fsdp 2). The first rung alone (w2sr train RUN --rung 0) takes 1 GPU
+of 80 GB with --mesh.fsdp 1.
 """
 
 import dataclasses

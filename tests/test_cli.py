@@ -76,6 +76,17 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(config, capsys, argv, said):
     assert len(error.strip().splitlines()) == 1
 
 
+def test_weights_that_are_not_there_are_refused_before_anything_is_written(config, tmp_path, capsys):
+    config.write_text(
+        TINY.replace('Rung("a", ModelConfig())', 'Rung("a", ModelConfig(), FromCheckpoint("./nowhere"))').replace(
+            "import Experiment,", "import Experiment, FromCheckpoint,"
+        )
+    )
+    assert cli.run(["run", str(config)]) == 2
+    assert "'./nowhere' does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_unknown_option_suggests_the_right_one(config, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.run(["run", str(config), "--rungs.0.training.learning-rat", "1"])

@@ -370,6 +370,9 @@ def test_what_is_refused_leaves_nothing(theirs, imported, run, tmp_path, monkeyp
     shard.unlink()
     refused(tmp_path, lambda out: import_model(str(broken), out, say=quiet), shard.name)
     refused(tmp_path, lambda out: import_model(str(tmp_path / "absent"), out, say=quiet), "does not exist")
+    refused(tmp_path, lambda out: import_model("", out, say=quiet), "the name of a model is empty")
+    refused(tmp_path, lambda out: import_model(str(imported), out, say=quiet), "is what `w2sr import` wrote")
+    refused(tmp_path, lambda out: export(imported, out, model="0-plain.all", say=quiet), "is an imported model, not a run")
     refused(tmp_path, lambda out: export(tmp_path, out, say=quiet), "neither a model of a run")
     refused(tmp_path, lambda out: export(run, out, say=quiet), "is a run; name one with --model: teacher, 0-plain.base")
     refused(tmp_path, lambda out: export(run, out, model="0-plain.some", say=quiet), "has no model '0-plain.some'")
@@ -378,6 +381,53 @@ def test_what_is_refused_leaves_nothing(theirs, imported, run, tmp_path, monkeyp
     refused(tmp_path, lambda out: export(imported, out.parent / "file", say=quiet), "file is a file")
     refused(tmp_path, lambda out: export(imported, broken, say=quiet), "is not empty")
     refused(tmp_path, lambda out: import_model(str(theirs), broken, say=quiet), "is not empty")
+
+
+def test_a_tokenizer_that_the_embedding_cannot_serve_is_not_imported(theirs, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(theirs, other)
+    path = other / "tokenizer.json"
+    found = json.loads(path.read_text())
+    found["added_tokens"].append({**found["added_tokens"][0], "id": 64, "content": "<image>"})
+    path.write_text(json.dumps(found))
+    import_model(str(other), tmp_path / "added", say=quiet)
+    found["model"]["vocab"]["beyond"] = 65
+    path.write_text(json.dumps(found))
+    refused(
+        tmp_path, lambda out: import_model(str(other), out, say=quiet), "has 66 tokens but the model's embedding only 64 rows"
+    )
+    path.write_text("{")
+    refused(tmp_path, lambda out: import_model(str(other), out, say=quiet), "tokenizer.json is not a sound tokenizer")
+
+
+def test_an_export_says_where_transformers_would_open_another_tokenizer(imported, tmp_path):
+    said: list[str] = []
+    export(imported, tmp_path / "one", say=said.append)
+    assert "PreTrainedTokenizerFast.from_pretrained" in "".join(said)
+    own = tmp_path / "own"
+    shutil.copytree(imported, own)
+    settings = own / "tokenizer" / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"tokenizer_class": "Qwen2TokenizerFast"}))
+    said.clear()
+    export(own, tmp_path / "two", say=said.append)
+    assert "PreTrainedTokenizerFast" not in "".join(said)
+
+
+def test_weights_are_looked_at_before_a_run_begins(theirs, imported, tmp_path):
+    config = stored.read_record(imported).config
+    for vocabulary in (0, config.vocab_size):
+        stored.check(str(theirs), dataclasses.replace(config, vocab_size=vocabulary))
+        stored.check(str(imported), dataclasses.replace(config, vocab_size=vocabulary))
+    stored.check("owner/name", config)
+    for directory in (theirs, imported):
+        with pytest.raises(UserError, match="layers is 2 there and 3 here"):
+            stored.check(str(directory), dataclasses.replace(config, layers=3))
+    broken = tmp_path / "broken"
+    shutil.copytree(theirs, broken)
+    shard = next(broken.glob("model-*"))
+    shard.write_bytes(shard.read_bytes()[:-5])
+    with pytest.raises(UserError, match="is truncated"):
+        stored.check(str(broken), config)
 
 
 def test_a_model_that_is_not_trained_is_refused_by_its_stage(run, tmp_path):

@@ -74,3 +74,16 @@ def test_a_terminated_process_is_gone_after_the_grace_whatever_it_does(body: str
 def test_without_a_signal_nothing_happens() -> None:
     process = subprocess.run([sys.executable, "-c", SCRIPT.format(body="pass")], capture_output=True, text=True, check=False)
     assert (process.returncode, process.stdout) == (0, "ready\nleft\n")
+
+
+FINALIZES = """class Odd:
+            def __del__(self):
+                time.sleep(1.0)
+        odd = Odd()
+        del odd
+        time.sleep(60)"""
+
+
+@pytest.mark.parametrize(("number", "ended"), [(signal.SIGTERM, (143, "terminated\n")), (signal.SIGINT, (130, "interrupted\n"))])
+def test_a_signal_that_arrives_in_a_finalizer_is_not_lost(number: int, ended: tuple[int, str]) -> None:
+    assert run(FINALIZES, number)[:2] == ended

@@ -147,6 +147,10 @@ def _experiment(command: str, target: str, root: Path, overrides: list[str], sma
         if saved.config_hash(known) != saved.config_hash(experiment):
             why = saved.difference(known, experiment)
             raise UserError(f"{directory} holds another experiment ({why}): choose another --name, or remove it")
+    else:
+        from w2sr_jax.ladder import given
+
+        given.check(experiment)
     return experiment, directory
 
 

@@ -65,6 +65,8 @@ def snapshot(ref: str, kind: Kind) -> Path:
     `UserError` where there is no such directory or repository, where access is refused, and where neither the cache nor the
     network has it.
     """
+    if not ref.strip():
+        raise UserError("the name of a model is empty; give a local directory, or a Hub id such as Qwen/Qwen2.5-0.5B")
     path = Path(ref).expanduser()
     if path.is_dir():
         return path

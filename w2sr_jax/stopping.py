@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 GRACE = 9.0
+AGAIN = 0.05  # seconds after which a signal is sent again whose exception got lost
 
 
 class Terminated(BaseException):
@@ -55,13 +56,28 @@ class Stop:
         before: dict[int, Any] = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
         wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         threading.Thread(target=_deadline, args=(read, grace), daemon=True, name="deadline").start()
+        ignored = sys.unraisablehook
+        sys.unraisablehook = hook = self._hook(ignored)
         try:
             yield self
         finally:
+            if sys.unraisablehook is hook:
+                sys.unraisablehook = ignored
             signal.set_wakeup_fd(wakeup)
             for number, handler in before.items():
                 signal.signal(number, handler)
             os.close(write)
+
+    def _hook(self, otherwise: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """What to do with exceptions that the interpreter ignores: one of ours, raised in a finalizer, is raised again."""
+
+        def hook(unraisable: Any) -> None:
+            if self.signal is not None and isinstance(unraisable.exc_value, Terminated | KeyboardInterrupt):
+                threading.Timer(AGAIN, os.kill, (os.getpid(), self.signal)).start()
+            else:
+                otherwise(unraisable)
+
+        return hook
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         again, self.signal = self.signal is not None, number

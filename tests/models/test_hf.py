@@ -212,6 +212,10 @@ def test_tied_models_may_store_the_head_too_or_alone_but_no_other_one(tmp_path: 
     save_file(tensors | {"lm_head.weight": embedding * (1 + 1e-6 * (np.arange(48) == 47)[:, None]).astype(np.float32)}, weights)
     with pytest.raises(UserError, match=r"lm_head\.weight is not model\.embed_tokens\.weight, but .* tie_word_embeddings"):
         hf.load(tmp_path)
+    for odd in (np.zeros((), np.float32), np.zeros((0, 24), np.float32)):
+        save_file(tensors | {"model.embed_tokens.weight": odd, "lm_head.weight": odd}, weights)
+        with pytest.raises(UserError, match=r"embed_tokens\.weight has the shape"):
+            hf.load(tmp_path)
     save_file(tensors, weights)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"tie_word_embeddings": False}))
@@ -237,7 +241,8 @@ def test_the_decoder_of_a_model_with_an_image_encoder_is_read(tmp_path: Path) ->
         found, same = hf.load(folder)
         assert families.same(found, config)
         same_bits(same, params)
-        assert hf.kept(folder) == {"model_type": "gemma3_text", "eos_token_id": [1, 106]}
+        context = 131_072  # of Gemma3TextConfig, where nothing is said
+        assert hf.kept(folder) == {"model_type": "gemma3_text", "eos_token_id": [1, 106], "max_position_embeddings": context}
 
 
 def test_safetensors_files_are_those_of_the_library(tmp_path: Path) -> None:

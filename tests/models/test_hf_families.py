@@ -37,6 +37,11 @@ READ: dict[str, tuple[str, dict[str, Any], ModelConfig]] = {
         {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 6},
         replace(PLAIN, qkv_bias=True),
     ),
+    "qwen2, default window": (
+        "qwen2",
+        {"use_sliding_window": True, "max_window_layers": 4},
+        replace(PLAIN, qkv_bias=True, window=4096, pattern=("global",) * 4 + ("local",) * 2),
+    ),
     "qwen3, layer_types": (
         "qwen3",
         {"use_sliding_window": True, "sliding_window": 9, "layer_types": LOCAL_GLOBAL},
@@ -127,6 +132,9 @@ def test_transformers_reads_what_is_written_as_it_read_the_original(case: str, t
     [
         ({"model_type": "gpt2"}, r"model_type 'gpt2' is not supported; supported are qwen2, qwen3, llama, mistral, gemma3_text"),
         ({"model_type": "absent"}, "model_type None is not supported"),
+        ({"model_type": ["llama"]}, r"model_type \['llama'\] is not supported"),
+        ({"hidden_act": ["silu"]}, r'hidden_act \["silu"\] is not supported; supported are silu'),
+        ({"rms_norm_eps": float("inf")}, "rms_norm_eps is Infinity; it should be a number"),
         (
             {"rope_scaling": {"type": "yarn", "factor": 4.0}},
             r'rope_scaling of the type "yarn" is not .* default, linear and llama3',

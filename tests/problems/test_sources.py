@@ -274,7 +274,9 @@ def test_impossible_references_are_one_sentence(hub: Path, path: str, words: str
         ("train.parquet", None, "first reason, line 1: field 'question' is missing; its fields are query, answer"),
     ],
 )
-def test_unusable_directories_are_one_sentence(tmp_path: Path, hub: Path, name: str, content: bytes | None, words: str) -> None:
+def test_unusable_directories_are_one_sentence(
+    tmp_path: Path, hub: Path, name: str, content: bytes | None, words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     directory = tmp_path / "data"
     if content is None:
         parquet(directory, [{"query": "q", "answer": "1"}])
@@ -284,6 +286,7 @@ def test_unusable_directories_are_one_sentence(tmp_path: Path, hub: Path, name: 
     with pytest.raises(UserError, match=words) as caught:
         load(Files(f"hf:{directory}"))
     assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
 
 
 def test_bad_rows_of_a_data_set_are_set_aside(tmp_path: Path, hub: Path) -> None:

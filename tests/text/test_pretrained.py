@@ -128,10 +128,15 @@ def test_an_end_of_turn_that_cannot_be_told_from_text_is_refused(tmp_path: Path)
 def test_a_tokenizer_larger_than_the_embedding_is_refused(tmp_path: Path) -> None:
     renderer = Renderer(tokenizer.build(make(tmp_path)))
     size = renderer.vocab_size
-    renderer.check_vocabulary(size)
+    needed = renderer.tokenizer.needed
+    assert needed <= size
+    renderer.check_vocabulary(needed)
+    renderer.check_ids(size - 1, size)
+    with pytest.raises(UserError, match=f"id {size - 1}.*beyond the {size - 1:,} rows"):
+        renderer.check_ids(size - 1, size - 1)
     renderer.check_vocabulary(size + 100)
-    with pytest.raises(UserError, match=rf"has {size} tokens .* only {size - 1} rows: .* is '</think>' \(id {size - 1}\)"):
-        renderer.check_vocabulary(size - 1)
+    with pytest.raises(UserError, match=rf"has {needed} tokens .* only {needed - 1} rows: .* \(id {needed - 1}\)"):
+        renderer.check_vocabulary(needed - 1)
 
 
 @pytest.mark.parametrize("ends", [[3, 9999], -1, "3", [True], {"a": 1}])

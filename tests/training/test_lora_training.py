@@ -21,7 +21,7 @@ from w2sr_jax.parallel.mesh import make_mesh
 from w2sr_jax.parallel.processes import place
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.text.spans import END
-from w2sr_jax.training import checkpoints, journal
+from w2sr_jax.training import checkpoints, journal, loop
 from w2sr_jax.training.digest import params_digest
 from w2sr_jax.training.ending import ending
 from w2sr_jax.training.loop import Probing
@@ -188,7 +188,7 @@ def test_adapters_memorise_beside_a_base_that_stays(tmp_path: Path) -> None:
     assert set(result.params) == {"embedding", "layers"}
 
 
-def test_probability_of_the_end_of_turn_and_the_warning(tmp_path: Path) -> None:
+def test_probability_of_the_end_of_turn_and_the_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sure = jax.tree.map(jnp.copy, toy.params())
     sure["norm"]["scale"] = 12 * sure["norm"]["scale"]
     data = toy.batches(SETTINGS)
@@ -212,6 +212,11 @@ def test_probability_of_the_end_of_turn_and_the_warning(tmp_path: Path) -> None:
     assert ending(toy.MODEL, sure, batch._replace(span=np.zeros_like(batch.span)), make_mesh(toy.ONE)) is None
 
     told: list[str] = []
+    shapes: list[tuple[int, ...]] = []
+    monkeypatch.setattr(loop, "ending", lambda model, base, batch, mesh: shapes.append(batch.tokens.shape))
+    toy.run(tmp_path / "parts", dataclasses.replace(SETTINGS, steps=1, accumulation=4))
+    assert shapes == [(toy.ROWS // 4, toy.LENGTH)]  # no more rows at a time than the step reads
+    monkeypatch.undo()
     assert chances(rare)[rare] < 0.01 < chances(usual)[usual]
     quick = dataclasses.replace(SETTINGS, steps=1)
     whole = dataclasses.replace(quick, lora=dataclasses.replace(LORA, embeddings=True))

@@ -80,6 +80,11 @@ def export(
             files.write_text(made / CARD, text)
     if config.attention_softcap is not None:
         say("transformers 5 reads attn_logit_softcapping of a Gemma 3 but does not apply it; there its logits are other ones")
+    if not adapter and found.tokenizer is not None and _reopened(out):
+        say(
+            "AutoTokenizer of transformers 5 gives every qwen2 the tokenizer of Qwen2, which this one is not; open it with "
+            f"PreTrainedTokenizerFast.from_pretrained({str(out)!r})"
+        )
     programs = "transformers and peft" if adapter else "transformers, vLLM or lm-evaluation-harness"
     say(f"{out}: open it with {programs}; {CARD} says what it is")
     return out
@@ -104,6 +109,14 @@ def _mesh(found: Source, mesh: Mesh | None) -> jax.sharding.Mesh:
     except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
         host = jax.devices()
     return make_mesh(Mesh(), host[:1])
+
+
+def _reopened(out: Path) -> bool:
+    """Whether transformers opens the tokenizer of an exported model as another than it is: by the model's family."""
+    settings = out / "tokenizer_config.json"
+    if not settings.is_file() or files.read_json(out / "config.json").get("model_type") != "qwen2":
+        return False
+    return not str(files.read_json(settings).get("tokenizer_class", "")).startswith("Qwen2Tokenizer")
 
 
 def _write_tokenizer(found: Source, out: Path) -> None:

@@ -66,6 +66,8 @@ def find(source: Path, model: str | None) -> Source:
     wrote. `UserError` where that is nothing, more than one model, or one that is not finished."""
     path = Path(source).expanduser().absolute()
     if (path / RECORD).is_file():
+        if model is not None:
+            raise UserError(f"{source} is an imported model, not a run; leave --model away")
         return _imported(path)
     run = next((each for each in (path, *path.parents) if (each / saved.EXPERIMENT).is_file()), None)
     if run is None:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from w2sr_jax import files, hub
+from w2sr_jax import files, hub, sentences
 from w2sr_jax.errors import UserError
 from w2sr_jax.ladder.making import making, vacant, words
 from w2sr_jax.ladder.stored import RECORD
@@ -48,8 +48,12 @@ def import_model(
     out = Path(out).expanduser()
     vacant(out)
     directory = hub.snapshot(ref, "weights")
+    if (directory / RECORD).is_file():
+        raise UserError(f"{directory} is what `w2sr import` wrote; it serves as it is, for example as FromCheckpoint({ref!r})")
     config = hf.architecture(directory, dtype, dtype)
     vocabulary = _tokenizer(ref, directory)
+    if vocabulary is not None:
+        _check_vocabulary(vocabulary, config.vocab_size)
     weights = weight_files(directory)
     size = sum(path.stat().st_size for path in weights)
     say(f"{ref}: {config.parameters():,} parameters in {len(weights)} files, {words(size)}, at {directory}")
@@ -89,6 +93,25 @@ def _tokenizer(ref: str, directory: Path) -> Path | None:
     if hub.is_local(ref):
         return directory if hub.missing(directory, "tokenizer") is None else None
     return hub.snapshot(ref, "tokenizer")
+
+
+def _check_vocabulary(directory: Path, rows: int) -> None:
+    """`UserError` for a tokenizer.json that is damaged, or has more tokens than the embedding has rows. Tokens that were added to
+    it may lie beyond, as where a text model shares its tokenizer with one that sees images."""
+    import tokenizers
+
+    path = directory / "tokenizer.json"
+    if not path.is_file():
+        return
+    try:
+        found = tokenizers.Tokenizer.from_file(str(path)).get_vocab(with_added_tokens=False)
+    except Exception as error:  # the library raises bare ones
+        raise UserError(f"{path} is not a sound tokenizer: {sentences.cause(error)}") from None
+    size = 1 + max(found.values(), default=-1)
+    if size > rows:
+        raise UserError(
+            f"{path} has {size:,} tokens but the model's embedding only {rows:,} rows; the model's own tokenizer belongs there"
+        )
 
 
 def _source(ref: str, directory: Path, weights: list[Path]) -> dict[str, Any]:

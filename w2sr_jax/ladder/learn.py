@@ -98,6 +98,7 @@ def _train(
             "without thoughts set tokenizer.thinking False"
         )
     packed = lessons.batches.packed
+    lessons.renderer.check_ids(int(max(packed.tokens.max(), packed.target.max())), config.vocab_size)
     packed.save(directory / batching.PACKING)
     owner = {"data_digest": packed.digest, "config_hash": steering(config, training, objective, context.seed), **parent}
     _clear_foreign(context, model, owner)

@@ -102,13 +102,14 @@ def _held_out(context: Context, model: Model, index: int, author: Author) -> dic
     probe = {problem.id: problem for problem in prepare.read(context.run, prepare.PROBE)}
     traces = [trace for trace in teach.read(context, index) if trace.problem_id in probe and trace.finish == "stop"]
     traces = [trace for trace in traces if trace.text.strip()]  # nothing to be likely
-    length = rung.training.batching.length
+    training = rung.training
+    length, rows = training.batching.length, training.batching.rows // training.accumulation
     held, _ = encode([_example(trace, probe[trace.problem_id]) for trace in traces], author.renderer, length)
     if not held:
         return {"traces": 0, "nll": None, "unigram": None, "tokens": 0}
     train, _ = encode(records.read(context.run / model.directory / "curated.parquet", Example), author.renderer, length)
     packed = pack(held, length, author.renderer.pad)
-    total, tokens = nll(author.config, author.params, packed, rung.training.batching.rows, models.device_mesh(context.experiment))
+    total, tokens = nll(author.config, author.params, packed, rows, models.device_mesh(context.experiment))
     return {
         "traces": len(held),
         "nll": total / tokens,

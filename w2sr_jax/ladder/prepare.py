@@ -63,8 +63,8 @@ def problems(context: Context) -> Made:
     own = sum(_question(problem) not in given for problem in candidates)
     if own and isinstance(experiment.problems, Files):
         context.watcher.warn(
-            f"{own:,} questions of recorded traces are not among the problems of {experiment.problems.path} and count as problems "
-            "of their own; if a prompt is wrapped around them, name its text in the teacher's `strip`"
+            f"{own:,} questions of recorded traces are not among the problems of {experiment.problems.path} and count as "
+            "problems of their own; if a prompt is wrapped around them, name its text in the teacher's `strip`"
         )
     test = None
     if experiment.test_problems is not None:

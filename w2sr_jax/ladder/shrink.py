@@ -81,7 +81,8 @@ def _rung(place: standins.Place, rung: Rung) -> Rung:
     elif isinstance(start, Pretraining):
         start = dataclasses.replace(start, training=_training(start.training), facts=min(start.facts, SPLIT))
     probe = dataclasses.replace(rung.probe, every=min(rung.probe.every, STEPS // 2), problems=PROBE)
-    curation = dataclasses.replace(rung.curation, limit=min(rung.curation.limit, POOL))
+    # Random models rarely stop, and what they write may well repeat itself.
+    curation = dataclasses.replace(rung.curation, limit=min(rung.curation.limit, POOL), keep_unfinished=True, keep_loops=True)
     return dataclasses.replace(rung, model=small, start=start, training=_training(rung.training), probe=probe, curation=curation)
 
 

@@ -12,7 +12,7 @@ from w2sr_jax.errors import UserError
 from w2sr_jax.models import families, hf, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.training import checkpoints, steps
-from w2sr_jax.training.fingerprint import fingerprint
+from w2sr_jax.training.fingerprint import fingerprint, weight_files
 
 RECORD = "model.json"
 """What an imported directory says of itself: see `Record`."""
@@ -61,6 +61,22 @@ def load(ref: str, config: ModelConfig, places: Any) -> Stored:
     source, kept = (known.source, known.kept) if known else ({}, {})
     origin = _origin(ref, digest, source.get("repository"), source.get("revision"), kept)
     return Stored(params if right else cast(params), origin)
+
+
+def check(ref: str, config: ModelConfig) -> None:
+    """`UserError` where `ref` is a local directory that is not there, damaged as far as headers tell, or of another architecture.
+    Nothing is asked of the Hub, and no parameter is read."""
+    if not hub.is_local(ref):
+        return
+    path = hub.snapshot(ref, "weights")
+    if steps.is_foreign(path):
+        found = hf.architecture(path, config.dtype, config.param_dtype)
+        weight_files(path)
+    elif (path / RECORD).is_file():
+        found = read_record(path).config
+    else:
+        return
+    same_architecture(ref, found, config if config.vocab_size else dataclasses.replace(config, vocab_size=found.vocab_size))
 
 
 def read_record(directory: Path) -> Record:

@@ -1,6 +1,7 @@
 """Access to the fields of a `config.json`, with sentences for what is missing, mistyped or not supported. No jax."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ class Fields:
             if default is not _NO_DEFAULT:
                 return default
             raise UserError(f"{self.path}: the field {name} is missing")
-        if not isinstance(value, kind) or isinstance(value, bool):
+        if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
             raise UserError(f"{self.path}: {name} is {_shown(value)}; it should be {words}")
         return value
 

@@ -51,10 +51,12 @@ class Family:
 
 
 FAMILIES: Mapping[str, Family] = {
-    "qwen2": Family("Qwen2ForCausalLM", {"qkv_bias": True}),
-    "qwen3": Family("Qwen3ForCausalLM", {"qk_norm": True}, {"head_dim": 128}, refused=("attention_bias",)),
+    "qwen2": Family("Qwen2ForCausalLM", {"qkv_bias": True}, {"sliding_window": 4096}),
+    "qwen3": Family(
+        "Qwen3ForCausalLM", {"qk_norm": True}, {"head_dim": 128, "sliding_window": 4096}, refused=("attention_bias",)
+    ),
     "llama": Family("LlamaForCausalLM", refused=("attention_bias", "mlp_bias"), whole_heads=True),
-    "mistral": Family("MistralForCausalLM", defaults={"sliding_window": 4096}),
+    "mistral": Family("MistralForCausalLM", defaults={"sliding_window": 4096, "max_position_embeddings": 131_072}),
     "gemma3_text": Family(
         "Gemma3ForCausalLM",
         {"qk_norm": True, "norm_offset": True, "post_norms": True, "scaled_embeddings": True},
@@ -62,6 +64,7 @@ FAMILIES: Mapping[str, Family] = {
             **{"vocab_size": 262_208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256},
             **{"sliding_window": 4096, "sliding_window_pattern": 6, "query_pre_attn_scalar": 256},
             **{"hidden_activation": "gelu_pytorch_tanh", "tie_word_embeddings": True, "rope_theta": 1_000_000.0},
+            "max_position_embeddings": 131_072,
         },
         activation="hidden_activation",
         refused=("attention_bias", "use_bidirectional_attention"),
@@ -82,9 +85,12 @@ def architecture(directory: Path | str, dtype: Type = "float32", param_dtype: Ty
 def kept(directory: Path | str) -> dict[str, Any]:
     """What the `config.json` says that a ModelConfig does not hold, for `to_json`: token ids, context, …"""
     raw = snapshot.raw_config(Path(directory))
-    merged = {**(raw.get("text_config") or {}), **{name: value for name, value in raw.items() if value is not None}}
-    found = {name: merged[name] for name in KEPT if name in merged}
-    return found | {"model_type": WRAPPED.get(merged.get("model_type", ""), merged.get("model_type"))}
+    inner = raw.get("text_config")
+    merged = {**(inner if isinstance(inner, dict) else {}), **{name: value for name, value in raw.items() if value is not None}}
+    kind = WRAPPED.get(str(merged.get("model_type")), merged.get("model_type"))
+    if str(kind) in FAMILIES:  # the context that a family has where its config.json is silent
+        merged = {**FAMILIES[str(kind)].defaults, **merged}
+    return {name: merged[name] for name in KEPT if name in merged} | {"model_type": kind}
 
 
 def canonical(config: ModelConfig) -> ModelConfig:
@@ -114,21 +120,21 @@ def same(one: ModelConfig, other: ModelConfig) -> bool:
 def from_json(raw: Mapping[str, Any], path: Path, dtype: Type = "float32", param_dtype: Type = "float32") -> ModelConfig:
     """The model that a `config.json` (of `path`) describes. UserError names the field that is missing or not supported."""
     kind = raw.get("model_type")
-    if kind in WRAPPED:
-        kind, raw = WRAPPED[str(kind)], _unwrapped(raw)
-    if kind not in FAMILIES:
+    if isinstance(kind, str) and kind in WRAPPED:
+        kind, raw = WRAPPED[kind], _unwrapped(raw)
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise UserError(f"{path}: model_type {kind!r} is not supported; supported are {', '.join([*FAMILIES, *WRAPPED])}")
-    family = FAMILIES[str(kind)]
+    family = FAMILIES[kind]
     fields = Fields(raw, path, {**_DEFAULTS, **family.defaults})
     for name in ("quantization_config", *family.refused):
         if raw.get(name):
             right = "only float32, float16 and bfloat16 weights are" if name == "quantization_config" else "only false is"
             raise fields.refusal(name, right)
     activation = fields.get(family.activation) or "silu"
-    if activation not in _ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise fields.refusal(family.activation, f"supported are {', '.join(_ACTIVATIONS)}")
     layers, heads, width = (fields.integer(name) for name in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
-    window, reaches = _layers(str(kind), fields, layers)
+    window, reaches = _layers(kind, fields, layers)
     rope = rope_fields.read(fields, nested=kind == "gemma3_text")
     gemma: dict[str, Any] = {}
     if kind == "gemma3_text":

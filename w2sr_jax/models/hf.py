@@ -138,7 +138,7 @@ def _matched(
 def _refuse_another_head(embedding: Stored, head: Stored) -> None:
     """Raises UserError where a model said to have tied embeddings stores another output matrix."""
     same = (embedding.shape, embedding.dtype) == (head.shape, head.dtype)
-    if same and embedding.dtype in DTYPES:
+    if same and embedding.dtype in DTYPES and all(embedding.shape) and embedding.shape:
         one, other = embedding.view(), head.view()
         step = max(1, _ROWS // max(1, one[:1].nbytes))
         same = all(np.array_equal(one[at : at + step], other[at : at + step]) for at in range(0, len(one), step))

@@ -59,6 +59,8 @@ class Entry(NamedTuple):
 
 def read_header(path: Path) -> dict[str, Stored]:
     """The tensors of a file by name. Raises UserError for a file that is cut off, or not what its header says."""
+    if not path.is_file():
+        raise UserError(f"{path} is not a file; give the weights themselves")
     size = path.stat().st_size
     with open(path, "rb") as file:
         start = file.read(_PREFIX + len(_LFS))

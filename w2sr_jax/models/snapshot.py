@@ -59,7 +59,7 @@ def _indexed(directory: Path) -> dict[str, Stored]:
     where = raw.get("weight_map") if isinstance(raw, dict) else None
     if not isinstance(where, dict) or not where:
         raise UserError(f"{index} has no weight_map from tensors to files")
-    for name in set(where.values()):
+    for name in where.values():
         if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
             raise UserError(f"{index} names {name!r}; a *.safetensors file beside it would be right")
     shards = sorted(set(where.values()))

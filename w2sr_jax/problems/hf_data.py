@@ -23,6 +23,7 @@ def rows(reference: Reference) -> Iterator[Row]:
     """The rows that a reference names, numbered from 1. `UserError` where they cannot be had."""
     number = 0
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_quiet())
         for config in reference.configs or (None,):
             splits = _splits(reference, config, stack)
             source = spelled(reference, config)
@@ -86,10 +87,19 @@ def _splits(reference: Reference, config: str | None, stack: contextlib.ExitStac
 def _builder(name: str, config: str | None, cache: str | None = None, revision: str | None = None) -> Any:
     import datasets
 
-    verbosity = datasets.logging.get_verbosity()
-    datasets.logging.set_verbosity_error()
-    try:
+    with _quiet():
         return datasets.load_dataset_builder(name, config, cache_dir=cache, revision=revision)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what `datasets` logs: it says errors that it raises too."""
+    import datasets
+
+    verbosity = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    try:
+        yield
     finally:
         datasets.logging.set_verbosity(verbosity)
 

@@ -88,6 +88,11 @@ class Pretrained:
         return max(len(self.inner), max(self.inner.get_vocab().values()) + 1)
 
     @functools.cached_property
+    def needed(self) -> int:
+        own = self.inner.backend_tokenizer.get_vocab(with_added_tokens=False).values()
+        return 1 + max(*own, *self.end_tokens, self.pad)
+
+    @functools.cached_property
     def digest(self) -> str:
         prompt = dataclasses.asdict(dataclasses.replace(self.settings, path=""))
         encoding = self.inner.backend_tokenizer.to_str()

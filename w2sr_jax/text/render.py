@@ -53,13 +53,22 @@ class Renderer:
         return self.tokenizer.digest
 
     def check_vocabulary(self, model_vocab: int) -> None:
-        """`UserError` where a model's embedding has too few rows for the tokenizer."""
-        size = self.vocab_size
+        """`UserError` where a model's embedding has too few rows for the tokenizer. Tokens that were added to it may lie beyond,
+        as where a text model shares its tokenizer with one that sees images; `check_ids` finds where one is used."""
+        size = self.tokenizer.needed
         if size > model_vocab:
             first = self.tokenizer.pieces([model_vocab])[0]
             raise UserError(
                 f"the tokenizer has {size:,} tokens but the model's embedding only {model_vocab:,} rows: the first token beyond "
                 f"is {sentences.value(first)} (id {model_vocab}); use the model's own tokenizer"
+            )
+
+    def check_ids(self, largest: int, model_vocab: int) -> None:
+        """`UserError` where the largest token id of some texts has no row in a model's embedding."""
+        if largest >= model_vocab:
+            raise UserError(
+                f"the texts hold the token {sentences.value(self.tokenizer.pieces([largest])[0])} (id {largest}), which is "
+                f"beyond the {model_vocab:,} rows of the model's embedding; use the model's own tokenizer, or leave those texts out"
             )
 
     def unclosed(self, rows: Sequence[tuple[str, str]]) -> int:

@@ -31,6 +31,10 @@ class Tokenizer(Protocol):
     @property
     def vocab_size(self) -> int: ...
     @property
+    def needed(self) -> int:
+        """How many rows a model's embedding needs: tokens that were added and that nothing here writes may lie beyond."""
+
+    @property
     def digest(self) -> str: ...
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:

@@ -67,6 +67,10 @@ class Trained:
     def vocab_size(self) -> int:
         return int(self.inner.get_vocab_size())
 
+    @property
+    def needed(self) -> int:
+        return self.vocab_size
+
     @functools.cached_property
     def digest(self) -> str:
         return files.digest_bytes(self.inner.to_str().encode())

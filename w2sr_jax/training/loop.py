@@ -126,7 +126,7 @@ def fit(
         state, record = found or (program.fresh(initial, batches.seed), record)
         del initial, initial_params  # a quantised base takes their place, unless the caller keeps them
         if found is None and training.lora.rank and not training.lora.embeddings:
-            _check_ending(model, frozen, batches, mesh, warn)
+            _check_ending(model, frozen, batches, training.accumulation, mesh, warn)
         written = [] if found is None else journal.read(directory / journal.METRICS)
         if found is not None:
             prober.resume(directory, start)
@@ -271,8 +271,12 @@ def _due(number: int, every: int) -> bool:
     return every > 0 and number % every == 0
 
 
-def _check_ending(model: ModelConfig, frozen: Any, batches: Batches, mesh: Mesh, warn: Callable[[str], None]) -> None:
-    found = ending(model, frozen, batches.batch_at(0), mesh)
+def _check_ending(
+    model: ModelConfig, frozen: Any, batches: Batches, accumulation: int, mesh: Mesh, warn: Callable[[str], None]
+) -> None:
+    """Looks at as many rows as the step has in memory at a time."""
+    rows = batches.settings.rows // accumulation
+    found = ending(model, frozen, Batch(*(leaf[:rows] for leaf in batches.batch_at(0))), mesh)
     words = None if found is None else found.words()
     if words is not None:
         warn(words)
