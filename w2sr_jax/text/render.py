@@ -68,7 +68,7 @@ class Renderer:
         if largest >= model_vocab:
             raise UserError(
                 f"the texts hold the token {sentences.value(self.tokenizer.pieces([largest])[0])} (id {largest}), which is "
-                f"beyond the {model_vocab:,} rows of the model's embedding; use the model's own tokenizer, or leave those texts out"
+                f"beyond the {model_vocab:,} rows of the model's embedding; take the model's own tokenizer, or leave them out"
             )
 
     def unclosed(self, rows: Sequence[tuple[str, str]]) -> int:
