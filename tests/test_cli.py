@@ -141,3 +141,17 @@ def test_a_setting_out_of_range_is_refused_before_anything_is_computed(config, c
     assert code == 2
     assert said.replace(" ", "") in "".join(capsys.readouterr().err.split()).replace("│", "")
     assert not (config.parent / "runs").exists()
+
+
+def test_a_run_that_finished_nothing_gives_way_to_the_mended_command(config, capsys):
+    assert cli.run(["run", str(config), "--problems.largest", "2"]) == 2
+    assert cli.run(["run", str(config), "--splits.pool", "-3"]) == 2
+    assert "split pool" in capsys.readouterr().err
+    assert cli.run(["run", str(config), "--rung", "0", "--splits.test", "-3"]) == 2
+    said = capsys.readouterr().err
+    assert "split test" in said
+    assert "another experiment" not in said
+    assert cli.run(["sample", str(config), "--plain"]) == 2
+    assert "waits for" in capsys.readouterr().err
+    assert cli.run(["sample", str(config), "--splits.pool", "6"]) == 2
+    assert "another experiment" in capsys.readouterr().err

@@ -142,7 +142,7 @@ def _experiment(command: str, target: str, root: Path, overrides: list[str], sma
         experiment = shrink(experiment, root)
         check(experiment)
     directory = root / experiment.name
-    if (directory / "experiment.json").exists():
+    if _begun(directory):
         known = saved.load(directory)
         if saved.config_hash(known) != saved.config_hash(experiment):
             why = saved.difference(known, experiment)
@@ -152,6 +152,12 @@ def _experiment(command: str, target: str, root: Path, overrides: list[str], sma
 
         given.check(experiment)
     return experiment, directory
+
+
+def _begun(directory: Path) -> bool:
+    """Whether a run has finished anything; another experiment may take the place of one that has not."""
+    made = (path for place in ("lineage", "seed-*/lineage") for path in directory.glob(f"{place}/**/*.json"))
+    return (directory / "experiment.json").exists() and any(made)
 
 
 def _overridden(experiment: "Experiment", overrides: list[str], program: str) -> "Experiment":
