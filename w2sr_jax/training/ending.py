@@ -9,13 +9,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from w2sr_jax.batches.batch import Batch
-from w2sr_jax.losses.blocks import TokenData, blocked
 from w2sr_jax.losses.token import Tokens
-from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import batch_sharding
 from w2sr_jax.parallel.processes import place
 from w2sr_jax.text.spans import END
+from w2sr_jax.training.likelihood import sums
 
 KNOWN = 0.01
 """Mean probability below which an end of turn counts as not known."""
@@ -44,30 +43,8 @@ def ending(config: ModelConfig, params: Any, batch: Batch, mesh: jax.sharding.Me
         return None
     ends = np.bincount(batch.target[at])
     on_mesh = place((batch.tokens, batch.positions, batch.segments, batch.target, at.astype(np.float32)), batch_sharding(mesh))
-    return Ending(
-        int(ends.argmax()), float(jax.jit(_probability, static_argnums=(0, 1, 2))(config, block, mesh, params, *on_mesh))
-    )
-
-
-def _probability(
-    config: ModelConfig,
-    block: int,
-    mesh: jax.sharding.Mesh,
-    params: Any,
-    tokens: Array,
-    positions: Array,
-    segments: Array,
-    target: Array,
-    weight: Array,
-) -> Float[Array, ""]:
-    hidden, _ = transformer.forward(config, params, tokens, positions, segments)
-    flat = target.reshape(-1)
-    nothing = jnp.zeros_like(flat)
-    data = TokenData(flat, nothing, nothing, jnp.zeros(flat.shape), weight.reshape(-1))
-    matrix = transformer.output_matrix(config, params).astype(hidden.dtype)
-    hidden = hidden.reshape(-1, hidden.shape[-1])
-    sums = blocked(_target_probability, hidden, matrix, data, 0.0, None, block, mesh, config.logit_softcap)
-    return sums.loss_sum / sums.weight_sum
+    found = jax.jit(sums, static_argnums=(0, 1, 2, 3))(config, _target_probability, block, mesh, params, *on_mesh)
+    return Ending(int(ends.argmax()), float(found.loss_sum / found.weight_sum))
 
 
 def _target_probability(tokens: Tokens) -> Float[Array, " T"]:

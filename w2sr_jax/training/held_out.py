@@ -1,22 +1,20 @@
 """How likely a model finds traces that it was not trained on."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from w2sr_jax.batches.encode import Encoded
 from w2sr_jax.batches.packing import Packed
-from w2sr_jax.losses.blocks import TokenData, blocked
 from w2sr_jax.losses.token import Nll
-from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import batch_divisor, batch_sharding
 from w2sr_jax.parallel.processes import place
+from w2sr_jax.training.likelihood import sums
+
+LOSS = Nll()
 
 
 def nll(
@@ -24,14 +22,12 @@ def nll(
 ) -> tuple[float, int]:
     """Summed negative log-likelihood (nats) of all supervised tokens, and their number. `rows` are read at a time."""
     rows = -(-rows // batch_divisor(mesh)) * batch_divisor(mesh)
+    counted = (packed.weight > 0).astype(np.float32)
     total, count = 0.0, 0.0
     for start in range(0, len(packed.tokens), rows):
-        part = [
-            _rows(array, start, rows)
-            for array in (packed.tokens, packed.positions, packed.segments, packed.target, packed.weight)
-        ]
-        loss, tokens = _nll(config, block, mesh, params, *place(part, batch_sharding(mesh)))
-        total, count = total + float(loss), count + float(tokens)
+        part = [_rows(array, start, rows) for array in (packed.tokens, packed.positions, packed.segments, packed.target, counted)]
+        found = _sums(config, LOSS, block, mesh, params, *place(part, batch_sharding(mesh)))
+        total, count = total + float(found.nll_sum), count + float(found.token_sum)
     return total, round(count)
 
 
@@ -50,23 +46,4 @@ def _rows(array: Any, start: int, rows: int) -> Any:
     return part.astype(np.float32 if part.dtype.kind == "f" else np.int32)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _nll(
-    config: ModelConfig,
-    block: int,
-    mesh: jax.sharding.Mesh,
-    params: Any,
-    tokens: Array,
-    positions: Array,
-    segments: Array,
-    target: Array,
-    weight: Array,
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    hidden, _ = transformer.forward(config, params, tokens, positions, segments)
-    flat = target.reshape(-1)
-    data = TokenData(
-        flat, jnp.zeros_like(flat), jnp.zeros_like(flat), jnp.zeros(flat.shape), (weight.reshape(-1) > 0).astype(jnp.float32)
-    )
-    matrix = transformer.output_matrix(config, params).astype(hidden.dtype)
-    sums = blocked(Nll(), hidden.reshape(-1, hidden.shape[-1]), matrix, data, 0.0, None, block, mesh, config.logit_softcap)
-    return sums.nll_sum, sums.token_sum
+_sums = jax.jit(sums, static_argnums=(0, 1, 2, 3))
