@@ -114,7 +114,7 @@ def forward(config: ModelConfig, params: dict, tokens: np.ndarray) -> np.ndarray
     rows, length = tokens.shape
     segments = np.ones((rows, length), np.int32)
     positions = np.broadcast_to(np.arange(length, dtype=np.int32), tokens.shape)
-    hidden, _ = transformer.forward(config, params, tokens, positions, segments)
+    hidden = transformer.forward(config, params, tokens, positions, segments)
     return np.asarray(transformer.logits(config, params, hidden))
 
 

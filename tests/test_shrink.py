@@ -57,7 +57,7 @@ def test_its_students_open_in_transformers(shrunk, tmp_path, capsys):
     from w2sr_jax.models import transformer
 
     exact = dataclasses.replace(config, dtype="float32")
-    hidden, _ = transformer.forward(exact, params, ids.numpy(), jax.numpy.arange(ids.shape[1])[None])
+    hidden = transformer.forward(exact, params, ids.numpy(), jax.numpy.arange(ids.shape[1])[None])
     assert abs(transformer.logits(exact, params, hidden)[0] - logits).max() <= 1e-4
 
 

@@ -60,7 +60,7 @@ def ids() -> np.ndarray:
 
 def logits(config: Any, params: Any) -> np.ndarray:
     positions = jnp.broadcast_to(jnp.arange(LENGTH), (2, LENGTH))
-    hidden = jax.jit(partial(transformer.forward, config))(params, ids(), positions)[0]
+    hidden = jax.jit(partial(transformer.forward, config))(params, ids(), positions)
     return np.asarray(transformer.logits(config, params, hidden))
 
 

@@ -51,7 +51,7 @@ FIELDS = (
 
 @partial(jax.jit, static_argnums=0)
 def logits(config: ModelConfig, params: transformer.Params, tokens: Any) -> jax.Array:
-    hidden, _ = transformer.forward(config, params, tokens, jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape))
+    hidden = transformer.forward(config, params, tokens, jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape))
     return transformer.logits(config, params, hidden)
 
 

@@ -37,7 +37,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Load:
 
 @functools.partial(jax.jit, static_argnums=0)
 def logits(config: ModelConfig, params: transformer.Params, tokens: Any, positions: Any, segments: Any) -> jax.Array:
-    return transformer.logits(config, params, transformer.forward(config, params, tokens, positions, segments)[0])
+    return transformer.logits(config, params, transformer.forward(config, params, tokens, positions, segments))
 
 
 def ragged(length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

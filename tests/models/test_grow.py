@@ -19,7 +19,7 @@ POSITIONS = np.broadcast_to(np.arange(9), TOKENS.shape)
 
 @partial(jax.jit, static_argnums=0)
 def logits(config: ModelConfig, params: transformer.Params) -> jax.Array:
-    hidden, _ = transformer.forward(config, params, TOKENS, POSITIONS)
+    hidden = transformer.forward(config, params, TOKENS, POSITIONS)
     return transformer.logits(config, params, hidden)
 
 
@@ -55,7 +55,7 @@ def test_every_new_writing_weight_receives_a_gradient() -> None:
     grown = grow(SMALL, randomized(SMALL), large, jax.random.key(1))
 
     def loss(params: transformer.Params) -> jax.Array:
-        hidden, _ = transformer.forward(large, params, TOKENS, POSITIONS)
+        hidden = transformer.forward(large, params, TOKENS, POSITIONS)
         return (jax.nn.log_softmax(transformer.logits(large, params, hidden))[..., 3]).sum()
 
     layers = jax.jit(jax.grad(loss))(grown)["layers"]

@@ -64,7 +64,7 @@ def same_tensors(one: Path, other: Path) -> None:
 
 @partial(jax.jit, static_argnums=0)
 def logits(config: ModelConfig, params: transformer.Params) -> jax.Array:
-    hidden, _ = transformer.forward(config, params, TOKENS, np.broadcast_to(np.arange(TOKENS.shape[1]), TOKENS.shape))
+    hidden = transformer.forward(config, params, TOKENS, np.broadcast_to(np.arange(TOKENS.shape[1]), TOKENS.shape))
     return transformer.logits(config, params, hidden)
 
 

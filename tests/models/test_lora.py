@@ -45,7 +45,7 @@ def batch(config: ModelConfig = CONFIG) -> tuple[jax.Array, jax.Array, jax.Array
 
 @partial(jax.jit, static_argnums=0)
 def logits(config: ModelConfig, params: Any) -> jax.Array:
-    return transformer.logits(config, params, transformer.forward(config, params, *batch(config))[0])
+    return transformer.logits(config, params, transformer.forward(config, params, *batch(config)))
 
 
 @pytest.mark.parametrize("change", [{}, {"remat": True}, {"dtype": "bfloat16"}], ids=["plain", "remat", "bfloat16"])
@@ -166,7 +166,7 @@ def test_backward_pass_stores_no_dequantised_matrices_and_no_gradient_of_a_matri
     tokens = jnp.zeros((1, 4), jnp.int32)
 
     def loss(trained: Any, frozen: Any) -> jax.Array:
-        hidden, _ = transformer.forward(config, low_rank.beside(lora, frozen, trained), tokens, tokens)
+        hidden = transformer.forward(config, low_rank.beside(lora, frozen, trained), tokens, tokens)
         return jnp.sum(hidden**2)
 
     compiled = jax.jit(jax.grad(loss)).lower(trained, frozen).compile()

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from w2sr_jax.errors import UserError
+from w2sr_jax.models import cache as caching
 from w2sr_jax.models import transformer
+from w2sr_jax.models.attention import attend
 from w2sr_jax.models.config import ModelConfig
 
 forward = jax.jit(transformer.forward, static_argnums=0)
+cached = jax.jit(caching.forward, static_argnums=0)
 
 SMALL = ModelConfig(vocab_size=31, width=16, layers=2, heads=4, kv_heads=2, mlp=24)
 VARIANTS = {
@@ -32,7 +35,7 @@ def randomized(config: ModelConfig, seed: int = 0) -> transformer.Params:
 
 @partial(jax.jit, static_argnums=0)
 def log_probs(config: ModelConfig, params: transformer.Params, tokens: jax.Array, *rest: jax.Array) -> jax.Array:
-    hidden, _ = transformer.forward(config, params, tokens, *rest)
+    hidden = transformer.forward(config, params, tokens, *rest)
     return jax.nn.log_softmax(transformer.logits(config, params, hidden))
 
 
@@ -47,10 +50,10 @@ def test_cached_and_uncached_forward_agree(name: str) -> None:
     tokens = some_tokens(3, 10)
     positions = np.broadcast_to(np.arange(10), tokens.shape)
     whole = log_probs(config, params, tokens, positions)
-    cache = transformer.init_cache(config, 3, 13)
+    cache = caching.init_cache(config, 3, 13)
     parts = []
     for start, stop in ((0, 6), (6, 7), (7, 8), (8, 9), (9, 10)):
-        hidden, cache = forward(config, params, tokens[:, start:stop], positions[:, start:stop], None, cache)
+        hidden, cache = cached(config, params, tokens[:, start:stop], positions[:, start:stop], None, cache)
         parts.append(jax.nn.log_softmax(transformer.logits(config, params, hidden)))
     np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-5)
     assert int(cache.length) == 10
@@ -60,10 +63,10 @@ def test_cached_decoding_skips_padding_between_prompt_and_completion() -> None:
     params = randomized(SMALL)
     tokens = some_tokens(1, 6)
     whole = log_probs(SMALL, params, tokens, np.arange(6)[None])
-    cache = transformer.init_cache(SMALL, 1, 9)
+    cache = caching.init_cache(SMALL, 1, 9)
     padded = np.concatenate([tokens[:, :4], [[7, 7, 7]]], axis=1)
-    _, cache = forward(SMALL, params, padded, np.arange(7)[None], np.array([[1, 1, 1, 1, 0, 0, 0]]), cache)
-    hidden, _ = forward(SMALL, params, tokens[:, 4:], np.array([[4, 5]]), None, cache)
+    _, cache = cached(SMALL, params, padded, np.arange(7)[None], np.array([[1, 1, 1, 1, 0, 0, 0]]), cache)
+    hidden, _ = cached(SMALL, params, tokens[:, 4:], np.array([[4, 5]]), None, cache)
     np.testing.assert_allclose(jax.nn.log_softmax(transformer.logits(SMALL, params, hidden)), whole[:, 4:], atol=1e-5)
 
 
@@ -113,7 +116,7 @@ def test_attention_is_that_of_jax_nn() -> None:
     query = random.standard_normal((2, 5, 6, 4)).astype(np.float32)
     key, value = random.standard_normal((2, 2, 5, 3, 4)).astype(np.float32)
     mask = np.tril(np.ones((5, 5), bool))[None] & (random.random((2, 5, 5)) < 0.7) | np.eye(5, dtype=bool)
-    mine = transformer.attend(query, key.swapaxes(1, 2), value.swapaxes(1, 2), mask[:, None, None], 4**-0.5)
+    mine = attend(query, key.swapaxes(1, 2), value.swapaxes(1, 2), mask[:, None, None], 4**-0.5)
     np.testing.assert_allclose(mine, jax.nn.dot_product_attention(query, key, value, mask=mask[:, None]), atol=1e-5)
 
 
@@ -150,7 +153,7 @@ def test_forward_flops_are_those_that_xla_counts() -> None:
     tokens = np.zeros((1, 32), np.int32)
 
     def score(params: transformer.Params) -> jax.Array:
-        return transformer.logits(config, params, transformer.forward(config, params, tokens, tokens)[0])
+        return transformer.logits(config, params, transformer.forward(config, params, tokens, tokens))
 
     cost = jax.jit(score).lower(params).compile().cost_analysis()
     assert cost["flops"] == pytest.approx(32 * config.flops_per_token(32), rel=0.1)
@@ -173,7 +176,7 @@ def test_bfloat16_stays_close_to_float32() -> None:
     params = randomized(SMALL)
     tokens, positions = some_tokens(2, 8), np.broadcast_to(np.arange(8), (2, 8))
     half = replace(SMALL, dtype="bfloat16")
-    hidden, _ = forward(half, params, tokens, positions)
+    hidden = forward(half, params, tokens, positions)
     assert hidden.dtype == jnp.bfloat16
     assert transformer.logits(half, params, hidden).dtype == jnp.float32
     np.testing.assert_allclose(log_probs(half, params, tokens, positions), log_probs(SMALL, params, tokens, positions), atol=0.15)
@@ -187,7 +190,7 @@ def test_rematerialised_gradients_are_the_same() -> None:
     tokens, positions = some_tokens(2, 8), np.broadcast_to(np.arange(8), (2, 8))
 
     def loss(params: transformer.Params, config: ModelConfig) -> jax.Array:
-        hidden, _ = transformer.forward(config, params, tokens, positions)
+        hidden = transformer.forward(config, params, tokens, positions)
         return jax.nn.logsumexp(transformer.logits(config, params, hidden), axis=-1).sum()
 
     gradient = jax.jit(jax.grad(loss), static_argnums=1)

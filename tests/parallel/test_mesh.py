@@ -120,7 +120,7 @@ def test_a_sharded_forward_and_gradient_equal_those_of_one_device(settings: Mesh
     def loss(
         params: transformer.Params, tokens: jax.Array, positions: jax.Array, sharding: jax.sharding.Sharding | None
     ) -> jax.Array:
-        hidden, _ = transformer.forward(CONFIG, params, tokens, positions, sharding=sharding)
+        hidden = transformer.forward(CONFIG, params, tokens, positions, sharding=sharding)
         logits = transformer.logits(CONFIG, params, hidden)
         return (jax.nn.logsumexp(logits, axis=-1) - logits[..., 3]).mean()
 

@@ -41,7 +41,7 @@ def rows_of_keys(count: int) -> jax.Array:
 @partial(jax.jit, static_argnums=0)
 def log_softmax(config: ModelConfig, params: transformer.Params, tokens: jax.Array) -> jax.Array:
     positions = np.arange(tokens.shape[1])[None]
-    hidden, _ = transformer.forward(config, params, tokens, positions)
+    hidden = transformer.forward(config, params, tokens, positions)
     return jax.nn.log_softmax(transformer.logits(config, params, hidden))[0]
 
 

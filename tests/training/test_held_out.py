@@ -15,7 +15,7 @@ from w2sr_jax.training.held_out import nll, unigram_nll
 
 def test_nll_is_the_sum_over_full_logits_however_the_rows_are_read() -> None:
     packed = toy.packed(rows=5)
-    hidden, _ = transformer.forward(toy.MODEL, toy.params(), packed.tokens, packed.positions, packed.segments)
+    hidden = transformer.forward(toy.MODEL, toy.params(), packed.tokens, packed.positions, packed.segments)
     logits = np.asarray(transformer.logits(toy.MODEL, toy.params(), hidden), np.float64)
     logits -= np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = -np.take_along_axis(logits, packed.target[..., None], -1)[..., 0][packed.weight > 0].sum()

@@ -200,7 +200,7 @@ def test_probability_of_the_end_of_turn_and_the_warning(tmp_path: Path, monkeypa
     def chances(token: int) -> Any:
         batch = ended_by(token).batch_at(0)
         at = (batch.span == END) & (batch.weight > 0)
-        hidden, _ = transformer.forward(toy.MODEL, sure, batch.tokens, batch.positions, batch.segments)
+        hidden = transformer.forward(toy.MODEL, sure, batch.tokens, batch.positions, batch.segments)
         return jax.nn.softmax(transformer.logits(toy.MODEL, sure, hidden))[at].mean(axis=0)
 
     rare, usual = int(chances(3).argmin()), int(chances(3).argmax())

@@ -35,7 +35,7 @@ def full_logits_loss(params: Any, reference: Any, batch: Any) -> tuple[jax.Array
     """HARD's loss, written out; and how many tokens it is a mean of."""
 
     def log_p(params: Any) -> jax.Array:
-        hidden, _ = transformer.forward(toy.MODEL, params, batch.tokens, batch.positions, batch.segments)
+        hidden = transformer.forward(toy.MODEL, params, batch.tokens, batch.positions, batch.segments)
         return jax.nn.log_softmax(transformer.logits(toy.MODEL, params, hidden))
 
     student, frozen = log_p(params), jax.lax.stop_gradient(log_p(reference))
@@ -73,7 +73,7 @@ def test_gradient_is_that_of_the_weighted_mean_over_full_logits() -> None:
     batch = toy.batches().batch_at(0)
 
     def mean_nll(params: Any) -> jax.Array:
-        hidden, _ = transformer.forward(toy.MODEL, params, batch.tokens, batch.positions, batch.segments)
+        hidden = transformer.forward(toy.MODEL, params, batch.tokens, batch.positions, batch.segments)
         log_p = jax.nn.log_softmax(transformer.logits(toy.MODEL, params, hidden))
         nll = -jnp.take_along_axis(log_p, batch.target[..., None], -1)[..., 0]
         return (nll * batch.weight).sum() / batch.weight.sum()

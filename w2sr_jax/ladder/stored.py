@@ -17,7 +17,7 @@ from w2sr_jax.training.fingerprint import fingerprint, weight_files
 RECORD = "model.json"
 """What an imported directory says of itself: see `Record`."""
 
-_FREE = ("dtype", "param_dtype", "remat")  # may differ between a checkpoint and who uses it
+_FREE = ("dtype", "param_dtype", "attention", "remat")  # may differ between a checkpoint and who uses it
 
 
 class Record(NamedTuple):

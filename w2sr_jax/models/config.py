@@ -6,6 +6,7 @@ from typing import Literal
 from w2sr_jax.errors import UserError
 
 Reach = Literal["global", "local"]
+AttentionKind = Literal["auto", "dense", "blocks", "splash", "cudnn", "pallas"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class ModelConfig:
     """Type of activations, matrix products and the KV cache; norms, softmax and logits are float32 in any case."""
     param_dtype: Literal["float32", "bfloat16"] = "float32"
     """Type in which parameters are kept."""
+    attention: Literal["auto", "dense", "blocks", "splash", "cudnn", "pallas"] = "auto"
+    """How attention among packed tokens is computed in training; auto: by platform and shape."""
     remat: bool = False
     """Recompute each block in the backward pass instead of storing its activations."""
 

@@ -29,7 +29,7 @@ _ACTIVATIONS: Mapping[Any, Literal["silu", "gelu"]] = {
     "gelu_new": "gelu",
 }
 _WRITTEN = {"silu": "silu", "gelu": "gelu_pytorch_tanh"}
-_COMPUTING = ("dtype", "param_dtype", "remat")
+_COMPUTING = ("dtype", "param_dtype", "attention", "remat")
 """Fields that say how a model is computed, not what it is."""
 
 

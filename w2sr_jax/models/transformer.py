@@ -1,8 +1,7 @@
 """One decoder-only transformer (Qwen2, Qwen3, Llama, Mistral and Gemma 3 shapes) in Linen, used as pure functions on a plain
 nested dict.
 
-Index names: B rows, L tokens, S cache slots, D width, H query heads, K key/value heads, G = H / K, C head size,
-V vocabulary, N layers.
+Index names: B rows, L tokens, D width, H query heads, K key/value heads, C head size, V vocabulary, N layers.
 """
 
 import functools
@@ -14,50 +13,26 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.sharding import Sharding
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
-from w2sr_jax.models.config import ModelConfig, RopeScaling
+from w2sr_jax.models.attention import Seen, capped, packed
+from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.product import Initializer, product
 from w2sr_jax.models.rotary import PLAIN, angles, rotate
 
 Params: TypeAlias = Mapping[str, Any]
 
-
-class Cache(NamedTuple):
-    """Keys and values of the tokens seen so far. Slots are filled left to right, the same slots in every row."""
-
-    key: Float[Array, "N B K S C"]
-    value: Float[Array, "N B K S C"]
-    segments: Int[Array, "B S"]
-    positions: Int[Array, "B S"]
-    length: Int[Array, ""]
-    """Slots filled."""
+Mix: TypeAlias = Callable[[Array, Array, Array, Any], tuple[Array, Any]]
+"""Attention proper: (query [B, L, H, C], key and value [B, L, K, C], what is seen) → (the heads' results [B, L, H, C], what is
+kept). Queries and keys are rotated already; what is kept, such as a cache, is the layer's second result."""
 
 
 class View(NamedTuple):
-    """What a layer sees of the sequence: rotary angles, and who may see whom."""
+    """What a layer knows of the tokens' places: the rotary angles, and what its `Mix` is to know."""
 
     cos: Float[Array, "B L 1 C/2"]
     sin: Float[Array, "B L 1 C/2"]
-    mask: Bool[Array, "B 1 1 L S"]
-
-
-class Context(NamedTuple):
-    """What layers share: the views of global and of local layers (None where the model has none), and where in the cache the new
-    tokens go."""
-
-    whole: View | None
-    local: View | None
-    start: Int[Array, ""]
-
-    def of(self, config: ModelConfig, layer: Int[Array, ""]) -> View:
-        """The view of one layer, whose number a scan knows as an array only."""
-        if self.whole is None or self.local is None:
-            view = self.whole or self.local
-            assert view is not None
-            return view
-        local = jnp.asarray(config.local_layers)[layer]
-        return jax.tree.map(lambda near, far: jnp.where(local, near, far), self.local, self.whole)
+    seen: Any
 
 
 class Norm(nn.Module):
@@ -77,14 +52,13 @@ class Norm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with rotary positions; reads and writes layer `layer` of the stacked cache where there is one."""
+    """Grouped-query attention with rotary positions."""
 
     config: ModelConfig
+    mix: Mix
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "B L D"], cached: tuple[Array, Array] | None, layer: Int[Array, ""], context: Context
-    ) -> tuple[Float[Array, "B L D"], tuple[Array, Array] | None]:
+    def __call__(self, x: Float[Array, "B L D"], view: View) -> tuple[Float[Array, "B L D"], Any]:
         c = self.config
         rows, length, _ = x.shape
         query = self._project(x, "query", "heads", c.heads)
@@ -93,20 +67,11 @@ class Attention(nn.Module):
         if c.qk_norm:
             query = Norm(c, "head_dim", name="query_norm")(query)
             key = Norm(c, "head_dim", name="key_norm")(key)
-        view = context.of(c, layer)
         query, key = rotate(query, view.cos, view.sin), rotate(key, view.cos, view.sin)
-        key, value = key.swapaxes(1, 2), value.swapaxes(1, 2)
-        if cached is not None:
-            at = (layer, 0, 0, context.start, 0)
-            cached = (
-                jax.lax.dynamic_update_slice(cached[0], key[None], at),
-                jax.lax.dynamic_update_slice(cached[1], value[None], at),
-            )
-            key, value = (jax.lax.dynamic_index_in_dim(stack, layer, keepdims=False) for stack in cached)
-        mixed = attend(query, key, value, view.mask, (c.query_scale or c.head_size) ** -0.5, c.attention_softcap)
+        mixed, kept = self.mix(query, key, value, view.seen)
         start = _axes(_normal(0, 1, gain=_residual(c)), "heads", "head_dim", "embed")
         shape = (c.heads, c.head_size, c.width)
-        return product(self, "output", mixed.reshape(rows, length, -1), start, shape, c.param_dtype, inputs=2), cached
+        return product(self, "output", mixed.reshape(rows, length, -1), start, shape, c.param_dtype, inputs=2), kept
 
     def _project(self, x: Float[Array, "B L D"], name: str, axis: str, heads: int) -> Float[Array, "B L heads C"]:
         c = self.config
@@ -136,19 +101,18 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer, shaped for a scan: the residual stream, the stacked cache and the layer's number are carried."""
+    """One layer: the residual stream after it, and what its `mix` keeps."""
 
     config: ModelConfig
+    mix: Mix
 
     @nn.compact
-    def __call__(self, carry: tuple[Array, tuple[Array, Array] | None, Array], context: Context) -> tuple[Any, None]:
-        x, cached, layer = carry
+    def __call__(self, x: Float[Array, "B L D"], view: View) -> tuple[Float[Array, "B L D"], Any]:
         c = self.config
-        mixed, cached = Attention(c, name="attention")(Norm(c, name="attention_norm")(x), cached, layer, context)
+        mixed, kept = Attention(c, self.mix, name="attention")(Norm(c, name="attention_norm")(x), view)
         x = x + (Norm(c, name="attention_post_norm")(mixed) if c.post_norms else mixed)
         fed = Mlp(c, name="mlp")(Norm(c, name="mlp_norm")(x))
-        x = x + (Norm(c, name="mlp_post_norm")(fed) if c.post_norms else fed)
-        return (x, cached, layer + 1), None
+        return x + (Norm(c, name="mlp_post_norm")(fed) if c.post_norms else fed), kept
 
 
 class Decoder(nn.Module):
@@ -159,27 +123,31 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, tokens: Int[Array, "B L"], cached: tuple[Array, Array] | None, context: Context
-    ) -> tuple[Float[Array, "B L D"], tuple[Array, Array] | None]:
+        self, tokens: Int[Array, "B L"], positions: Int[Array, "B L"], segments: Int[Array, "B L"]
+    ) -> Float[Array, "B L D"]:
         c = self.config
         table = self.param("embedding", _axes(_normal(1), "vocab", "embed"), (c.vocab_size, c.width), c.param_dtype)
         if not c.tied_embeddings:
             self.param("output", _axes(_normal(0), "embed", "vocab"), (c.width, c.vocab_size), c.param_dtype)
-        x = table[tokens].astype(c.dtype)
-        if c.scaled_embeddings:
-            x = x * jnp.asarray(c.width**0.5, c.dtype)
+        x = embed(c, {"embedding": table}, tokens)
         if self.sharding is not None:
             x = jax.lax.with_sharding_constraint(x, self.sharding)
-        layers = nn.scan(
-            nn.remat(Block, prevent_cse=False) if c.remat else Block,
+        kinds = [rotary(c, positions, local=local) for local in sorted(set(c.local_layers))]
+
+        def layer(block: Block, x: Array, local: Array) -> tuple[Array, None]:
+            cos, sin = kinds[0] if len(kinds) == 1 else jax.tree.map(partial(jnp.where, local), kinds[1], kinds[0])
+            reach = jnp.where(local, c.window or 0, tokens.shape[1]) if any(c.local_layers) else None
+            return block(x, View(cos, sin, Seen(segments, positions, reach)))[0], None
+
+        scanned = nn.scan(
+            nn.remat(layer, prevent_cse=False) if c.remat else layer,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=nn.broadcast,
             length=c.layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
-        (x, cached, _), _ = layers(c, name="layers")((x, cached, jnp.int32(0)), context)
-        return Norm(c, name="norm")(x), cached
+        x, _ = scanned(Block(c, partial(_packed, c), name="layers"), x, jnp.asarray(c.local_layers))
+        return Norm(c, name="norm")(x)
 
 
 def init(config: ModelConfig, key: Key[Array, ""]) -> Params:
@@ -198,36 +166,38 @@ def forward(
     tokens: Int[Array, "B L"],
     positions: Int[Array, "B L"],
     segments: Int[Array, "B L"] | None = None,
-    cache: Cache | None = None,
     sharding: Sharding | None = None,
-) -> tuple[Float[Array, "B L D"], Cache | None]:
-    """Final hidden states (after the last norm, in `config.dtype`), and the cache with these tokens appended if one was given.
+) -> Float[Array, "B L D"]:
+    """Final hidden states, after the last norm, in `config.dtype`.
 
     A token sees itself and the earlier tokens of its row that have the same segment id; None is one segment. In a local layer it
     sees, of these, only those whose position is less than `config.window` before its own. Rotary angles follow `positions` alone.
-    The caller sees to it that `cache.length + L` does not pass the cache's slots. `sharding` (of [B, L, D]) is for use on a mesh:
-    it constrains the embedding's output, which the partitioner may otherwise replicate.
+    `sharding` (of [B, L, D]) is for use on a mesh: it constrains the embedding's output, which the partitioner may otherwise
+    replicate.
     """
-    length = tokens.shape[1]
-    start = jnp.int32(0) if cache is None else cache.length
-    queries = start + jnp.arange(length)
-    seen, places = segments, positions
-    cached = None
-    if cache is not None:
-        segments = jnp.ones_like(tokens) if segments is None else segments
-        seen = jax.lax.dynamic_update_slice(cache.segments, segments.astype(jnp.int32), (0, start))
-        places = jax.lax.dynamic_update_slice(cache.positions, positions.astype(jnp.int32), (0, start))
-        cached = (cache.key, cache.value)
-    keys = jnp.arange(length if cache is None else cache.segments.shape[1])
-    mask = (keys[None, :] <= queries[:, None])[None]
-    if segments is not None and seen is not None:
-        mask = mask & (segments[:, :, None] == seen[:, None, :])
-    context = Context(*_views(config, positions, places, mask), start)
-    decoder: Any = Decoder(config, sharding)
-    hidden, cached = decoder.apply({"params": params}, tokens, cached, context)
-    if cache is None or cached is None or seen is None:
-        return hidden, None
-    return hidden, Cache(cached[0], cached[1], seen, places, start + length)
+    segments = jnp.ones_like(tokens) if segments is None else segments
+    return Decoder(config, sharding).apply({"params": params}, tokens, positions, segments)  # type: ignore[return-value]
+
+
+def embed(config: ModelConfig, params: Params, tokens: Int[Array, "B L"]) -> Float[Array, "B L D"]:
+    """What enters the first layer."""
+    x = params["embedding"][tokens].astype(config.dtype)
+    return x * jnp.asarray(config.width**0.5, config.dtype) if config.scaled_embeddings else x
+
+
+def last_norm(config: ModelConfig, params: Params, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
+    """Final hidden states from what leaves the last layer."""
+    return Norm(config).apply({"params": params["norm"]}, x)  # type: ignore[return-value]
+
+
+def rotary(
+    config: ModelConfig, positions: Int[Array, "B L"], local: bool
+) -> tuple[Float[Array, "B L 1 C/2"], Float[Array, "B L 1 C/2"]]:
+    """Cosines and sines for the layers of one kind."""
+    own = config.local_rope_theta if local else None
+    scaling = config.rope_scaling if own is None else PLAIN
+    cos, sin = angles(positions, config.head_size, own or config.rope_theta, scaling)
+    return cos[:, :, None], sin[:, :, None]
 
 
 def output_matrix(config: ModelConfig, params: Params) -> Float[Array, "D V"]:
@@ -250,20 +220,6 @@ def cast(config: ModelConfig, params: Params) -> Params:
     return jax.tree_util.tree_map_with_path(one, params)
 
 
-def init_cache(config: ModelConfig, batch: int, length: int) -> Cache:
-    """An empty cache of `length` slots for `batch` rows."""
-    empty = jnp.zeros((config.layers, batch, config.kv_heads, length, config.head_size), config.dtype)
-    nothing = jnp.zeros((batch, length), jnp.int32)
-    return Cache(empty, empty, nothing, nothing, jnp.int32(0))
-
-
-def extend_cache(cache: Cache, slots: int) -> Cache:
-    """The cache with `slots` more empty slots. (A prompt is read in a cache of its own size: empty slots cost attention.)"""
-    more = ((0, 0), (0, 0), (0, 0), (0, slots), (0, 0))
-    key, value = jnp.pad(cache.key, more), jnp.pad(cache.value, more)
-    return Cache(key, value, jnp.pad(cache.segments, more[2:4]), jnp.pad(cache.positions, more[2:4]), cache.length)
-
-
 def shapes(config: ModelConfig) -> Params:
     """The parameters as `jax.ShapeDtypeStruct`s: nothing is allocated."""
     config.check()
@@ -276,48 +232,6 @@ def logical_axes(config: ModelConfig) -> Params:
     return jax.tree.map(lambda box: tuple(box.names), _abstract(config), is_leaf=lambda leaf: isinstance(leaf, nn.Partitioned))
 
 
-def capped(x: Float[Array, "..."], cap: float | None) -> Float[Array, "..."]:
-    """cap · tanh(x / cap), smoothly within ±cap; None: x itself."""
-    return x if cap is None else cap * jnp.tanh(x / cap)
-
-
-def attend(
-    query: Float[Array, "B L H C"],
-    key: Float[Array, "B K S C"],
-    value: Float[Array, "B K S C"],
-    mask: Bool[Array, "B 1 1 L S"],
-    scale: float,
-    cap: float | None = None,
-) -> Float[Array, "B L H C"]:
-    """Softmax attention with float32 scores; query heads i·G … i·G + G − 1 share key head i."""
-    rows, length, heads, size = query.shape
-    kv = key.shape[1]
-    grouped = query.reshape(rows, length, kv, heads // kv, size).transpose(0, 2, 3, 1, 4) * scale
-    scores = capped(jnp.einsum("bkglc,bksc->bkgls", grouped, key, preferred_element_type=jnp.float32), cap)
-    weights = jax.nn.softmax(jnp.where(mask, scores, -1e30), axis=-1).astype(value.dtype)
-    mixed = jnp.einsum("bkgls,bksc->bkglc", weights, value)
-    return mixed.transpose(0, 3, 1, 2, 4).reshape(rows, length, heads, size)
-
-
-def _views(
-    config: ModelConfig, positions: Int[Array, "B L"], places: Int[Array, "B S"], mask: Bool[Array, "B L S"]
-) -> tuple[View | None, View | None]:
-    """The views of global and local layers; `places` are the positions of the tokens in the cache, or in the row."""
-
-    def view(theta: float, scaling: RopeScaling, mask: Bool[Array, "B L S"]) -> View:
-        cos, sin = angles(positions, config.head_size, theta, scaling)
-        return View(cos[:, :, None], sin[:, :, None], mask[:, None, None])
-
-    whole = local = None
-    if not all(config.local_layers):
-        whole = view(config.rope_theta, config.rope_scaling, mask)
-    if any(config.local_layers):
-        near = positions[:, :, None] - places[:, None, :] < (config.window or 0)
-        own = config.local_rope_theta
-        local = view(own or config.rope_theta, config.rope_scaling if own is None else PLAIN, mask & near)
-    return whole, local
-
-
 @partial(jax.jit, static_argnums=0)
 def _init(config: ModelConfig, key: Key[Array, ""]) -> Params:
     return nn.unbox(_boxed(config, key))
@@ -325,13 +239,17 @@ def _init(config: ModelConfig, key: Key[Array, ""]) -> Params:
 
 def _boxed(config: ModelConfig, key: Key[Array, ""]) -> Any:
     tokens = jnp.zeros((1, 1), jnp.int32)
-    context = Context(*_views(config, tokens, tokens, jnp.ones((1, 1, 1), bool)), jnp.int32(0))
-    return Decoder(config).init(key, tokens, None, context)["params"]
+    return Decoder(config).init(key, tokens, tokens, tokens)["params"]
 
 
 @functools.lru_cache(maxsize=16)
 def _abstract(config: ModelConfig) -> Any:
     return jax.eval_shape(lambda: _boxed(config, jax.random.key(0)))
+
+
+def _packed(config: ModelConfig, query: Array, key: Array, value: Array, seen: Seen) -> tuple[Array, None]:
+    scale = (config.query_scale or config.head_size) ** -0.5
+    return packed(query, key, value, seen, scale, config.attention_softcap, config.attention), None
 
 
 def _axes(initializer: Initializer, *names: str) -> Callable[..., Any]:

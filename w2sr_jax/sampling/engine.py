@@ -16,8 +16,10 @@ from jaxtyping import Array, Float, Int, Key
 
 from w2sr_jax.errors import UserError
 from w2sr_jax.models import transformer
+from w2sr_jax.models.cache import Cache, extend_cache, init_cache
+from w2sr_jax.models.cache import forward as cached
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.models.transformer import Cache, Params
+from w2sr_jax.models.transformer import Params
 from w2sr_jax.parallel import mesh as meshes
 from w2sr_jax.parallel import processes
 from w2sr_jax.sampling.draw import draw
@@ -105,11 +107,11 @@ def _program(
     def prefill(params: Params, tokens: Array, lengths: Array) -> tuple[Cache, Array]:
         positions = jnp.broadcast_to(jnp.arange(slots, dtype=jnp.int32), tokens.shape)
         segments = (positions < lengths[:, None]).astype(jnp.int32)
-        cache = transformer.init_cache(config, tokens.shape[0], slots)
-        hidden, filled = transformer.forward(config, params, tokens, positions, segments, cache, sharding)
+        cache = init_cache(config, tokens.shape[0], slots)
+        hidden, filled = cached(config, params, tokens, positions, segments, cache, sharding)
         assert filled is not None
         last = jnp.take_along_axis(hidden, lengths[:, None, None] - 1, axis=1)[:, 0]
-        return transformer.extend_cache(filled, limit), transformer.logits(config, params, last)
+        return extend_cache(filled, limit), transformer.logits(config, params, last)
 
     def step(params: Params, lengths: Array, keys: Array, state: _State) -> _State:
         position = lengths + state.step
@@ -118,7 +120,7 @@ def _program(
         logprob = jnp.take_along_axis(state.logits, token[:, None], axis=1)[:, 0] - jax.nn.logsumexp(state.logits, axis=-1)
         token = jnp.where(state.done, pad, token)
         ended = (token[:, None] == jnp.array(end_tokens, jnp.int32)).any(axis=1) if end_tokens else jnp.zeros_like(state.done)
-        hidden, cache = transformer.forward(config, params, token[:, None], position[:, None], None, state.cache, sharding)
+        hidden, cache = cached(config, params, token[:, None], position[:, None], None, state.cache, sharding)
         assert cache is not None
         return _State(
             state.step + 1,

@@ -25,7 +25,7 @@ def sums(
     weight: Float[Array, "R L"],
 ) -> LossSum:
     """The sums of `blocked`, for a loss that looks at logits and targets alone."""
-    hidden, _ = transformer.forward(config, params, tokens, positions, segments)
+    hidden = transformer.forward(config, params, tokens, positions, segments)
     flat = target.reshape(-1)
     nothing = jnp.zeros_like(flat)
     data = TokenData(flat, nothing, nothing, jnp.zeros(flat.shape), weight.reshape(-1))

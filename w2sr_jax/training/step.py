@@ -59,7 +59,7 @@ def make_step(
     block, softcap = objective.block, config.logit_softcap
 
     def last_hidden(params: Any, part: Batch) -> tuple[Float[Array, "N D"], Float[Array, "D V"]]:
-        hidden, _ = transformer.forward(config, params, part.tokens, part.positions, part.segments, sharding=hidden_place)
+        hidden = transformer.forward(config, params, part.tokens, part.positions, part.segments, sharding=hidden_place)
         return hidden.reshape(-1, hidden.shape[-1]), transformer.output_matrix(config, params).astype(hidden.dtype)
 
     def student(params: Any, frozen: Any) -> Any:
