@@ -139,6 +139,13 @@ def test_no_flipped_bit_changes_a_row_unnoticed(tmp_path):
     assert any("CRC checksum" in text for text in noticed)
 
 
+def rewrite(path, table, **options):
+    """Another tool's table in place of ours, with what ours said of its rows."""
+    kept = {key: value for key, value in pq.read_metadata(path).metadata.items() if key.startswith(b"w2sr")}
+    assert kept
+    pq.write_table(table.replace_schema_metadata(kept), path, **options)
+
+
 @pytest.mark.parametrize(
     ("column", "change"),
     [
@@ -156,7 +163,7 @@ def test_the_digest_is_of_every_value(tmp_path, column, change):
     table = pq.read_table(path)
     field = table.schema.field(column)
     changed = pa.array(change(table[column].to_pylist()), field.type)
-    pq.write_table(table.set_column(table.schema.get_field_index(column), field, changed), path)
+    rewrite(path, table.set_column(table.schema.get_field_index(column), field, changed))
     with pytest.raises(UserError, match="is damaged: its rows are not those that were written"):
         records.read(path, Trace)
 
@@ -166,16 +173,54 @@ def test_the_digest_does_not_depend_on_how_a_table_is_cut(tmp_path):
     records.write(path, Trace, traces())
     table = pq.read_table(path)
     pieces = pa.concat_tables([table.slice(0, 1), table.slice(1, 0), table.slice(1, 3), table.slice(4)])
-    pq.write_table(pieces, path, row_group_size=2, compression="none", use_dictionary=False)
+    rewrite(path, pieces, row_group_size=2, compression="none", use_dictionary=False)
     assert records.read(path, Trace) == traces()
 
 
 def test_rows_lost_by_the_file_are_noticed(tmp_path):
     path = tmp_path / "traces.parquet"
     records.write(path, Trace, traces())
-    pq.write_table(pq.read_table(path).slice(0, 5), path)
+    rewrite(path, pq.read_table(path).slice(0, 5))
     with pytest.raises(UserError, match="damaged"):
         records.read(path, Trace)
+
+
+def test_rows_added_to_a_file_are_noticed(tmp_path):
+    path = tmp_path / "traces.parquet"
+    records.write(path, Trace, traces())
+    table = pq.read_table(path)
+    rewrite(path, pa.concat_tables([table, table.slice(0, 1)]))
+    with pytest.raises(UserError, match="damaged"):
+        records.read(path, Trace)
+
+
+def test_rows_are_written_and_read_as_they_come(tmp_path, monkeypatch):
+    """No more than a group is asked for before it is written, and none of the next group is read before it is asked for."""
+    monkeypatch.setattr(records, "GROUP", 2)
+    path, asked, sizes = tmp_path / "traces.parquet", [], []
+    table = records.pq.ParquetWriter.write_table
+
+    def written(self, part, *rest, **options):
+        sizes.append((len(part), len(asked)))
+        return table(self, part, *rest, **options)
+
+    monkeypatch.setattr(records.pq.ParquetWriter, "write_table", written)
+    records.write(path, Trace, (asked.append(trace) or trace for trace in traces()[:5]))
+    assert sizes == [(2, 2), (2, 4), (1, 5)]
+    assert pq.read_metadata(path).num_row_groups == 3
+    last = traces()[5]  # not the row that was written fifth
+    rewrite(path, pa.concat_tables([pq.read_table(path).slice(0, 4), pa.Table.from_pylist([last.row()], Trace.schema())]))
+    found = records.iterate(path, Trace)
+    assert [next(found) for _ in range(4)] == traces()[:4]
+    with pytest.raises(UserError, match=str(path)):
+        next(found)
+
+
+def test_columns_can_be_left_out(tmp_path):
+    path = tmp_path / "traces.parquet"
+    records.write(path, Trace, traces())
+    light = records.read(path, Trace, without=("token_ids", "logprobs"))
+    assert light == [dataclasses.replace(trace, token_ids=(), logprobs=()) for trace in traces()]
 
 
 def test_tables_that_other_tools_wrote_are_read(tmp_path):

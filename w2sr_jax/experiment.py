@@ -38,6 +38,8 @@ class ModelTeacher:
     """Traces per problem."""
     decoding: Decoding = Decoding(temperature=0.7)
     """How its traces are drawn."""
+    token_budget: int | None = None
+    """Most tokens of all its traces for a rung; the problems that it does not reach get none."""
     weight: float = 1.0
     """How much its traces count in the mix."""
 
@@ -54,6 +56,8 @@ class Graduate:
     """Traces per problem."""
     decoding: Decoding = Decoding(temperature=0.7)
     """How its traces are drawn."""
+    token_budget: int | None = None
+    """Most tokens of all its traces for a rung; the problems that it does not reach get none."""
     weight: float = 1.0
     """How much its traces count in the mix."""
 
@@ -187,6 +191,8 @@ def _check_teacher(where: str, teacher: Teacher) -> None:
     teacher.decoding.check()
     if teacher.samples < 1:
         raise UserError(f"{where}: samples is {teacher.samples}; it must be at least 1 trace per problem")
+    if teacher.token_budget is not None and teacher.token_budget < 1:
+        raise UserError(f"{where}: token_budget is {teacher.token_budget}; it must be at least 1 token, or None for no limit")
     if teacher.weight < 0:
         raise UserError(f"{where}: weight is {teacher.weight}; it must be 0 or more")
     if isinstance(teacher, ModelTeacher):

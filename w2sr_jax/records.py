@@ -1,18 +1,17 @@
 """What flows between stages, and its Parquet schema. Frozen, free of jax, readable by pandas, DuckDB and `datasets`."""
 
 import dataclasses
-import hashlib
+import itertools
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_args
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from w2sr_jax import files, sentences
+from w2sr_jax import content, files, sentences
 from w2sr_jax.errors import UserError
 
 VerdictName = Literal["correct", "incorrect", "unparsed", "ungraded"]
@@ -22,7 +21,10 @@ _CHOICES = {"verdict": VERDICTS, "finish": get_args(Finish)}
 
 R = TypeVar("R", bound="Record")
 
-_CONTENT = b"w2sr.content"  # the digest of a table's values, among its metadata
+GROUP = 8192
+"""Rows that are written, and read, together."""
+
+_CONTENT = b"w2sr.content"  # digests of a table's values, among its metadata
 _JSON = b"json"  # marks string columns that hold a JSON object
 
 
@@ -41,8 +43,11 @@ class Record:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """The record that `row` made; fields that are absent have their defaults."""
         values = {}
         for field in cls.schema():
+            if field.name not in row:
+                continue
             value = row[field.name]
             if field.metadata and field.metadata.get(b"w2sr") == _JSON:
                 value = json.loads(value)
@@ -197,72 +202,66 @@ _SCHEMAS = {
 
 
 def write(path: Path, kind: type[R], rows: Iterable[R]) -> None:
-    """Write rows of one kind as Parquet, atomically; equal rows give equal bytes under one pyarrow version.
+    """Write rows of one kind as Parquet, atomically and as they come; equal rows give equal bytes under one pyarrow version.
 
-    Pages carry checksums and the table a digest of its values, so that `read` notices any damage that changes a row.
+    Pages carry checksums and the table a digest of the values of each `GROUP` rows, so that any damage that changes a row is
+    noticed when it is read.
     """
-    table = pa.Table.from_pylist([row.row() for row in rows], schema=kind.schema())
-    table = table.replace_schema_metadata({_CONTENT: _content(table)})
-    with files.replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    schema, rest, digests = kind.schema(), iter(rows), []
+    with (
+        files.replacing(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        while group := list(itertools.islice(rest, GROUP)):
+            table = pa.Table.from_pylist([row.row() for row in group], schema=schema)
+            digests.append([len(table), content.digest(table)])
+            writer.write_table(table, row_group_size=GROUP)
+        writer.add_key_value_metadata({_CONTENT: json.dumps(digests)})
 
 
-def read(path: Path, kind: type[R], problems: Collection[str] | None = None) -> list[R]:
-    """Read what `write` wrote, or a table of another tool with the same columns; with `problems`, only rows of these ids. Raises
-    UserError, naming the file, where it is missing, foreign or damaged."""
-    table = _table(path)
+def read(path: Path, kind: type[R], problems: Collection[str] | None = None, without: Sequence[str] = ()) -> list[R]:
+    """All rows of `iterate`."""
+    return list(iterate(path, kind, problems, without))
+
+
+def iterate(path: Path, kind: type[R], problems: Collection[str] | None = None, without: Sequence[str] = ()) -> Iterator[R]:
+    """Rows of what `write` wrote, or of a table of another tool with the same columns; `GROUP` rows are in memory at a time.
+
+    With `problems`, only rows of these ids; columns in `without` have their fields' defaults. Raises UserError, naming the file,
+    where it is missing, foreign or damaged; rows before the damage may have come by then.
+    """
     schema = kind.schema()
-    missing = [name for name in schema.names if name not in table.schema.names]
-    if missing:
-        raise UserError(f"{path} is not a table of {kind.__name__} rows: column {missing[0]!r} is missing")
-    metadata = table.schema.metadata or {}
-    try:
-        table = table.select(schema.names).cast(schema)
-        sound = metadata.get(_CONTENT, b"") in (b"", _content(table))
-        if problems is not None:
-            table = table.filter(pc.is_in(table["problem_id"], value_set=pa.array(list(problems), pa.string())))
-        rows = [kind.from_row(row) for row in table.to_pylist()] if sound else []
-    except Exception as error:
-        raise UserError(f"{path} is not a table of {kind.__name__} rows: {sentences.cause(error)}") from None
-    if not sound:
-        raise UserError(f"{path} is damaged: its rows are not those that were written")
-    return rows
-
-
-def _table(path: Path) -> pa.Table:
-    """All of a Parquet file; whatever the library makes of a damaged one is a UserError."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            return file.read()
+            missing = [name for name in schema.names if name not in file.schema_arrow.names]
+            if missing:
+                raise UserError(f"{path} is not a table of {kind.__name__} rows: column {missing[0]!r} is missing")
+            for table in _sound(path, file, schema):
+                if problems is not None:
+                    table = table.filter(pc.is_in(table["problem_id"], value_set=pa.array(list(problems), pa.string())))
+                yield from [kind.from_row(row) for row in table.drop_columns(list(without)).to_pylist()]
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
-    except Exception as error:
-        raise UserError(f"{path} cannot be read as Parquet: {sentences.cause(error)}") from None
+    except Exception as error:  # whatever the library makes of a damaged or foreign file
+        raise UserError(f"{path} is not a table of {kind.__name__} rows: {sentences.cause(error)}") from None
 
 
-def _content(table: pa.Table) -> bytes:
-    """Digest of a table's names, types and values, however they are cut into chunks and pages."""
-    digest = hashlib.sha256()
-    for name, column in zip(table.column_names, table.columns):
-        digest.update(f"{name}:{column.type}:{len(column)};".encode())
-        for part in _parts(column):
-            digest.update(part)
-    return digest.hexdigest().encode()
-
-
-def _parts(column: pa.ChunkedArray) -> Iterator[bytes | memoryview]:
-    """The bytes of a column's values, each null and each spelling of 0 and NaN alike."""
-    yield np.packbits(column.is_null().to_numpy()).tobytes()
-    if pa.types.is_list(column.type):
-        yield pc.list_value_length(column).fill_null(0).to_numpy().tobytes()
-        yield from _parts(pc.list_flatten(column))
-    elif pa.types.is_string(column.type):
-        yield pc.binary_length(column).fill_null(0).to_numpy().tobytes()
-        for chunk in column.drop_null().chunks:
-            _, offsets, characters = chunk.buffers()
-            if len(chunk) and characters is not None:
-                ends = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-                yield memoryview(characters)[ends[0] : ends[-1]]
-    else:
-        values = column.drop_null().to_numpy()
-        yield (np.where(np.isnan(values), np.nan, values) + 0.0 if values.dtype.kind == "f" else values).tobytes()
+def _sound(path: Path, file: pq.ParquetFile, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows of a file, at most `GROUP` at a time where `write` wrote it, each part after its digest was compared."""
+    batches = (pa.Table.from_batches([batch]).select(schema.names).cast(schema) for batch in file.iter_batches(GROUP))
+    stated = (file.metadata.metadata or {}).get(_CONTENT)
+    if stated is None:
+        yield from batches
+        return
+    left = schema.empty_table()
+    for length, digest in json.loads(stated):
+        while len(left) < length and (more := next(batches, None)) is not None:
+            left = pa.concat_tables([left, more])
+        table, left = left.slice(0, length), left.slice(length)
+        if content.digest(table) != digest:
+            raise UserError(f"{path} is damaged: its rows are not those that were written")
+        yield table
+    if len(left) or any(len(more) for more in batches):
+        raise UserError(f"{path} is damaged: it has more rows than were written")

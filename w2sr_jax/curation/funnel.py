@@ -5,8 +5,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from w2sr_jax.curation.candidates import Candidate
 from w2sr_jax.curation.fates import KEPT, Fate
-from w2sr_jax.records import Problem, Trace
+from w2sr_jax.records import Problem
 
 _MEASURES = ("operations", "numbers", "level")
 
@@ -69,19 +70,19 @@ class Funnel:
 
 
 class Sieve:
-    """Traces on their way through the steps, with every rejection noted and counted."""
+    """Candidates on their way through the steps, with every rejection noted and counted."""
 
-    def __init__(self, traces: Sequence[Trace]) -> None:
+    def __init__(self, traces: Sequence[Candidate]) -> None:
         self.left = list(traces)
         self.steps: list[tuple[str, int]] = [("given", len(traces))]
-        self.rejected: list[tuple[Trace, str, str]] = []
+        self.rejected: list[tuple[Candidate, str, str]] = []
 
     @property
     def rejections(self) -> Counter[str]:
         """How many traces were rejected for each reason."""
         return Counter(reason for _, _, reason in self.rejected)
 
-    def step(self, name: str, reason: Callable[[Trace], str | None]) -> None:
+    def step(self, name: str, reason: Callable[[Candidate], str | None]) -> None:
         """Keep the traces for which `reason` is None, asked in order; note the others with the reason."""
         kept = []
         for trace in self.left:
@@ -105,15 +106,15 @@ class Sieve:
         return next(name for name, count in self.steps if count == 0)
 
 
-def accuracy(traces: Iterable[Trace]) -> float | None:
+def accuracy(traces: Iterable[Candidate]) -> float | None:
     """Share of correct traces among those with gold; an answer that cannot be read is not a correct one."""
     graded = [trace.verdict == "correct" for trace in traces if trace.verdict != "ungraded"]
     return sum(graded) / len(graded) if graded else None
 
 
-def solve_rates(traces: Iterable[Trace]) -> dict[str, float]:
+def solve_rates(traces: Iterable[Candidate]) -> dict[str, float]:
     """Per problem id the share of correct traces; problems without graded traces are absent."""
-    by_problem: dict[str, list[Trace]] = defaultdict(list)
+    by_problem: dict[str, list[Candidate]] = defaultdict(list)
     for trace in traces:
         by_problem[trace.problem_id].append(trace)
     rates = {problem: accuracy(rows) for problem, rows in by_problem.items()}

@@ -69,7 +69,7 @@ def teachers(experiment: Experiment, sources: Sources) -> list[tuple[dict[str, A
     for index, rung in enumerate(experiment.rungs):
         own = {}
         for name in rung.teachers:
-            traces = [trace for trace in teach.traces_of(run, index, name) if trace.problem_id in known]
+            traces = [trace for trace in teach.traces_of(run, index, name, without=teach.DRAWN) if trace.problem_id in known]
             own[name] = traces, [str(path.relative_to(run)) for path in teach.shards(run, index, name)]
             wrote[f"{name}, rung {index}" if name in wrote else name] = own[name]
         if probe and all(traces for traces, _ in own.values()):
@@ -185,7 +185,7 @@ def _looked_groups(row: Mapping[str, Any]) -> Iterator[str]:
 def curations(experiment: Experiment, index: int, sources: Sources) -> Iterator[tuple[str, Evidence]]:
     """Per arm of a rung, what became of every trace (of the first seed)."""
     rung, run = experiment.rungs[index], sources.runs[0]
-    traces = {trace.id: trace for name in rung.teachers for trace in teach.traces_of(run, index, name)}
+    traces = {trace.id: trace for name in rung.teachers for trace in teach.traces_of(run, index, name, without=teach.DRAWN)}
     questions = {problem.id: problem for problem in prepare.read(run, prepare.POOL)}
     for arm in rung.arms:
         path = f"{models.rung_directory(experiment, index)}/{arm}/{curate.FATES}"

@@ -100,8 +100,8 @@ def _held_out(context: Context, model: Model, index: int, author: Author) -> dic
     that of a unigram model of the student's own training data, add-one smoothed."""
     rung = context.experiment.rungs[index]
     probe = {problem.id: problem for problem in prepare.read(context.run, prepare.PROBE)}
-    traces = [trace for trace in teach.read(context, index) if trace.problem_id in probe and trace.finish == "stop"]
-    traces = [trace for trace in traces if trace.text.strip()]  # nothing to be likely
+    written = [trace for _, traces in teach.by_problem(context, index, list(probe.values())) for trace in traces]
+    traces = [trace for trace in written if trace.finish == "stop" and trace.text.strip()]  # else nothing to be likely
     training = rung.training
     length, rows = training.batching.length, training.batching.rows // training.accumulation
     held, _ = encode([_example(trace, probe[trace.problem_id]) for trace in traces], author.renderer, length)

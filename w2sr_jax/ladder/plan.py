@@ -80,7 +80,16 @@ def _sampling(experiment: Experiment, index: int, teacher: Teacher) -> Task:
         data = (given.data(teacher.path),)
         return Task(name, "sample", (teacher, rung.pool, grader), ("problems",), work, rung=index, given=data)
     model = models.student(experiment, index - 1, teacher.arm) if isinstance(teacher, Graduate) else models.teacher(teacher)
-    settings = (teacher.name, teacher.samples, teacher.decoding, rung.pool, grader, experiment.mesh, experiment.seeds[0])
+    settings = (
+        teacher.name,
+        teacher.samples,
+        teacher.decoding,
+        teacher.token_budget,
+        rung.pool,
+        grader,
+        experiment.mesh,
+        experiment.seeds[0],
+    )
     work = partial(teach.sample, index=index, teacher=teacher, model=model)
     return Task(name, "sample", settings, ("problems", "tokenizer", model.task), work, rung=index)
 

@@ -1,7 +1,7 @@
 """Tables of a run as rows. While a report is made, each is read once."""
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from w2sr_jax.records import Record
 
 R = TypeVar("R", bound=Record)
 
-_known: ContextVar[dict[tuple[Path, type], list[Any]] | None] = ContextVar("known tables", default=None)
+_known: ContextVar[dict[tuple[Path, type, tuple[str, ...]], list[Any]] | None] = ContextVar("known tables", default=None)
 
 
 @contextlib.contextmanager
@@ -24,11 +24,12 @@ def remembered() -> Iterator[None]:
         _known.reset(token)
 
 
-def read(path: Path, kind: type[R], problems: Collection[str] | None = None) -> list[R]:
+def read(path: Path, kind: type[R], problems: Collection[str] | None = None, without: Sequence[str] = ()) -> list[R]:
     """`records.read`; the list is the caller's own, the rows may be shared."""
     known = _known.get()
     if known is None or problems is not None:
-        return records.read(path, kind, problems)
-    if (path, kind) not in known:
-        known[path, kind] = records.read(path, kind)
-    return list(known[path, kind])
+        return records.read(path, kind, problems, without)
+    key = path, kind, tuple(without)
+    if key not in known:
+        known[key] = records.read(path, kind, without=without)
+    return list(known[key])

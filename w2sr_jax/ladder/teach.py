@@ -1,10 +1,15 @@
 """Teachers' traces for a rung: drawn from a model, or read from a file; graded either way."""
 
-from collections.abc import Collection, Sequence
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from w2sr_jax import files, records
 from w2sr_jax.answers.grade import grade_all
+from w2sr_jax.errors import UserError
 from w2sr_jax.evaluation.cost import sampling_flops
 from w2sr_jax.experiment import Experiment, Graduate, ModelTeacher
 from w2sr_jax.ladder import models, prepare, tables
@@ -16,14 +21,34 @@ from w2sr_jax.saved import encode
 from w2sr_jax.teachers import recorded
 from w2sr_jax.teachers.settings import Recorded
 
+DRAWN = ("token_ids", "logprobs")
+"""Columns of traces that fill most of the memory, and that only training and publishing need."""
+
 
 def directory(context: Context, index: int, teacher: str) -> Path:
     return context.run / "teachers" / teacher / f"rung-{index}"
 
 
-def read(context: Context, index: int) -> list[Trace]:
-    """All traces that a rung learns from, teacher by teacher."""
-    return [trace for name in context.experiment.rungs[index].teachers for trace in traces_of(context.run, index, name)]
+def by_problem(
+    context: Context, index: int, problems: Sequence[Problem], without: Sequence[str] = ()
+) -> Iterator[tuple[str, list[Trace]]]:
+    """The traces that a rung learns from, for each of the problems that has any, in their order; read as they are asked for."""
+    order = {problem.id: place for place, problem in enumerate(problems)}
+
+    def of(name: str) -> Iterator[Trace]:
+        last = 0
+        for path in shards(context.run, index, name):
+            for trace in records.iterate(path, Trace, order, without):
+                if order[trace.problem_id] < last:
+                    raise UserError(f"{path} does not hold its traces in the order of the problems")
+                last = order[trace.problem_id]
+                yield trace
+
+    place = partial(_place, order)
+    merged = heapq.merge(*map(of, context.experiment.rungs[index].teachers), key=place)
+    for _, traces in itertools.groupby(merged, key=place):
+        group = list(traces)
+        yield group[0].problem_id, group
 
 
 def recorded_teachers(experiment: Experiment, index: int) -> list[str]:
@@ -33,17 +58,19 @@ def recorded_teachers(experiment: Experiment, index: int) -> list[str]:
 
 
 def first_traces(run: Path, index: int, teacher: str, problems: Collection[str] | None = None) -> dict[str, Trace]:
-    """A teacher's first trace of each problem (of those in `problems`, if given), by problem id."""
+    """A teacher's first trace of each problem (of those in `problems`, if given), without its tokens, by problem id."""
     found: dict[str, Trace] = {}
-    for trace in traces_of(run, index, teacher, problems):
+    for trace in traces_of(run, index, teacher, problems, DRAWN):
         if trace.problem_id not in found or trace.sample < found[trace.problem_id].sample:
             found[trace.problem_id] = trace
     return found
 
 
-def traces_of(run: Path, index: int, teacher: str, problems: Collection[str] | None = None) -> list[Trace]:
-    """All that a teacher wrote for a rung, or for some of its problems."""
-    return [trace for path in shards(run, index, teacher) for trace in tables.read(path, Trace, problems)]
+def traces_of(
+    run: Path, index: int, teacher: str, problems: Collection[str] | None = None, without: Sequence[str] = ()
+) -> list[Trace]:
+    """All that a teacher wrote for a rung, or for some of its problems; columns in `without` are left empty."""
+    return [trace for path in shards(run, index, teacher) for trace in tables.read(path, Trace, problems, without)]
 
 
 def shards(run: Path, index: int, teacher: str) -> list[Path]:
@@ -80,7 +107,8 @@ def record(context: Context, index: int, teacher: Recorded) -> Made:
     tell = context.watcher.progress
     verdicts = grade_all(context.experiment.grader, texts, problems, lambda done, total: tell(done, total, "grading"))
     path = directory(context, index, teacher.name) / "traces-00000.parquet"
-    records.write(path, Trace, [trace.graded(verdict) for trace, verdict in zip(traces, verdicts, strict=True)])
+    graded = [trace.graded(verdict) for trace, verdict in zip(traces, verdicts, strict=True)]
+    records.write(path, Trace, sorted(graded, key=partial(_place, {key: place for place, key in enumerate(wanted)})))
     made = _made([path], 0, 0)
     measures = {**made.measures, "read_as": found.shape, "of_other_problems": found.unmatched}
     other = f"; {found.unmatched:,} more answer other problems" if found.unmatched else ""
@@ -97,10 +125,16 @@ def author_of(context: Context, model: Model, name: str) -> Author:
 
 def _made(paths: Sequence[Path], parameters: int, read: int) -> Made:
     """`read` counts the prompts' tokens."""
-    traces = [trace for path in paths for trace in records.read(path, Trace)]
-    tokens = sum(trace.tokens for trace in traces)
-    graded = [trace for trace in traces if trace.verdict != "ungraded"]
-    correct = sum(trace.verdict == "correct" for trace in graded)
-    note = f"{len(traces):,} traces" + (f", {correct / len(graded):.1%} correct" if graded else ", no gold answers")
-    measures = {"traces": len(traces), "correct": correct, "graded": len(graded), "tokens": tokens}
+    verdicts, tokens = Counter[str](), 0
+    for trace in (trace for path in paths for trace in records.iterate(path, Trace, without=DRAWN)):
+        verdicts[trace.verdict] += 1
+        tokens += trace.tokens
+    count, correct = verdicts.total(), verdicts["correct"]
+    graded = count - verdicts["ungraded"]
+    note = f"{count:,} traces" + (f", {correct / graded:.1%} correct" if graded else ", no gold answers")
+    measures = {"traces": count, "correct": correct, "graded": graded, "tokens": tokens}
     return Made(paths, {}, measures | {"flops": sampling_flops(parameters, read + tokens)}, note)
+
+
+def _place(order: Mapping[str, int], trace: Trace) -> int:
+    return order[trace.problem_id]
