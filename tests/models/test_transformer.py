@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from w2sr_jax.errors import UserError
-from w2sr_jax.models import cache as caching
-from w2sr_jax.models import transformer
+from w2sr_jax.models import decoding, transformer
 from w2sr_jax.models.attention import attend
 from w2sr_jax.models.config import ModelConfig
 
 forward = jax.jit(transformer.forward, static_argnums=0)
-cached = jax.jit(caching.forward, static_argnums=0)
+stepped = jax.jit(decoding.step, static_argnums=0)
 
 SMALL = ModelConfig(vocab_size=31, width=16, layers=2, heads=4, kv_heads=2, mlp=24)
 VARIANTS = {
@@ -44,30 +43,19 @@ def some_tokens(rows: int, length: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_cached_and_uncached_forward_agree(name: str) -> None:
+def test_prompts_and_steps_agree_with_the_forward_over_whole_texts(name: str) -> None:
     config = VARIANTS[name]
-    params = randomized(config)
-    tokens = some_tokens(3, 10)
-    positions = np.broadcast_to(np.arange(10), tokens.shape)
-    whole = log_probs(config, params, tokens, positions)
-    cache = caching.init_cache(config, 3, 13)
-    parts = []
-    for start, stop in ((0, 6), (6, 7), (7, 8), (8, 9), (9, 10)):
-        hidden, cache = cached(config, params, tokens[:, start:stop], positions[:, start:stop], None, cache)
-        parts.append(jax.nn.log_softmax(transformer.logits(config, params, hidden)))
-    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-5)
-    assert int(cache.length) == 10
-
-
-def test_cached_decoding_skips_padding_between_prompt_and_completion() -> None:
-    params = randomized(SMALL)
-    tokens = some_tokens(1, 6)
-    whole = log_probs(SMALL, params, tokens, np.arange(6)[None])
-    cache = caching.init_cache(SMALL, 1, 9)
-    padded = np.concatenate([tokens[:, :4], [[7, 7, 7]]], axis=1)
-    _, cache = cached(SMALL, params, padded, np.arange(7)[None], np.array([[1, 1, 1, 1, 0, 0, 0]]), cache)
-    hidden, _ = cached(SMALL, params, tokens[:, 4:], np.array([[4, 5]]), None, cache)
-    np.testing.assert_allclose(jax.nn.log_softmax(transformer.logits(SMALL, params, hidden)), whole[:, 4:], atol=1e-5)
+    params, tokens = randomized(config), some_tokens(3, 10)
+    whole = log_probs(config, params, tokens, np.broadcast_to(np.arange(10), tokens.shape))
+    weights = decoding.weights(config, params)
+    lengths = np.array([6, 4, 1], np.int32)
+    logits, cache = decoding.prefill(config, weights, np.where(np.arange(7) < lengths[:, None], tokens[:, :7], 3), lengths)
+    cache = decoding.resized(cache, 13)
+    for _ in range(4):
+        want = np.take_along_axis(np.asarray(whole), lengths[:, None, None] - 1, axis=1)[:, 0]
+        np.testing.assert_allclose(jax.nn.log_softmax(logits), want, atol=1e-5)
+        logits, cache = stepped(config, weights, cache, tokens[np.arange(3), lengths], lengths)
+        lengths = lengths + 1
 
 
 @pytest.mark.parametrize("name", VARIANTS)

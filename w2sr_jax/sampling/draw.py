@@ -1,4 +1,12 @@
-"""One token per row from its logits: temperature, top-k, top-p, and an inverse CDF with one uniform number."""
+"""One token per row from its logits, by an inverse CDF with one uniform number; the vocabulary is never sorted.
+
+The settings apply in transformers' order: repetition penalty, temperature, top-k, top-p over what top-k kept, min-p. Equal logits
+are ranked by id, so that top-k keeps exactly k tokens and top-p the fewest that hold its share.
+
+A vocabulary is read in blocks of 128 tokens. Its k greatest logits lie in the k blocks with the greatest maxima, so that top-k
+ranks those alone. A top-p that the 64 greatest logits hold is taken from them, any other is found by bisection. Which token a row
+gets does not depend on the other rows.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,21 +14,60 @@ from jaxtyping import Array, Bool, Float, Int
 
 from w2sr_jax.sampling.settings import Decoding
 
-BLOCK = 256
-"""Above twice this size a vocabulary is searched in two levels: its blocks, then the chosen block."""
+BLOCK = 128
+SMALL = 512
+"""Up to this size a vocabulary is searched in one level; above it, its blocks, then the chosen block."""
+FEW = 64
+"""Top-p without top-k is first sought among this many greatest logits."""
+GROUP = 8
+"""Rows that are searched together where that was not enough; an eighth of them where there are many."""
 
 
-def draw(logits: Float[Array, "B V"], uniform: Float[Array, " B"], decoding: Decoding) -> Int[Array, " B"]:
-    """Token ids; `uniform` in [0, 1) decides. Equal logits are ranked by id, so top-k keeps exactly k tokens."""
+def draw(
+    logits: Float[Array, "B V"], uniform: Float[Array, " B"], decoding: Decoding, seen: Bool[Array, "B V"] | None = None
+) -> Int[Array, " B"]:
+    """Token ids; `uniform` in [0, 1) decides. `seen` marks the tokens of prompt and completion so far and must be given where
+    `decoding.repetition_penalty` is not 1. Logits are float32; -inf marks a token that is never drawn."""
+    scaled = _scaled(logits, decoding, seen)
+    peak = _peak(scaled)
     if decoding.temperature == 0:
-        return first(logits == logits.max(axis=-1, keepdims=True))
-    scaled = logits * (1.0 / decoding.temperature)
-    weights = jnp.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    if 0 < decoding.top_k < logits.shape[-1]:
-        weights = keep_top(weights, jnp.ones_like(weights), jnp.float32(decoding.top_k))
-    if decoding.top_p < 1:
-        weights = keep_top(weights, weights, decoding.top_p * weights.sum(axis=-1, keepdims=True))
-    return inverse_cdf(weights, uniform)
+        return _greatest(scaled, peak)
+    size = logits.shape[-1]
+    if 0 < decoding.top_k < size:
+        weights, ids = _ranked(scaled, peak, decoding.top_k)
+        return _among(weights, ids, weights.sum(axis=-1), uniform, decoding)
+    if decoding.top_p == 1:
+        return _inverse_cdf(jnp.exp(scaled - peak), None, uniform, decoding.min_p)
+    weights, ids = _ranked(scaled, peak, min(FEW, size))
+    total = _mass(scaled, peak)
+    found = _among(weights, ids, total, uniform, decoding)
+    missing = weights.sum(axis=-1) < decoding.top_p * total
+    return _search(scaled - peak, total, uniform, decoding, found, missing)
+
+
+def draw_with_logprob(
+    logits: Float[Array, "B V"], uniform: Float[Array, " B"], decoding: Decoding, seen: Bool[Array, "B V"] | None = None
+) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
+    """`draw`, and the token's log-probability under the model itself: no penalty, no temperature, no truncation. What both need
+    of the vocabulary (its maximum, and where the temperature is 1 its mass) is written alike, so that the compiler computes it
+    once."""
+    token = draw(logits, uniform, decoding, seen)
+    peak = _peak(logits)
+    chosen = jnp.take_along_axis(logits, token[:, None], axis=1) - peak
+    return token, chosen[:, 0] - jnp.log(_mass(logits, peak))
+
+
+def top(logits: Float[Array, "B V"], count: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
+    """The `count` greatest logits, greatest first and equal ones by id, and their ids."""
+    if 4 * count * BLOCK > logits.shape[-1]:
+        values, ids = jax.lax.top_k(logits, count)
+        return values, ids
+    blocks = _blocks(logits, -jnp.inf)
+    _, best = jax.lax.top_k(blocks.max(axis=-1), count)
+    best = jnp.sort(best, axis=-1)  # so that the order of the candidates is that of their ids
+    candidates = jnp.take_along_axis(blocks, best[:, :, None], axis=1).reshape(logits.shape[0], -1)
+    values, places = jax.lax.top_k(candidates, count)
+    return values, jnp.take_along_axis(best, places // BLOCK, axis=1) * BLOCK + places % BLOCK
 
 
 def first(condition: Bool[Array, "B V"]) -> Int[Array, " B"]:
@@ -29,42 +76,148 @@ def first(condition: Bool[Array, "B V"]) -> Int[Array, " B"]:
     return jnp.where(condition, jnp.arange(last + 1, dtype=jnp.int32), last).min(axis=-1)
 
 
-def keep_top(weights: Float[Array, "B V"], amounts: Float[Array, "B V"], target: Float[Array, "#B 1"]) -> Float[Array, "B V"]:
-    """`weights` (in [0, 1]) with all but the greatest set to 0: the fewest whose amounts add up to `target`.
+def _scaled(logits: Float[Array, "B V"], decoding: Decoding, seen: Bool[Array, "B V"] | None) -> Float[Array, "B V"]:
+    """Logits after repetition penalty and temperature."""
+    if decoding.repetition_penalty != 1:
+        if seen is None:
+            raise ValueError("a repetition penalty needs `seen`")
+        penalty = decoding.repetition_penalty
+        logits = jnp.where(seen, jnp.where(logits < 0, logits * penalty, logits / penalty), logits)
+    return logits if decoding.temperature in (0, 1) else logits * (1.0 / decoding.temperature)
 
-    `amounts` is a function of the weight (1 counts, the weight itself sums). The smallest weight kept is found by bisection over
-    float32 bit patterns, which order like the numbers: exact, and no sort of the vocabulary.
+
+def _blocks(values: Float[Array, "B V"], fill: float) -> Float[Array, "B N block"]:
+    missing = -values.shape[-1] % BLOCK
+    padded = jnp.pad(values, ((0, 0), (0, missing)), constant_values=fill) if missing else values
+    return padded.reshape(values.shape[0], -1, BLOCK)
+
+
+def _peak(logits: Float[Array, "B V"]) -> Float[Array, "B 1"]:
+    """The greatest logit, by way of the blocks' (a maximum over a short row is faster on CPU, and `top` needs them too)."""
+    if logits.shape[-1] <= SMALL:
+        return logits.max(axis=-1, keepdims=True)
+    return _blocks(logits, -jnp.inf).max(axis=-1).max(axis=-1, keepdims=True)
+
+
+def _mass(logits: Float[Array, "B V"], peak: Float[Array, "B 1"]) -> Float[Array, " B"]:
+    """The sum of exp(logits - peak)."""
+    weights = jnp.exp(logits - peak)
+    return weights.sum(axis=-1) if logits.shape[-1] <= SMALL else _blocks(weights, 0.0).sum(axis=-1).sum(axis=-1)
+
+
+def _greatest(logits: Float[Array, "B V"], peak: Float[Array, "B 1"]) -> Int[Array, " B"]:
+    """The first index with the greatest logit."""
+    if logits.shape[-1] <= SMALL:
+        return first(logits == peak)
+    blocks = _blocks(logits, -jnp.inf)
+    block = first(blocks.max(axis=-1) == peak)
+    return block * BLOCK + first(_inside(blocks, block) == peak)
+
+
+def _inside(blocks: Float[Array, "B N block"], block: Int[Array, " B"]) -> Float[Array, "B block"]:
+    return jnp.take_along_axis(blocks, block[:, None, None], axis=1)[:, 0]
+
+
+def _ranked(scaled: Float[Array, "B V"], peak: Float[Array, "B 1"], count: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
+    values, ids = top(scaled, count)
+    return jnp.exp(values - peak), ids
+
+
+def _among(
+    weights: Float[Array, "B K"],
+    ids: Int[Array, "B K"],
+    total: Float[Array, " B"],
+    uniform: Float[Array, " B"],
+    decoding: Decoding,
+) -> Int[Array, " B"]:
+    """Top-p of `total`, min-p and the draw among tokens in the order of their weights."""
+    if decoding.top_p < 1:
+        before = jnp.cumsum(weights, axis=-1) - weights
+        weights = jnp.where(before < decoding.top_p * total[:, None], weights, 0.0)
+    if decoding.min_p:
+        weights = jnp.where(weights >= decoding.min_p, weights, 0.0)
+    place, _ = _locate(weights, uniform * weights.sum(axis=-1))
+    return jnp.take_along_axis(ids, place[:, None], axis=1)[:, 0]
+
+
+def _search(
+    relative: Float[Array, "B V"],
+    total: Float[Array, " B"],
+    uniform: Float[Array, " B"],
+    decoding: Decoding,
+    found: Int[Array, " B"],
+    missing: Bool[Array, " B"],
+) -> Int[Array, " B"]:
+    """Replaces what was found in the rows that are missing, a group of them at a time: the cost is that of the rows that need it,
+    and a group stays in a processor's cache. Logits are relative to the greatest."""
+    group = min(len(found), max(GROUP, len(found) // GROUP))
+    order = jnp.argsort(~missing)
+
+    def one(number: Array, tokens: Int[Array, " B"]) -> Int[Array, " B"]:
+        rows = jax.lax.dynamic_slice_in_dim(order, number * group, group)
+        weights = jnp.exp(relative[rows])
+        edge = _edge(weights, decoding.top_p * total[rows, None])
+        drawn = _inverse_cdf(weights, edge, uniform[rows], decoding.min_p)
+        return tokens.at[rows].set(jnp.where(missing[rows], drawn, tokens[rows]))
+
+    return jax.lax.fori_loop(0, -(-missing.sum() // group), one, found)
+
+
+def _edge(weights: Float[Array, "B V"], target: Float[Array, "B 1"]) -> tuple[Float[Array, "B 1"], Int[Array, "B 1"]]:
+    """The least weight (in [0, 1]) among the fewest greatest that add up to `target`, and how many of that weight are needed.
+
+    Found by bisection over float32 bit patterns, which order like the numbers: exact, and no sort.
     """
 
     def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds
         middle = low + (high - low) // 2
-        enough = jnp.where(bits >= middle, amounts, 0.0).sum(axis=-1, keepdims=True) >= target
+        level = jax.lax.bitcast_convert_type(middle, jnp.float32)
+        enough = jnp.where(weights >= level, weights, 0.0).sum(axis=-1, keepdims=True) >= target
         return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
 
-    bits = jax.lax.bitcast_convert_type(weights.astype(jnp.float32), jnp.int32)
     low = jnp.zeros((weights.shape[0], 1), jnp.int32)
     least, _ = jax.lax.fori_loop(0, 30, halve, (low, jnp.full_like(low, 0x3F800001)))
-    above, level = bits > least, bits == least
-    missing = target - jnp.where(above, amounts, 0.0).sum(axis=-1, keepdims=True)
-    amount = jnp.where(level, amounts, 0.0).max(axis=-1, keepdims=True)
-    ties = jnp.ceil(missing / jnp.maximum(amount, jnp.finfo(jnp.float32).tiny))
-    rank = jnp.cumsum(level, axis=-1)
-    return jnp.where(above | (level & (rank <= jnp.maximum(ties, 1))), weights, 0.0)
+    level = jax.lax.bitcast_convert_type(least, jnp.float32)
+    missing = target - jnp.where(weights > level, weights, 0.0).sum(axis=-1, keepdims=True)
+    ties = jnp.ceil(missing / jnp.maximum(level, jnp.finfo(jnp.float32).tiny))
+    return level, jnp.clip(ties, 1, weights.shape[-1]).astype(jnp.int32)
 
 
-def inverse_cdf(weights: Float[Array, "B V"], uniform: Float[Array, " B"]) -> Int[Array, " B"]:
-    """Index i with probability weights[i] / sum, never one of weight 0."""
-    size = weights.shape[-1]
-    if size <= 2 * BLOCK:
-        total = weights.sum(axis=-1)
-        return _locate(weights, uniform * total)[0]
-    padded = jnp.pad(weights, ((0, 0), (0, -size % BLOCK)))
-    blocks = padded.reshape(weights.shape[0], -1, BLOCK)
-    mass = blocks.sum(axis=-1)
-    block, rest = _locate(mass, uniform * mass.sum(axis=-1))
-    inside = jnp.take_along_axis(blocks, block[:, None, None], axis=1)[:, 0]
+def _inverse_cdf(
+    weights: Float[Array, "B V"],
+    edge: tuple[Float[Array, "B 1"], Int[Array, "B 1"]] | None,
+    uniform: Float[Array, " B"],
+    min_p: float,
+) -> Int[Array, " B"]:
+    """Index i with probability proportional to weights[i], never one of weight 0, in the order of the ids. `edge` leaves out what
+    is below its level, and of that level all but the first so many; `min_p` what is below it."""
+    if min_p:
+        weights = jnp.where(weights >= min_p, weights, 0.0)
+    if weights.shape[-1] <= SMALL:
+        if edge is not None:
+            weights = _cut(weights, *edge)
+        return _locate(weights, uniform * weights.sum(axis=-1))[0]
+    blocks = _blocks(weights, 0.0)
+    if edge is None:
+        mass = blocks.sum(axis=-1)
+        block, rest = _locate(mass, uniform * mass.sum(axis=-1))
+        inside = _inside(blocks, block)
+    else:
+        level, ties = edge
+        equal = (blocks == level[:, :, None]).sum(axis=-1)
+        left = jnp.clip(ties - (jnp.cumsum(equal, axis=-1) - equal), 0, equal)
+        above = jnp.where(blocks > level[:, :, None], blocks, 0.0).sum(axis=-1)
+        mass = above + left * jnp.where(level >= min_p, level, 0.0)
+        block, rest = _locate(mass, uniform * mass.sum(axis=-1))
+        inside = _cut(_inside(blocks, block), level, jnp.take_along_axis(left, block[:, None], axis=1))
     return block * BLOCK + _locate(inside, rest)[0]
+
+
+def _cut(weights: Float[Array, "B V"], level: Float[Array, "B 1"], ties: Int[Array, "B 1"]) -> Float[Array, "B V"]:
+    """Weights with all below `level`, and all but the first `ties` at it, set to 0."""
+    equal = weights == level
+    return jnp.where((weights > level) | (equal & (jnp.cumsum(equal, axis=-1) <= ties)), weights, 0.0)
 
 
 def _locate(weights: Float[Array, "B V"], point: Float[Array, " B"]) -> tuple[Int[Array, " B"], Float[Array, " B"]]:

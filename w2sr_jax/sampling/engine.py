@@ -1,29 +1,34 @@
-"""Batched decoding: prompts in, completions with their log-probabilities out. One program per class of prompt lengths.
+"""Continuous batching: prompts in, completions with their log-probabilities out.
 
-A completion depends on the parameters, its prompt, its key and the decoding settings, but not on the other prompts of the call:
-rows do not see each other, each token's key is fold_in(row's key, the token's position), and the shape of the program that
-computes it follows from its own prompt's length and from `decoding.batch`.
+A fixed number of slots decodes together; a row that has ended gives its slot to the next request. Equal prompts are read once.
+The cache is as long as the longest row at work needs it, not as the longest that may come.
+
+A completion depends on the parameters, its prompt, its key and the decoding settings; which rows it shares the batch with, and in
+which order, changes no more than the last bits of its log-probabilities: rows do not see each other, and each token's key is
+fold_in(row's key, the token's position). Equal calls give equal bits.
 """
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Key
 
 from w2sr_jax.errors import UserError
 from w2sr_jax.models import transformer
-from w2sr_jax.models.cache import Cache, extend_cache, init_cache
-from w2sr_jax.models.cache import forward as cached
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.decoding import slots
 from w2sr_jax.models.transformer import Params
 from w2sr_jax.parallel import mesh as meshes
 from w2sr_jax.parallel import processes
-from w2sr_jax.sampling.draw import draw
+from w2sr_jax.sampling.programs import CHUNK, Programs, Prompts, Seats, programs
 from w2sr_jax.sampling.settings import Decoding
+
+PREFILL = 2048
+"""Tokens that are read together, prompts' padding included, or one prompt where it is longer."""
 
 
 class Completion(NamedTuple):
@@ -32,21 +37,15 @@ class Completion(NamedTuple):
     tokens: list[int]
     """The end token is included where one was drawn."""
     logprobs: list[float]
-    """Of each token under the model itself: no temperature, no truncation."""
+    """Of each token under the model itself: no temperature, no truncation, no penalty."""
     finish: Literal["stop", "length"]
 
 
 Progress = Callable[[int, int, int], None]
-"""Called after each batch with (completions done, completions in all, tokens decoded so far)."""
+"""Called with (completions done, completions in all, tokens decoded so far) whenever some were done."""
 
-
-class _State(NamedTuple):
-    step: Int[Array, ""]
-    cache: Cache
-    logits: Float[Array, "B V"]
-    done: Array
-    tokens: Int[Array, "T B"]
-    logprobs: Float[Array, "T B"]
+Stopper = Callable[[list[int]], int | None]
+"""How many of a completion's tokens to keep, if it is to end before its last one."""
 
 
 def generate(
@@ -59,127 +58,190 @@ def generate(
     pad: int,
     on_progress: Progress | None = None,
     mesh: jax.sharding.Mesh | None = None,
+    stop: Stopper | None = None,
+    limits: Sequence[int] | None = None,
 ) -> list[Completion]:
-    """One completion per prompt, in the prompts' order. Prompts are decoded in order of length, so that a batch ends together.
+    """One completion per prompt, in the prompts' order. `limits` are the most tokens of each (by default `decoding.max_tokens`).
+    `stop` is asked from time to time, and must give the same whenever it is; what it keeps has finish "stop".
 
     On a mesh of several processes every process passes the same arguments and gets all completions.
     Raises UserError for an empty prompt, a token outside the vocabulary, or a batch that the mesh does not divide.
     """
     decoding.check()
     config.check()
-    _check(config, prompts, keys, decoding, mesh)
+    limits = [decoding.max_tokens] * len(prompts) if limits is None else list(limits)
+    _check(config, prompts, keys, decoding, mesh, limits)
+    if not prompts:
+        return []
     if mesh is not None:
         params = processes.place(params, meshes.shardings(mesh, transformer.logical_axes(config), transformer.shapes(config)))
+    how = dataclasses.replace(decoding, max_tokens=1, stop=())
+    made = programs(config, how, tuple(end_tokens), mesh)
+    batch = _Batch(made, made.weights(params), decoding.batch, mesh)
     data = np.asarray(jax.random.key_data(keys))
-    order = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), row))
-    completions: dict[int, Completion] = {}
+    waiting = _Waiting(prompts, pad, decoding.batch, 1 if mesh is None else meshes.batch_divisor(mesh))
+    found: dict[int, Completion] = {}
     decoded = 0
-    for rows in _batches(order, prompts, decoding.batch):
-        slots = slots_for(len(prompts[rows[-1]]))
-        program = _program(config, decoding, tuple(end_tokens), pad, slots, mesh)
-        tokens, lengths, key_data = _pack(prompts, data, rows, slots, decoding.batch, pad)
-        drawn, logprobs = program(params, *(_split(array, mesh) for array in (tokens, lengths, key_data)))
-        drawn, logprobs = processes.gather((drawn, logprobs))
-        for column, row in enumerate(rows):
-            completions[row] = _completion(drawn[:, column], logprobs[:, column], end_tokens)
-            decoded += len(completions[row].tokens)
-        if on_progress is not None:
-            on_progress(len(completions), len(prompts), decoded)
-    return [completions[row] for row in range(len(prompts))]
+    while len(found) < len(prompts):
+        while (free := batch.free()) and (group := waiting.take(len(free), batch)) is not None:
+            batch.seat(free, group, data, limits)
+        before = len(found)
+        for row, tokens, logprobs, ended in batch.decode(1 + decoding.batch // 16 if waiting else decoding.batch, stop):
+            ids = tokens.tolist()
+            found[row] = Completion(ids, logprobs.tolist(), "stop" if ended or ids[-1] in end_tokens else "length")
+            decoded += len(ids)
+        if on_progress is not None and len(found) > before:
+            on_progress(len(found), len(prompts), decoded)
+    return [found[row] for row in range(len(prompts))]
 
 
-def slots_for(length: int) -> int:
-    """The prompt slots of the program that serves a prompt of this length: 48, 96, 192, …"""
+def prompt_class(length: int) -> int:
+    """The prompt positions of the program that reads a prompt of this length: 48, 64, 96, 128, 192, 256, …"""
     slots = 48
     while slots < length:
-        slots *= 2
+        slots = slots * 3 // 2 if slots & (slots - 1) == 0 else slots * 4 // 3
     return slots
 
 
-@lru_cache(maxsize=64)
-def _program(
-    config: ModelConfig, decoding: Decoding, end_tokens: tuple[int, ...], pad: int, slots: int, mesh: jax.sharding.Mesh | None
-) -> Callable[..., tuple[Array, Array]]:
-    """One batch, jitted: (params, tokens [B, slots], lengths [B], key data [B, 2]) to (tokens, log-probabilities) [T, B]."""
-    sharding = None if mesh is None else meshes.batch_sharding(mesh)
-    limit = decoding.max_tokens
-
-    def prefill(params: Params, tokens: Array, lengths: Array) -> tuple[Cache, Array]:
-        positions = jnp.broadcast_to(jnp.arange(slots, dtype=jnp.int32), tokens.shape)
-        segments = (positions < lengths[:, None]).astype(jnp.int32)
-        cache = init_cache(config, tokens.shape[0], slots)
-        hidden, filled = cached(config, params, tokens, positions, segments, cache, sharding)
-        assert filled is not None
-        last = jnp.take_along_axis(hidden, lengths[:, None, None] - 1, axis=1)[:, 0]
-        return extend_cache(filled, limit), transformer.logits(config, params, last)
-
-    def step(params: Params, lengths: Array, keys: Array, state: _State) -> _State:
-        position = lengths + state.step
-        uniform = jax.vmap(lambda key, at: jax.random.uniform(jax.random.fold_in(key, at)))(keys, position)
-        token = draw(state.logits, uniform, decoding)
-        logprob = jnp.take_along_axis(state.logits, token[:, None], axis=1)[:, 0] - jax.nn.logsumexp(state.logits, axis=-1)
-        token = jnp.where(state.done, pad, token)
-        ended = (token[:, None] == jnp.array(end_tokens, jnp.int32)).any(axis=1) if end_tokens else jnp.zeros_like(state.done)
-        hidden, cache = cached(config, params, token[:, None], position[:, None], None, state.cache, sharding)
-        assert cache is not None
-        return _State(
-            state.step + 1,
-            cache,
-            transformer.logits(config, params, hidden[:, 0]),
-            state.done | ended,
-            state.tokens.at[state.step].set(jnp.where(state.done, -1, token)),
-            state.logprobs.at[state.step].set(logprob),
-        )
-
-    def decode(params: Params, tokens: Array, lengths: Array, key_data: Array) -> tuple[Array, Array]:
-        params = transformer.cast(config, params)
-        keys = jax.random.wrap_key_data(key_data)
-        rows = tokens.shape[0]
-        cache, logits = prefill(params, tokens, lengths)
-        blank = jnp.full((limit, rows), -1, jnp.int32)
-        start = _State(jnp.int32(0), cache, logits, lengths == 0, blank, jnp.zeros((limit, rows), jnp.float32))
-        end = jax.lax.while_loop(
-            lambda state: (state.step < limit) & ~state.done.all(), lambda state: step(params, lengths, keys, state), start
-        )
-        return end.tokens, end.logprobs
-
-    return jax.jit(decode)
+def cache_class(length: int) -> int:
+    """The cache slots of the program that decodes rows of up to this length: 128, 256, 384, 512, 768, 1024, …"""
+    slots = 128
+    while slots < length:
+        slots = slots * 3 // 2 if slots & (slots - 1) == 0 and slots > 128 else 2 ** slots.bit_length()
+    return slots
 
 
-def _batches(order: Sequence[int], prompts: Sequence[Sequence[int]], batch: int) -> list[list[int]]:
-    """Consecutive rows of `order` whose prompts need the same number of slots, at most `batch` of them together."""
-    batches: list[list[int]] = []
-    for row in order:
-        if batches and len(batches[-1]) < batch and slots_for(len(prompts[batches[-1][0]])) == slots_for(len(prompts[row])):
-            batches[-1].append(row)
+class _Group(NamedTuple):
+    """Requests of prompts that were read together, and the place of each one's prompt among them."""
+
+    prompts: Prompts
+    rows: list[int]
+    places: list[int]
+
+
+class _Row(NamedTuple):
+    """A request at work: its number, where it will end at the latest, what it has drawn."""
+
+    row: int
+    end: int
+    tokens: list[np.ndarray]
+    logprobs: list[np.ndarray]
+
+
+class _Waiting:
+    """Requests in the order in which they are seated: by class of length, then as given, equal prompts together."""
+
+    def __init__(self, prompts: Sequence[Sequence[int]], pad: int, batch: int, ways: int) -> None:
+        self._prompts, self._pad, self._batch, self._ways = prompts, pad, batch, ways
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for row, prompt in enumerate(prompts):
+            rows.setdefault(tuple(prompt), []).append(row)
+        order = sorted(rows, key=lambda prompt: prompt_class(len(prompt)))
+        self._unread = deque(order)
+        self._rows = rows
+        self._read: Prompts | None = None
+        self._seats: deque[tuple[int, int]] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._seats or self._unread)
+
+    def take(self, count: int, batch: "_Batch") -> _Group | None:
+        """The next requests, at most `count`; None where there is none left."""
+        if not self._seats:
+            if not self._unread:
+                return None
+            self._read = self._prefill(batch)
+        taken = [self._seats.popleft() for _ in range(min(count, len(self._seats)))]
+        assert self._read is not None
+        return _Group(self._read, [row for row, _ in taken], [place for _, place in taken])
+
+    def _prefill(self, batch: "_Batch") -> Prompts:
+        """Reads the next prompts of one class; few are read one by one, since every program has its full number of rows."""
+        length = prompt_class(len(self._unread[0]))
+        most = max(1, min(self._batch, PREFILL // length))
+        same = sum(1 for _ in _while(lambda prompt: prompt_class(len(prompt)) == length, self._unread, most))
+        rows = -(-(1 if same * 8 <= most else most) // self._ways) * self._ways
+        tokens, lengths = np.full((rows, length), self._pad, np.int32), np.zeros(rows, np.int32)
+        for place in range(min(rows, same)):
+            prompt = self._unread.popleft()
+            tokens[place, : len(prompt)], lengths[place] = prompt, len(prompt)
+            self._seats.extend((row, place) for row in self._rows.pop(prompt))
+        return batch.prefill(tokens, lengths)
+
+    def length(self, row: int) -> int:
+        return len(self._prompts[row])
+
+
+class _Batch:
+    """The slots on the devices, and what the host knows of them."""
+
+    def __init__(self, made: Programs, weights: Any, size: int, mesh: jax.sharding.Mesh | None) -> None:
+        self._made, self._weights, self._size, self._mesh = made, weights, size, mesh
+        self._slots: Any = None
+        self._cache = 0
+        self._rows: dict[int, _Row] = {}
+        self._at: dict[int, int] = {}  # where each slot's next token goes
+
+    def free(self) -> list[int]:
+        return [slot for slot in range(self._size) if slot not in self._rows]
+
+    def prefill(self, tokens: np.ndarray, lengths: np.ndarray) -> Prompts:
+        return self._made.prefill(self._weights, self._split(tokens), self._split(lengths))
+
+    def seat(self, free: Sequence[int], group: _Group, data: np.ndarray, limits: Sequence[int]) -> None:
+        """Gives free slots to requests."""
+        lengths = processes.gather(group.prompts.length)
+        prompt, limit = np.full(self._size, -1, np.int32), np.zeros(self._size, np.int32)
+        words = np.zeros((self._size, data.shape[1]), data.dtype)
+        for slot, row, place in zip(free, group.rows, group.places, strict=False):
+            prompt[slot], limit[slot], words[slot] = place, limits[row], data[row]
+            self._rows[slot] = _Row(row, int(lengths[place]) + limits[row], [], [])
+            self._at[slot] = int(lengths[place])
+        self._fit(slots(group.prompts.cache))
+        self._slots = self._made.seat(self._slots, group.prompts, Seats(*map(self._split, (prompt, words, limit))))
+
+    def decode(self, patience: int, stop: Stopper | None) -> Iterator[tuple[int, np.ndarray, np.ndarray, bool]]:
+        """Draws a chunk of tokens; what has ended, as (request, tokens, log-probabilities, whether `stop` ended it)."""
+        self._fit(0)
+        tokens, logprobs, self._slots = self._made.decode(self._weights, self._slots, np.int32(patience))
+        tokens, logprobs, left = processes.gather((tokens, logprobs, self._slots.left))
+        stopped = np.zeros(self._size, bool)
+        for slot in list(self._rows):
+            row = self._rows[slot]
+            count = int((tokens[:, slot] >= 0).sum())
+            row.tokens.append(tokens[:count, slot])
+            row.logprobs.append(logprobs[:count, slot])
+            self._at[slot] += count
+            kept = None if stop is None else stop(np.concatenate(row.tokens).tolist())
+            if left[slot] and kept is None:
+                continue
+            stopped[slot] = left[slot] > 0
+            del self._rows[slot], self._at[slot]
+            yield row.row, np.concatenate(row.tokens)[:kept], np.concatenate(row.logprobs)[:kept], kept is not None
+        if stopped.any():
+            self._slots = self._made.free(self._slots, self._split(stopped))
+
+    def _fit(self, least: int) -> None:
+        """Makes the cache as long as the rows need for another chunk, and at least `least`; shorter only where that halves it."""
+        needed = max([least, *(min(self._at[slot] + CHUNK, row.end) for slot, row in self._rows.items())])
+        size = cache_class(needed)
+        if self._slots is None:
+            self._slots = self._made.empty(size)
+        elif size > self._cache or 2 * size <= self._cache:
+            self._slots = self._made.resize(self._slots, size)
         else:
-            batches.append([row])
-    return batches
+            return
+        self._cache = size
+
+    def _split(self, array: np.ndarray) -> Any:
+        return array if self._mesh is None else processes.place(array, meshes.batch_sharding(self._mesh))
 
 
-def _pack(
-    prompts: Sequence[Sequence[int]], key_data: np.ndarray, rows: Sequence[int], slots: int, batch: int, pad: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Prompts padded on the right to `slots`, their lengths (0 marks a dummy row), and their keys."""
-    tokens = np.full((batch, slots), pad, np.int32)
-    lengths = np.zeros(batch, np.int32)
-    words = np.zeros((batch, key_data.shape[1]), key_data.dtype)
-    for place, row in enumerate(rows):
-        tokens[place, : len(prompts[row])] = prompts[row]
-        lengths[place] = len(prompts[row])
-        words[place] = key_data[row]
-    return tokens, lengths, words
-
-
-def _split(array: np.ndarray, mesh: jax.sharding.Mesh | None) -> Any:
-    return array if mesh is None else processes.place(array, meshes.batch_sharding(mesh))
-
-
-def _completion(tokens: np.ndarray, logprobs: np.ndarray, end_tokens: Sequence[int]) -> Completion:
-    """One column of the program's output; -1 follows its last token."""
-    length = int((tokens >= 0).sum())
-    ids = tokens[:length].tolist()
-    return Completion(ids, logprobs[:length].tolist(), "stop" if ids and ids[-1] in end_tokens else "length")
+def _while(condition: Callable[[Any], bool], items: Sequence[Any], most: int) -> Iterator[Any]:
+    for item, _ in zip(items, range(most)):
+        if not condition(item):
+            return
+        yield item
 
 
 def _check(
@@ -188,14 +250,19 @@ def _check(
     keys: Key[Array, " N"],
     decoding: Decoding,
     mesh: jax.sharding.Mesh | None,
+    limits: Sequence[int],
 ) -> None:
     if len(keys) != len(prompts):
         raise ValueError(f"{len(prompts)} prompts, but {len(keys)} keys")
+    if len(limits) != len(prompts):
+        raise ValueError(f"{len(prompts)} prompts, but {len(limits)} limits")
     for row, prompt in enumerate(prompts):
         if not len(prompt):
             raise UserError(f"prompt {row} is empty; a completion needs at least one token before it")
         if min(prompt) < 0 or max(prompt) >= config.vocab_size:
             raise UserError(f"prompt {row} holds a token outside the model's vocabulary of {config.vocab_size}")
+        if not 1 <= limits[row] <= decoding.max_tokens:
+            raise UserError(f"the limit of prompt {row} is {limits[row]} tokens; it must lie in 1 … {decoding.max_tokens}")
     if mesh is not None and decoding.batch % meshes.batch_divisor(mesh):
         ways = meshes.batch_divisor(mesh)
         raise UserError(f"decoding.batch is {decoding.batch}; on this mesh it must be a multiple of {ways} (data × fsdp)")

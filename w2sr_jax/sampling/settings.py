@@ -1,13 +1,18 @@
 """How to decode. No jax, so that the command line can build its options from it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from w2sr_jax.errors import UserError
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How completions are drawn."""
+    """How completions are drawn.
+
+    A token's probability passes through these in order, as in transformers' `generate`: repetition penalty, temperature, top-k,
+    top-p over what top-k kept, min-p. (vLLM has min-p before top-k and top-p, so that its top-p keeps fewer tokens.)
+    """
 
     temperature: float = 1.0
     """Divides the logits; 0 is greedy."""
@@ -19,14 +24,31 @@ class Decoding:
     """Most tokens of a completion, its end token included."""
     batch: int = 64
     """Rows decoded together; all programs have this many, missing rows are dummies."""
+    min_p: float = 0.0
+    """Draw from tokens at least this share as probable as the most probable one (after temperature); 0 is off."""
+    repetition_penalty: float = 1.0
+    """Divides positive logits, and multiplies negative ones, of tokens that the prompt or the completion holds already
+    (CTRL, Keskar et al. 2019, section 4.1); above 1 they become less probable; 1 is off."""
+    stop: tuple[str, ...] = ()
+    """A completion ends before the first of these that its text contains, and counts as finished."""
+    weights: Literal["model", "int8"] = "model"
+    """What the matrices are decoded with: as the model has them, or rounded to 8 bits (smaller, faster where memory limits)."""
 
     def check(self) -> None:
         """Raises UserError for a value outside its range, naming the field."""
-        if self.temperature < 0:
+        if not 0 <= self.temperature < float("inf"):
             raise UserError(f"decoding.temperature is {self.temperature}; it must be 0 (greedy) or positive")
         if not 0 < self.top_p <= 1:
             raise UserError(f"decoding.top_p is {self.top_p}; it must lie in (0, 1]")
         if self.top_k < 0:
             raise UserError(f"decoding.top_k is {self.top_k}; it must be 0 (off) or positive")
+        if not 0 <= self.min_p <= 1:
+            raise UserError(f"decoding.min_p is {self.min_p}; it must lie in [0, 1] (0 is off)")
+        if not 0 < self.repetition_penalty < float("inf"):
+            raise UserError(f"decoding.repetition_penalty is {self.repetition_penalty}; it must be positive (1 is off)")
+        if isinstance(self.stop, str) or not all(isinstance(text, str) and text for text in self.stop):
+            raise UserError(f"decoding.stop is {self.stop!r}; it must be a tuple of texts, none of them empty, as in ('\\n\\n',)")
+        if self.weights not in ("model", "int8"):
+            raise UserError(f"decoding.weights is {self.weights!r}; it must be 'model' or 'int8'")
         if self.max_tokens < 1 or self.batch < 1:
             raise UserError(f"decoding.max_tokens is {self.max_tokens} and decoding.batch {self.batch}; both must be at least 1")

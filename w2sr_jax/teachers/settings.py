@@ -1,12 +1,32 @@
-"""Teachers whose traces lie in a file. Dataclasses only."""
+"""Teachers whose traces lie in a file or come from a server. Dataclasses only."""
 
 import dataclasses
 import math
+import re
 from typing import Literal
 
+from w2sr_jax import sentences
 from w2sr_jax.errors import UserError
+from w2sr_jax.teachers import address
 
 ShapeName = Literal["columns", "messages", "prompt", "instruction"]
+
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
+_LENGTHS = ("max_tokens", "max_completion_tokens")
+_OF_REQUESTS = (
+    "model",
+    "messages",
+    "prompt",
+    "temperature",
+    "top_p",
+    *_LENGTHS,
+    "stop",
+    "seed",
+    "logprobs",
+    "n",
+    "stream",
+    "echo",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,3 +74,96 @@ class Recorded:
             raise UserError(f"teacher {self.name!r} has the limit {self.limit}; it must be 1 or more, or None for all rows")
         if any(not text.strip() for text in self.strip):
             raise UserError(f"teacher {self.name!r} has an empty text in strip; give what questions begin or end with")
+
+
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """A model behind an OpenAI-compatible server: vLLM, SGLang, `transformers serve`, or a hosted one. It is asked for one trace
+    per request; every answer is kept as it arrives, and none is asked for twice."""
+
+    name: str = "served"
+    """Name of the teacher in tables, files and keys."""
+    url: str = "http://127.0.0.1:8000/v1"
+    """Where the server's API begins, up to `/v1`; another url is another teacher, whose answers are asked for anew."""
+    model: str = ""
+    """The model's name on the server; empty: the only one that it lists."""
+    api: Literal["chat", "completions"] = "chat"
+    """chat: the server puts the model's chat template around the prompt. completions: it continues the prompt as it is."""
+    key_env: str = "OPENAI_API_KEY"
+    """Name of the environment variable that holds the key, which is kept nowhere else; empty: send none. Over http OPENAI_API_KEY
+    is sent to this machine alone."""
+    samples: int = 4
+    """Traces per problem."""
+    prompt: str = "{question}\nPlease reason step by step, and put your final answer within \\boxed{}."
+    """The user's turn, or the text to continue; {question} stands for the question."""
+    system: str | None = None
+    """A system message put before the user's turn."""
+    temperature: float | None = 0.7
+    """Divides the logits; 0 is greedy; None leaves it to the server."""
+    top_p: float | None = None
+    """Draw from the fewest most probable tokens that hold this much probability; None leaves it to the server."""
+    max_tokens: int = 1024
+    """Most tokens of an answer, its reasoning included."""
+    length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """What the server calls that; OpenAI's reasoning models know only the latter."""
+    stop: tuple[str, ...] = ()
+    """An answer ends before the first of these."""
+    extra_body: tuple[tuple[str, bool | int | float | str], ...] = ()
+    """Fields that this server knows besides, as ("top_k", 20) or ("chat_template_kwargs.enable_thinking", False)."""
+    send_seed: bool = True
+    """Send a seed with each request, so that servers that honour it give the same answer again; False where it is refused."""
+    logprobs: bool = False
+    """Ask for log-probabilities, for a trace's mean."""
+    concurrency: int = 8
+    """Requests at a time."""
+    timeout: float = 600.0
+    """Seconds after which a request without a whole answer is given up and tried again."""
+    attempts: int = 6
+    """How often one request is tried when the server is busy, fails, stalls or answers nonsense."""
+    back_off: float = 1.0
+    """A first retry waits up to so many seconds, each further one up to twice as long as the one before, a minute at most."""
+    failures: int = 10
+    """Requests that may fail in all attempts; their traces are missing. One more ends the work."""
+    requests_per_minute: float | None = None
+    """Requests are spread so that no minute has more; None: no limit."""
+    tokens_per_minute: float | None = None
+    """Likewise for tokens of prompts and answers."""
+    prompt_price: float = 0.0
+    """Price of a million prompt tokens, in any currency."""
+    completion_price: float = 0.0
+    """Price of a million tokens of answers."""
+    max_cost: float | None = None
+    """No request is sent that could bring the cost of all answers above this; None: no limit."""
+    weight: float = 1.0
+    """How much its traces count in the mix."""
+
+    def __post_init__(self) -> None:
+        where = f"teacher {sentences.value(self.name)}"
+        address.check(self.url, where)
+        for name, least in (("samples", 1), ("max_tokens", 1), ("concurrency", 1), ("attempts", 1), ("failures", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{where} has the {name} {getattr(self, name)}; it must be {least} or more")
+        for name in ("timeout", "requests_per_minute", "tokens_per_minute"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UserError(f"{where} has the {name} {value}; it must be positive")
+        for name in ("temperature", "back_off", "prompt_price", "completion_price", "max_cost", "weight"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise UserError(f"{where} has the {name} {value}; it must be 0 or positive")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise UserError(f"{where} has the top_p {self.top_p}; it must lie in (0, 1]")
+        if "{question}" not in self.prompt:
+            raise UserError(f"{where}: its prompt must contain {{question}}, which stands for the question")
+        if not all(self.stop):
+            raise UserError(f"{where} has an empty text in stop; give texts that end an answer, as in ('\\n\\n',)")
+        if self.api == "completions" and self.system is not None:
+            raise UserError(f"{where} has a system message, which the api 'completions' has no place for; put it into its prompt")
+        own = next((name for name, _ in self.extra_body if name.split(".")[0] in _OF_REQUESTS), None)
+        if own is not None:
+            raise UserError(f"{where} has {sentences.value(own)} in extra_body; other settings of the teacher set that field")
+        if not all(part for name, _ in self.extra_body for part in name.split(".")):
+            raise UserError(f"{where} has a field without a name in extra_body; write ('top_k', 20)")
+        if self.key_env and not _VARIABLE.fullmatch(self.key_env):
+            # What stands here may be the key itself, so it is not repeated.
+            raise UserError(f"{where}: its key_env must be the name of an environment variable, as OPENAI_API_KEY, never a key")

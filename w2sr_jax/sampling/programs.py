@@ -1,0 +1,192 @@
+"""What the engine compiles: prefill, seating, the decoding of a chunk of tokens, and the growing of the cache.
+
+A *slot* is a row of the running batch. Each program has one shape per class of lengths, so that a run compiles a handful of them,
+whatever comes.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float, Int
+
+from w2sr_jax.models import decoding as model
+from w2sr_jax.models import transformer
+from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.decoding import Cache, Weights
+from w2sr_jax.parallel import mesh as meshes
+from w2sr_jax.sampling.draw import draw_with_logprob
+from w2sr_jax.sampling.settings import Decoding
+
+CHUNK = 32
+"""Most tokens of a row between two looks of the host."""
+
+
+class Slots(NamedTuple):
+    """The running batch. `position` is where a row's next token goes, `left` how many tokens it may still draw (0: free)."""
+
+    cache: Cache
+    logits: Float[Array, "B V"]
+    position: Int[Array, " B"]
+    left: Int[Array, " B"]
+    keys: Array
+    seen: Bool[Array, "B V"] | None
+    """Tokens that a row holds, where a repetition penalty asks for them."""
+
+
+class Prompts(NamedTuple):
+    """Prompts that were read, waiting to be seated."""
+
+    cache: Cache
+    logits: Float[Array, "P V"]
+    length: Int[Array, " P"]
+    seen: Bool[Array, "P V"] | None
+
+
+class Seats(NamedTuple):
+    """For each slot the prompt that takes it (-1: none), the row's key and how many tokens it may draw."""
+
+    prompt: Int[Array, " B"]
+    keys: Array
+    limit: Int[Array, " B"]
+
+
+class Programs(NamedTuple):
+    """`weights(params)`; `empty()`, slots that are all free; `prefill(weights, tokens [P, T], lengths [P])`;
+    `seat(slots, prompts, seats)` and `free(slots, which [B])`, which ends rows; `resize(slots, S)`;
+    `decode(weights, slots, patience)`: up to CHUNK tokens for each row, fewer once `patience` rows have ended, as (tokens
+    [CHUNK, B], -1 where nothing was drawn, their log-probabilities, the slots). Slots given are donated.
+    """
+
+    weights: Callable[[Any], Weights]
+    empty: Callable[[int], Slots]
+    prefill: Callable[[Weights, Any, Any], Prompts]
+    seat: Callable[[Slots, Prompts, Seats], Slots]
+    free: Callable[[Slots, Any], Slots]
+    resize: Callable[[Slots, int], Slots]
+    decode: Callable[[Weights, Slots, Any], tuple[Array, Array, Slots]]
+
+
+@lru_cache(maxsize=32)
+def programs(config: ModelConfig, decoding: Decoding, end_tokens: tuple[int, ...], mesh: Mesh | None) -> Programs:
+    """Of `decoding`, `batch`, how tokens are drawn, and `weights` count."""
+    batch, penalised = decoding.batch, decoding.repetition_penalty != 1
+    places = _places(mesh, penalised, config.layers)
+
+    def empty(slots: int) -> Slots:
+        seen = jnp.zeros((batch, config.vocab_size), bool) if penalised else None
+        nothing = jnp.zeros(batch, jnp.int32)
+        logits = jnp.zeros((batch, config.vocab_size), jnp.float32)
+        return Slots(model.empty(config, batch, slots), logits, nothing, nothing, jnp.zeros((batch, 2), jnp.uint32), seen)
+
+    def prefill(weights: Weights, tokens: Array, lengths: Array) -> Prompts:
+        logits, cache = model.prefill(config, weights, tokens, lengths, None if mesh is None else meshes.batch_sharding(mesh))
+        seen = None
+        if penalised:
+            real = jnp.arange(tokens.shape[1])[None] < lengths[:, None]
+            rows = jnp.arange(len(tokens))[:, None]
+            seen = jnp.zeros(logits.shape, bool).at[rows, tokens].max(real)
+        return Prompts(cache, logits, lengths, seen)
+
+    def seat(slots: Slots, prompts: Prompts, seats: Seats) -> Slots:
+        taken = seats.prompt >= 0
+
+        def per_row(old: Array, new: Array) -> Array:
+            return jnp.where(taken.reshape(-1, *[1] * (old.ndim - 1)), new[jnp.maximum(seats.prompt, 0)], old)
+
+        def whole(old: Array, new: Array) -> Array:
+            """Copies the rows that are taken; on several devices all rows, since a row's new place is another device's."""
+            if mesh is not None:
+                part = per_row(jax.lax.slice(old, (0, 0, 0, 0), (batch, *new.shape[1:])), new)
+                return jax.lax.dynamic_update_slice(old, part, (0, 0, 0, 0))
+
+            def one(row: Array, into: Array) -> Array:
+                copied = jax.lax.dynamic_slice_in_dim(new, seats.prompt[order[row]], 1)
+                return jax.lax.dynamic_update_slice(into, copied, (order[row], 0, 0, 0))
+
+            return jax.lax.fori_loop(0, taken.sum(), one, old)
+
+        order = jnp.argsort(~taken)
+        return Slots(
+            jax.tree.map(whole, slots.cache, prompts.cache),
+            per_row(slots.logits, prompts.logits),
+            per_row(slots.position, prompts.length),
+            jnp.where(taken, seats.limit, slots.left),
+            jnp.where(taken[:, None], seats.keys, slots.keys),
+            None if slots.seen is None else per_row(slots.seen, prompts.seen),  # type: ignore[arg-type]
+        )
+
+    def decode(weights: Weights, slots: Slots, patience: Array) -> tuple[Array, Array, Slots]:
+        started = (slots.left > 0).sum()
+        nothing = jnp.full((CHUNK, batch), -1, jnp.int32), jnp.zeros((CHUNK, batch), jnp.float32)
+
+        def going(state: tuple[Array, Array, Array, Slots]) -> Array:
+            drawn, _, _, now = state
+            running = (now.left > 0).sum()
+            return (drawn < CHUNK) & (running > 0) & (started - running < patience)
+
+        def one(state: tuple[Array, Array, Array, Slots]) -> tuple[Array, Array, Array, Slots]:
+            drawn, tokens, logprobs, now = state
+            keys = jax.random.wrap_key_data(now.keys)
+            uniform = jax.vmap(lambda key, at: jax.random.uniform(jax.random.fold_in(key, at)))(keys, now.position)
+            token, logprob = draw_with_logprob(now.logits, uniform, decoding, now.seen)
+            running = now.left > 0
+            ended = jnp.isin(token, jnp.array(end_tokens, jnp.int32)) if end_tokens else jnp.zeros_like(running)
+            logits, cache = model.step(config, weights, now.cache, token, now.position)
+            seen = None if now.seen is None else now.seen.at[jnp.arange(batch), token].max(running)
+            left = jnp.where(ended, 0, jnp.maximum(now.left - 1, 0))
+            then = Slots(cache, logits, now.position + running, left, now.keys, seen)
+            tokens, logprobs = tokens.at[drawn].set(jnp.where(running, token, -1)), logprobs.at[drawn].set(logprob)
+            return drawn + 1, tokens, logprobs, then
+
+        _, tokens, logprobs, slots = jax.lax.while_loop(going, one, (jnp.int32(0), *nothing, slots))
+        return tokens, logprobs, slots
+
+    def free(slots: Slots, which: Array) -> Slots:
+        return slots._replace(left=jnp.where(which, 0, slots.left))
+
+    def resize(slots: Slots, size: int) -> Slots:
+        return slots._replace(cache=model.resized(slots.cache, size))
+
+    def weights(params: Any) -> Weights:
+        if mesh is not None:
+            params = jax.lax.with_sharding_constraint(params, _layout(config, mesh))
+        return model.weights(config, params, decoding.weights)
+
+    held: dict[str, Any] = {} if places is None else {"out_shardings": places}
+    chunk = None if mesh is None else NamedSharding(mesh, P(None, meshes.RULES["batch"]))
+    drawn: dict[str, Any] = {} if places is None else {"out_shardings": (chunk, chunk, places)}
+    return Programs(
+        jax.jit(weights),
+        jax.jit(empty, static_argnums=0, **held),
+        jax.jit(prefill),
+        jax.jit(seat, donate_argnums=0, **held),
+        jax.jit(free, donate_argnums=0, **held),
+        jax.jit(resize, static_argnums=1, **held),
+        jax.jit(decode, donate_argnums=1, **drawn),
+    )
+
+
+def _layout(config: ModelConfig, mesh: Mesh) -> Any:
+    """Where weights lie while decoding: split over tensor alone, since gathering them over fsdp for each token would cost more
+    than the token."""
+
+    def whole(names: tuple[str | None, ...]) -> tuple[str | None, ...]:
+        return tuple(None if name == "embed" else name for name in names)
+
+    axes = jax.tree.map(whole, transformer.logical_axes(config), is_leaf=lambda leaf: isinstance(leaf, tuple))
+    return meshes.shardings(mesh, axes, transformer.shapes(config))
+
+
+def _places(mesh: Mesh | None, penalised: bool, layers: int) -> Slots | None:
+    """Where the slots' arrays lie on a mesh: rows over data × fsdp, heads over tensor."""
+    if mesh is None:
+        return None
+    rows = meshes.RULES["batch"]
+    row = NamedSharding(mesh, P(rows))
+    cache = NamedSharding(mesh, P(rows, meshes.RULES["kv_heads"]))
+    return Slots(((cache, cache),) * layers, row, row, row, row, row if penalised else None)  # type: ignore[arg-type]
