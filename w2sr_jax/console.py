@@ -60,6 +60,9 @@ class Console:
         spent = "   done  " if seconds is None else f"{seconds:7.1f} s"
         self.rich.print(f"{spent}  {task:<34}  {note}", markup=False)
 
+    def say(self, message: str) -> None:
+        self.rich.print(f"    {message}", markup=False)
+
     def warn(self, message: str) -> None:
         self.rich.print(f"w2sr: {message}", markup=False, style="yellow")
 

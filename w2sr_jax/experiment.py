@@ -14,7 +14,7 @@ from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.problems.settings import Files, Generated, Splits
 from w2sr_jax.sampling.settings import Decoding
-from w2sr_jax.teachers.settings import Recorded
+from w2sr_jax.teachers.settings import Recorded, Served
 from w2sr_jax.text.settings import BpeTokenizer, PretrainedTokenizer, WordTokenizer
 from w2sr_jax.training.settings import Training
 
@@ -62,7 +62,7 @@ class Graduate:
     """How much its traces count in the mix."""
 
 
-Teacher = ModelTeacher | Graduate | Recorded
+Teacher = ModelTeacher | Graduate | Recorded | Served
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +186,7 @@ def check(experiment: Experiment) -> None:
 
 
 def _check_teacher(where: str, teacher: Teacher) -> None:
-    if isinstance(teacher, Recorded):
+    if isinstance(teacher, Recorded | Served):  # they checked themselves
         return
     teacher.decoding.check()
     if teacher.samples < 1:

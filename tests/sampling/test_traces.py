@@ -1,59 +1,23 @@
-"""What a drawn trace depends on, what it records, and which shards an interrupted run draws again."""
+"""What a drawn trace depends on and what it records."""
 
-from collections.abc import Sequence
-from pathlib import Path
+import dataclasses
 
-import jax
 import pytest
+from sampling_toy import DECODING, PROBLEMS, SAMPLES, CountingGrader, make_author
 
-from w2sr_jax import records
-from w2sr_jax.models import transformer
-from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.records import Problem, Trace, Verdict
+from w2sr_jax.records import Trace
 from w2sr_jax.sampling.settings import Decoding
-from w2sr_jax.sampling.traces import Author, continued, draw, draw_shards
-from w2sr_jax.text.render import Renderer
-from w2sr_jax.text.settings import WordTokenizer
-from w2sr_jax.text.tokenizer import build
-
-PROBLEMS = [Problem.of(f"Bob has {n} and finds {n + 1} . How many ?", str(2 * n + 1)) for n in range(7)]
-DECODING = Decoding(max_tokens=5, batch=4)
-SAMPLES = 2
-
-
-class CountingGrader:
-    """Calls a trace correct where its text has the letter a; remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def __call__(self, text: str, problem: Problem) -> Verdict:
-        self.asked.append(problem.id)
-        return Verdict("correct" if "a" in text else "incorrect", problem.answer, "letters", "counting")
+from w2sr_jax.sampling.traces import Author, continued, draw
 
 
 @pytest.fixture(scope="module")
 def author() -> Author:
-    renderer = Renderer(build(WordTokenizer(largest=15), [problem.question for problem in PROBLEMS]))
-    config = ModelConfig(vocab_size=renderer.vocab_size, width=8, layers=1, heads=2, kv_heads=2, mlp=16)
-    return Author("weak", config, transformer.init(config, jax.random.key(0)), renderer, seed=3, provenance="digest")
+    return make_author()
 
 
 @pytest.fixture(scope="module")
 def drawn(author: Author) -> list[Trace]:
     return draw(author, PROBLEMS, SAMPLES, DECODING, CountingGrader())
-
-
-def shards(directory: Path, author: Author, identity: str, size: int, problems: Sequence[Problem] = PROBLEMS) -> list[str]:
-    """Draws what is missing; the ids of the problems that were graded."""
-    grader = CountingGrader()
-    paths = draw_shards(directory, author, problems, SAMPLES, DECODING, grader, identity, size)
-    assert sorted(directory.glob("*.parquet")) == paths
-    return grader.asked
-
-
-def stored(directory: Path) -> list[Trace]:
-    return [trace for path in sorted(directory.glob("*.parquet")) for trace in records.read(path, Trace)]
 
 
 def test_a_trace_does_not_depend_on_what_else_is_asked(author: Author, drawn: list[Trace]) -> None:
@@ -76,46 +40,6 @@ def test_a_trace_records_its_grading_and_how_it_was_drawn(author: Author, drawn:
         assert (trace.finish == "stop") is (trace.token_ids[-1] in author.renderer.end_tokens)
 
 
-def test_shards_of_any_size_hold_the_same_traces(tmp_path: Path, author: Author, drawn: list[Trace]) -> None:
-    shards(tmp_path / "small", author, "a", 5)
-    shards(tmp_path / "large", author, "a", 100)
-    assert [len(list((tmp_path / name).glob("*.parquet"))) for name in ("small", "large")] == [4, 1]
-    assert stored(tmp_path / "small") == stored(tmp_path / "large")
-    assert [(trace.id, trace.token_ids) for trace in stored(tmp_path / "small")] == [(t.id, t.token_ids) for t in drawn]
-
-
-def test_only_missing_shards_are_drawn_again_and_to_the_same_bytes(tmp_path: Path, author: Author) -> None:
-    assert len(shards(tmp_path, author, "a", 4)) == SAMPLES * len(PROBLEMS)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    (tmp_path / "traces-00001.parquet").unlink()
-    assert shards(tmp_path, author, "a", 4) == [problem.id for problem in PROBLEMS[2:4] for _ in range(SAMPLES)]
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert shards(tmp_path, author, "a", 4) == []
-
-
-def test_a_damaged_shard_is_named_and_drawn_again_to_the_same_bytes(
-    tmp_path: Path, author: Author, caplog: pytest.LogCaptureFixture
-) -> None:
-    shards(tmp_path, author, "a", 4)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    damaged = tmp_path / "traces-00002.parquet"
-    middle = len(before[damaged.name]) // 2
-    damaged.write_bytes(before[damaged.name][:middle] + b"?" + before[damaged.name][middle + 1 :])
-    assert shards(tmp_path, author, "a", 4) == [problem.id for problem in PROBLEMS[4:6] for _ in range(SAMPLES)]
-    assert str(damaged) in caplog.text
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_a_shard_that_was_not_entered_as_finished_is_drawn_again(tmp_path: Path, author: Author) -> None:
-    shards(tmp_path, author, "a", 4)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    marker = tmp_path / "sampling.json"
-    for text in (marker.read_text().replace("traces-00001", "traces-99999"), "{", "[]", '{"identity": "a"}'):
-        marker.write_text(text)
-        shards(tmp_path, author, "a", 4)
-        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
 def test_a_chain_goes_on_as_it_was_drawn_where_nothing_was_changed(author: Author) -> None:
     greedy = Decoding(temperature=0.0, max_tokens=5, batch=4)
     for problem, trace in zip(PROBLEMS, draw(author, PROBLEMS, 1, greedy, CountingGrader()), strict=True):
@@ -135,17 +59,32 @@ def test_a_chain_with_a_word_that_the_tokenizer_does_not_know_is_left_out(author
     assert all(trace.text.startswith(head) for trace, head in zip(found, ["1 2", "", "1"]) if trace)
 
 
-def test_another_identity_keeps_nothing(tmp_path: Path, author: Author) -> None:
-    shards(tmp_path, author, "a", 4)
-    assert len(shards(tmp_path, author, "b", 4, PROBLEMS[:3])) == SAMPLES * 3
-    assert {trace.problem_id for trace in stored(tmp_path)} == {problem.id for problem in PROBLEMS[:3]}
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_trace_ends_before_its_stop_string(author: Author, batch: int) -> None:
+    plain = draw(author, PROBLEMS, 1, dataclasses.replace(DECODING, max_tokens=40), CountingGrader())
+    word = next(word for trace in plain for word in trace.text.split()[3:6])
+    decoding = dataclasses.replace(DECODING, max_tokens=40, batch=batch, stop=(word, "never written"))
+    ended = 0
+    for before, trace in zip(plain, draw(author, PROBLEMS, 1, decoding, CountingGrader()), strict=True):
+        assert trace.text == before.text.split(word)[0]
+        assert trace.token_ids == before.token_ids[: trace.tokens]
+        assert len(trace.logprobs) == trace.tokens
+        if word in before.text:
+            ended += 1
+            assert trace.finish == "stop"
+            assert trace.id != before.id
+            assert word in author.renderer.decode(trace.token_ids)
+            assert word not in author.renderer.decode(trace.token_ids[:-1])
+        else:
+            assert (trace.id, trace.token_ids, trace.finish) == (before.id, before.token_ids, before.finish)
+    assert ended
 
 
-def test_progress_runs_to_all_traces_over_all_shards(tmp_path: Path, author: Author) -> None:
-    seen: list[tuple[int, int]] = []
-    grader = CountingGrader()
-    draw_shards(
-        tmp_path, author, PROBLEMS, SAMPLES, DECODING, grader, "a", 4, on_progress=lambda n, total, _: seen.append((n, total))
-    )
-    assert seen == sorted(seen)
-    assert seen[-1] == (SAMPLES * len(PROBLEMS),) * 2
+def test_a_continued_chain_keeps_a_stop_string_that_it_began_with(author: Author) -> None:
+    sampled, begun, word = Decoding(max_tokens=20, batch=4), "1 4", "1"
+    stopping = dataclasses.replace(sampled, stop=(word,))
+    whole = continued(author, PROBLEMS, [begun] * len(PROBLEMS), sampled, CountingGrader())
+    cut = continued(author, PROBLEMS, [begun] * len(PROBLEMS), stopping, CountingGrader())
+    pairs = [(one.text, other.text) for one, other in zip(whole, cut) if one and other]
+    assert [text for _, text in pairs] == [begun + text.removeprefix(begun).split(word)[0] for text, _ in pairs]
+    assert 0 < sum(before != after for before, after in pairs) < len(pairs)

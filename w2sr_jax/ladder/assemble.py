@@ -246,6 +246,7 @@ def _stages(sources: Sources, devices: Sequence[Any]) -> list[dict[str, Any]]:
             "kind": made.kind,
             "tokens": made.measures.get("tokens"),
             "flops": made.measures.get("flops"),
+            **({"cost": made.measures["cost"]} if "cost" in made.measures else {}),
             "device": f"{len(devices)} × {devices[0].device_kind}",
         }
         for run, found in sources.manifests.items()

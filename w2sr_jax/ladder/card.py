@@ -17,7 +17,7 @@ from w2sr_jax.ladder.markdown import Raw, code, environment
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.report import wording
-from w2sr_jax.teachers.settings import Recorded
+from w2sr_jax.teachers.settings import Recorded, Served
 
 TEMPLATE = "card.md.j2"
 
@@ -174,13 +174,15 @@ def _teacher(part: OfRun, name: str) -> dict[str, Any]:
         "kind": _teacher_kind(part, teacher),
         "traces": Raw(wording.count(measures.get("traces"))),
         "right": Raw(wording.percent(measures["correct"] / graded if graded else None)),
-        "decoding": None if isinstance(teacher, Recorded) else said(teacher.decoding),
+        "decoding": None if isinstance(teacher, Recorded | Served) else said(teacher.decoding),
     }
 
 
 def _teacher_kind(part: OfRun, teacher: Teacher) -> Raw:
     if isinstance(teacher, Recorded):
         return Raw("traces recorded in a file")
+    if isinstance(teacher, Served):
+        return Raw("a model behind a server, " + (code(teacher.model) if teacher.model else "the only one that it lists"))
     if isinstance(teacher, Graduate):
         return Raw(f"the previous rung's student, arm {teacher.arm}")
     count = f"{models.sized(teacher.model, prepare.renderer(part.run)).parameters():,} parameters"

@@ -85,7 +85,7 @@ def ledger_problems(context: Context, model: Model) -> dict[str, list[Problem]]:
     rung, found = context.experiment.rungs[model.rung], {}
     if count := context.experiment.evaluation.pool:
         found[prepare.POOL] = prepare.part(prepare.read(context.run, prepare.POOL), rung.pool)[:count]
-    if teach.recorded_teachers(context.experiment, model.rung):
+    if teach.foreign_teachers(context.experiment, model.rung):
         found[prepare.PROBE] = prepare.read(context.run, prepare.PROBE)
     return found
 

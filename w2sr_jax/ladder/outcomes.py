@@ -70,7 +70,7 @@ def _split(experiment: Experiment, index: int, teacher: str, which: Set) -> tupl
     """A set's split, and the file in an evaluation's folder that has the answers to it."""
     if which == "training":
         return prepare.POOL, f"{prepare.POOL}.parquet"
-    if teacher in teach.recorded_teachers(experiment, index):
+    if teacher in teach.foreign_teachers(experiment, index):
         return prepare.PROBE, f"{prepare.PROBE}.parquet"
     return prepare.TEST, GENERATIONS
 
@@ -84,7 +84,7 @@ def _teacher(run: Path, experiment: Experiment, index: int, teacher: str, which:
 
 def _teacher_model(experiment: Experiment, index: int, name: str) -> str | None:
     """The evaluated model behind a teacher's name; None for a recorded one."""
-    if name in teach.recorded_teachers(experiment, index):
+    if name in teach.foreign_teachers(experiment, index):
         return None
     teacher = next(teacher for teacher in experiment.teachers if teacher.name == name)
     return models.student(experiment, index - 1, teacher.arm).name if isinstance(teacher, Graduate) else name

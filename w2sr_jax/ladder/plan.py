@@ -7,7 +7,8 @@ from w2sr_jax.ladder import assemble, curate, given, learn, measure, models, pre
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.task import Task
 from w2sr_jax.problems.settings import Files
-from w2sr_jax.teachers.settings import Recorded
+from w2sr_jax.teachers.served_request import steering
+from w2sr_jax.teachers.settings import Recorded, Served
 
 
 def tasks(experiment: Experiment) -> list[Task]:
@@ -79,6 +80,10 @@ def _sampling(experiment: Experiment, index: int, teacher: Teacher) -> Task:
         work = partial(teach.record, index=index, teacher=teacher)
         data = (given.data(teacher.path),)
         return Task(name, "sample", (teacher, rung.pool, grader), ("problems",), work, rung=index, given=data)
+    if isinstance(teacher, Served):
+        work = partial(teach.ask, index=index, teacher=teacher)
+        asked = (teacher.name, teacher.samples, steering(teacher), rung.pool, grader, experiment.seeds[0])
+        return Task(name, "sample", asked, ("problems",), work, rung=index)
     model = models.student(experiment, index - 1, teacher.arm) if isinstance(teacher, Graduate) else models.teacher(teacher)
     settings = (
         teacher.name,
@@ -97,7 +102,7 @@ def _sampling(experiment: Experiment, index: int, teacher: Teacher) -> Task:
 def _evaluation(experiment: Experiment, model: Model, held_out: tuple[str, ...] = ()) -> Task:
     asked: tuple[object, ...] = (model.name, model.style)
     if model.rung is not None:
-        asked += (experiment.rungs[model.rung].pool, *teach.recorded_teachers(experiment, model.rung))
+        asked += (experiment.rungs[model.rung].pool, *teach.foreign_teachers(experiment, model.rung))
     settings = (asked, experiment.evaluation, experiment.decoding, experiment.grader, experiment.mesh, experiment.seeds[0])
     work = partial(measure.evaluate, model=model, held_out=bool(held_out))
     needs = ("problems", "tokenizer", model.task, *held_out)

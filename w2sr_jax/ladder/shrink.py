@@ -16,7 +16,7 @@ from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.problems.settings import Files, Splits
 from w2sr_jax.sampling.settings import Decoding
-from w2sr_jax.teachers.settings import Recorded
+from w2sr_jax.teachers.settings import Recorded, Served
 from w2sr_jax.text.settings import PretrainedTokenizer
 from w2sr_jax.training.settings import Training
 
@@ -25,6 +25,7 @@ FOLDER = "stand-ins"
 WIDTH, HEADS, WINDOW = 64, 4, 32
 POOL, PROBE, TEST, SPLIT = 96, 8, 16, 64
 TOKENS, LENGTH, STEPS = 64, 320, 8
+SAMPLES = 4
 
 
 def shrink(experiment: Experiment, root: Path) -> Experiment:
@@ -86,10 +87,13 @@ def _rung(place: standins.Place, rung: Rung) -> Rung:
     return dataclasses.replace(rung, model=small, start=start, training=_training(rung.training), probe=probe, curation=curation)
 
 
-def _teacher(place: standins.Place, teacher: ModelTeacher | Graduate | Recorded) -> Any:
+def _teacher(place: standins.Place, teacher: ModelTeacher | Graduate | Recorded | Served) -> Any:
+    if isinstance(teacher, Served):  # no server is asked: its traces are stand-ins
+        teacher = Recorded(teacher.name, weight=teacher.weight)
     if isinstance(teacher, Recorded):
         return dataclasses.replace(teacher, **place.traces(teacher, POOL)._asdict())
-    shrunk = dataclasses.replace(teacher, decoding=_decoding(teacher.decoding))
+    samples = min(teacher.samples, SAMPLES)
+    shrunk = dataclasses.replace(teacher, samples=samples, decoding=_decoding(teacher.decoding))
     if not isinstance(shrunk, ModelTeacher):
         return shrunk
     if shrunk.checkpoint is None:

@@ -19,7 +19,7 @@ from w2sr_jax.records import Problem, Trace
 from w2sr_jax.sampling.traces import Author, draw_shards
 from w2sr_jax.saved import encode
 from w2sr_jax.teachers import recorded
-from w2sr_jax.teachers.settings import Recorded
+from w2sr_jax.teachers.settings import Recorded, Served
 
 DRAWN = ("token_ids", "logprobs")
 """Columns of traces that fill most of the memory, and that only training and publishing need."""
@@ -51,9 +51,9 @@ def by_problem(
         yield group[0].problem_id, group
 
 
-def recorded_teachers(experiment: Experiment, index: int) -> list[str]:
-    """Names of a rung's teachers whose traces lie in a file."""
-    names = {teacher.name for teacher in experiment.teachers if isinstance(teacher, Recorded)}
+def foreign_teachers(experiment: Experiment, index: int) -> list[str]:
+    """Names of a rung's teachers that are no models of the run: their traces lie in a file, or come from a server."""
+    names = {teacher.name for teacher in experiment.teachers if isinstance(teacher, Recorded | Served)}
     return [name for name in experiment.rungs[index].teachers if name in names]
 
 
@@ -113,6 +113,31 @@ def record(context: Context, index: int, teacher: Recorded) -> Made:
     measures = {**made.measures, "read_as": found.shape, "of_other_problems": found.unmatched}
     other = f"; {found.unmatched:,} more answer other problems" if found.unmatched else ""
     return made._replace(measures=measures, note=f"{made.note}{other}")
+
+
+def ask(context: Context, index: int, teacher: Served) -> Made:
+    """Let a server's model answer the rung's problems. Answers are kept as they arrive, beside the traces and for all rungs."""
+    from w2sr_jax.teachers import served, served_request
+
+    problems, where = questions(context, index), directory(context, index, teacher.name)
+    context.watcher.say(f"{teacher.name}: {served_request.bound(teacher, problems).words()}")
+    with context.stop.deferred() as asked:
+        found = served.ask(
+            where,
+            teacher,
+            problems,
+            context.experiment.grader,
+            context.seed,
+            journal=where.parent / served.JOURNAL,
+            on_progress=context.watcher.progress,
+            stop=asked,
+        )
+    made = _made(found.paths, 0, 0)
+    tokens = {"prompt_tokens": found.prompt_tokens, "tokens": found.completion_tokens, "flops": None}
+    missing = sum(found.counts[name] for name in ("refused", "filtered", "empty", "failed"))
+    note = made.note + (f", {missing:,} answers without a trace" if missing else "")
+    price = f"; {found.prompt_tokens + found.completion_tokens:,} tokens, cost {found.cost:,.2f}"
+    return made._replace(measures={**made.measures, **tokens, "cost": found.cost}, note=note + price)
 
 
 def author_of(context: Context, model: Model, name: str) -> Author:

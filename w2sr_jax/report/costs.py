@@ -17,7 +17,8 @@ def costs(stages: Sequence[Mapping[str, Any]], timings: Mapping[str, Any] | None
     total = _sums(timed)
     for entry in sums:
         entry["width"] = round(100 * (entry["seconds"] or 0) / total["seconds"], 2) if total["seconds"] else 0.0
-    return {"kinds": sums, "stages": timed, "total": total, "timed": total["seconds"] is not None}
+    known = {"timed": total["seconds"] is not None, "paid": total["cost"] is not None}
+    return {"kinds": sums, "stages": timed, "total": total, **known}
 
 
 def _time(found: Mapping[str, Any]) -> Row:
@@ -27,7 +28,7 @@ def _time(found: Mapping[str, Any]) -> Row:
 
 def _sums(stages: Sequence[Mapping[str, Any]]) -> Row:
     found: Row = {}
-    for measure in ("seconds", "tokens", "flops"):
+    for measure in ("seconds", "tokens", "flops", "cost"):
         known = [stage[measure] for stage in stages if stage.get(measure) is not None]
         found[measure] = sum(known) if known else None
     return found

@@ -223,6 +223,8 @@ class StageCost(TypedDict, total=False):
     kind: str
     tokens: int | None
     flops: float | None
+    cost: float
+    """What servers ask for their answers, at the prices that the teacher's settings state."""
     device: str
 
 

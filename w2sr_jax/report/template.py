@@ -44,6 +44,7 @@ def _environment() -> jinja2.Environment:
         decimal=wording.decimal,
         p_value=wording.p_value,
         count=wording.count,
+        money=wording.money,
         quantity=wording.quantity,
         duration=wording.duration,
         one_line=hostile.one_line,

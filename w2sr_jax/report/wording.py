@@ -101,6 +101,13 @@ def count(number: float | None) -> str:
     return MISSING if number is None else f"{round(number):,}"
 
 
+def money(amount: float | None) -> str:
+    """An amount in whatever currency the prices have: `1,234.50`, and small ones in three digits."""
+    if amount is None:
+        return MISSING
+    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.3g}"
+
+
 def quantity(number: float | None) -> str:
     """A large count in three digits: `360 k`, `1.24 M`."""
     if number is None:

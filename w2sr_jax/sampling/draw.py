@@ -1,11 +1,11 @@
-"""One token per row from its logits, by an inverse CDF with one uniform number; the vocabulary is never sorted.
+"""One token per row from its logits, by an inverse CDF with one uniform number, without sorting the vocabulary.
 
 The settings apply in transformers' order: repetition penalty, temperature, top-k, top-p over what top-k kept, min-p. Equal logits
 are ranked by id, so that top-k keeps exactly k tokens and top-p the fewest that hold its share.
 
 A vocabulary is read in blocks of 128 tokens. Its k greatest logits lie in the k blocks with the greatest maxima, so that top-k
-ranks those alone. A top-p that the 64 greatest logits hold is taken from them, any other is found by bisection. Which token a row
-gets does not depend on the other rows.
+ranks those alone (where k blocks are less than a third of the vocabulary). A top-p that the 32 greatest logits hold is taken from
+them, any other is found by bisection. Which token a row gets does not depend on the other rows.
 """
 
 import jax
@@ -17,7 +17,7 @@ from w2sr_jax.sampling.settings import Decoding
 BLOCK = 128
 SMALL = 512
 """Up to this size a vocabulary is searched in one level; above it, its blocks, then the chosen block."""
-FEW = 64
+FEW = 32
 """Top-p without top-k is first sought among this many greatest logits."""
 GROUP = 8
 """Rows that are searched together where that was not enough; an eighth of them where there are many."""
@@ -28,7 +28,7 @@ def draw(
 ) -> Int[Array, " B"]:
     """Token ids; `uniform` in [0, 1) decides. `seen` marks the tokens of prompt and completion so far and must be given where
     `decoding.repetition_penalty` is not 1. Logits are float32; -inf marks a token that is never drawn."""
-    scaled = _scaled(logits, decoding, seen)
+    scaled, uniform = _scaled(jnp.asarray(logits), decoding, seen), jnp.asarray(uniform)
     peak = _peak(scaled)
     if decoding.temperature == 0:
         return _greatest(scaled, peak)
@@ -59,7 +59,7 @@ def draw_with_logprob(
 
 def top(logits: Float[Array, "B V"], count: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
     """The `count` greatest logits, greatest first and equal ones by id, and their ids."""
-    if 4 * count * BLOCK > logits.shape[-1]:
+    if 3 * count * BLOCK > logits.shape[-1]:  # ranking the blocks would cost more than it saves
         values, ids = jax.lax.top_k(logits, count)
         return values, ids
     blocks = _blocks(logits, -jnp.inf)

@@ -1,32 +1,23 @@
-"""Traces from a model: problems in, graded traces out, shard by shard, so that an interrupted run loses at most one shard."""
+"""Traces from a model: problems in, graded traces out."""
 
 import dataclasses
-import logging
-import math
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
-from w2sr_jax import files, records
 from w2sr_jax.answers.grade import Grader, grade_all
-from w2sr_jax.errors import UserError
 from w2sr_jax.keys import keys
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.transformer import Params
 from w2sr_jax.records import Problem, Trace
-from w2sr_jax.sampling.engine import generate
+from w2sr_jax.sampling.engine import Completion, generate
+from w2sr_jax.sampling.estimate import Meter, Progress
 from w2sr_jax.sampling.settings import Decoding
+from w2sr_jax.sampling.stops import before, stopper
 from w2sr_jax.text.render import Renderer
-
-log = logging.getLogger(__name__)
-
-MARKER = "sampling.json"  # which shards are finished, with their digests
-
-Progress = Callable[[int, int, str], None]
-"""Called with (traces done, traces in all, a few words on the rate)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +40,7 @@ def draw(
     decoding: Decoding,
     grader: Grader,
     style: str = "reason",
-    on_progress: Progress | None = None,
+    on_progress: Progress | Meter | None = None,
 ) -> list[Trace]:
     """`samples` graded traces per problem, problem by problem. A trace depends on (seed, author's name, problem id, sample),
     the parameters and the decoding settings, and on nothing else."""
@@ -66,7 +57,7 @@ def continued(
     beginnings: Sequence[str],
     decoding: Decoding,
     grader: Grader,
-    on_progress: Progress | None = None,
+    on_progress: Progress | Meter | None = None,
 ) -> list[Trace | None]:
     """One graded trace per problem that begins with the given text and that the author wrote to its end; None where the tokenizer
     does not know a part of the text. A problem may occur several times; its traces are numbered as samples."""
@@ -96,9 +87,10 @@ def _write(
     decoding: Decoding,
     grader: Grader,
     purpose: str,
-    on_progress: Progress | None,
+    on_progress: Progress | Meter | None,
 ) -> list[Trace]:
     """A graded trace per (problem, sample) and prompt; `begun` are the tokens at the prompt's end that belong to the trace."""
+    meter = Meter(on_progress) if on_progress is not None and not isinstance(on_progress, Meter) else on_progress
     drawn = generate(
         author.config,
         author.params,
@@ -107,10 +99,11 @@ def _write(
         decoding,
         author.renderer.end_tokens,
         author.renderer.pad,
-        None if on_progress is None else _Rate(on_progress),
+        meter,
         author.mesh,
+        stopper(decoding.stop, author.renderer.decode),
     )
-    texts = author.renderer.decode_all([[*ids, *completion.tokens] for ids, completion in zip(begun, drawn, strict=True)])
+    texts = _texts(author.renderer, begun, drawn, decoding.stop)
     verdicts = grade_all(grader, texts, [problem for problem, _ in rows])
     return [
         Trace(
@@ -132,69 +125,18 @@ def _write(
     ]
 
 
-def draw_shards(
-    directory: Path,
-    author: Author,
-    problems: Sequence[Problem],
-    samples: int,
-    decoding: Decoding,
-    grader: Grader,
-    identity: str,
-    shard: int = 4096,
-    style: str = "reason",
-    on_progress: Progress | None = None,
-) -> list[Path]:
-    """Write `draw`'s traces to DIRECTORY/traces-00000.parquet, …, about `shard` traces to a file.
-
-    Shards that an earlier call with the same `identity` (a digest of all that steers the work) finished are kept if they still
-    have their digests; all others are drawn.
-    """
-    marker = directory / MARKER
-    finished = _finished(directory, identity)
-    each = max(1, shard // samples)
-    total = len(problems) * samples
-    paths = []
-    for number in range(math.ceil(len(problems) / each)):
-        path = directory / f"traces-{number:05d}.parquet"
-        paths.append(path)
-        done = number * each * samples
-        if path.name in finished:
-            continue
-        part = problems[number * each : (number + 1) * each]
-
-        def report(here: int, _: int, words: str, done: int = done) -> None:
-            if on_progress is not None:
-                on_progress(done + here, total, words)
-
-        records.write(path, Trace, draw(author, part, samples, decoding, grader, style, report))
-        finished[path.name] = files.digest_file(path)
-        files.write_json(marker, {"identity": identity, "shards": finished})
-    return paths
+def _texts(renderer: Renderer, begun: Sequence[list[int]], drawn: Sequence[Completion], stop: Sequence[str]) -> list[str]:
+    """Beginning and completion of each trace, without the stop string that ended it and what follows."""
+    texts = renderer.decode_all([[*ids, *completion.tokens] for ids, completion in zip(begun, drawn, strict=True)])
+    if not stop:
+        return texts
+    own = renderer.decode_all([completion.tokens for completion in drawn])
+    cut = [len(text) - len(before(text, stop)) for text in own]
+    return [text[: len(text) - drop] for text, drop in zip(texts, cut, strict=True)]
 
 
-def _finished(directory: Path, identity: str) -> dict[str, str]:
-    """Shards that stand, with their digests. Files that are none of them are removed."""
-    try:
-        known = files.read_json(directory / MARKER)
-        shards = dict(known["shards"]) if known["identity"] == identity else {}
-    except (UserError, KeyError, TypeError, ValueError):
-        shards = {}
-    for path in sorted(directory.glob("traces-*.parquet")):
-        digest = shards.pop(path.name, None)
-        if digest is not None and digest == files.digest_file(path):
-            shards[path.name] = digest
-            continue
-        if digest is not None:
-            log.warning("%s does not have the digest it was written with; its traces are drawn again", path)
-        path.unlink()
-    return {name: digest for name, digest in shards.items() if (directory / name).is_file()}
+def draw_shards(*arguments: Any, **named: Any) -> list[Path]:
+    """`shards.draw_shards`: the paths alone."""
+    from w2sr_jax.sampling import shards  # it draws with this module
 
-
-class _Rate:
-    """Turns the engine's counts into words on the rate."""
-
-    def __init__(self, tell: Progress) -> None:
-        self.tell, self.started = tell, time.monotonic()
-
-    def __call__(self, done: int, total: int, tokens: int) -> None:
-        self.tell(done, total, f"{tokens / max(time.monotonic() - self.started, 1e-9):,.0f} tokens/s")
+    return shards.draw_shards(*arguments, **named).paths

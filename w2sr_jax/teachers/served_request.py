@@ -43,6 +43,11 @@ class Bound(NamedTuple):
     completion_tokens: int
     cost: float
 
+    def words(self) -> str:
+        """For people, before the first request."""
+        price = f", cost at most {self.cost:,.2f}" if self.cost else ""
+        return f"{self.requests:,} requests, at most {self.prompt_tokens + self.completion_tokens:,} tokens{price}"
+
 
 def steering(settings: Served) -> tuple[Any, ...]:
     """The settings on which an answer depends; all others say how often, how fast and at what price it is asked for."""
