@@ -232,7 +232,8 @@ def test_a_gate_stops_a_training_and_says_why(tmp_path):
     command[3] = "train"
     done = subprocess.run([*command, *gate], check=False, env=shell, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    (sentence,) = done.stderr.strip().splitlines()
+    sentence = done.stderr.strip()
+    assert len(sentence.splitlines()) == 1, sentence
     assert "teacher 'teacher' is too weak: it is right on" in sentence
     assert "below probe.weakest_teacher 90.0%" in sentence
 

@@ -10,7 +10,7 @@ from w2sr_jax import cli, lineage, records
 from w2sr_jax.records import Trace
 
 sys.path.insert(0, str(Path(__file__).parent / "teachers"))
-from stub_server import Stub, serving  # noqa: E402
+from stub_server import Stub, serving
 
 KEY = "sk-a-secret-that-no-file-may-hold"
 

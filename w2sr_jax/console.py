@@ -51,7 +51,8 @@ class Console:
         elif time.monotonic() - self.spoke > QUIET and done:
             self.spoke = time.monotonic()
             left = (self.spoke - self.started) / done * (total - done)
-            self.rich.print(f"    {self.name}: {done / total:.0%}, {detail}, ETA {left:,.0f} s", markup=False)
+            eta = "" if detail.endswith("left") else f", ETA {left:,.0f} s"
+            self.rich.print(f"    {self.name}: {done / total:.0%}, {detail}{eta}", markup=False)
 
     def end(self, task: str, note: str, seconds: float | None) -> None:
         if self.current is not None:

@@ -192,9 +192,12 @@ def _imported(path: Path) -> Source:
 
 def _sampling(decoding: Decoding) -> dict[str, Any]:
     """A run's decoding as transformers' defaults; where sampling is off, transformers wants its settings to be absent."""
+    penalty = {} if decoding.repetition_penalty == 1 else {"repetition_penalty": decoding.repetition_penalty}
     if decoding.temperature == 0:
-        return {"do_sample": False, "max_new_tokens": decoding.max_tokens}
+        return {"do_sample": False, "max_new_tokens": decoding.max_tokens, **penalty}
     return {
+        **penalty,
+        **({"min_p": decoding.min_p} if decoding.min_p else {}),
         "do_sample": True,
         "temperature": decoding.temperature,
         "top_p": decoding.top_p,

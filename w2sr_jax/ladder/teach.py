@@ -16,7 +16,9 @@ from w2sr_jax.ladder import models, prepare, tables
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.records import Problem, Trace
-from w2sr_jax.sampling.traces import Author, draw_shards
+from w2sr_jax.sampling.estimate import Estimate
+from w2sr_jax.sampling.shards import draw_shards
+from w2sr_jax.sampling.traces import Author
 from w2sr_jax.saved import encode
 from w2sr_jax.teachers import recorded
 from w2sr_jax.teachers.settings import Recorded, Served
@@ -92,10 +94,29 @@ def sample(context: Context, index: int, teacher: ModelTeacher | Graduate, model
     identity = files.digest_json(
         [author.provenance, author.seed, encode((teacher, context.experiment.grader)), [problem.id for problem in problems]]
     )
-    grader, tell = context.experiment.grader, context.watcher.progress
-    paths = draw_shards(where, author, problems, teacher.samples, teacher.decoding, grader, identity, on_progress=tell)
+
+    def told(estimate: Estimate, rate: float | None) -> None:
+        if rate is None and estimate.requests:
+            context.watcher.say(f"{teacher.name}: {estimate.words()}")
+
+    drawn = draw_shards(
+        where,
+        author,
+        problems,
+        teacher.samples,
+        teacher.decoding,
+        context.experiment.grader,
+        identity,
+        on_progress=context.watcher.progress,
+        budget=teacher.token_budget,
+        on_estimate=told,
+    )
     read = teacher.samples * sum(map(len, author.renderer.prompts([problem.question for problem in problems])))
-    return _made(paths, author.config.parameters(), read)
+    made = _made(drawn.paths, author.config.parameters(), read)
+    if not drawn.left_out:
+        return made
+    note = f"{made.note}; {drawn.left_out:,} more were not drawn, since token_budget is {teacher.token_budget:,}"
+    return made._replace(measures={**made.measures, "left_out": drawn.left_out}, note=note)
 
 
 def record(context: Context, index: int, teacher: Recorded) -> Made:

@@ -80,7 +80,8 @@ def programs(config: ModelConfig, decoding: Decoding, end_tokens: tuple[int, ...
     def empty(slots: int) -> Slots:
         seen = jnp.zeros((batch, config.vocab_size), bool) if penalised else None
         nothing = jnp.zeros(batch, jnp.int32)
-        logits = jnp.zeros((batch, config.vocab_size), jnp.float32)
+        # One large logit: what is drawn for an empty slot is found at once.
+        logits = jnp.zeros((batch, config.vocab_size), jnp.float32).at[:, 0].set(1e4)
         return Slots(model.empty(config, batch, slots), logits, nothing, nothing, jnp.zeros((batch, 2), jnp.uint32), seen)
 
     def prefill(weights: Weights, tokens: Array, lengths: Array) -> Prompts:

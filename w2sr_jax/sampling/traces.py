@@ -3,8 +3,6 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -133,10 +131,3 @@ def _texts(renderer: Renderer, begun: Sequence[list[int]], drawn: Sequence[Compl
     own = renderer.decode_all([completion.tokens for completion in drawn])
     cut = [len(text) - len(before(text, stop)) for text in own]
     return [text[: len(text) - drop] for text, drop in zip(texts, cut, strict=True)]
-
-
-def draw_shards(*arguments: Any, **named: Any) -> list[Path]:
-    """`shards.draw_shards`: the paths alone."""
-    from w2sr_jax.sampling import shards  # it draws with this module
-
-    return shards.draw_shards(*arguments, **named).paths

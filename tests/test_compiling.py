@@ -1,0 +1,60 @@
+"""Compiled programs are kept between processes, and a training with them ends with the same bits."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from w2sr_jax import compiling
+
+TRAINING = """
+import sys, json
+from w2sr_jax import compiling
+compiling.remember()
+import jax
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import training_toy as toy
+events = []
+jax.monitoring.register_event_listener(lambda name, **_: events.append(name))
+result = toy.run(Path(sys.argv[1]))
+hits = events.count("/jax/compilation_cache/cache_hits")
+print(json.dumps([result.params_digest, hits, events.count("/jax/compilation_cache/cache_misses")]))
+"""
+
+
+def trained(directory: Path, environment: dict[str, str]) -> tuple[str, int, int]:
+    toys = Path(__file__).parent / "training"
+    shell = {key: value for key, value in os.environ.items() if not key.startswith("JAX_")} | {
+        "JAX_PLATFORMS": "cpu",
+        **environment,
+    }
+    command = [sys.executable, "-c", TRAINING, str(directory), str(toys)]
+    done = subprocess.run(command, capture_output=True, text=True, env=shell, check=False)
+    assert done.returncode == 0, done.stderr
+    digest, hits, misses = json.loads(done.stdout.splitlines()[-1])
+    return digest, hits, misses
+
+
+def test_a_second_process_compiles_nothing_and_ends_with_the_same_bits(tmp_path: Path) -> None:
+    home = {"XDG_CACHE_HOME": str(tmp_path / "home")}
+    cold, _, missed = trained(tmp_path / "cold", home)
+    warm, hits, again = trained(tmp_path / "warm", home)
+    assert warm == cold
+    assert hits >= 1
+    assert again < missed
+    kept = tmp_path / "home" / "w2sr_jax" / "compiled"
+    assert any(kept.iterdir())
+    assert trained(tmp_path / "without", {compiling.SWITCH: "0", **home})[0] == cold
+
+
+def test_variables_of_jax_have_precedence_and_the_switch_turns_all_off() -> None:
+    given = {"HOME": "/home/x"}
+    assert compiling.remember(given) == Path("/home/x/.cache/w2sr_jax/compiled")
+    assert int(given["JAX_COMPILATION_CACHE_MAX_SIZE"]) == compiling.BYTES
+    own = {"JAX_COMPILATION_CACHE_DIR": "/elsewhere", "XDG_CACHE_HOME": "/cache"}
+    assert compiling.remember(own) == Path("/elsewhere")
+    off = {compiling.SWITCH: "0", "HOME": "/home/x"}
+    assert compiling.remember(off) is None
+    assert off == {compiling.SWITCH: "0", "HOME": "/home/x"}
