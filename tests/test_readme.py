@@ -52,3 +52,15 @@ def test_problems_teachers_and_a_grader_of_your_own(load):
     experiment = load(BLOCKS[1])
     assert experiment.problems.fields.question == "prompt"
     assert experiment.grader.__name__ == "grader"
+
+
+def test_decoding_settings_and_a_served_teacher():
+    found = {}
+    for statement in BLOCKS[2].split("\n\n")[1].strip().splitlines():
+        name = statement.split("(")[0]
+        space = {}
+        exec(f"{BLOCKS[2].split(chr(10) * 2)[0]}\nmade = {statement}", space)  # the project's own README
+        found[name] = space["made"]
+    found["Decoding"].check()
+    assert found["Decoding"].stop == ("\n\n",)
+    assert found["Served"].max_cost == 20.0
