@@ -1,0 +1,235 @@
+"""How the stages that touch all traces grow with their number: seconds and memory, from 1,000 to 1,000,000.
+
+python tools/bench/growth_traces.py                 # the largest size takes some 20 minutes and 1.5 GB of disk
+python tools/bench/growth_traces.py --quick         # does it run?
+"""
+
+import os
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import harness
+import numpy as np
+from harness import Found, Job, Line, Subject
+
+ABOUT = (
+    "Generated traces of some 150 tokens, four of each problem, with token ids and log-probabilities, in shards of 4,096 as the "
+    "sampler writes them. Each stage of each size is a process of its own and works on what the one before has written: writing "
+    "shards; reading them; curating (every trace is looked at, all are kept, examples and fates are written); making lessons "
+    "(reading examples, encoding, packing into rows of 512, saving); handing out batches from what was saved. Memory is the "
+    "process's largest resident set above its imports, time is without imports. Every size does the same work per trace: with "
+    "linear time the microseconds per trace stay, with flat memory the megabytes do. A stage that needs more than 12 GB fails.",
+)
+SAMPLES, SHARD, TOKENS, ROW = 4, 4096, 150, 512
+MOST = 12 * 10**9
+TEACHER = "teacher"
+WORDS = [first + middle + last for first in "bdfgklmnprstvz" for middle in "aeiou" for last in ("n", "r", "l", "s", "m", "t")]
+
+
+def write(count: int) -> Found:
+    from w2sr_jax import records
+    from w2sr_jax.records import Problem, Trace
+    from w2sr_jax.text import tokenizer
+    from w2sr_jax.text.settings import BpeTokenizer
+
+    folder = run(count)
+    shutil.rmtree(folder, ignore_errors=True)
+    tokenizer.build(BpeTokenizer(1024), [text(number) for number in range(200)]).save(folder / "tokenizer")
+    where = folder / "teachers" / TEACHER / "rung-0"
+    before = harness.memory()
+    making = Clock()
+
+    def made(numbers: range) -> Iterator[Trace]:
+        for number in numbers:
+            with making:
+                one = trace(number)
+            yield one
+
+    start = time.perf_counter()
+    for shard, first in enumerate(range(0, count, SHARD)):
+        records.write(where / f"traces-{shard:05d}.parquet", Trace, made(range(first, min(count, first + SHARD))))
+    seconds = time.perf_counter() - start - making.seconds
+    problems = (Problem(identity(n), f"what is {text(n, 30)}", "7", None, "bench", {}) for n in range(-(-count // SAMPLES)))
+    records.write(folder / "problems.parquet", Problem, problems)
+    size = sum(path.stat().st_size for path in where.iterdir())
+    return found("write", count, seconds, before, {"bytes_per_trace": size / count})
+
+
+def read(count: int) -> Found:
+    from w2sr_jax import records
+    from w2sr_jax.records import Trace
+
+    paths = sorted((run(count) / "teachers" / TEACHER / "rung-0").iterdir())
+    before = harness.memory()
+    start = time.perf_counter()
+    seen = sum(1 for path in paths for _ in records.iterate(path, Trace))
+    return found("read", seen, time.perf_counter() - start, before)
+
+
+def curate(count: int) -> Found:
+    """What `ladder.curate.curate_rung` does for one arm."""
+    from w2sr_jax import records
+    from w2sr_jax.curation.candidates import candidates
+    from w2sr_jax.curation.fates import Fate
+    from w2sr_jax.curation.select import examples, select
+    from w2sr_jax.curation.settings import Curation
+    from w2sr_jax.ladder import teach
+    from w2sr_jax.records import Example, Problem
+
+    folder = run(count)
+    context: Any = SimpleNamespace(run=folder, experiment=SimpleNamespace(rungs=[SimpleNamespace(teachers=(TEACHER,))]))
+    before = harness.memory()
+    start = time.perf_counter()
+    pool = records.read(folder / "problems.parquet", Problem)
+    every = teach.by_problem(context, 0, pool, without=teach.DRAWN)
+    given = list(candidates(trace for _, traces in every for trace in traces))
+    looked = time.perf_counter() - start
+    selected = select(given, pool, "all", Curation(per_problem=SAMPLES))
+    records.write(folder / "curated.parquet", Example, examples(selected, pool, teach.by_problem(context, 0, pool)))
+    records.write(folder / "fates.parquet", Fate, selected.funnel.fates)
+    if len(selected.kept) != count:
+        raise SystemExit(f"{len(selected.kept)} of {count} traces were kept")
+    return found("curate", count, time.perf_counter() - start, before, {"looking_s": looked})
+
+
+def learn(count: int) -> Found:
+    """What `ladder.learn` does before it trains."""
+    from w2sr_jax import records
+    from w2sr_jax.batches.settings import Batching
+    from w2sr_jax.ladder import batching
+    from w2sr_jax.ladder.models import Model
+    from w2sr_jax.models.config import ModelConfig
+    from w2sr_jax.records import Example
+    from w2sr_jax.text import tokenizer
+    from w2sr_jax.text.render import Renderer
+    from w2sr_jax.training.settings import Training
+
+    folder = run(count)
+    model, renderer = Model("bench", "bench", ModelConfig(), "student"), Renderer(tokenizer.load(folder / "tokenizer"))
+    before = harness.memory()
+    start = time.perf_counter()
+    examples = records.read(folder / "curated.parquet", Example)
+    reading = time.perf_counter() - start
+    lessons = batching.lessons(model, examples, renderer, Training(batching=Batching(ROW, 8)), 0)
+    if len(lessons.encoded) != count:
+        raise SystemExit(f"{len(lessons.encoded)} of {count} examples fit")
+    lessons.batches.packed.save(folder / batching.PACKING)
+    return found("lessons", count, time.perf_counter() - start, before, {"reading_s": reading})
+
+
+def hand_out(count: int) -> Found:
+    from w2sr_jax.batches.batch import Batches
+    from w2sr_jax.batches.packing import Packed
+    from w2sr_jax.batches.settings import Batching
+
+    path, steps = run(count) / "packing.npz", 20
+    before = harness.memory()
+    start = time.perf_counter()
+    batches = Batches(Packed.load(path), Batching(ROW, 8))
+    for step in range(steps):
+        batches.batch_at(step)
+    seconds = time.perf_counter() - start
+    again = time.perf_counter()
+    for step in range(steps, 2 * steps):
+        batches.batch_at(step)
+    return found("batches", count, seconds, before, {"batch_ms": 1e3 * (time.perf_counter() - again) / steps})
+
+
+def run(count: int) -> Path:
+    """The folder of one size; from here on this process fails where it needs more than MOST bytes."""
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST, MOST))
+    return Path(os.environ[harness.SCRATCH]) / f"traces-{count}"
+
+
+def identity(problem: int) -> str:
+    return f"{problem:016x}"
+
+
+def text(number: int, words: int = 60) -> str:
+    rng = np.random.default_rng(number)
+    return " ".join(WORDS[place] for place in rng.integers(0, len(WORDS), words))
+
+
+def trace(number: int) -> Any:
+    """The trace of this number, the same in every process."""
+    from w2sr_jax.records import Trace
+
+    rng = np.random.default_rng(number)
+    problem, written = identity(number // SAMPLES), f"{text(number)} #### {number % 7}"
+    return Trace(
+        f"{number:015x}t",
+        problem,
+        TEACHER,
+        number % SAMPLES,
+        written,
+        str(number % 7),
+        "correct" if number % 7 == 0 else "incorrect",
+        "stop",
+        TOKENS,
+        -0.5,
+        "bench",
+        token_ids=tuple(rng.integers(1, 1024, TOKENS).tolist()),
+        logprobs=tuple((-rng.random(TOKENS)).tolist()),
+    )
+
+
+def found(stage: str, count: int, seconds: float, before: float, more: dict[str, float] | None = None) -> Found:
+    above = harness.memory("VmHWM") - before
+    per = {"us_per_trace": 1e6 * seconds / count, "bytes_of_memory_per_trace": 1e6 * above / count}
+    return {stage: {"seconds": seconds, "above_imports_mb": above, **per, **(more or {})}}
+
+
+class Clock:
+    """Adds up the seconds in which it was entered."""
+
+    seconds = 0.0
+
+    def __enter__(self) -> "Clock":
+        self.start = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self.start
+
+
+def sizes(quick: bool) -> list[int]:
+    return [40, 200] if quick else [1000, 10_000, 100_000, 1_000_000]
+
+
+def jobs(quick: bool) -> list[Job]:
+    return [
+        Job(variant(count), work, {"count": count}, once=count > 100_000, timeout=3000)
+        for count in sizes(quick)
+        for work in WORKS
+    ]
+
+
+def variant(count: int) -> str:
+    return f"{count:,} traces"
+
+
+def lines(quick: bool) -> list[Line]:
+    counts, result = sizes(quick), []
+    few, many = counts[-3 if len(counts) > 2 else 0], counts[-1]
+    for stage, words in STAGES.items():
+        beside: dict[str, Any] = {"ours": variant(many), "peers": (variant(few),)}
+        # A flat stage holds groups of 8,192 rows, so that fewer traces need less.
+        memory = None if stage == "batches" else 1.5
+        time_target = None if stage == "batches" else 1.3
+        result.append(Line(f"{words}: time per trace", stage, "us_per_trace", "µs", "lower", target=time_target, **beside))
+        result.append(Line(f"{words}: memory", stage, "above_imports_mb", "MB", "lower", target=memory, **beside))
+    result.append(Line("one batch", "batches", "batch_ms", "ms", "lower", ours=variant(many), peers=(variant(few),), target=1.3))
+    return result
+
+
+STAGES = {"write": "writing", "read": "reading", "curate": "curating", "lessons": "making lessons", "batches": "opening batches"}
+WORKS: dict[str, Callable[..., Found]] = {"write": write, "read": read, "curate": curate, "learn": learn, "hand_out": hand_out}
+SUBJECT = Subject("growth_traces", "From 1,000 to 1,000,000 traces", ABOUT, jobs, WORKS, lines)
+
+if __name__ == "__main__":
+    harness.main(SUBJECT)
