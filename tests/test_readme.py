@@ -1,5 +1,6 @@
 """The README's Python is run as a user would paste it."""
 
+import ast
 import re
 import shutil
 import sys
@@ -55,12 +56,10 @@ def test_problems_teachers_and_a_grader_of_your_own(load):
 
 
 def test_decoding_settings_and_a_served_teacher():
-    found = {}
-    for statement in BLOCKS[2].split("\n\n")[1].strip().splitlines():
-        name = statement.split("(")[0]
-        space = {}
-        exec(f"{BLOCKS[2].split(chr(10) * 2)[0]}\nmade = {statement}", space)  # the project's own README
-        found[name] = space["made"]
-    found["Decoding"].check()
-    assert found["Decoding"].stop == ("\n\n",)
-    assert found["Served"].max_cost == 20.0
+    imports, values = BLOCKS[2].split("\n\n", 1)
+    space = {}
+    exec(f"{imports}\nmade = ({', '.join(ast.unparse(each) for each in ast.parse(values).body)})", space)  # our own README
+    decoding, served = space["made"]
+    decoding.check()
+    assert decoding.stop == ("\n\n",)
+    assert served.max_cost == 20.0

@@ -208,5 +208,5 @@ def test_a_family_is_kept_where_several_would_do() -> None:
 def test_one_model_has_one_canonical_spelling() -> None:
     explicit = replace(PLAIN, head_dim=6, pattern=("global", "global"), window=7, query_scale=6.0, local_rope_theta=3.0)
     assert families.canonical(explicit) == PLAIN
-    assert families.same(replace(explicit, dtype="bfloat16", remat=True), PLAIN)
+    assert families.same(replace(explicit, dtype="bfloat16", remat="layers"), PLAIN)
     assert not families.same(replace(explicit, rope_theta=1.0), PLAIN)

@@ -11,7 +11,7 @@ import pytest
 from w2sr_jax.errors import UserError
 from w2sr_jax.models import decoding, transformer
 from w2sr_jax.models.attention import attend
-from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.config import AttentionKind, ModelConfig, RematKind
 
 forward = jax.jit(transformer.forward, static_argnums=0)
 stepped = jax.jit(decoding.step, static_argnums=0)
@@ -173,7 +173,9 @@ def test_bfloat16_stays_close_to_float32() -> None:
     )
 
 
-def test_rematerialised_gradients_are_the_same() -> None:
+@pytest.mark.parametrize("remat", ["layers", "attention", "products"])
+@pytest.mark.parametrize("attention", ["dense", "blocks"])
+def test_rematerialised_gradients_are_the_same(remat: RematKind, attention: AttentionKind) -> None:
     params = randomized(SMALL)
     tokens, positions = some_tokens(2, 8), np.broadcast_to(np.arange(8), (2, 8))
 
@@ -182,7 +184,8 @@ def test_rematerialised_gradients_are_the_same() -> None:
         return jax.nn.logsumexp(transformer.logits(config, params, hidden), axis=-1).sum()
 
     gradient = jax.jit(jax.grad(loss), static_argnums=1)
-    plain, again = (gradient(params, config) for config in (SMALL, replace(SMALL, remat=True)))
+    kept, again = replace(SMALL, remat="none", attention=attention), replace(SMALL, remat=remat, attention=attention)
+    plain, again = gradient(params, kept), gradient(params, again)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), plain, again)
 
 

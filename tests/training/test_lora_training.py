@@ -117,7 +117,7 @@ def test_optimizer_state_is_that_of_adapters() -> None:
 
 
 def test_bfloat16_computes_in_bfloat16_on_float32_adapters() -> None:
-    model = dataclasses.replace(toy.MODEL, dtype="bfloat16", param_dtype="bfloat16", remat=True)
+    model = dataclasses.replace(toy.MODEL, dtype="bfloat16", param_dtype="bfloat16", remat="layers")
     base = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), toy.params())
     program = adapting(model=model)
     state, frozen = program.fresh(base), program.freeze(base)

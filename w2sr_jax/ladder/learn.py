@@ -119,6 +119,7 @@ def _train(
         )
     reference = config.parameters() if needs_reference(objective.loss) else 0
     trained, adapters = _trained(config, training)
+    remade = config.remat in ("layers", "attention")
     measures = {
         "parameters": config.parameters(),
         "trained_parameters": trained,
@@ -127,7 +128,7 @@ def _train(
         "examples": len(lessons.encoded),
         "rejected": dict(lessons.rejected),
         "epochs": round(result.steps / lessons.batches.steps_per_epoch, 2),
-        "flops": training_flops(config.parameters() + adapters, result.tokens, config.remat, reference, trained)
+        "flops": training_flops(config.parameters() + adapters, result.tokens, remade, reference, trained)
         + sampling_flops(config.parameters(), sum(line["tokens"] for line in journal.read(directory / journal.PROBE))),
     }
     note = f"{result.steps} steps on {len(lessons.encoded):,} examples, loss {result.metrics.get('loss', float('nan')):.3f}"

@@ -3,13 +3,27 @@
 Index names: B rows, L tokens, H query heads, K key/value heads, G = H / K, C head size.
 """
 
-from typing import NamedTuple
+from functools import partial
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+from w2sr_jax.errors import UserError
+from w2sr_jax.models.attention_blocks import blocked_attention
+from w2sr_jax.models.attention_kernels import LANES, pallas_attention, splash_attention
 from w2sr_jax.models.config import AttentionKind
+
+KEPT = "attention"
+"""The checkpoint name of what attention gives, with what its own backward pass needs of it."""
+
+LONG = 256
+"""Tokens of a row from which on attention pays for no more than it must; below, one dense product is faster."""
+
+HEAD_AXIS = "tensor"
+"""Mesh axis that heads are split over."""
 
 
 class Seen(NamedTuple):
@@ -29,10 +43,61 @@ def packed(
     scale: float,
     cap: float | None = None,
     how: AttentionKind = "auto",
+    window: int | None = None,
+    sharding: NamedSharding | None = None,
 ) -> Float[Array, "B L H C"]:
-    """Softmax attention with float32 scores; query heads i·G … i·G + G − 1 share key head i."""
-    del how
-    return attend(query, key.swapaxes(1, 2), value.swapaxes(1, 2), mask(seen)[:, None, None], scale, cap)
+    """Softmax attention with float32 scores; query heads i·G … i·G + G − 1 share key head i.
+
+    `window` is the `reach` of layers that have one, for kernels that must know it beforehand. `sharding` says over which mesh and
+    axes the rows are split: heads are split over `HEAD_AXIS`, where it divides the key heads. `UserError` where the shapes are
+    not for the kernel that was asked for.
+    """
+    kind = chosen(how, query.shape[1], query.shape[3], cap, window)
+    if kind == "dense":
+        return attend(query, key.swapaxes(1, 2), value.swapaxes(1, 2), mask(seen)[:, None, None], scale, cap)
+
+    def local(query: Array, key: Array, value: Array, seen: Seen) -> Array:
+        if kind == "blocks":
+            return blocked_attention(query, key, value, seen.segments, seen.positions, seen.reach, scale, cap)
+        if kind == "pallas":
+            return pallas_attention(query, key, value, seen.segments, scale)
+        kernel = partial(splash_attention, query, key, value, seen.segments, scale, cap)
+        if window is None or seen.reach is None:
+            return kernel(None)
+        return jax.lax.cond(seen.reach <= window, partial(kernel, window), partial(kernel, None))
+
+    if sharding is None or sharding.mesh.size == 1:
+        return local(query, key, value, seen)
+    # Loops over rows, and kernels, are no operations that the compiler could split.
+    split = dict(sharding.mesh.shape).get(HEAD_AXIS, 1)
+    rows, heads = sharding.spec[0], HEAD_AXIS if key.shape[2] % split == 0 else None
+    each = PartitionSpec(rows, None, heads)
+    places = Seen(PartitionSpec(rows), PartitionSpec(rows), None if seen.reach is None else PartitionSpec())  # type: ignore[arg-type]
+    return jax.shard_map(local, mesh=sharding.mesh, in_specs=(each, each, each, places), out_specs=each, check_vma=False)(
+        query, key, value, seen
+    )
+
+
+def chosen(
+    how: AttentionKind, length: int, size: int, cap: float | None, window: int | None
+) -> Literal["dense", "blocks", "splash", "pallas"]:
+    """How attention is computed here for rows of `length` tokens and heads of `size`. auto: dense where rows are short, else
+    Splash on a TPU, Pallas on a GPU, and blocks elsewhere or where shapes are not for these kernels."""
+    platform = jax.default_backend()
+    whole = length % LANES == 0
+    fits = {"splash": whole and size % 64 == 0, "pallas": whole and cap is None and window is None and size <= 256}
+    if how == "auto":
+        kernel: Literal["splash", "pallas"] | None = {"tpu": "splash", "gpu": "pallas"}.get(platform)  # type: ignore[assignment]
+        if length < LONG:
+            return "dense"
+        return kernel if kernel is not None and fits[kernel] else "blocks"
+    if not fits.get(how, True):
+        raise UserError(
+            f"attention {how!r} is not for rows of {length} tokens, heads of {size}, attention_softcap {cap}, window {window}: "
+            f"splash takes multiples of {LANES} tokens and heads of a multiple of 64; pallas the same tokens, heads up to 256, "
+            "no cap and no window; use 'auto'"
+        )
+    return how
 
 
 def mask(seen: Seen) -> Bool[Array, "B L L"]:

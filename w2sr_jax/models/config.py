@@ -6,7 +6,8 @@ from typing import Literal
 from w2sr_jax.errors import UserError
 
 Reach = Literal["global", "local"]
-AttentionKind = Literal["auto", "dense", "blocks", "splash", "cudnn", "pallas"]
+AttentionKind = Literal["auto", "dense", "blocks", "splash", "pallas"]
+RematKind = Literal["none", "layers", "attention", "products"]
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,11 @@ class ModelConfig:
     """Type of activations, matrix products and the KV cache; norms, softmax and logits are float32 in any case."""
     param_dtype: Literal["float32", "bfloat16"] = "float32"
     """Type in which parameters are kept."""
-    attention: Literal["auto", "dense", "blocks", "splash", "cudnn", "pallas"] = "auto"
+    attention: AttentionKind = "auto"
     """How attention among packed tokens is computed in training; auto: by platform and shape."""
-    remat: bool = False
-    """Recompute each block in the backward pass instead of storing its activations."""
+    remat: RematKind = "attention"
+    """What the backward pass of training makes again instead of keeping it. layers: all inside a layer; attention: the same, but
+    what attention gives is kept; products: all but matrix products and what attention gives; none: nothing."""
 
     @property
     def head_size(self) -> int:

@@ -10,12 +10,12 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Sharding
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int
 
 from w2sr_jax.models import quantized, transformer
 from w2sr_jax.models.attention import Seen, capped, packed
-from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.config import AttentionKind, ModelConfig
 from w2sr_jax.models.transformer import Block, Params, View
 
 Cache: TypeAlias = tuple[tuple[Float[Array, "B K C S"], Float[Array, "B K S C"]], ...]
@@ -68,16 +68,19 @@ def prefill(
     weights: Weights,
     tokens: Int[Array, "B T"],
     lengths: Int[Array, " B"],
-    sharding: Sharding | None = None,
+    sharding: NamedSharding | None = None,
 ) -> tuple[Float[Array, "B V"], Cache]:
     """Logits after each prompt's last token, and the prompts' cache of T slots; prompts are padded on the right."""
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
     segments = (positions < lengths[:, None]).astype(jnp.int32)
-    cap, how, scale = config.attention_softcap, config.attention, _scale(config)
+    cap, scale = config.attention_softcap, _scale(config)
+    # Prompts come in lengths that a kernel chosen for training may not take.
+    how: AttentionKind = config.attention if config.attention in ("dense", "blocks") else "auto"
 
     def mix(query: Array, key: Array, value: Array, seen: Seen) -> tuple[Array, tuple[Array, Array]]:
+        window = None if seen.reach is None else config.window
         kept = key.transpose(0, 2, 3, 1).astype(config.dtype), value.swapaxes(1, 2).astype(config.dtype)
-        return packed(query, key, value, seen, scale, cap, how), kept
+        return packed(query, key, value, seen, scale, cap, how, window, sharding), kept
 
     reach = None if config.window is None else jnp.int32(config.window)
     views = {

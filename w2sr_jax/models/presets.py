@@ -8,7 +8,7 @@ from functools import partial
 
 from w2sr_jax.models.config import ModelConfig, RopeScaling
 
-_model = partial(ModelConfig, dtype="bfloat16", param_dtype="float32", remat=True)
+_model = partial(ModelConfig, dtype="bfloat16", param_dtype="float32", remat="layers")
 
 _qwen2_5 = partial(_model, vocab_size=151_936, rope_theta=1e6, qkv_bias=True)
 _qwen2_5_large = partial(_qwen2_5, vocab_size=152_064, tied_embeddings=False)

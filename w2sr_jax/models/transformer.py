@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, TypeAlias
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.sharding import Sharding
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int, Key
 
-from w2sr_jax.models.attention import Seen, capped, packed
-from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.attention import KEPT, Seen, capped, packed
+from w2sr_jax.models.config import ModelConfig, RematKind
 from w2sr_jax.models.product import Initializer, product
 from w2sr_jax.models.rotary import PLAIN, angles, rotate
 
@@ -119,7 +119,7 @@ class Decoder(nn.Module):
     """Token ids to final hidden states. The output matrix is a parameter too, but `logits` or a blocked loss applies it."""
 
     config: ModelConfig
-    sharding: Sharding | None = None
+    sharding: NamedSharding | None = None
 
     @nn.compact
     def __call__(
@@ -140,13 +140,13 @@ class Decoder(nn.Module):
             return block(x, View(cos, sin, Seen(segments, positions, reach)))[0], None
 
         scanned = nn.scan(
-            nn.remat(layer, prevent_cse=False) if c.remat else layer,
+            _rematerialised(layer, c.remat),
             variable_axes={"params": 0},
             split_rngs={"params": True},
             length=c.layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
-        x, _ = scanned(Block(c, partial(_packed, c), name="layers"), x, jnp.asarray(c.local_layers))
+        x, _ = scanned(Block(c, partial(_packed, c, self.sharding), name="layers"), x, jnp.asarray(c.local_layers))
         return Norm(c, name="norm")(x)
 
 
@@ -166,7 +166,7 @@ def forward(
     tokens: Int[Array, "B L"],
     positions: Int[Array, "B L"],
     segments: Int[Array, "B L"] | None = None,
-    sharding: Sharding | None = None,
+    sharding: NamedSharding | None = None,
 ) -> Float[Array, "B L D"]:
     """Final hidden states, after the last norm, in `config.dtype`.
 
@@ -247,9 +247,24 @@ def _abstract(config: ModelConfig) -> Any:
     return jax.eval_shape(lambda: _boxed(config, jax.random.key(0)))
 
 
-def _packed(config: ModelConfig, query: Array, key: Array, value: Array, seen: Seen) -> tuple[Array, None]:
+def _packed(
+    config: ModelConfig, sharding: NamedSharding | None, query: Array, key: Array, value: Array, seen: Seen
+) -> tuple[Array, None]:
     scale = (config.query_scale or config.head_size) ** -0.5
-    return packed(query, key, value, seen, scale, config.attention_softcap, config.attention), None
+    window = config.window if any(config.local_layers) else None
+    return packed(query, key, value, seen, scale, config.attention_softcap, config.attention, window, sharding), None
+
+
+def _rematerialised(layer: Callable[..., Any], kind: RematKind) -> Callable[..., Any]:
+    """`layer` with what its backward pass keeps; the loop over layers makes it needless to prevent common subexpressions."""
+    policies = jax.checkpoint_policies
+    kept = policies.save_only_these_names(KEPT)
+    policy = {
+        "layers": None,
+        "attention": kept,
+        "products": policies.save_from_both_policies(kept, policies.dots_with_no_batch_dims_saveable),
+    }
+    return layer if kind == "none" else nn.remat(layer, prevent_cse=False, policy=policy[kind])
 
 
 def _axes(initializer: Initializer, *names: str) -> Callable[..., Any]:

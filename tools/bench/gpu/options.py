@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import sizes
 import standalone
 import workers
+
+from w2sr_jax.models.config import AttentionKind, RematKind
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ def parse(description: str | None, works: Mapping[str, Callable[..., Any]]) -> P
     parser.add_argument("--device", choices=("cpu", "gpu"), default="gpu", help="where everything is computed")
     parser.add_argument("--shape", choices=tuple(sizes.SIZES), help="by default 1.5b on a gpu and tiny on a cpu")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, in each of which every variant is measured once")
-    parser.add_argument("--attention", default="auto", help="ModelConfig.attention")
-    parser.add_argument("--remat", default="none", help="ModelConfig.remat")
+    parser.add_argument("--attention", default="auto", choices=get_args(AttentionKind), help="ModelConfig.attention")
+    parser.add_argument("--remat", default="attention", choices=get_args(RematKind), help="ModelConfig.remat")
     parser.add_argument("--parameters", default="float32,bfloat16", help="types in which parameters are kept, in turn")
     parser.add_argument("--rows", type=int, default=0, help="rows of a training step (0: as the shape says)")
     parser.add_argument("--block", type=int, default=0, help="tokens whose logits exist at one time (0: the product's choice)")

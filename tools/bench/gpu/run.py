@@ -1,7 +1,7 @@
 """All measurements of an accelerator, each in processes of its own and with a limit on its time.
 
     python tools/bench/gpu/run.py --device gpu --json OUT                       # some 10 minutes
-    python tools/bench/gpu/run.py --device gpu --json OUT --only training --remat full
+    python tools/bench/gpu/run.py --device gpu --json OUT --only training --remat layers
     python tools/bench/gpu/run.py --device cpu --json OUT --rounds 1            # do they run?
 
 OUT is a folder; each part writes OUT/gpu_NAME.json as it measures, so that what is done by the end of `--seconds` is kept.

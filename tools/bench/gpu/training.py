@@ -1,7 +1,7 @@
 """Training on packed rows in bfloat16, beside torch with scaled_dot_product_attention and `torch.compile`.
 
     python tools/bench/gpu/training.py --device gpu --json OUT                  # the shape of Qwen2.5-1.5B
-    python tools/bench/gpu/training.py --device gpu --remat full --rows 8 --no-peer
+    python tools/bench/gpu/training.py --device gpu --remat layers --rows 8 --no-peer
     python tools/bench/gpu/training.py --device cpu --rounds 1                  # does it run?
 
 The percentage of the device's matrix-product rate is given where `limits.py` has put its results into the same folder.
@@ -62,15 +62,13 @@ def ours(
 
     from w2sr_jax.losses.objective import Objective
     from w2sr_jax.models import transformer
-    from w2sr_jax.models.config import ModelConfig
     from w2sr_jax.parallel.mesh import batch_sharding, make_mesh
     from w2sr_jax.parallel.settings import Mesh
     from w2sr_jax.training.program import make_program
     from w2sr_jax.training.settings import Training
 
     size = sizes.SIZES[shape]
-    switch: Any = remat if isinstance(ModelConfig().remat, str) else remat != "none"
-    config = sizes.config(shape, parameters, attention=attention, remat=switch)
+    config = sizes.config(shape, parameters, attention=attention, remat=remat)
     mesh = make_mesh(Mesh(data=1))
     program = make_program(config, Objective(block=block) if block else Objective(), Training(), 1000, mesh)
     initial = jax.jit(functools.partial(transformer.init, config), out_shardings=program.params)(jax.random.key(0))

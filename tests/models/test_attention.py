@@ -1,0 +1,159 @@
+"""Every way to compute attention against the dense one, and that against jax.nn: values, gradients, meshes, memory."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import NamedSharding, PartitionSpec
+
+from w2sr_jax.errors import UserError
+from w2sr_jax.models import attention, attention_kernels
+from w2sr_jax.models.attention import Seen, chosen, packed
+from w2sr_jax.models.attention_blocks import blocked_attention
+from w2sr_jax.parallel.mesh import make_mesh
+from w2sr_jax.parallel.settings import Mesh
+
+LENGTH = 300  # four whole blocks and a part of one
+Arrays = tuple[jax.Array, jax.Array, jax.Array]
+
+
+def inputs(rows: int = 2, length: int = LENGTH, size: int = 8, dtype: str = "float32") -> tuple[Arrays, Seen]:
+    """Rows of ragged segments that end in padding, four query heads on two key heads."""
+    random = np.random.default_rng(0)
+    query, key, value = (jnp.asarray(random.standard_normal((rows, length, heads, size)), dtype) for heads in (4, 2, 2))
+    starts = random.random((rows, length)) < 0.02
+    starts[0, 40:42] = True
+    segments = 1 + starts.cumsum(axis=1)
+    segments[0, -10:] = 0
+    return (query, key, value), Seen(jnp.asarray(segments), jnp.asarray(positions(segments)), None)
+
+
+def positions(segments: np.ndarray) -> np.ndarray:
+    starts = np.diff(segments, axis=1, prepend=-1) != 0
+    places = np.arange(segments.shape[1])
+    return places - np.maximum.accumulate(np.where(starts, places, 0), axis=1)
+
+
+def check(arrays: Arrays, mine: Any, wanted: Any, close: float) -> None:
+    """Values and gradients of two functions of query, key and value; the rows' padding aside."""
+    weight = jnp.asarray(np.random.default_rng(1).standard_normal(arrays[0].shape), jnp.float32)
+
+    def total(function: Any, *given: jax.Array) -> tuple[jax.Array, jax.Array]:
+        mixed = function(*given)
+        return (mixed.astype(jnp.float32) * weight).sum(), mixed
+
+    found, right = (
+        jax.jit(jax.grad(lambda *given, function=function: total(function, *given), argnums=(0, 1, 2), has_aux=True))(*arrays)
+        for function in (mine, wanted)
+    )
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(right), strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_allclose(one.astype("float32"), other.astype("float32"), atol=close, rtol=close)
+
+
+@pytest.mark.parametrize("reach", [None, 17], ids=["all", "window"])
+@pytest.mark.parametrize("cap", [None, 2.0], ids=["uncapped", "capped"])
+@pytest.mark.parametrize(("dtype", "close"), [("float32", 2e-5), ("bfloat16", 8e-2)])
+def test_blocks(reach: int | None, cap: float | None, dtype: str, close: float) -> None:
+    arrays, seen = inputs(dtype=dtype)
+    seen = seen._replace(reach=None if reach is None else jnp.int32(reach))
+    blocks, dense = (lambda *given, how=how: packed(*given, seen, 0.35, cap, how) for how in ("blocks", "dense"))
+    check(arrays, blocks, dense, close)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 70), min_size=1, max_size=6),
+    block=st.sampled_from([8, 16, 64]),
+    group=st.sampled_from([1, 2]),
+    reach=st.one_of(st.none(), st.integers(1, 80)),
+)
+def test_blocks_of_any_size_on_rows_of_any_segments(sizes: list[int], block: int, group: int, reach: int | None) -> None:
+    segments = np.stack([np.repeat(np.arange(len(sizes)), sizes), np.repeat(np.arange(len(sizes)), sizes[::-1])])
+    arrays, _ = inputs(length=segments.shape[1])
+    seen = Seen(jnp.asarray(segments), jnp.asarray(positions(segments)), None if reach is None else jnp.int32(reach))
+    found = blocked_attention(*arrays, *seen, 0.35, None, block, group)
+    np.testing.assert_allclose(found, packed(*arrays, seen, 0.35, None, "dense"), atol=2e-5)
+
+
+def test_dense_attention_is_that_of_jax_nn() -> None:
+    arrays, seen = inputs()
+    wanted = jax.nn.dot_product_attention(*arrays, mask=attention.mask(seen)[:, None], scale=0.35)
+    np.testing.assert_allclose(packed(*arrays, seen, 0.35, None, "dense"), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [None, 17], ids=["all", "window"])
+def test_splash_in_its_interpreter(window: int | None) -> None:
+    arrays, seen = inputs(1, 256, 128)
+    seen = seen._replace(reach=None if window is None else jnp.int32(window))
+
+    def kernel(*given: jax.Array) -> jax.Array:
+        return attention_kernels.splash_attention(*given, seen.segments, 0.1, 5.0, window, interpret=True)
+
+    check(arrays, kernel, lambda *given: packed(*given, seen, 0.1, 5.0, "dense"), 2e-4)
+
+
+def test_pallas_in_its_interpreter() -> None:
+    arrays, seen = inputs(1, 256, 64)
+
+    def kernel(*given: jax.Array) -> jax.Array:
+        return attention_kernels.pallas_attention(*given, seen.segments, 0.1, interpret=True)
+
+    check(arrays, kernel, lambda *given: packed(*given, seen, 0.1, None, "dense"), 2e-4)
+
+
+@pytest.mark.parametrize("shape", [{"data": 4, "tensor": 2}, {"fsdp": 2, "tensor": 4}], ids=["heads split", "heads whole"])
+def test_blocks_on_a_mesh_gather_no_rows(shape: dict[str, int]) -> None:
+    mesh = make_mesh(Mesh(**shape))
+    sharding = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), None, None))
+    arrays, seen = inputs(4)
+
+    def total(query: jax.Array, key: jax.Array, value: jax.Array, seen: Seen) -> jax.Array:
+        return (packed(query, key, value, seen, 0.35, None, "blocks", None, sharding) ** 2).sum()
+
+    heads = "tensor" if shape["tensor"] == 2 else None
+    place = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), None, heads))
+    program = jax.jit(jax.grad(total, (0, 1, 2)), in_shardings=(place, place, place, None), out_shardings=place)
+    compiled = program.lower(*arrays, seen).compile()
+    assert "all-gather" not in (compiled.as_text() or "")
+    wanted = jax.grad(lambda *given: (packed(*given, seen, 0.35, None, "dense") ** 2).sum(), (0, 1, 2))(*arrays)
+    for one, other in zip(compiled(*arrays, seen), wanted, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_blocks_keep_no_scores() -> None:
+    (query, key, value), seen = inputs(length=1024)
+
+    def memory(how: Any) -> int:
+        slope = jax.grad(lambda query: packed(query, key, value, seen, 0.35, None, how).sum())
+        return int(jax.jit(slope).lower(query).compile().memory_analysis().temp_size_in_bytes)
+
+    assert memory("blocks") < 0.25 * memory("dense")
+
+
+@pytest.mark.parametrize(
+    ("platform", "length", "size", "window", "kind"),
+    [
+        ("cpu", 128, 64, None, "dense"),
+        ("cpu", 512, 64, None, "blocks"),
+        ("tpu", 4096, 128, 512, "splash"),
+        ("tpu", 4000, 128, None, "blocks"),
+        ("gpu", 4096, 128, None, "pallas"),
+        ("gpu", 4096, 128, 512, "blocks"),
+    ],
+)
+def test_attention_is_chosen_by_platform_and_shape(
+    platform: str, length: int, size: int, window: int | None, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    assert chosen("auto", length, size, None, window) == kind
+
+
+def test_a_kernel_that_cannot_take_the_shapes_says_so() -> None:
+    arrays, seen = inputs()
+    with pytest.raises(UserError, match=r"300 tokens.*multiples of 128"):
+        packed(*arrays, seen, 0.35, None, "splash")
