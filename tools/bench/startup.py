@@ -141,8 +141,9 @@ def lines(quick: bool) -> list[Line]:
 def _cache(second: bool) -> float:
     """Keep compiled programs as the `w2sr` command does, in the folder that the job was given; how many are there."""
     folder = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    from w2sr_jax.compiling import remember
+
+    remember()
     found = sum(1 for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
     if second and not found:
         raise SystemExit("the first start has left no compiled programs")

@@ -22,7 +22,7 @@ TARGETS = {
     "M": {BFD: 3.0, WRAPPED: 2.2, PLAIN: 1.25},
 }
 MEMORY = {"M": 0.25}
-SETTINGS: dict[str, dict[str, Any]] = {"S": {}, "M": {}}
+SETTINGS: dict[str, dict[str, Any]] = {"S": {}, "M": {"remat": "layers"}}
 """Fields of `ModelConfig` in which ours differs from its defaults, for rate and memory alike."""
 
 ABOUT = (
@@ -44,6 +44,7 @@ def ours(shape: str, rows: int, length: int, steps: int, count: int, settings: M
     """The train step that `fit` runs, fed with the batches that `fit` reads."""
     import jax
 
+    from w2sr_jax import compiling
     from w2sr_jax.batches.batch import Batches
     from w2sr_jax.batches.packing import pack
     from w2sr_jax.batches.settings import Batching
@@ -56,6 +57,7 @@ def ours(shape: str, rows: int, length: int, steps: int, count: int, settings: M
     from w2sr_jax.training.program import make_program
     from w2sr_jax.training.settings import Training
 
+    compiling.tidy()  # as the `w2sr` command does
     imports = harness.memory()
     config, mesh = dataclasses.replace(SHAPES[shape], **settings), make_mesh(Mesh(data=1))
     batching = Batching(length, rows)

@@ -17,7 +17,7 @@ class Objective:
     """Factors on the weights of tokens."""
     trim: float = 0.0
     """Fraction of each step's tokens, those of highest loss, that is left out (0.05 to 0.1; 0: none)."""
-    block: int = 1024
+    block: int = 512
     """Tokens whose logits exist at one time, over all devices; memory grows with it."""
 
     def __post_init__(self) -> None:

@@ -1,5 +1,5 @@
-"""Attention among packed tokens by the kernels that come with JAX: Splash on a TPU, FlashAttention in Pallas on a GPU.
-Neither makes an array of all scores; Splash skips blocks above the diagonal and outside a window, Pallas those above the diagonal.
+"""Attention among packed tokens by the kernels that come with JAX: Splash on a TPU, FlashAttention in Pallas on a GPU. Neither
+makes an array of all scores. Splash skips blocks above the diagonal and outside a window, Pallas those above the diagonal.
 
 cuDNN is not among them: through `jax.nn` it learns of segments by a mask over all pairs of tokens alone. The kernels see no mesh;
 `attention.packed` gives each device its own rows and heads. The modules are imported when first used, since they are slow to
