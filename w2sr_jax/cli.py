@@ -113,6 +113,7 @@ def _command(name: str, argv: list[str], stop: Stop) -> int:
     from w2sr_jax.console import Console
     from w2sr_jax.ladder.run import climb_all
 
+    compiling.tidy()
     with Console(plain=options.plain) as console:
         page = climb_all(experiment, directory, console, None if name == "run" else name, options.rung, stop)  # type: ignore[arg-type]
         if page is not None:

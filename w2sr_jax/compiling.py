@@ -1,5 +1,6 @@
 """Compiled programs outlive the process: a second run of the same shapes starts in seconds."""
 
+import functools
 import os
 import warnings
 from collections.abc import MutableMapping
@@ -30,6 +31,7 @@ def remember(environment: MutableMapping[str, str] | None = None) -> Path | None
     return Path(given["JAX_COMPILATION_CACHE_DIR"])
 
 
+@functools.cache
 def tidy() -> None:
     """After every compilation gives back to the system what the compiler has freed, which the C library would keep: hundreds of
     megabytes beside the first step. Linux with glibc; elsewhere nothing."""

@@ -74,3 +74,34 @@ def test_epochs_override_steps() -> None:
 def test_impossible_settings_are_named(field: str, value: float) -> None:
     with pytest.raises(UserError, match=f"training.{field} is {value}; it must be"):
         dataclasses.replace(Training(), **{field: value})
+
+
+def test_moments_in_bfloat16_are_rounded_between_steps_and_take_half_the_room() -> None:
+    training = Training(steps=4, warmup=0.0, clip=0.0, moments="bfloat16")
+    optimizer = make_optimizer(training, 4)
+    params = {"w": jnp.array([0.5, -1.0, 2.0], jnp.float32)}
+    state = optimizer.init(params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state) if leaf.ndim} == {jnp.dtype("bfloat16")}
+    first, second = np.zeros(3, np.float32), np.zeros(3, np.float32)
+
+    def rounded(x: np.ndarray) -> np.ndarray:
+        return np.asarray(jnp.asarray(x).astype(jnp.bfloat16).astype(jnp.float32))
+
+    for step, slope in enumerate(np.float32([[1, -2, 0.1], [0.3, 0.7, -5], [1e-3, 2, 3]])):
+        updates, state = optimizer.update({"w": jnp.asarray(slope)}, state, params)
+        first = 0.9 * rounded(first) + 0.1 * slope
+        second = 0.95 * rounded(second) + 0.05 * slope**2
+        root = np.sqrt(second / (1 - 0.95 ** (step + 1))) + 1e-8
+        wanted = -float(learning_rate(training, 4)(step)) * first / (1 - 0.9 ** (step + 1)) / root
+        np.testing.assert_allclose(updates["w"], wanted, rtol=1e-4)
+
+
+def test_moments_of_bfloat16_parameters_are_float32_unless_said_otherwise() -> None:
+    state = make_optimizer(Training(), 4).init({"w": jnp.ones(3, jnp.bfloat16)})
+    assert {leaf.dtype for leaf in jax.tree.leaves(state) if leaf.ndim} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("field", ["b1", "b2"])
+def test_moments_in_bfloat16_refuse_a_decay_that_would_be_rounded_away(field: str) -> None:
+    with pytest.raises(UserError, match=f"training.{field} is 0.999; it must be at most 0.99"):
+        Training(moments="bfloat16", **{field: 0.999})

@@ -40,7 +40,7 @@ def decayed(params: Any) -> Any:
 
 
 def make_optimizer(training: Training, total_steps: int) -> optax.GradientTransformation:
-    """Clip by global norm, then AdamW; moments have the parameters' dtype (float32 master weights)."""
+    """Clip by global norm, then AdamW; moments are kept as `training.moments` says."""
     adamw = optax.adamw(
         learning_rate(training, total_steps),
         b1=training.b1,
@@ -49,4 +49,18 @@ def make_optimizer(training: Training, total_steps: int) -> optax.GradientTransf
         weight_decay=training.weight_decay,
         mask=decayed,
     )
-    return optax.chain(optax.clip_by_global_norm(training.clip), adamw) if training.clip else adamw
+    whole = optax.chain(optax.clip_by_global_norm(training.clip), adamw) if training.clip else adamw
+    return _kept_in(training.moments, whole)
+
+
+def _kept_in(dtype: str, inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`inner` in float32, with the floating-point part of its state in `dtype` between steps."""
+
+    def cast(state: Any, dtype: str) -> Any:
+        return jax.tree.map(lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, state)
+
+    def update(slope: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        updates, state = inner.update(slope, cast(state, "float32"), params)
+        return updates, cast(state, dtype)
+
+    return optax.GradientTransformation(lambda params: cast(inner.init(params), dtype), update)

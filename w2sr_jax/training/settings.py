@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Literal
 
 from w2sr_jax.batches.settings import Batching
 from w2sr_jax.errors import UserError
@@ -46,6 +47,9 @@ class Training:
     """AdamW: decay of the second moment."""
     epsilon: float = 1e-8
     """AdamW: added to the root of the second moment."""
+    moments: Literal["float32", "bfloat16"] = "float32"
+    """AdamW: type in which both moments are kept between steps; they are computed in float32. bfloat16 halves them, and needs b1
+    and b2 of at most 0.99: above, what a step adds to a moment would be rounded away."""
     clip: float = 1.0
     """Largest global norm of the gradient; 0: no clipping."""
     accumulation: int = 1
@@ -77,6 +81,9 @@ class Training:
         _require(0 <= self.b1 < 1, "b1", self.b1, "at least 0 and below 1")
         _require(0 <= self.b2 < 1, "b2", self.b2, "at least 0 and below 1")
         _require(self.epsilon > 0, "epsilon", self.epsilon, "above 0")
+        if self.moments == "bfloat16":
+            for name, value in (("b1", self.b1), ("b2", self.b2)):
+                _require(value <= 0.99, name, value, "at most 0.99 with moments in bfloat16, which keeps 8 bits")
         _require(self.clip >= 0, "clip", self.clip, "0 (no clipping) or more")
         _require(self.accumulation >= 1, "accumulation", self.accumulation, "at least 1")
         _require(self.save_every >= 0, "save_every", self.save_every, "0 (only the last step) or more")
