@@ -58,3 +58,32 @@ def test_variables_of_jax_have_precedence_and_the_switch_turns_all_off() -> None
     off = {compiling.SWITCH: "0", "HOME": "/home/x"}
     assert compiling.remember(off) is None
     assert off == {compiling.SWITCH: "0", "HOME": "/home/x"}
+
+
+TIDY = """
+import ctypes
+
+class Library:
+    calls = 0
+    def malloc_trim(self, room):
+        Library.calls += 1
+
+ctypes.CDLL = lambda name: Library()
+from w2sr_jax import compiling
+
+compiling.tidy()
+compiling.tidy()
+import jax
+
+before = Library.calls
+jax.jit(lambda x: x * 3)(1.0).block_until_ready()
+once = Library.calls
+jax.jit(lambda x: x * 3)
+print(before, once > 0, Library.calls == once)
+"""
+
+
+def test_what_the_compiler_has_freed_is_given_back_after_each_compilation() -> None:
+    environment = {**os.environ, "W2SR_COMPILATION_CACHE": "0"}
+    done = subprocess.run([sys.executable, "-c", TIDY], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "True", "True"]

@@ -44,8 +44,8 @@ def tidy() -> None:
     except (OSError, AttributeError, TypeError):
         return
 
-    def compiled(event: str, seconds: float, **_: object) -> None:
-        del seconds
+    def compiled(event: str, duration_secs: float, **_: str | int) -> None:
+        del duration_secs
         if "backend_compile" in event:
             trim(0)
 

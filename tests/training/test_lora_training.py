@@ -232,3 +232,23 @@ def test_probability_of_the_end_of_turn_and_the_warning(tmp_path: Path, monkeypa
     assert len(told) == 1
     assert f"end-of-turn token {rare} a mean probability of" in told[0]
     assert told[0].endswith("consider training.lora.embeddings True")
+
+
+def test_a_frozen_reference_is_the_base_itself() -> None:
+    """No second copy among the arguments of the step, nor made when freezing; where everything is trained, there is one."""
+    referenced = Objective(Nll() + 0.1 * ReverseKL())
+    batch = jax.tree.map(jnp.asarray, toy.batches().batch_at(0))
+
+    def bytes_given(training: Training, objective: Objective) -> int:
+        program = adapting(training, objective)
+        needed = training.lora.rank or objective is referenced
+        frozen = program.freeze(place(toy.params(), program.params)) if needed else None
+        return int(program.step.lower(program.like, batch, frozen).compile().memory_analysis().argument_size_in_bytes)  # type: ignore[attr-defined]
+
+    base = sum(leaf.nbytes for leaf in jax.tree.leaves(toy.params()))
+    assert bytes_given(SETTINGS, referenced) - bytes_given(SETTINGS, Objective()) < 0.01 * base
+    assert 0.9 * base < bytes_given(toy.SETTINGS, referenced) - bytes_given(toy.SETTINGS, Objective()) < 1.1 * base
+
+    program = adapting(objective=referenced)
+    given = place(toy.params(), program.params)
+    assert all(one is other for one, other in zip(jax.tree.leaves(program.freeze(given)), jax.tree.leaves(given), strict=True))
