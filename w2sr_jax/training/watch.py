@@ -73,12 +73,12 @@ class Watch:
         covered = [done for done in self._tokens if done <= number]
         tokens, seconds = sum(self._tokens.pop(done) for done in covered), now - self._since
         self._since = now
-        if self._writer is not None:
-            self._writer.write(number, metrics, {"tokens": tokens, "seconds": round(seconds, 6)})
-        if self._on_event is not None:
+        if self._on_event is not None:  # before the writer, which has a slow import at its first line
             each = seconds / len(covered)
             event = {"step": number, "total": self._total, "loss": metrics["loss"]}
             self._on_event({**event, "tokens_per_second": tokens / max(seconds, 1e-9), "eta": each * (self._total - number)})
+        if self._writer is not None:
+            self._writer.write(number, metrics, {"tokens": tokens, "seconds": round(seconds, 6)})
 
     def _warn(self, number: int) -> None:
         full = self._memory.words(number)
