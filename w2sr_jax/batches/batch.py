@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
@@ -20,7 +20,8 @@ class Batch(NamedTuple):
     `tokens` are read, `target` is the token that follows in the same example. `positions` count from 0 and `segments` from 1
     within a row, anew for each example; segment 0 marks positions that hold nothing. `span` and `teacher_logprob` (natural
     logarithm, NaN where unknown) are the target's, `verdict` is its example's (+1 correct, -1 wrong, 0 unknown). `weight` is the
-    example's weight where the target is imitated, else 0.
+    example's weight where the target is imitated, else 0. `reference` is what was kept of a frozen reference there, [R, L, …], or
+    None: a training adds it (`training.reference`).
     """
 
     tokens: Int[np.ndarray, "R L"]
@@ -31,6 +32,7 @@ class Batch(NamedTuple):
     verdict: Int[np.ndarray, "R L"]
     teacher_logprob: Float[np.ndarray, "R L"]
     weight: Float[np.ndarray, "R L"]
+    reference: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Batches:
 
     def batch_at(self, step: int) -> Batch:
         """The global batch of `step` (from 0, without end)."""
-        rows, p = self._order[step], self.packed
+        rows, p = self.rows_at(step), self.packed
         return Batch(
             tokens=p.tokens[rows],
             positions=p.positions[rows],
@@ -94,9 +96,13 @@ class Batches:
             weight=p.weight[rows],
         )
 
+    def rows_at(self, step: int) -> Int[np.ndarray, " R"]:
+        """Which rows of the packed data the batch of `step` has."""
+        return self._order[step]
+
     def steps_of(self, row: int, total: int) -> list[int]:
         """Which of the first `total` optimizer steps (from 1) read a row of the packed data; `batch_at` counts them from 0."""
-        return [step + 1 for step in range(total) if row in self._order[step]]
+        return [step + 1 for step in range(total) if row in self.rows_at(step)]
 
     @functools.cached_property
     def _order(self) -> grain.MapDataset[Int[np.ndarray, "R"]]:

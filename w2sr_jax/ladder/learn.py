@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 import jax
+import numpy as np
 
 from w2sr_jax import files
 from w2sr_jax.errors import UserError
@@ -24,7 +25,7 @@ from w2sr_jax.parallel.processes import place
 from w2sr_jax.records import Example
 from w2sr_jax.saved import encode as encode_settings
 from w2sr_jax.training import checkpoints, journal
-from w2sr_jax.training.loop import fit
+from w2sr_jax.training.loop import REFERENCES, fit
 from w2sr_jax.training.settings import Training
 
 
@@ -116,8 +117,13 @@ def _train(
             stop=asked,
             probe=looks.probing() if looks else None,
             on_warning=lambda words: context.watcher.warn(f"{model.name}: {words}"),
+            on_reference=lambda done, rows: context.watcher.progress(done, rows, "rows of the frozen reference"),
+            references_in=context.run / REFERENCES,
         )
-    reference = config.parameters() if needs_reference(objective.loss) else 0
+    referenced, kept = needs_reference(objective.loss), training.reference_top > 0
+    reference = config.parameters() if referenced and not kept else 0
+    # A run's trainings share what is kept; each is charged for it, since any of them may be the one that computes it.
+    once = sampling_flops(config.parameters(), int(np.count_nonzero(packed.segments))) if referenced and kept else 0
     trained, adapters = _trained(config, training)
     remade = config.remat in ("layers", "attention")
     measures = {
@@ -129,6 +135,7 @@ def _train(
         "rejected": dict(lessons.rejected),
         "epochs": round(result.steps / lessons.batches.steps_per_epoch, 2),
         "flops": training_flops(config.parameters() + adapters, result.tokens, remade, reference, trained)
+        + once
         + sampling_flops(config.parameters(), sum(line["tokens"] for line in journal.read(directory / journal.PROBE))),
     }
     note = f"{result.steps} steps on {len(lessons.encoded):,} examples, loss {result.metrics.get('loss', float('nan')):.3f}"

@@ -166,7 +166,7 @@ def _step(lessons: Lessons, place: Place) -> tuple[Batch, int]:
     """The batch of the first step that reads the row, and the row's index in it; the row alone where no step does."""
     packed = lessons.batches.packed
     if not place.steps:
-        rows = {field: getattr(packed, field)[place.row : place.row + 1] for field in Batch._fields}
+        rows = {field: getattr(packed, field)[place.row : place.row + 1] for field in (*_FIELDS, "positions")}
         return Batch(**rows), 0
     batch = lessons.batches.batch_at(place.steps[0] - 1)
     at = next(

@@ -8,7 +8,7 @@ the last block; the vocabulary may be split over the mesh's other axes.
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
 from w2sr_jax.errors import UserError
+from w2sr_jax.losses.kept import Kept, spread
 from w2sr_jax.losses.token import TokenLoss, Tokens, needs_reference
 
 
@@ -44,8 +45,8 @@ class LossSum(NamedTuple):
     token_sum: Float[Array, ""]
 
 
-Reference = tuple[Float[Array, "N E"], Float[Array, "E V"]]
-"""The frozen reference's last hidden state and output matrix; its width may differ from the student's."""
+Reference: TypeAlias = tuple[Float[Array, "N E"], Float[Array, "E V"]] | Kept
+"""The frozen reference's last hidden state and output matrix, its width perhaps not the student's; or what was kept of it."""
 
 TOKEN_AXES = ("data", "fsdp")
 """Mesh axes that the tokens are split over."""
@@ -55,7 +56,7 @@ class _Rows(NamedTuple):
     """What there is for each token, so what is split into blocks and over devices."""
 
     hidden: Float[Array, "N D"]
-    reference: Float[Array, "N E"] | None
+    reference: Float[Array, "N E"] | Kept | None
     data: TokenData
 
 
@@ -195,9 +196,10 @@ def _prepare(
         raise UserError(f"the loss {loss} compares the student with a frozen reference, and none was given")
     if hidden.shape[0] % _shards(mesh):
         raise UserError(f"{hidden.shape[0]} tokens cannot be split evenly over the {_shards(mesh)} devices of {TOKEN_AXES}")
-    hidden_reference, frozen = (None, None) if reference is None else jax.lax.stop_gradient(reference)
+    whole = (reference, None) if reference is None or isinstance(reference, Kept) else reference
+    of_rows, frozen = jax.lax.stop_gradient(whole)
     data = data._replace(weight=jax.lax.stop_gradient(data.weight).astype(jnp.float32))
-    rows, common = _Rows(hidden, hidden_reference, data), _Common(output, frozen, jnp.asarray(progress, jnp.float32))
+    rows, common = _Rows(hidden, of_rows, data), _Common(output, frozen, jnp.asarray(progress, jnp.float32))
     return _Static(loss, block, mesh, softcap), rows, common
 
 
@@ -236,7 +238,9 @@ def _sums(
 
 def _tokens(static: _Static, part: _Rows, common: _Common, logits: Float[Array, "T V"]) -> Tokens:
     data, reference = part.data, None
-    if part.reference is not None and common.frozen is not None:
+    if isinstance(part.reference, Kept):
+        reference = spread(part.reference, logits.shape[-1])
+    elif part.reference is not None and common.frozen is not None:
         reference = _capped(_logits(part.reference, common.frozen), static.softcap)
     return Tokens(logits, data.target, data.span, data.verdict, data.teacher_logprob, reference, common.progress)
 

@@ -32,7 +32,7 @@ class Tokens(NamedTuple):
     teacher_logprob: Float[Array, " T"]
     """The teacher's log-probability of the target; nan where unknown."""
     reference: Float[Array, "T V"] | None
-    """The frozen reference's logits, float32; only where `needs_reference`."""
+    """The frozen reference's logits, float32; only where `needs_reference`. Kept ones are log-probabilities (`losses.kept`)."""
     progress: Float[Array, ""]
     """0 at the first training step, 1 at the last."""
 

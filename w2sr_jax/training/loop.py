@@ -4,6 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +28,7 @@ from w2sr_jax.training.ending import ending
 from w2sr_jax.training.feed import Feed, Stalled
 from w2sr_jax.training.probe import Prober, Probing
 from w2sr_jax.training.program import make_program
+from w2sr_jax.training.reference import References, references
 from w2sr_jax.training.settings import Training
 from w2sr_jax.training.state import TrainState
 from w2sr_jax.training.watch import OnEvent, Watch
@@ -35,6 +37,7 @@ from w2sr_jax.training.watchdog import Explosion, Memory
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
+REFERENCES = "references"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +69,8 @@ def fit(
     stop: Callable[[], bool] | None = None,
     probe: Probing | None = None,
     on_warning: Callable[[str], None] | None = None,
+    on_reference: Callable[[int, int], None] | None = None,
+    references_in: Path | None = None,
 ) -> Result:
     """Train one student in `directory` (`checkpoints/STEP`, `metrics.jsonl`, `timings.jsonl`, `tensorboard/`, `probe.jsonl`).
 
@@ -81,6 +86,10 @@ def fit(
 
     `stop` is polled before every step; once it is true, the state is saved and `Stopped` raised. With several processes, all call
     this alike, and they look for it, together, every `training.log_every` steps.
+
+    With `training.reference_top`, what is kept of the reference lies below `references_in` (default: `references/` in
+    `directory`), where every training of the same data and initial parameters finds it; `on_reference` gets rows done and rows in
+    all while it is made.
 
     Only the last checkpoint is left at the end (see `retention.retire`).
 
@@ -120,7 +129,26 @@ def fit(
         start = 0 if found is None else int(found[0].step)
         if start < total:
             retention.room(checkpoints.directory, program.like[:2], training.keep if training.save_every else 0)
-        freezing = training.lora.rank > 0 or needs_reference(objective.loss)
+        referenced, kept = needs_reference(objective.loss), None
+        if training.reference_top and not referenced:
+            warn(f"training.reference_top {training.reference_top} does nothing: the loss asks for no reference")
+        if training.reference_top and referenced and start < total:
+            kept = references(
+                references_in or directory / REFERENCES,
+                model,
+                lambda: program.freeze(place(initial_params, program.params)),
+                batches.packed,
+                training.reference_top,
+                batches.settings.rows // training.accumulation,
+                objective.block,
+                mesh,
+                {name: owner[name] for name in ("data_digest", "initial_params_digest")} | {"base": training.lora.quantize},
+                stop,
+                on_reference,
+                warn,
+            )
+            log.info("the %d tokens kept of the reference have %.4f of its mass", kept.count, kept.mass())
+        freezing = training.lora.rank > 0 or (referenced and not training.reference_top)
         initial = place(initial_params, program.params) if found is None or freezing else None
         frozen = program.freeze(initial) if freezing else None
         state, record = found or (program.fresh(initial, batches.seed), record)
@@ -137,7 +165,8 @@ def fit(
         watch = Watch(checkpoints, writer, total, explosion, Memory(watchdog.memory), on_event, warn)
         saver = _Saver(checkpoints, writer, record, total, lambda state: program.whole(state.params, frozen))
         asked = _Asked(stop, start, training.log_every)
-        feed = stack.enter_context(Feed(lambda n: batches.batch_at(n - 1), range(start + 1, total + 1), watchdog.stall, warn))
+        batch_of = partial(_batch, batches, kept)
+        feed = stack.enter_context(Feed(batch_of, range(start + 1, total + 1), watchdog.stall, warn))
 
         if prober.due(start):
             saver.look(prober, state)
@@ -243,6 +272,12 @@ class _Asked:
         return self._alone and self._stop is not None and self._stop()
 
 
+def _batch(batches: Batches, kept: References | None, number: int) -> Batch:
+    """What a step (from 1) reads."""
+    batch = batches.batch_at(number - 1)
+    return batch if kept is None else batch._replace(reference=kept.at(batches.rows_at(number - 1)))
+
+
 def _next(feed: Feed[Batch], number: int, asked: _Asked, watch: Watch, saver: _Saver, state: TrainState) -> Batch | None:
     """The batch of a step, None where the training is to stop instead of waiting for it."""
     try:
@@ -276,7 +311,7 @@ def _check_ending(
 ) -> None:
     """Looks at as many rows as the step has in memory at a time."""
     rows = batches.settings.rows // accumulation
-    found = ending(model, frozen, Batch(*(leaf[:rows] for leaf in batches.batch_at(0))), mesh)
+    found = ending(model, frozen, jax.tree.map(lambda leaf: leaf[:rows], batches.batch_at(0)), mesh)
     words = None if found is None else found.words()
     if words is not None:
         warn(words)

@@ -84,7 +84,7 @@ def _full(model: ModelConfig, objective: Objective, training: Training, mesh: Me
         del seed
         return compiled(initial)
 
-    referenced = needs_reference(objective.loss)
+    referenced = needs_reference(objective.loss) and not training.reference_top
     return Program(
         step=_step(model, objective, optimizer, training, mesh, places, params if referenced else None),
         fresh=fresh,

@@ -66,6 +66,9 @@ class Training:
     """Keep the optimizer's state of a finished training, which takes twice the room of the parameters."""
     seed: int = 0
     """Order of the batches, and the adapters' first values."""
+    reference_top: int = 0
+    """Keep, on disk and once per data set, this many of a frozen reference's most probable next tokens at every supervised token,
+    and spread the rest of its mass evenly: no step has to compute or hold the reference. 0: every step computes all of it."""
     lora: Lora = dataclasses.field(default_factory=Lora)
     """Train adapters beside the frozen parameters instead of these."""
     watchdog: Watchdog = dataclasses.field(default_factory=Watchdog)
@@ -88,6 +91,7 @@ class Training:
         _require(self.accumulation >= 1, "accumulation", self.accumulation, "at least 1")
         _require(self.save_every >= 0, "save_every", self.save_every, "0 (only the last step) or more")
         _require(self.log_every >= 1, "log_every", self.log_every, "at least 1")
+        _require(self.reference_top >= 0, "reference_top", self.reference_top, "0 (nothing is kept) or a number of tokens")
         _require(self.keep >= 1, "keep", self.keep, "at least 1")
 
     def total_steps(self, steps_per_epoch: float) -> int:

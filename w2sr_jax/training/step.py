@@ -45,8 +45,8 @@ def make_step(
 
     `optimizer` follows `schedule` (step → learning rate), which is only reported here; progress runs from 0 to 1 over
     `total_steps`. The rows are taken in `accumulation` micro-batches; `mesh` splits each one's rows over data × fsdp.
-    `frozen` is the frozen initial student, or None where `objective.loss` needs none. With a `lora` of rank above 0 it is always
-    given, as `lora.freeze` makes it, and the state's parameters are the adapters beside it.
+    `frozen` is the frozen initial student, or None where `objective.loss` needs none or the batch has what was kept of it. With a
+    `lora` of rank above 0 it is always given, as `lora.freeze` makes it, and the state's parameters are the adapters beside it.
 
     Metrics are float32 scalars (`sound` a bool): `loss` is the weighted mean of the objective, `nll` and `token_accuracy`
     unweighted means over the supervised tokens that were not trimmed, `tokens` their number and `weight` their weight;
@@ -66,6 +66,8 @@ def make_step(
         return adapters.beside(lora, frozen, params) if lora.rank else params
 
     def reference_of(frozen: Any, part: Batch) -> Reference | None:
+        if part.reference is not None:
+            return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), part.reference)
         return jax.lax.stop_gradient(last_hidden(frozen, part)) if referenced else None
 
     def sums(params: Any, frozen: Any, part: Batch, progress: Float[Array, ""]) -> tuple[Float[Array, ""], LossSum]:

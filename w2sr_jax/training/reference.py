@@ -1,0 +1,221 @@
+"""What is kept of a frozen reference, on disk: made once for a data set and a set of parameters, read by every training of both.
+
+A folder holds a piece for every few rows of the packed data, with the supervised tokens alone, and is sealed when all are there.
+An interrupted making goes on where it was; what has changed since it was sealed is made anew.
+"""
+
+import dataclasses
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Bool, Int
+
+from w2sr_jax import files
+from w2sr_jax.batches.packing import Packed
+from w2sr_jax.errors import Stopped, UserError
+from w2sr_jax.losses.kept import Kept, keep
+from w2sr_jax.models import transformer
+from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.parallel.mesh import RULES, batch_sharding
+from w2sr_jax.parallel.processes import gather, meet, place
+from w2sr_jax.training.agreement import any_process
+
+OWNER = "reference.json"
+PIECE = 65_536
+"""Positions in a piece, about: a few megabytes, and few files."""
+
+
+@dataclasses.dataclass(frozen=True)
+class References:
+    """The folder of one reference's values for one packed data set: `count` tokens at each supervised position."""
+
+    folder: Path
+    packed: Packed
+    count: int
+    rows: int
+    """Rows in a piece."""
+
+    @property
+    def pieces(self) -> int:
+        return math.ceil(len(self.packed.tokens) / self.rows)
+
+    def path(self, piece: int) -> Path:
+        return self.folder / f"piece-{piece:05d}.npy"
+
+    def write(self, piece: int, whole: Kept) -> None:
+        """`whole` holds all positions of the piece's rows, [R, L, …], and rows of padding after them, perhaps."""
+        chosen = self._supervised[piece * self.rows : (piece + 1) * self.rows]
+        found = np.empty(self._tokens(piece), self._type)
+        for name, values in whole._asdict().items():
+            found[name] = values[: len(chosen)][chosen]
+        with files.replacing(self.path(piece)) as temporary, open(temporary, "wb") as file:
+            np.save(file, found, allow_pickle=False)
+
+    def read(self, piece: int) -> np.ndarray | None:
+        """A piece's values, left on the disk; None where they are missing or not such as `write` writes."""
+        try:
+            # What has no bytes cannot be mapped.
+            found = np.load(self.path(piece), mmap_mode="r" if self._tokens(piece) else None, allow_pickle=False)
+        except (OSError, ValueError):
+            return None
+        return found if found.shape == (self._tokens(piece),) and found.dtype == self._type else None
+
+    def at(self, rows: Int[np.ndarray, " R"]) -> Kept:
+        """What was kept at the positions of some rows, [R, L, …]; zeros where nothing is supervised."""
+        found = np.zeros((len(rows), self.packed.tokens.shape[1]), self._type)
+        for position, row in enumerate(rows):
+            start, stop = self._before[[row, row + 1]] - self._before[int(row) // self.rows * self.rows]
+            found[position, self._supervised[row]] = self._opened[int(row) // self.rows][start:stop]
+        return Kept(*(np.ascontiguousarray(found[name]) for name in Kept._fields))  # type: ignore[arg-type]
+
+    def mass(self) -> float:
+        """The mean mass of the tokens that were kept."""
+        rest = sum(float(np.exp(each["rest"].astype(np.float64)).sum()) for each in self._opened)
+        return 1.0 - rest / max(int(self._before[-1]), 1)
+
+    @cached_property
+    def _type(self) -> np.dtype:
+        return np.dtype([("ids", "<i4", (self.count,)), ("logprobs", "<f4", (self.count,)), ("rest", "<f4")])
+
+    @cached_property
+    def _supervised(self) -> Bool[np.ndarray, "N L"]:
+        return self.packed.weight > 0
+
+    @cached_property
+    def _before(self) -> Int[np.ndarray, " N+1"]:
+        """Supervised tokens before each row."""
+        return np.concatenate([[0], np.cumsum(self._supervised.sum(axis=1))])
+
+    def _tokens(self, piece: int) -> int:
+        """Supervised tokens of a piece."""
+        return int(self._before[min((piece + 1) * self.rows, len(self.packed.tokens))] - self._before[piece * self.rows])
+
+    @cached_property
+    def _opened(self) -> list[np.ndarray]:
+        found = [self.read(piece) for piece in range(self.pieces)]
+        if any(each is None for each in found):
+            raise UserError(f"{self.folder} does not hold the reference's values of every row; remove it, and they are made anew")
+        return found  # type: ignore[return-value]
+
+
+def references(
+    parent: Path,
+    model: ModelConfig,
+    initial: Callable[[], Any],
+    packed: Packed,
+    count: int,
+    rows: int,
+    block: int,
+    mesh: Mesh,
+    owner: Mapping[str, str],
+    stop: Callable[[], bool] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_warning: Callable[[str], None] = lambda words: None,
+) -> References:
+    """The values of a model for `packed`, found in a folder below `parent` or put there. `initial()` gives its parameters, on the
+    mesh; it is only called where something has to be computed.
+
+    `owner` names data and parameters. `rows` are computed at a time, in blocks of `block` tokens; they must divide over the mesh.
+    What has an influence on the values' bits names the folder. `on_progress` gets rows done and rows in all. With several
+    processes all call this alike, on a disk they share; a lone one heeds `stop`. `UserError` where the vocabulary is smaller than
+    `count`; `Stopped`: the pieces made until then stay.
+    """
+    if count > model.vocab_size:
+        raise UserError(f"training.reference_top is {count}; the vocabulary has {model.vocab_size} tokens")
+    calls = max(1, PIECE // (rows * packed.tokens.shape[1]))
+    told = {
+        **owner,
+        "model": dataclasses.asdict(dataclasses.replace(model, remat="none")),
+        "count": count,
+        "rows": rows,
+        "calls": calls,
+        "mesh": dict(mesh.shape),
+        "jax": jax.__version__,
+        "device": mesh.devices.flat[0].device_kind,
+    }
+    folder = parent / files.digest_json(told)[:16]
+    found = References(folder, packed, count, rows * calls)
+    if not any_process(not _complete(found, on_warning)):
+        return found
+    meet(f"reference {folder}: looked at")
+    if jax.process_index() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        files.sweep(folder)
+        files.write_json(folder / OWNER, told)
+    meet(f"reference {folder}: begun")
+    lacking = [piece for piece in range(found.pieces) if any_process(found.read(piece) is None)]
+    params = initial() if lacking else None
+    for piece in lacking:
+        parts = []
+        for first in range(piece * found.rows, min((piece + 1) * found.rows, len(packed.tokens)), rows):
+            if stop is not None and jax.process_count() == 1 and stop():
+                raise Stopped(f"training was asked to stop while it computed the reference's values; those done are in {folder}")
+            if on_progress is not None:
+                on_progress(first, len(packed.tokens))
+            values = _values(model, count, block, mesh, params, *place(_rows(packed, first, rows), batch_sharding(mesh)))
+            parts.append(gather(values))
+        if jax.process_index() == 0:
+            found.write(piece, jax.tree.map(lambda *each: np.concatenate(each), *parts))
+    if jax.process_index() == 0:
+        files.seal(folder)
+    meet(f"reference {folder}: done")
+    return found
+
+
+def _complete(found: References, warn: Callable[[str], None]) -> bool:
+    """Whether all pieces are there and sound. Damaged ones are removed, so that they are made anew."""
+    if not files.sealed(found.folder):
+        return False
+    damage = files.damage(found.folder)
+    if damage is None and all(found.path(piece).exists() for piece in range(found.pieces)):
+        return True
+    warn(f"the reference's values are computed anew: {damage or f'{found.folder} lacks some'}")
+    if jax.process_index() == 0:
+        shutil.rmtree(found.folder)
+    return False
+
+
+def _rows(packed: Packed, first: int, rows: int) -> list[np.ndarray]:
+    """Tokens, positions and segments of some rows, those past the end empty."""
+    found = [array[first : first + rows] for array in (packed.tokens, packed.positions, packed.segments)]
+    return [np.pad(array, [(0, rows - len(array)), (0, 0)]) for array in found]
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _values(
+    model: ModelConfig,
+    count: int,
+    block: int,
+    mesh: Mesh,
+    params: Any,
+    tokens: Int[Array, "R L"],
+    positions: Int[Array, "R L"],
+    segments: Int[Array, "R L"],
+) -> Kept:
+    """What is kept at every position, [R, L, …]: logits exist for about `block` tokens at a time."""
+    rows, length = tokens.shape
+    lay = NamedSharding(mesh, PartitionSpec(RULES["batch"], None, None))
+    hidden = transformer.forward(model, params, tokens, positions, segments, sharding=lay)
+    output = transformer.output_matrix(model, params).astype(hidden.dtype)
+    columns = max(1, min(length, block // rows))
+    parts = math.ceil(length / columns)
+    padded = jnp.pad(hidden, [(0, 0), (0, parts * columns - length), (0, 0)])
+
+    def one(part: Array) -> Kept:
+        logits = jnp.einsum("rcd,dv->rcv", part, output, preferred_element_type=jnp.float32)
+        if model.logit_softcap is not None:
+            logits = model.logit_softcap * jnp.tanh(logits / model.logit_softcap)
+        kept = keep(logits.reshape(-1, logits.shape[-1]), count)
+        return jax.tree.map(lambda leaf: leaf.reshape(rows, columns, *leaf.shape[1:]), kept)
+
+    # Columns of all rows at a time, so that every device works on its own rows.
+    found = jax.lax.map(one, jnp.moveaxis(padded.reshape(rows, parts, columns, -1), 1, 0))
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1).reshape(rows, parts * columns, *leaf.shape[3:])[:, :length], found)
