@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -255,3 +256,23 @@ def test_only_the_rows_of_some_problems_can_be_read(tmp_path):
     records.write(tmp_path / "a.parquet", Fate, rows)
     assert records.read(tmp_path / "a.parquet", Fate, {"p1", "p9"}) == rows[1::3]
     assert records.read(tmp_path / "a.parquet", Fate, ()) == []
+
+
+def test_a_stored_sequence_is_the_list_it_stands_for(tmp_path: Path) -> None:
+    rows = [Problem(str(n), f"question {n}", str(n), None, "test", {"n": n}) for n in range(20)]
+    records.write(tmp_path / "p.parquet", Problem, rows)
+    stored = records.Stored(tmp_path / "p.parquet", Problem)
+    assert list(stored) == list(stored) == rows  # read twice
+    assert len(stored) == 20
+    for index in (0, 7, 19, -1, -20):
+        assert stored[index] == rows[index]
+    ahead = (slice(3), slice(3, 9), slice(15, None), slice(None, None, 6), slice(9, 3))
+    for part in (*ahead, slice(None, None, -1), slice(17, 2, -4)):
+        assert stored[part] == rows[part]
+    with pytest.raises(IndexError):
+        stored[20]
+    with pytest.raises(UserError, match="does not exist"):
+        records.Stored(tmp_path / "none.parquet", Problem)
+    (tmp_path / "bad.parquet").write_text("no table")
+    with pytest.raises(UserError, match="is not a table of Problem rows"):
+        records.Stored(tmp_path / "bad.parquet", Problem)

@@ -5,7 +5,7 @@ import itertools
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any, Literal, Self, TypeVar, get_args, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -246,6 +246,38 @@ def iterate(path: Path, kind: type[R], problems: Collection[str] | None = None, 
         raise UserError(f"{path} does not exist") from None
     except Exception as error:  # whatever the library makes of a damaged or foreign file
         raise UserError(f"{path} is not a table of {kind.__name__} rows: {sentences.cause(error)}") from None
+
+
+class Stored(Sequence[R]):
+    """The rows of a file as a sequence that holds none of them: whatever is asked of it reads the file, as `iterate` does. It is
+    made for going through them in order; an index reads all rows before it."""
+
+    def __init__(self, path: Path, kind: type[R]) -> None:
+        self._path, self._kind = path, kind
+        try:
+            self._length = int(pq.read_metadata(path).num_rows)
+        except FileNotFoundError:
+            raise UserError(f"{path} does not exist") from None
+        except Exception as error:  # whatever the library makes of a damaged or foreign file
+            raise UserError(f"{path} is not a table of {kind.__name__} rows: {sentences.cause(error)}") from None
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[R]:
+        return iterate(self._path, self._kind)
+
+    @overload
+    def __getitem__(self, index: int) -> R: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[R]: ...
+    def __getitem__(self, index: int | slice) -> R | list[R]:
+        chosen = range(self._length)[index]
+        if isinstance(chosen, int):
+            return next(itertools.islice(self, chosen, None))
+        if chosen.step < 0:
+            return self[chosen[-1] : chosen[0] + 1 : -chosen.step][::-1] if chosen else []
+        return list(itertools.islice(self, chosen.start, chosen.stop, chosen.step))
 
 
 def _sound(path: Path, file: pq.ParquetFile, schema: pa.Schema) -> Iterator[pa.Table]:

@@ -1,5 +1,6 @@
 """Batches addressed by step: a pure function of data, seed and step, whatever the number of processes."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -23,7 +24,8 @@ def batches(count: int, rows: int, seed: int = 0, share: bool = False) -> Batche
 
 
 def same(a: Batch, b: Batch) -> bool:
-    return all(np.array_equal(x, y, equal_nan=x.dtype == np.float32) for x, y in zip(a, b))
+    leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y, equal_nan=x.dtype == np.float32) for x, y in leaves)
 
 
 def test_a_batch_depends_on_its_step_alone() -> None:

@@ -113,13 +113,12 @@ def learn(count: int) -> Found:
     model, renderer = Model("bench", "bench", ModelConfig(), "student"), Renderer(tokenizer.load(folder / "tokenizer"))
     before = harness.memory()
     start = time.perf_counter()
-    examples = records.read(folder / "curated.parquet", Example)
-    reading = time.perf_counter() - start
+    examples = records.Stored(folder / "curated.parquet", Example)
     lessons = batching.lessons(model, examples, renderer, Training(batching=Batching(ROW, 8)), 0)
     if len(lessons.encoded) != count:
         raise SystemExit(f"{len(lessons.encoded)} of {count} examples fit")
     lessons.batches.packed.save(folder / batching.PACKING)
-    return found("lessons", count, time.perf_counter() - start, before, {"reading_s": reading})
+    return found("lessons", count, time.perf_counter() - start, before)
 
 
 def hand_out(count: int) -> Found:

@@ -1,7 +1,8 @@
 """Examples as arrays."""
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -9,12 +10,14 @@ from jaxtyping import Bool, Float, Int
 
 from w2sr_jax.errors import UserError
 from w2sr_jax.records import Example
-from w2sr_jax.text.render import Renderer
+from w2sr_jax.text.render import Rendered, Renderer
 
 VERDICT_CODES = {"correct": 1, "incorrect": -1, "unparsed": 0, "ungraded": 0}
 """What losses see of a verdict. A trace without a readable answer may be cut short rather than wrong: unknown."""
 
 OVER_LENGTH = "over_length"
+
+_TOGETHER = 4096
 
 
 class Encoded(NamedTuple):
@@ -29,16 +32,15 @@ class Encoded(NamedTuple):
     teacher_logprob: Float[np.ndarray, "n"]
 
 
-def encode(examples: Sequence[Example], renderer: Renderer, length: int) -> tuple[list[Encoded], Counter[str]]:
-    """Render each example; those that do not fit into a row of `length` positions are left out and counted, never cut.
+def encode(examples: Iterable[Example], renderer: Renderer, length: int) -> tuple[list[Encoded], Counter[str]]:
+    """Render each example; those that do not fit into a row of `length` positions are left out and counted, never cut. Some
+    thousands are looked at together; of the others only the arrays are held.
 
     Raises `UserError` naming the example where the renderer would lose text or the weight is not a finite number ≥ 0.
     """
     rejected: Counter[str] = Counter()
     encoded = []
-    names = [f"example {example.id} (problem {example.problem_id}, teacher {example.teacher})" for example in examples]
-    rendered = renderer.encode_all([(e.question, e.response, e.style) for e in examples], names)
-    for example, name, row in zip(examples, names, rendered, strict=True):
+    for example, name, row in _rendered(iter(examples), renderer):
         if not (np.isfinite(example.weight) and example.weight >= 0):
             raise UserError(f"{name} has the weight {example.weight}; weights are finite and not negative")
         if len(row.tokens) - 1 > length:
@@ -57,6 +59,13 @@ def encode(examples: Sequence[Example], renderer: Renderer, length: int) -> tupl
             )
         )
     return encoded, rejected
+
+
+def _rendered(examples: Iterator[Example], renderer: Renderer) -> Iterator[tuple[Example, str, Rendered]]:
+    while some := list(itertools.islice(examples, _TOGETHER)):
+        names = [f"example {example.id} (problem {example.problem_id}, teacher {example.teacher})" for example in some]
+        rows = renderer.encode_all([(example.question, example.response, example.style) for example in some], names)
+        yield from zip(some, names, rows, strict=True)
 
 
 def _teacher_logprob(example: Example, tokens: Int[np.ndarray, "n"], supervised: Bool[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:

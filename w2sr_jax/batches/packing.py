@@ -35,7 +35,7 @@ class Packed:
         for name in _ARRAYS:
             array = np.ascontiguousarray(getattr(self, name))
             hashed.update(f"{name} {array.dtype.str} {array.shape}".encode())
-            hashed.update(array.tobytes())
+            hashed.update(array.reshape(-1).view(np.uint8).data)
         return hashed.hexdigest()
 
     def save(self, path: Path) -> None:

@@ -61,9 +61,9 @@ def lessons(model: Model, examples: Sequence[Example], renderer: Renderer, train
     return Lessons(examples, encoded, rejected, batches, training.total_steps(batches.steps_per_epoch), renderer)
 
 
-def examples_of(run: Path, experiment: Experiment, model: Model) -> list[Example]:
+def examples_of(run: Path, experiment: Experiment, model: Model) -> Sequence[Example]:
     """What a model of the run is trained on: a teacher on gold solutions, a base on texts without reasoning, an arm on what was
-    curated for it. None for a base or a teacher that is not trained in the run."""
+    curated for it, which stays on the disk. None for a base or a teacher that is not trained in the run."""
     if training_of(experiment, model) is None:
         return []
     if model.rung is None:
@@ -72,7 +72,7 @@ def examples_of(run: Path, experiment: Experiment, model: Model) -> list[Example
     if model.arm == BASE and isinstance(start, Pretraining):
         lines = prepare.facts(experiment)[: start.facts]
         return [*(_example("", "", line, "plain") for line in lines), *documents(prepare.read(run, prepare.PRETRAIN))]
-    return records.read(run / model.directory / CURATED, Example)
+    return records.Stored(run / model.directory / CURATED, Example)
 
 
 def training_of(experiment: Experiment, model: Model) -> Training | None:

@@ -92,7 +92,7 @@ def _train(
 ) -> Made:
     directory = context.run / model.directory
     lessons = batching.lessons(model, examples, prepare.renderer(context.run), training, context.seed)
-    unclosed = lessons.renderer.unclosed([(example.response, example.style) for example in examples])
+    unclosed = lessons.renderer.unclosed((example.response, example.style) for example in examples)
     if unclosed:
         context.watcher.warn(
             f"{model.name}: {unclosed} of {len(examples)} responses never close the thinking that the prompt opens; for traces "

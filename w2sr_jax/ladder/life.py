@@ -143,7 +143,7 @@ def learnt(run: Path, experiment: Experiment, model: Model, problem: str, seed: 
     if training is None or (curated and not rows(run, curated, Example, "problem_id", problem)):
         return None
     examples = batching.examples_of(run, experiment, model)
-    at = [i for i, example in enumerate(examples) if example.problem_id == problem]
+    at = {i: example for i, example in enumerate(examples) if example.problem_id == problem}
     if not at:
         return None
     if not (run / "tokenizer").is_dir():
@@ -151,10 +151,10 @@ def learnt(run: Path, experiment: Experiment, model: Model, problem: str, seed: 
     lessons = batching.lessons(model, examples, prepare.renderer(run), training, seed)
     state = _state(run, model, lessons)
     uses = []
-    for i in at:
+    for i, example in at.items():
         row = lessons.row_of(i)
         steps = [] if row is None or state == "foreign" else lessons.steps_of(row)
-        uses.append(Use(Found(curated, i, examples[i]), row, steps, lessons.total))
+        uses.append(Use(Found(curated, i, example), row, steps, lessons.total))
     return Learnt(model, state, uses)
 
 

@@ -119,7 +119,7 @@ def _model(experiment: Experiment, index: int, arm: str | None) -> Model:
     return models.student(experiment, index, known[0] if arm is None else arm)
 
 
-def _examples(run: Path, experiment: Experiment, model: Model) -> list[Example]:
+def _examples(run: Path, experiment: Experiment, model: Model) -> Sequence[Example]:
     if model.arm != BASE and not (run / model.directory / CURATED).is_file():
         raise UserError(
             f"{model.name} has no examples yet: {run / model.directory / CURATED} is not there; w2sr curate {run} makes them"

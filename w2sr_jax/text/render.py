@@ -7,8 +7,9 @@ style `plain` is a response without a prompt, style `document` a question with i
 """
 
 import dataclasses
+import functools
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple, get_args
 
 from w2sr_jax import sentences
@@ -71,11 +72,11 @@ class Renderer:
                 f"beyond the {model_vocab:,} rows of the model's embedding; take the model's own tokenizer, or leave them out"
             )
 
-    def unclosed(self, rows: Sequence[tuple[str, str]]) -> int:
+    def unclosed(self, rows: Iterable[tuple[str, str]]) -> int:
         """How many (response, style) never close the thinking that their prompt has opened. They are rendered as they are: a
         student learns to answer inside its thinking, where programs that strip it find nothing."""
-        opened = {style: bool(self._asked(style) and self.tokenizer.opened(self._asked(style))) for _, style in rows}
-        return sum(opened[style] and not chat.CLOSING.search(response) for response, style in rows)
+        opened = functools.cache(lambda style: bool(self._asked(style) and self.tokenizer.opened(self._asked(style))))
+        return sum(opened(style) and not chat.CLOSING.search(response) for response, style in rows)
 
     def prompt(self, question: str, style: str = "reason") -> list[int]:
         """Token ids up to where the response begins."""
