@@ -140,6 +140,8 @@ def test_a_rerun_asks_only_for_what_is_missing(tmp_path: Path) -> None:
 def test_a_killed_process_has_lost_nothing_that_was_answered(tmp_path: Path, number: signal.Signals) -> None:
     with serving(Stub(lambda body, before: Reply(body={}, stall=True) if len(stub.requests) > 7 else None)) as stub:
         program = (
+            # What a shell starts in the background ignores SIGINT, and its children inherit that.
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
             "import sys; from pathlib import Path; from w2sr_jax.answers.grade import NumberGrader\n"
             "from w2sr_jax.records import Problem; from w2sr_jax.teachers.served import ask\n"
             "from w2sr_jax.teachers.settings import Served\n"

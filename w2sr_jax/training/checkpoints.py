@@ -41,7 +41,7 @@ class Checkpoints:
     def __init__(self, directory: Path, keep: int) -> None:
         import orbax.checkpoint as ocp
 
-        self.directory, self._keep = directory.absolute(), keep
+        self.directory, self._keep, self._refused = directory.absolute(), keep, False
         self._args = ocp.args
         hush()
         self._orbax = ocp.AsyncCheckpointer(_handler())
@@ -66,6 +66,8 @@ class Checkpoints:
             log.warning("%s", error)  # what made us leave is not to be hidden by it
         finally:
             self._orbax.close()
+            if self._refused:
+                self._sweep()
 
     def save(self, state: TrainState, lineage: Mapping[str, Any]) -> dict[str, Any]:
         """Start saving under the state's step; the state's buffers may be donated as soon as this returns. What was saved as
@@ -122,11 +124,15 @@ class Checkpoints:
             reason = files.refusal(error, self.directory)
             if reason is None:
                 raise
-            rescue = self.rescue()
-            if jax.process_index() == 0:
-                with contextlib.suppress(OSError):
-                    retention.sweep(self.directory)
+            rescue, self._refused = self.rescue(), True
+            self._sweep()
             raise UserError(f"{reason}; {rescue}") from None
+
+    def _sweep(self) -> None:
+        """Remove what an unfinished save has left. Orbax's other threads may still be writing there, and until it is closed."""
+        if jax.process_index() == 0:
+            with contextlib.suppress(OSError):
+                retention.sweep(self.directory)
 
     def restore(self, like: TrainState, owner: Mapping[str, str]) -> tuple[TrainState, dict[str, Any]] | None:
         """The newest sound state and its lineage, or None where there is none.
