@@ -17,14 +17,15 @@ import data
 import harness
 import limits
 import loss_memory
+import reference
 import report
 import sampling
 import startup
 import training
 import tyro
 
-SUBJECTS = {module.SUBJECT.name: module.SUBJECT for module in (limits, loss_memory, startup, data, sampling, training)}
-Name = Literal["limits", "loss_memory", "startup", "data", "sampling", "training"]
+SUBJECTS = {module.SUBJECT.name: module.SUBJECT for module in (limits, loss_memory, startup, data, sampling, training, reference)}
+Name = Literal["limits", "loss_memory", "startup", "data", "sampling", "training", "reference"]
 
 
 @dataclass(frozen=True)
