@@ -183,16 +183,17 @@ def test_our_side_of_each_benchmark_runs_and_gives_what_the_tables_ask_for(
     import data
     import harness
     import loss_memory
+    import reference
     import sampling
     import training
 
     del tools
     monkeypatch.setenv(harness.SCRATCH, str(tmp_path))
-    for module in (training, sampling, loss_memory, data):
+    for module in (training, reference, sampling, loss_memory, data):
         subject = module.SUBJECT
         measured: dict[str, dict[str, float]] = {}
         for job in subject.jobs(True):
-            if job.variant == "w2sr_jax":
+            if module is reference or job.variant == "w2sr_jax":
                 for case, metrics in subject.works[job.work](**job.options).items():
                     measured.setdefault(case, {}).update(metrics)
         for line in subject.lines(True):

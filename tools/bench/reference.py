@@ -24,9 +24,9 @@ KEPT, COMPUTED, NONE, MAKING = "kept on disk", "computed in every step", "no ref
 ABOUT = (
     "Full training steps as in the training benchmark (same shapes, rows and micro-batches), with the loss of imitation + 0.1 × "
     "reverse KL to the frozen initial parameters: once with the reference's forward pass in every step, once with its 32 most "
-    "probable tokens read from disk (`training.reference_top`), and beside both the same training without that term. Making what is "
-    "kept is timed by itself: it happens once per data set and base, so with several epochs or arms it is paid once. Peak memory is "
-    "that of the training process; what is kept was written by another one.",
+    "probable tokens read from disk (`training.reference_top`), and beside both the same training without that term. Making what "
+    "is kept is timed by itself, compilation included: it is paid once per data set and base, however many epochs and arms there "
+    "are. Peak memory is that of the training process; what is kept was written by another one.",
 )
 
 
@@ -133,10 +133,8 @@ def train(variant: str, steps: int, **sizes: Any) -> Found:
 
 
 def jobs(quick: bool) -> list[Job]:
-    found = []
-    for shape, rows, length, steps, count in (
-        [("tiny", 2, 128, 1, 40)] if quick else [("S", 8, ROW, 2, 100), ("M", 8, ROW, 1, 100)]
-    ):
+    found, few = [], [("tiny", 2, 128, 1, 40)]
+    for shape, rows, length, steps, count in few if quick else [("S", 8, ROW, 2, 100), ("M", 8, ROW, 1, 100)]:
         sizes = {"shape": shape, "rows": rows, "length": length, "count": count}
         found.append(Job(MAKING, "make", sizes, harness.HUGE_PAGES))
         for variant in (KEPT, COMPUTED, NONE):

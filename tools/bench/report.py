@@ -16,7 +16,7 @@ import compare
 import harness
 import tyro
 
-ORDER = ("training", "sampling", "loss_memory", "startup", "data", "limits")
+ORDER = ("training", "reference", "sampling", "loss_memory", "startup", "data", "limits")
 
 INTRODUCTION = """# Performance
 

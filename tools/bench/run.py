@@ -1,6 +1,6 @@
 """All benchmarks of one core, one after the other, and the page that shows them.
 
-python tools/bench/run.py                       # 5 rounds, about 40 minutes; nothing else should run meanwhile
+python tools/bench/run.py                       # 5 rounds, about 55 minutes; nothing else should run meanwhile
 python tools/bench/run.py --resume              # continue after an interruption
 python tools/bench/run.py --only training       # one of them
 python tools/bench/run.py --quick --out /tmp/x  # do they run? tiny sizes, one round, a few minutes
