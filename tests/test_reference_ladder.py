@@ -60,6 +60,9 @@ def test_a_run_keeps_the_reference_once_per_data_set(tmp_path: Path, capsys: pyt
         made = lineage.load(run, "rungs/0-student/all/train")
         assert made is not None
         flops[top] = made.measures["flops"]
+        said = capsys.readouterr().out
+        assert ("of the reference's mass kept" in said) == (top > 0)
+    assert 0 < made.measures["reference_mass"] < 1
     assert not (tmp_path / "0" / "kept" / "references").exists()
     kept = sorted((run / "references").glob("*/piece-*.npy"))
     assert len(kept) == 2  # the arm's data and the gold solutions'

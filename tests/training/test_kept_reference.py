@@ -152,6 +152,7 @@ def test_a_second_training_computes_nothing_and_a_resumed_one_ends_the_same(tmp_
         run(tmp_path / "second", beside(4), objective, stop=lambda: next(steps), **shared)
     second = run(tmp_path / "second", beside(4), objective, **shared)
     assert not looked
+    assert second.reference_mass == first.reference_mass == pytest.approx(made(tmp_path / "apart").mass(), abs=1e-6)
     assert second.params_digest == first.params_digest
 
 

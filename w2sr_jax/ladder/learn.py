@@ -139,6 +139,9 @@ def _train(
         + sampling_flops(config.parameters(), sum(line["tokens"] for line in journal.read(directory / journal.PROBE))),
     }
     note = f"{result.steps} steps on {len(lessons.encoded):,} examples, loss {result.metrics.get('loss', float('nan')):.3f}"
+    if result.reference_mass is not None:
+        measures["reference_mass"] = result.reference_mass
+        note += f", {result.reference_mass:.1%} of the reference's mass kept"
     if lessons.rejected:
         note += f", {sum(lessons.rejected.values())} too long"
     outputs = [directory / batching.PACKING, directory / journal.METRICS, *([directory / journal.PROBE] if looks else [])]

@@ -44,7 +44,8 @@ REFERENCES = "references"
 class Result:
     """A trained student: what was trained of it (all parameters, or adapters beside the initial ones, see `models.lora`; on the
     mesh), where that is saved, its digest, the last step's metrics; `tokens` counts the positions read and `seconds` the time
-    spent, over all sittings (less what an interruption kept from being logged)."""
+    spent, over all sittings (less what an interruption kept from being logged); `reference_mass` is how much of the reference's
+    mass the tokens that were kept of it have, in the mean."""
 
     params: Any
     checkpoint: Path
@@ -53,6 +54,7 @@ class Result:
     steps: int
     tokens: int
     seconds: float
+    reference_mass: float | None = None
 
 
 def fit(
@@ -147,7 +149,8 @@ def fit(
                 on_reference,
                 warn,
             )
-            log.info("the %d tokens kept of the reference have %.4f of its mass", kept.count, kept.mass())
+            if found is None:
+                record["reference_mass"] = kept.mass()
         freezing = training.lora.rank > 0 or (referenced and not training.reference_top)
         initial = place(initial_params, program.params) if found is None or freezing else None
         frozen = program.freeze(initial) if freezing else None
@@ -198,6 +201,7 @@ def fit(
         steps=int(state.step),
         tokens=int(saver.record["tokens"]),
         seconds=sum(line["seconds"] for line in timings),
+        reference_mass=saver.record.get("reference_mass"),
     )
 
 
