@@ -55,6 +55,12 @@ from w2sr_jax.training.digest import params_digest
 restored = params_digest(restore_params(straight.checkpoint))
 kept = [save_params(directory / "kept", straight.params, {}) for _ in range(2)]
 kept.append(params_digest(restore_params(directory / "kept")))
+keep, computed = dataclasses.replace(settings, reference_top=toy.VOCAB), []
+for name in ("referenced", "again"):
+    seen = lambda rows, total: computed.append(rows)
+    referenced = toy.run(directory / name, keep, toy.REFERENCED, mesh, references_in=directory / "references", on_reference=seen)
+    print("REFERENCED", referenced.params_digest)
+assert computed == [0, 8, 16], computed
 print("DIGESTS", json.dumps([straight.params_digest, resumed.params_digest, stopped.params_digest, restored, *kept]))
 """
 
@@ -80,11 +86,12 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     finally:
         for worker in workers:
             worker.kill()
-    digests = set()
+    digests, referenced = set(), set()
     for worker, (out, err) in zip(workers, outputs):
         assert worker.returncode == 0, err[-3000:]
         digests.update(json.loads(next(line for line in out.splitlines() if line.startswith("DIGESTS"))[8:]))
-    assert len(digests) == 1
+        referenced.update(line for line in out.splitlines() if line.startswith("REFERENCED"))
+    assert len(digests) == len(referenced) == 1
 
     alone = toy.run(tmp_path / "alone", mesh=MESH)
     together = checkpoints.restore_params(tmp_path / "straight" / "checkpoints")
@@ -92,3 +99,6 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     lines = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("straight", "resumed")]
     assert lines[0] == lines[1]
     assert json.loads(lines[0].splitlines()[-1])["loss"] == pytest.approx(alone.metrics["loss"], rel=1e-4)
+    computing = toy.run(tmp_path / "computing", objective=toy.REFERENCED, mesh=MESH)
+    last = (tmp_path / "referenced" / "metrics.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last)["loss"] == pytest.approx(computing.metrics["loss"], rel=1e-4)

@@ -12,6 +12,7 @@ from w2sr_jax.batches.batch import Batches
 from w2sr_jax.batches.packing import Packed
 from w2sr_jax.batches.settings import Batching
 from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.token import Nll, ReverseKL
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import batch_sharding, make_mesh
@@ -29,6 +30,7 @@ SETTINGS = Training(
 )
 LINEAGE = {"config_hash": "configuration", "parent_checkpoint": None}
 ONE = Mesh(data=1)
+REFERENCED = Objective(Nll() + 0.5 * ReverseKL())
 
 
 def packed(rows: int = 24, seed: int = 0, learnable: bool = False) -> Packed:
