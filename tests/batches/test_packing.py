@@ -118,6 +118,8 @@ def test_equal_data_gives_equal_bytes_and_other_data_another_digest(tmp_path: Pa
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     loaded = Packed.load(tmp_path / "a.npz")
     assert loaded.digest == packed.digest
+    assert isinstance(loaded.tokens.base, np.memmap)  # left on the disk
+    assert not loaded.tokens.flags.writeable
     assert unpacked(loaded) == unpacked(packed)
     changed = examples[0]._replace(weight=examples[0].weight + 1)
     assert pack([changed, *examples[1:]], CAPACITY, PAD).digest != packed.digest
@@ -132,5 +134,16 @@ def test_damaged_and_missing_files_and_empty_sets_are_refused(tmp_path: Path) ->
     np.savez(tmp_path / "other.npz", tokens=np.zeros(3))
     with pytest.raises(UserError, match="is not a packed data set"):
         Packed.load(tmp_path / "other.npz")
+    packed = pack([example(np.random.default_rng(0), 5)], CAPACITY, PAD)
+    packed.save(tmp_path / "cut.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:-30])
+    with pytest.raises(UserError, match="is not a packed data set"):
+        Packed.load(tmp_path / "cut.npz")
+    np.savez_compressed(tmp_path / "compressed.npz", **vars(packed))
+    with pytest.raises(UserError, match="is compressed"):
+        Packed.load(tmp_path / "compressed.npz")
+    np.savez(tmp_path / "objects.npz", allow_pickle=True, **{**vars(packed), "tokens": np.array([{}], object)})
+    with pytest.raises(UserError, match="not an array of numbers"):
+        Packed.load(tmp_path / "objects.npz")
     with pytest.raises(UserError, match="no example to train on"):
         pack([], CAPACITY)

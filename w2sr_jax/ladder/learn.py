@@ -1,5 +1,6 @@
 """Training of teachers, bases and students: examples and initial parameters in, checkpoints out."""
 
+import dataclasses
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 
 from w2sr_jax import files
+from w2sr_jax.batches.packing import Packed
 from w2sr_jax.errors import UserError
 from w2sr_jax.evaluation.cost import sampling_flops, training_flops
 from w2sr_jax.experiment import FromCheckpoint, FromParent, ModelTeacher, Pretraining
@@ -101,6 +103,10 @@ def _train(
     packed = lessons.batches.packed
     lessons.renderer.check_ids(int(max(packed.tokens.max(), packed.target.max())), config.vocab_size)
     packed.save(directory / batching.PACKING)
+    # From here on what is trained on is read from the disk.
+    count, rejected, packed = len(lessons.encoded), lessons.rejected, Packed.load(directory / batching.PACKING)
+    batches = dataclasses.replace(lessons.batches, packed=packed)
+    del lessons
     owner = {"data_digest": packed.digest, "config_hash": steering(config, training, objective, context.seed), **parent}
     _clear_foreign(context, model, owner)
     with context.stop.deferred() as asked:
@@ -108,7 +114,7 @@ def _train(
             directory,
             config,
             params,
-            lessons.batches,
+            batches,
             training,
             objective,
             models.device_mesh(context.experiment),
@@ -131,19 +137,19 @@ def _train(
         "trained_parameters": trained,
         "steps": result.steps,
         "tokens": result.tokens,
-        "examples": len(lessons.encoded),
-        "rejected": dict(lessons.rejected),
-        "epochs": round(result.steps / lessons.batches.steps_per_epoch, 2),
+        "examples": count,
+        "rejected": dict(rejected),
+        "epochs": round(result.steps / batches.steps_per_epoch, 2),
         "flops": training_flops(config.parameters() + adapters, result.tokens, remade, reference, trained)
         + once
         + sampling_flops(config.parameters(), sum(line["tokens"] for line in journal.read(directory / journal.PROBE))),
     }
-    note = f"{result.steps} steps on {len(lessons.encoded):,} examples, loss {result.metrics.get('loss', float('nan')):.3f}"
+    note = f"{result.steps} steps on {count:,} examples, loss {result.metrics.get('loss', float('nan')):.3f}"
     if result.reference_mass is not None:
         measures["reference_mass"] = result.reference_mass
         note += f", {result.reference_mass:.1%} of the reference's mass kept"
-    if lessons.rejected:
-        note += f", {sum(lessons.rejected.values())} too long"
+    if rejected:
+        note += f", {sum(rejected.values())} too long"
     outputs = [directory / batching.PACKING, directory / journal.METRICS, *([directory / journal.PROBE] if looks else [])]
     artifact = f"{model.directory}/{models.CHECKPOINTS}/{result.checkpoint.name}"
     return Made(outputs, {artifact: result.params_digest}, measures, note)
