@@ -23,7 +23,8 @@ ABOUT = (
     "shards; reading them; curating (every trace is looked at, all are kept, examples and fates are written); making lessons "
     "(reading examples, encoding, packing into rows of 512, saving); handing out batches from what was saved. Memory is the "
     "process's largest resident set above its imports, time is without imports. Every size does the same work per trace: with "
-    "linear time the microseconds per trace stay, with flat memory the megabytes do. A stage that needs more than 12 GB fails.",
+    "linear time the microseconds per trace stay, with flat memory the megabytes do. A stage that needs more than 12 GB fails. "
+    "Batches come from a mapped file, whose pages the system takes back when it needs them: memory there is what is of no file.",
 )
 SAMPLES, SHARD, TOKENS, ROW = 4, 4096, 150, 512
 MOST = 12 * 10**9
@@ -127,7 +128,7 @@ def hand_out(count: int) -> Found:
     from w2sr_jax.batches.settings import Batching
 
     path, steps = run(count) / "packing.npz", 20
-    before = harness.memory()
+    before, own = harness.memory(), harness.memory("RssAnon")
     start = time.perf_counter()
     batches = Batches(Packed.load(path), Batching(ROW, 8))
     for step in range(steps):
@@ -136,7 +137,8 @@ def hand_out(count: int) -> Found:
     again = time.perf_counter()
     for step in range(steps, 2 * steps):
         batches.batch_at(step)
-    return found("batches", count, seconds, before, {"batch_ms": 1e3 * (time.perf_counter() - again) / steps})
+    more = {"batch_ms": 1e3 * (time.perf_counter() - again) / steps, "own_mb": harness.memory("RssAnon") - own}
+    return found("batches", count, seconds, before, more)
 
 
 def run(count: int) -> Path:
@@ -218,10 +220,12 @@ def lines(quick: bool) -> list[Line]:
     for stage, words in STAGES.items():
         beside: dict[str, Any] = {"ours": variant(many), "peers": (variant(few),)}
         # A flat stage holds groups of 8,192 rows, so that fewer traces need less.
-        memory = None if stage == "batches" else 1.5
         time_target = None if stage == "batches" else 1.3
         result.append(Line(f"{words}: time per trace", stage, "us_per_trace", "µs", "lower", target=time_target, **beside))
-        result.append(Line(f"{words}: memory", stage, "above_imports_mb", "MB", "lower", target=memory, **beside))
+        memory, told = "above_imports_mb", f"{words}: memory"
+        if stage == "batches":
+            memory, told = "own_mb", f"{words}: memory of its own"
+        result.append(Line(told, stage, memory, "MB", "lower", target=1.5, **beside))
     result.append(Line("one batch", "batches", "batch_ms", "ms", "lower", ours=variant(many), peers=(variant(few),), target=1.3))
     return result
 
