@@ -9,6 +9,7 @@ arrays are compared on every restore. Orbax is imported when first used (it is s
 import contextlib
 import logging
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ class Checkpoints:
         finally:
             self._orbax.close()
             if self._refused:
+                self._settle()
+            elif kind is not None:
                 self._sweep()
 
     def save(self, state: TrainState, lineage: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,10 +132,16 @@ class Checkpoints:
             raise UserError(f"{reason}; {rescue}") from None
 
     def _sweep(self) -> None:
-        """Remove what an unfinished save has left. Orbax's other threads may still be writing there, and until it is closed."""
+        """Remove what an unfinished save has left."""
         if jax.process_index() == 0:
             with contextlib.suppress(OSError):
                 retention.sweep(self.directory)
+
+    def _settle(self) -> None:
+        """Sweep for a second: threads that Orbax does not wait for may still write, and make directories for it."""
+        for _ in range(10):
+            time.sleep(0.1)
+            self._sweep()
 
     def restore(self, like: TrainState, owner: Mapping[str, str]) -> tuple[TrainState, dict[str, Any]] | None:
         """The newest sound state and its lineage, or None where there is none.
