@@ -1,6 +1,7 @@
 """What runs on accelerators can be lowered for them from here: no operation lacks a rule for the platform, no kernel refuses the
 shapes. Whether the result compiles and is right, only the device can tell (`tools/bench/gpu/attention.py`)."""
 
+import contextlib
 import functools
 from typing import Any
 
@@ -27,6 +28,10 @@ CONFIG = ModelConfig(
 )
 
 
+GPU = jax.sharding.AbstractMesh((1,), ("one",), abstract_device=jax.sharding.AbstractDevice("NVIDIA H100", None, "gpu"))
+"""Kernels for a GPU are lowered for a certain one, which is not here."""
+
+
 def lowered(function: Any, platform: str, *arguments: Any) -> str:
     text: str = function.trace(*arguments).lower(lowering_platforms=(platform,)).as_text()
     return text
@@ -48,7 +53,7 @@ def _engine() -> tuple[Programs, Any, Any, Any]:
     """The engine's programs for four slots, and what they take and give, as shapes."""
     decoding = Decoding(batch=4, top_k=8, top_p=0.9, repetition_penalty=1.1)
     made = programs(CONFIG, decoding, (1,), None)
-    weights = jax.eval_shape(made.weights, transformer.shapes(CONFIG))
+    weights = jax.eval_shape(lambda params: made.weights(params, 128), transformer.shapes(CONFIG))
     prompts = jax.eval_shape(made.prefill, weights, jnp.zeros((2, 48), jnp.int32), jnp.zeros(2, jnp.int32))
     return made, weights, jax.eval_shape(lambda: made.empty(128)), prompts
 
@@ -82,4 +87,5 @@ def test_attention_with_its_gradients(how: AttentionKind, platform: str, monkeyp
     def total(query: Any, key: Any, value: Any, seen: Seen) -> Any:
         return packed(query, key, value, seen, 128**-0.5, None, how).astype(jnp.float32).sum()
 
-    lowered(jax.jit(jax.grad(total, (0, 1, 2))), platform, query, key, key, Seen(row, row, None))  # type: ignore[arg-type]
+    with jax.sharding.use_abstract_mesh(GPU) if platform == "cuda" else contextlib.nullcontext():
+        lowered(jax.jit(jax.grad(total, (0, 1, 2))), platform, query, key, key, Seen(row, row, None))  # type: ignore[arg-type]

@@ -44,13 +44,15 @@ def some_tokens(rows: int, length: int, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_prompts_and_steps_agree_with_the_forward_over_whole_texts(name: str) -> None:
-    config = VARIANTS[name]
-    params, tokens = randomized(config), some_tokens(3, 10)
-    whole = log_probs(config, params, tokens, np.broadcast_to(np.arange(10), tokens.shape))
-    weights = decoding.weights(config, params)
-    lengths = np.array([6, 4, 1], np.int32)
-    logits, cache = decoding.prefill(config, weights, np.where(np.arange(7) < lengths[:, None], tokens[:, :7], 3), lengths)
-    cache = decoding.resized(cache, 13)
+    config, size = VARIANTS[name], decoding.TILE + 10
+    params, tokens = randomized(config), some_tokens(3, size)
+    whole = log_probs(config, params, tokens, np.broadcast_to(np.arange(size), tokens.shape))
+    weights = decoding.weights(config, params, size)
+    lengths = np.array([decoding.TILE + 4, decoding.TILE - 2, 1], np.int32)  # the second row's steps cross into another tile
+    read = decoding.TILE + 5
+    logits, cache = decoding.prefill(config, weights, np.where(np.arange(read) < lengths[:, None], tokens[:, :read], 3), lengths)
+    cache = decoding.resized(cache, 3 * decoding.TILE)
+    assert decoding.slots(cache) == 3 * decoding.TILE
     for _ in range(4):
         want = np.take_along_axis(np.asarray(whole), lengths[:, None, None] - 1, axis=1)[:, 0]
         np.testing.assert_allclose(jax.nn.log_softmax(logits), want, atol=1e-5)

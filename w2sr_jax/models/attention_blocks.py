@@ -79,6 +79,9 @@ def _attention(
 
 
 def _forward(static: _Static, query: Array, key: Array, value: Array, places: _Places) -> tuple[Array, Any]:
+    # Who sees whom is the same in every layer: without this, JAX takes it out of the loop over layers, as masks of all blocks at
+    # all widths.
+    query, places = jax.lax.optimization_barrier((query, places))
     kv, total = key.shape[2], key.shape[1]
     blocks, rows = (
         _blocks(static, query, kv),

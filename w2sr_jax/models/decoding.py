@@ -1,9 +1,10 @@
 """The decoder one token at a time: weights laid out for it, caches of keys and values, prefill and step.
 
 Layers are unrolled, each with arrays of its own: a scan would copy a layer's weights and cache out of their stacks at each token.
-Index names as in `transformer`; T prompt positions, S cache slots. The slot of a token in its row is its position.
+Index names as in `transformer`; S cache slots, N tiles of J slots each. The slot of a token in its row is its position.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -18,8 +19,12 @@ from w2sr_jax.models.attention import Seen, capped, packed
 from w2sr_jax.models.config import AttentionKind, ModelConfig
 from w2sr_jax.models.transformer import Block, Params, View
 
-Cache: TypeAlias = tuple[tuple[Float[Array, "B K C S"], Float[Array, "B K S C"]], ...]
-"""Keys and values of each layer. Both products of attention then run along what lies together in memory."""
+Cache: TypeAlias = tuple[tuple[Float[Array, "B K N C J"], Float[Array, "B K S C"]], ...]
+"""Keys and values of each layer. Both products of attention then run along what lies together in memory; that with the keys goes
+tile by tile, since what has more columns than one of XLA's CPU kernels takes is copied before it is multiplied."""
+
+TILE = 64
+"""Slots of a tile."""
 
 
 class Weights(NamedTuple):
@@ -28,49 +33,57 @@ class Weights(NamedTuple):
     layers: tuple[Params, ...]
     rest: Params
     output: Float[Array, "D V"]
+    angles: Mapping[bool, tuple[Float[Array, "P C/2"], Float[Array, "P C/2"]]]
+    """Cosines and sines by position, for local layers (True) and the others. Computed where a layer uses them, XLA would compute
+    them again in each layer, for each head."""
 
 
-def weights(config: ModelConfig, params: Params, kind: Literal["model", "int8"] = "model") -> Weights:
-    """Made once per call of the engine; `int8` rounds the layers' matrices to 8 bits (see `quantized`)."""
+def weights(config: ModelConfig, params: Params, positions: int, kind: Literal["model", "int8"] = "model") -> Weights:
+    """Made once per call of the engine, for rows of up to so many `positions`; `int8` rounds the layers' matrices to 8 bits (see
+    `quantized`)."""
     cast = transformer.cast(config, params)
     layers = quantized.quantize("int8", params)["layers"] if kind == "int8" else cast["layers"]
     rest = {"embedding": cast["embedding"], "norm": cast["norm"]}
     split = tuple(jax.tree.map(itemgetter(layer), layers) for layer in range(config.layers))
-    return Weights(split, rest, transformer.output_matrix(config, cast))
+    angles = {}
+    for local in sorted(set(config.local_layers)):
+        cos, sin = transformer.rotary(config, jnp.arange(positions)[None], local=local)
+        angles[local] = cos[0, :, 0], sin[0, :, 0]
+    return Weights(split, rest, transformer.output_matrix(config, cast), angles)
 
 
 def empty(config: ModelConfig, rows: int, slots: int) -> Cache:
     """A cache that holds nothing."""
-    key = (rows, config.kv_heads, config.head_size, slots)
-    value = (rows, config.kv_heads, slots, config.head_size)
+    key = (rows, config.kv_heads, _tiles(slots), config.head_size, TILE)
+    value = (rows, config.kv_heads, _tiles(slots) * TILE, config.head_size)
     return tuple((jnp.zeros(key, config.dtype), jnp.zeros(value, config.dtype)) for _ in range(config.layers))
 
 
 def slots(cache: Cache) -> int:
-    """How many tokens of a row it has room for."""
+    """How many tokens of a row it has room for, in whole tiles."""
     return int(cache[0][1].shape[2])
 
 
 def resized(cache: Cache, size: int) -> Cache:
     """The cache with so many slots: empty ones are added, or the last ones are dropped."""
 
-    def one(leaf: Array, axis: int) -> Array:
-        more = size - leaf.shape[axis]
+    def one(leaf: Array, size: int) -> Array:
+        more = size - leaf.shape[2]
         if more <= 0:
-            return jax.lax.slice_in_dim(leaf, 0, size, axis=axis)
-        return jnp.pad(leaf, [(0, more if place == axis else 0) for place in range(4)])
+            return jax.lax.slice_in_dim(leaf, 0, size, axis=2)
+        return jnp.pad(leaf, [(0, more if axis == 2 else 0) for axis in range(leaf.ndim)])
 
-    return tuple((one(key, 3), one(value, 2)) for key, value in cache)
+    return tuple((one(key, _tiles(size)), one(value, _tiles(size) * TILE)) for key, value in cache)
 
 
 def prefill(
     config: ModelConfig,
     weights: Weights,
-    tokens: Int[Array, "B T"],
+    tokens: Int[Array, "B L"],
     lengths: Int[Array, " B"],
     sharding: NamedSharding | None = None,
 ) -> tuple[Float[Array, "B V"], Cache]:
-    """Logits after each prompt's last token, and the prompts' cache of T slots; prompts are padded on the right."""
+    """Logits after each prompt's last token, and the prompts' cache; prompts are padded on the right."""
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
     segments = (positions < lengths[:, None]).astype(jnp.int32)
     cap, scale = config.attention_softcap, _scale(config)
@@ -79,23 +92,22 @@ def prefill(
 
     def mix(query: Array, key: Array, value: Array, seen: Seen) -> tuple[Array, tuple[Array, Array]]:
         window = None if seen.reach is None else config.window
-        kept = key.transpose(0, 2, 3, 1).astype(config.dtype), value.swapaxes(1, 2).astype(config.dtype)
-        return packed(query, key, value, seen, scale, cap, how, window, sharding), kept
+        return packed(query, key, value, seen, scale, cap, how, window, sharding), _laid_out(config, key, value)
 
     reach = None if config.window is None else jnp.int32(config.window)
     views = {
-        local: View(*transformer.rotary(config, positions, local=local), Seen(segments, positions, reach if local else None))
+        local: View(*_turned(weights, local, positions), Seen(segments, positions, reach if local else None))
         for local in sorted(set(config.local_layers))
     }
     x = transformer.embed(config, weights.rest, tokens)
     if sharding is not None:
         x = jax.lax.with_sharding_constraint(x, sharding)
-    cache: list[Any] = []
+    flat, cache = x.reshape(-1, config.width), list[Any]()
     for params, local in zip(weights.layers, config.local_layers, strict=True):
-        x, kept = Block(config, mix).apply({"params": params}, x, views[local])
+        flat, kept = Block(config, mix).apply({"params": params}, flat, views[local])
         cache.append(kept)
-    last = jnp.take_along_axis(x, jnp.maximum(lengths, 1)[:, None, None] - 1, axis=1)
-    return _logits(config, weights, last), tuple(cache)
+    last = jnp.take_along_axis(flat.reshape(x.shape), jnp.maximum(lengths, 1)[:, None, None] - 1, axis=1)
+    return _logits(config, weights, last[:, 0]), tuple(cache)
 
 
 def step(
@@ -108,8 +120,8 @@ def step(
         seen = places[None] <= positions[:, None]
         if local:
             seen = seen & (positions[:, None] - places[None] < (config.window or 0))
-        views[local] = *transformer.rotary(config, positions[:, None], local=local), seen[:, None, None]
-    x = transformer.embed(config, weights.rest, tokens[:, None])
+        views[local] = *_turned(weights, local, positions[:, None]), seen[:, None, None]
+    x = transformer.embed(config, weights.rest, tokens)
     new: list[Any] = []
     mix = partial(_mix, _scale(config), config.attention_softcap)
     for params, local, old in zip(weights.layers, config.local_layers, cache, strict=True):
@@ -130,22 +142,48 @@ def _mix(
     """Attention of one token of each row to its cache, which it enters; softmax in float32."""
     (keys, values), positions, seen = state
 
-    @jax.vmap
-    def enter(key_row: Array, value_row: Array, key: Array, value: Array, at: Array) -> tuple[Array, Array]:
-        key_row = jax.lax.dynamic_update_slice(key_row, key[:, :, None].astype(key_row.dtype), (0, 0, at))
-        return key_row, jax.lax.dynamic_update_slice(value_row, value[:, None].astype(value_row.dtype), (0, at, 0))
-
-    keys, values = enter(keys, values, key[:, 0], value[:, 0], positions)
     rows, heads, size = query.shape[0], query.shape[2], query.shape[3]
-    grouped = query.reshape(rows, keys.shape[1], -1, size) * scale
-    scores = capped(jnp.einsum("bkgc,bkcs->bkgs", grouped, keys, preferred_element_type=jnp.float32), cap)
+    at = jnp.minimum(positions, values.shape[2] - 1)
+    keys = _enter(keys, key[:, 0], at // TILE, at % TILE)
+    values = _enter(values, value[:, 0], at)
+    grouped = query.reshape(rows, keys.shape[1], 1, -1, size) * scale
+    each = jnp.broadcast_to(grouped, (*keys.shape[:3], *grouped.shape[3:]))
+    tiles = jnp.einsum("bkngc,bkncj->bkngj", each, keys, preferred_element_type=jnp.float32)
+    scores = capped(tiles.swapaxes(2, 3).reshape(rows, keys.shape[1], -1, values.shape[2]), cap)
     weights = jax.nn.softmax(jnp.where(seen, scores, -1e30), axis=-1).astype(values.dtype)
     mixed = jnp.einsum("bkgs,bksc->bkgc", weights, values)
     return mixed.reshape(rows, 1, heads, size), (keys, values)
 
 
-def _logits(config: ModelConfig, weights: Weights, x: Float[Array, "B 1 D"]) -> Float[Array, "B V"]:
-    hidden: Any = transformer.last_norm(config, weights.rest, x)[:, 0]
+def _enter(
+    cache: Float[Array, "B K N *A"], new: Float[Array, "B K C"], place: Int[Array, " B"], inside: Int[Array, " B"] | None = None
+) -> Array:
+    """The cache with each row's new keys (at column `inside` of tile `place`) or values (at slot `place`)."""
+    # An index for each head, too: of a scatter with a single index XLA makes something that copies the cache.
+    row, head = jnp.arange(len(new))[:, None], jnp.arange(new.shape[1])
+    place = place[:, None]
+    at = cache.at[row, head, place] if inside is None else cache.at[row, head, place, :, inside[:, None]]
+    return at.set(new.astype(cache.dtype), mode="promise_in_bounds", unique_indices=True, indices_are_sorted=True)
+
+
+def _turned(weights: Weights, local: bool, positions: Int[Array, "B L"]) -> tuple[Array, Array]:
+    cos, sin = weights.angles[local]
+    return cos[positions][:, :, None], sin[positions][:, :, None]
+
+
+def _laid_out(config: ModelConfig, key: Float[Array, "B L K C"], value: Float[Array, "B L K C"]) -> tuple[Array, Array]:
+    """A layer's keys and values as the cache has them."""
+    rows, length, heads, size = key.shape
+    key, value = (jnp.pad(x.astype(config.dtype), [(0, 0), (0, -length % TILE), (0, 0), (0, 0)]) for x in (key, value))
+    return key.reshape(rows, -1, TILE, heads, size).transpose(0, 3, 1, 4, 2), value.swapaxes(1, 2)
+
+
+def _tiles(slots: int) -> int:
+    return -(-slots // TILE)
+
+
+def _logits(config: ModelConfig, weights: Weights, x: Float[Array, "B D"]) -> Float[Array, "B V"]:
+    hidden: Any = transformer.last_norm(config, weights.rest, x)
     logits = jnp.matmul(hidden, weights.output, preferred_element_type=jnp.float32)
     return capped(logits, config.logit_softcap)
 

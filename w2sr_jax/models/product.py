@@ -12,18 +12,18 @@ Initializer: TypeAlias = Callable[..., Array]
 A, B = "_lora_a", "_lora_b"
 """What follows a matrix's name in those of its adapters."""
 
-_DIMENSIONS = (((2,), (0,)), ((), ()))
+_DIMENSIONS = (((1,), (0,)), ((), ()))
 
 
 def product(
     module: nn.Module,
     name: str,
-    x: Float[Array, "B L I"],
+    x: Float[Array, "T I"],
     start: Initializer,
     shape: tuple[int, ...],
     dtype: Any,
     inputs: int = 1,
-) -> Float[Array, "B L O"]:
+) -> Float[Array, "T O"]:
     """x · the parameter `name` of a module (`start`, `shape` and `dtype` as for `nn.Module.param`), whose first `inputs` axes are
     inputs. Where adapters lie beside it (`lora.py`), x · A · B is added; a `qwix.QArray` in its place is dequantised."""
     stored: Any = module.get_variable("params", name)
@@ -39,12 +39,12 @@ def product(
     return out + jax.lax.dot_general(jax.lax.dot_general(x, a.astype(x.dtype), _DIMENSIONS), b.astype(x.dtype), _DIMENSIONS)
 
 
-def _quantized(x: Float[Array, "B L I"], kernel: Any) -> Float[Array, "B L O"]:
+def _quantized(x: Float[Array, "T I"], kernel: Any) -> Float[Array, "T O"]:
     """The backward pass dequantises again: kept, the float kernels of all layers would be in memory."""
     import qwix
 
     @jax.checkpoint
-    def times(x: Float[Array, "B L I"], kernel: Any) -> Float[Array, "B L O"]:
+    def times(x: Float[Array, "T I"], kernel: Any) -> Float[Array, "T O"]:
         return qwix.dot_general(x, kernel.astype(x.dtype), _DIMENSIONS)
 
     return times(x, kernel)

@@ -1,7 +1,10 @@
 """One decoder-only transformer (Qwen2, Qwen3, Llama, Mistral and Gemma 3 shapes) in Linen, used as pure functions on a plain
 nested dict.
 
-Index names: B rows, L tokens, D width, H query heads, K key/value heads, C head size, V vocabulary, N layers.
+The layers see T = B · L tokens one after the other, and only attention proper sees rows: XLA then makes plain matrix products
+of the gradients of matrices, and plain column sums of those of scales and biases, without copies of its own.
+
+Index names: B rows, L tokens of a row, T tokens, D width, H query heads, K key/value heads, C head size, V vocabulary, N layers.
 """
 
 import functools
@@ -46,9 +49,9 @@ class Norm(nn.Module):
         c = self.config
         start = nn.initializers.zeros if c.norm_offset else nn.initializers.ones
         scale = self.param("scale", _axes(start, self.axis), x.shape[-1:], c.param_dtype).astype(jnp.float32)
-        wide = x.astype(jnp.float32)
+        wide = x.reshape(-1, x.shape[-1]).astype(jnp.float32)
         wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + c.norm_eps)
-        return (wide * (1.0 + scale if c.norm_offset else scale)).astype(x.dtype)
+        return (wide * (1.0 + scale if c.norm_offset else scale)).astype(x.dtype).reshape(x.shape)
 
 
 class Attention(nn.Module):
@@ -58,12 +61,12 @@ class Attention(nn.Module):
     mix: Mix
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B L D"], view: View) -> tuple[Float[Array, "B L D"], Any]:
+    def __call__(self, x: Float[Array, "T D"], view: View) -> tuple[Float[Array, "T D"], Any]:
         c = self.config
-        rows, length, _ = x.shape
-        query = self._project(x, "query", "heads", c.heads)
-        key = self._project(x, "key", "kv_heads", c.kv_heads)
-        value = self._project(x, "value", "kv_heads", c.kv_heads)
+        rows = view.cos.shape[:2]
+        query = self._project(x, "query", "heads", c.heads).reshape(*rows, c.heads, c.head_size)
+        key = self._project(x, "key", "kv_heads", c.kv_heads).reshape(*rows, c.kv_heads, c.head_size)
+        value = self._project(x, "value", "kv_heads", c.kv_heads).reshape(*rows, c.kv_heads, c.head_size)
         if c.qk_norm:
             query = Norm(c, "head_dim", name="query_norm")(query)
             key = Norm(c, "head_dim", name="key_norm")(key)
@@ -71,16 +74,15 @@ class Attention(nn.Module):
         mixed, kept = self.mix(query, key, value, view.seen)
         start = _axes(_normal(0, 1, gain=_residual(c)), "heads", "head_dim", "embed")
         shape = (c.heads, c.head_size, c.width)
-        return product(self, "output", mixed.reshape(rows, length, -1), start, shape, c.param_dtype, inputs=2), kept
+        return product(self, "output", mixed.reshape(x.shape[0], -1), start, shape, c.param_dtype, inputs=2), kept
 
-    def _project(self, x: Float[Array, "B L D"], name: str, axis: str, heads: int) -> Float[Array, "B L heads C"]:
+    def _project(self, x: Float[Array, "T D"], name: str, axis: str, heads: int) -> Float[Array, "T heads*C"]:
         c = self.config
         shape = (c.width, heads, c.head_size)
         out = product(self, name, x, _axes(_normal(0), "embed", axis, "head_dim"), shape, c.param_dtype)
-        out = out.reshape(*x.shape[:2], heads, c.head_size)
         if c.qkv_bias:
             bias = self.param(f"{name}_bias", _axes(nn.initializers.zeros, axis, "head_dim"), shape[1:], c.param_dtype)
-            out = out + bias.astype(x.dtype)
+            out = out + bias.astype(x.dtype).reshape(-1)
         return out
 
 
@@ -90,7 +92,7 @@ class Mlp(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
+    def __call__(self, x: Float[Array, "T D"]) -> Float[Array, "T D"]:
         c = self.config
         wide, narrow = (c.width, c.mlp_size), (c.mlp_size, c.width)
         gate = product(self, "gate", x, _axes(_normal(0), "embed", "mlp"), wide, c.param_dtype)
@@ -107,7 +109,7 @@ class Block(nn.Module):
     mix: Mix
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B L D"], view: View) -> tuple[Float[Array, "B L D"], Any]:
+    def __call__(self, x: Float[Array, "T D"], view: View) -> tuple[Float[Array, "T D"], Any]:
         c = self.config
         mixed, kept = Attention(c, self.mix, name="attention")(Norm(c, name="attention_norm")(x), view)
         x = x + (Norm(c, name="attention_post_norm")(mixed) if c.post_norms else mixed)
@@ -146,8 +148,9 @@ class Decoder(nn.Module):
             length=c.layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
-        x, _ = scanned(Block(c, partial(_packed, c, self.sharding), name="layers"), x, jnp.asarray(c.local_layers))
-        return Norm(c, name="norm")(x)
+        block = Block(c, partial(_packed, c, self.sharding), name="layers")
+        flat, _ = scanned(block, x.reshape(-1, c.width), jnp.asarray(c.local_layers))
+        return Norm(c, name="norm")(flat).reshape(x.shape)
 
 
 def init(config: ModelConfig, key: Key[Array, ""]) -> Params:
@@ -179,7 +182,7 @@ def forward(
     return Decoder(config, sharding).apply({"params": params}, tokens, positions, segments)  # type: ignore[return-value]
 
 
-def embed(config: ModelConfig, params: Params, tokens: Int[Array, "B L"]) -> Float[Array, "B L D"]:
+def embed(config: ModelConfig, params: Params, tokens: Int[Array, "..."]) -> Float[Array, "... D"]:
     """What enters the first layer."""
     x = params["embedding"][tokens].astype(config.dtype)
     return x * jnp.asarray(config.width**0.5, config.dtype) if config.scaled_embeddings else x

@@ -77,7 +77,9 @@ def generate(
         params = processes.place(params, meshes.shardings(mesh, transformer.logical_axes(config), transformer.shapes(config)))
     how = dataclasses.replace(decoding, max_tokens=1, stop=())
     made = programs(config, how, tuple(end_tokens), mesh)
-    batch = _Batch(made, made.weights(params), decoding.batch, mesh)
+    longest = max(cache_class(len(prompt) + limit) for prompt, limit in zip(prompts, limits, strict=True))
+    weights = made.weights(params, max(longest, prompt_class(max(map(len, prompts)))))
+    batch = _Batch(made, weights, decoding.batch, mesh)
     data = np.asarray(jax.random.key_data(keys))
     waiting = _Waiting(prompts, pad, decoding.batch, 1 if mesh is None else meshes.batch_divisor(mesh))
     found: dict[int, Completion] = {}
@@ -97,17 +99,18 @@ def generate(
 
 def prompt_class(length: int) -> int:
     """The prompt positions of the program that reads a prompt of this length: 48, 64, 96, 128, 192, 256, …"""
-    slots = 48
-    while slots < length:
-        slots = slots * 3 // 2 if slots & (slots - 1) == 0 else slots * 4 // 3
-    return slots
+    return _class(length, 48)
 
 
 def cache_class(length: int) -> int:
-    """The cache slots of the program that decodes rows of up to this length: 128, 256, 384, 512, 768, 1024, …"""
-    slots = 128
+    """The cache slots of the program that decodes rows of up to this length: 128, 192, 256, 384, 512, 768, …"""
+    return _class(length, 128)
+
+
+def _class(length: int, least: int) -> int:
+    slots = least
     while slots < length:
-        slots = slots * 3 // 2 if slots & (slots - 1) == 0 and slots > 128 else 2 ** slots.bit_length()
+        slots = slots * 3 // 2 if slots & (slots - 1) == 0 else slots * 4 // 3
     return slots
 
 

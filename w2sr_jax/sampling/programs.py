@@ -56,13 +56,13 @@ class Seats(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """`weights(params)`; `empty()`, slots that are all free; `prefill(weights, tokens [P, T], lengths [P])`;
-    `seat(slots, prompts, seats)` and `free(slots, which [B])`, which ends rows; `resize(slots, S)`;
-    `decode(weights, slots, patience)`: up to CHUNK tokens for each row, fewer once `patience` rows have ended, as (tokens
-    [CHUNK, B], -1 where nothing was drawn, their log-probabilities, the slots). Slots given are donated.
+    """`weights(params, positions)`, for rows of up to so many positions; `empty()`, slots that are all free;
+    `prefill(weights, tokens [P, L], lengths [P])`; `seat(slots, prompts, seats)` and `free(slots, which [B])`, which ends rows;
+    `resize(slots, S)`; `decode(weights, slots, patience)`: up to CHUNK tokens for each row, fewer once `patience` rows have
+    ended, as (tokens [CHUNK, B], -1 where nothing was drawn, their log-probabilities, the slots). Slots given are donated.
     """
 
-    weights: Callable[[Any], Weights]
+    weights: Callable[[Any, int], Weights]
     empty: Callable[[int], Slots]
     prefill: Callable[[Weights, Any, Any], Prompts]
     seat: Callable[[Slots, Prompts, Seats], Slots]
@@ -102,12 +102,13 @@ def programs(config: ModelConfig, decoding: Decoding, end_tokens: tuple[int, ...
         def whole(old: Array, new: Array) -> Array:
             """Copies the rows that are taken; on several devices all rows, since a row's new place is another device's."""
             if mesh is not None:
-                part = per_row(jax.lax.slice(old, (0, 0, 0, 0), (batch, *new.shape[1:])), new)
-                return jax.lax.dynamic_update_slice(old, part, (0, 0, 0, 0))
+                start = (0,) * old.ndim
+                part = per_row(jax.lax.slice(old, start, (batch, *new.shape[1:])), new)
+                return jax.lax.dynamic_update_slice(old, part, start)
 
             def one(row: Array, into: Array) -> Array:
                 copied = jax.lax.dynamic_slice_in_dim(new, seats.prompt[order[row]], 1)
-                return jax.lax.dynamic_update_slice(into, copied, (order[row], 0, 0, 0))
+                return jax.lax.dynamic_update_slice(into, copied, (order[row],) + (0,) * (old.ndim - 1))
 
             return jax.lax.fori_loop(0, taken.sum(), one, old)
 
@@ -153,16 +154,16 @@ def programs(config: ModelConfig, decoding: Decoding, end_tokens: tuple[int, ...
     def resize(slots: Slots, size: int) -> Slots:
         return slots._replace(cache=model.resized(slots.cache, size))
 
-    def weights(params: Any) -> Weights:
+    def weights(params: Any, positions: int) -> Weights:
         if mesh is not None:
             params = jax.lax.with_sharding_constraint(params, _layout(config, mesh))
-        return model.weights(config, params, decoding.weights)
+        return model.weights(config, params, positions, decoding.weights)
 
     held: dict[str, Any] = {} if places is None else {"out_shardings": places}
     chunk = None if mesh is None else NamedSharding(mesh, P(None, meshes.RULES["batch"]))
     drawn: dict[str, Any] = {} if places is None else {"out_shardings": (chunk, chunk, places)}
     return Programs(
-        jax.jit(weights),
+        jax.jit(weights, static_argnums=1),
         jax.jit(empty, static_argnums=0, **held),
         jax.jit(prefill),
         jax.jit(seat, donate_argnums=0, **held),
