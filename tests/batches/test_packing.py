@@ -1,5 +1,6 @@
 """Packing: every example once, whole, in a row that holds it; the same plan and the same bytes every time."""
 
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from w2sr_jax.batches import packing
 from w2sr_jax.batches.encode import Encoded
 from w2sr_jax.batches.packing import Packed, layout, pack, plan
+from w2sr_jax.batches.stored import StoredExamples, sizes
 from w2sr_jax.errors import UserError
 
 CAPACITY = 24
@@ -107,6 +110,35 @@ def test_the_layout_says_where_pack_puts_each_example(examples: list[Encoded], s
             at = packed.segments[row] == segment
             assert np.array_equal(packed.tokens[row][at], examples[index].tokens[:-1])
             assert np.array_equal(packed.target[row][at], examples[index].tokens[1:])
+
+
+@given(encoded_sets, st.booleans(), st.integers(1, 3))
+def test_what_is_written_row_by_row_from_the_disk_equals_what_is_packed_in_memory(
+    examples: list[Encoded], share: bool, together: int
+) -> None:
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "_TOGETHER", together)
+        folder = Path(name)
+        pack(examples, CAPACITY, PAD, share).save(folder / "memory.npz")
+        stored = StoredExamples(folder, iter(examples))
+        assert list(sizes(stored)) == [len(one.tokens) for one in examples]
+        written = packing.write(folder / "disk.npz", stored, CAPACITY, PAD, share)
+        assert (folder / "disk.npz").read_bytes() == (folder / "memory.npz").read_bytes()
+        assert written.digest == Packed.load(folder / "memory.npz").digest
+        assert sorted(path.name for path in folder.iterdir()) == ["disk.npz", "memory.npz"]
+
+
+@given(encoded_sets)
+def test_examples_on_the_disk_are_a_sequence_of_the_same_examples(examples: list[Encoded]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        stored = StoredExamples(Path(name), iter(examples))
+        assert len(stored) == len(examples)
+        for found, given_ in zip([*stored, stored[-1], *stored[1:]], [*examples, examples[-1], *examples[1:]], strict=True):
+            for one, other in zip(found, given_, strict=True):
+                np.testing.assert_array_equal(one, other)
+                assert np.asarray(one).dtype == np.asarray(other).dtype
+        with pytest.raises(IndexError):
+            stored[len(examples)]
 
 
 def test_equal_data_gives_equal_bytes_and_other_data_another_digest(tmp_path: Path) -> None:

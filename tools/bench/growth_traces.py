@@ -7,6 +7,7 @@ python tools/bench/growth_traces.py --quick         # does it run?
 import os
 import resource
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -112,14 +113,15 @@ def learn(count: int) -> Found:
 
     folder = run(count)
     model, renderer = Model("bench", "bench", ModelConfig(), "student"), Renderer(tokenizer.load(folder / "tokenizer"))
-    before = harness.memory()
+    before, peak = harness.memory(), Peak()
     start = time.perf_counter()
     examples = records.Stored(folder / "curated.parquet", Example)
-    lessons = batching.lessons(model, examples, renderer, Training(batching=Batching(ROW, 8)), 0)
-    if len(lessons.encoded) != count:
-        raise SystemExit(f"{len(lessons.encoded)} of {count} examples fit")
-    lessons.batches.packed.save(folder / batching.PACKING)
-    return found("lessons", count, time.perf_counter() - start, before)
+    with peak:
+        path = folder / batching.PACKING
+        lessons = batching.lessons(model, examples, renderer, Training(batching=Batching(ROW, 8)), 0, path)
+        if len(lessons.encoded) != count:
+            raise SystemExit(f"{len(lessons.encoded)} of {count} examples fit")
+    return found("lessons", count, time.perf_counter() - start, before, {"own_mb": peak.own_mb})
 
 
 def hand_out(count: int) -> Found:
@@ -185,6 +187,24 @@ def found(stage: str, count: int, seconds: float, before: float, more: dict[str,
     return {stage: {"seconds": seconds, "above_imports_mb": above, **per, **(more or {})}}
 
 
+class Peak:
+    """The most memory that is of no file, above what it was before, looked at 20 times a second."""
+
+    def __enter__(self) -> "Peak":
+        self.before, self.own_mb, self._ended = harness.memory("RssAnon"), 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.05):
+            self.own_mb = max(self.own_mb, harness.memory("RssAnon") - self.before)
+
+
 class Clock:
     """Adds up the seconds in which it was entered."""
 
@@ -223,7 +243,7 @@ def lines(quick: bool) -> list[Line]:
         time_target = None if stage == "batches" else 1.3
         result.append(Line(f"{words}: time per trace", stage, "us_per_trace", "µs", "lower", target=time_target, **beside))
         memory, told = "above_imports_mb", f"{words}: memory"
-        if stage == "batches":
+        if stage in ("lessons", "batches"):
             memory, told = "own_mb", f"{words}: memory of its own"
         result.append(Line(told, stage, memory, "MB", "lower", target=1.5, **beside))
     result.append(Line("one batch", "batches", "batch_ms", "ms", "lower", ours=variant(many), peers=(variant(few),), target=1.3))

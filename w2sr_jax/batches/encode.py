@@ -33,13 +33,17 @@ class Encoded(NamedTuple):
 
 
 def encode(examples: Iterable[Example], renderer: Renderer, length: int) -> tuple[list[Encoded], Counter[str]]:
-    """Render each example; those that do not fit into a row of `length` positions are left out and counted, never cut. Some
-    thousands are looked at together; of the others only the arrays are held.
+    """`encoded` as a list, and the counts of what was left out."""
+    rejected: Counter[str] = Counter()
+    return list(encoded(examples, renderer, length, rejected)), rejected
+
+
+def encoded(examples: Iterable[Example], renderer: Renderer, length: int, rejected: Counter[str]) -> Iterator[Encoded]:
+    """Render each example; those that do not fit into a row of `length` positions are left out and counted in `rejected`, never
+    cut. Some thousands are looked at together.
 
     Raises `UserError` naming the example where the renderer would lose text or the weight is not a finite number ≥ 0.
     """
-    rejected: Counter[str] = Counter()
-    encoded = []
     for example, name, row in _rendered(iter(examples), renderer):
         if not (np.isfinite(example.weight) and example.weight >= 0):
             raise UserError(f"{name} has the weight {example.weight}; weights are finite and not negative")
@@ -48,17 +52,14 @@ def encode(examples: Iterable[Example], renderer: Renderer, length: int) -> tupl
             continue
         tokens = np.asarray(row.tokens, np.int32)
         supervised = np.asarray(row.supervised, bool)
-        encoded.append(
-            Encoded(
-                tokens,
-                np.asarray(row.span, np.int8),
-                supervised,
-                VERDICT_CODES[example.verdict],
-                float(example.weight),
-                _teacher_logprob(example, tokens, supervised),
-            )
+        yield Encoded(
+            tokens,
+            np.asarray(row.span, np.int8),
+            supervised,
+            VERDICT_CODES[example.verdict],
+            float(example.weight),
+            _teacher_logprob(example, tokens, supervised),
         )
-    return encoded, rejected
 
 
 def _rendered(examples: Iterator[Example], renderer: Renderer) -> Iterator[tuple[Example, str, Rendered]]:

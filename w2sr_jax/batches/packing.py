@@ -1,9 +1,12 @@
 """Which examples share a row: planned once per data set, no token lost, none seen by a neighbour."""
 
+import contextlib
 import hashlib
 import math
 import os
+import shutil
 import struct
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +17,11 @@ from jaxtyping import Float, Int
 
 from w2sr_jax import files
 from w2sr_jax.batches.encode import Encoded
+from w2sr_jax.batches.stored import sizes
 from w2sr_jax.errors import UserError
+
+_TOGETHER = 1024
+"""Rows that are in memory at one time when they are written."""
 
 _ARRAYS = ("tokens", "target", "positions", "segments", "span", "verdict", "teacher_logprob", "weight")
 
@@ -82,7 +89,7 @@ def plan(lengths: Sequence[int], capacity: int) -> list[list[int]]:
 
     Longest first (ties by index), each into the fullest row that still holds it. Deterministic; O(n) steps.
     """
-    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
     rows: list[list[int]] = []
     by_room: dict[int, list[int]] = {}
     rooms = 0  # bit r is set where some row has room for exactly r more
@@ -114,7 +121,7 @@ def positions(example: Encoded) -> int:
 
 def layout(encoded: Sequence[Encoded], capacity: int, share: bool = True) -> list[list[int]]:
     """Which examples (by index) lie in which row of `pack`, in their order within the row; `share=False` gives each its own."""
-    return plan(list(map(positions, encoded)), capacity) if share else [[index] for index in range(len(encoded))]
+    return plan([size - 1 for size in sizes(encoded)], capacity) if share else [[index] for index in range(len(encoded))]
 
 
 def pack(encoded: Sequence[Encoded], capacity: int, pad: int = 0, share: bool = True) -> Packed:
@@ -122,9 +129,39 @@ def pack(encoded: Sequence[Encoded], capacity: int, pad: int = 0, share: bool = 
 
     Token i of an example is read where token i + 1 is predicted, so no target crosses examples.
     """
+    return _rows(encoded, _laid_out(encoded, capacity, share), capacity, pad)
+
+
+def write(path: Path, encoded: Sequence[Encoded], capacity: int, pad: int = 0, share: bool = True) -> Packed:
+    """What `pack` makes, written as `Packed.save` writes it and left on the disk: some rows are in memory at a time."""
+    rows = _laid_out(encoded, capacity, share)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as open_files:
+        arrays = {name: open_files.enter_context(tempfile.TemporaryFile(dir=path.parent)) for name in _ARRAYS}
+        kinds: dict[str, np.dtype] = {}
+        for start in range(0, len(rows), _TOGETHER):
+            part = _rows(encoded, rows[start : start + _TOGETHER], capacity, pad)
+            for name, file in arrays.items():
+                array = getattr(part, name)
+                kinds[name] = array.dtype
+                file.write(array.data)
+        with files.replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+            for name, file in arrays.items():
+                header = {"descr": kinds[name].str, "fortran_order": False, "shape": (len(rows), capacity)}
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array_header_1_0(member, header)
+                    file.seek(0)
+                    shutil.copyfileobj(file, member, 1 << 20)
+    return Packed.load(path)
+
+
+def _laid_out(encoded: Sequence[Encoded], capacity: int, share: bool) -> list[list[int]]:
     if not encoded:
         raise UserError("there is no example to train on: the set is empty, or every example is longer than a row")
-    rows = layout(encoded, capacity, share)
+    return layout(encoded, capacity, share)
+
+
+def _rows(encoded: Sequence[Encoded], rows: Sequence[Sequence[int]], capacity: int, pad: int) -> Packed:
     shape = (len(rows), capacity)
     packed = Packed(
         tokens=np.full(shape, pad, np.int32),
@@ -139,7 +176,8 @@ def pack(encoded: Sequence[Encoded], capacity: int, pad: int = 0, share: bool = 
     for row, members in enumerate(rows):
         start = 0
         for segment, index in enumerate(members, 1):
-            example, length = encoded[index], positions(encoded[index])
+            example = encoded[index]
+            length = positions(example)
             at = slice(start, start + length)
             packed.tokens[row, at] = example.tokens[:-1]
             packed.target[row, at] = example.tokens[1:]

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from w2sr_jax import files, records, seeds
+from w2sr_jax.batches import packing
 from w2sr_jax.batches.batch import Batches
-from w2sr_jax.batches.encode import Encoded, encode
-from w2sr_jax.batches.packing import layout, pack
+from w2sr_jax.batches.encode import Encoded, encode, encoded
+from w2sr_jax.batches.packing import layout
+from w2sr_jax.batches.stored import StoredExamples
 from w2sr_jax.errors import UserError
 from w2sr_jax.experiment import BASE, Experiment, ModelTeacher, Pretraining
 from w2sr_jax.ladder import prepare
@@ -47,18 +49,30 @@ class Lessons:
         return self.batches.steps_of(row, self.total)
 
 
-def lessons(model: Model, examples: Sequence[Example], renderer: Renderer, training: Training, seed: int) -> Lessons:
-    """Encode, pack and order the examples of one training; `seed` is the run's. `UserError` where none fits into a row."""
+def lessons(
+    model: Model,
+    examples: Sequence[Example],
+    renderer: Renderer,
+    training: Training,
+    seed: int,
+    path: Path | None = None,
+) -> Lessons:
+    """Encode, pack and order the examples of one training; `seed` is the run's. With a `path`, packed rows are written there, and
+    neither they nor the encoded examples, which lie beside them until they are forgotten, are held in memory. `UserError` where
+    none fits into a row."""
     batching = training.batching
-    encoded, rejected = encode(examples, renderer, batching.length)
-    if not encoded:
+    rejected: Counter[str] = Counter()
+    found = encoded(examples, renderer, batching.length, rejected)
+    every: Sequence[Encoded] = list(found) if path is None else StoredExamples(path.parent, found)
+    if not every:
         raise UserError(
             f"{model.name}: none of the {len(examples)} examples fits into rows of {batching.length} tokens; "
             "raise training.batching.length"
         )
-    packed = pack(encoded, batching.length, renderer.pad, batching.pack)
+    how = (every, batching.length, renderer.pad, batching.pack)
+    packed = packing.pack(*how) if path is None else packing.write(path, *how)
     batches = Batches(packed, batching, seeds.words(seed, "order", model.name, training.seed)[0])
-    return Lessons(examples, encoded, rejected, batches, training.total_steps(batches.steps_per_epoch), renderer)
+    return Lessons(examples, every, rejected, batches, training.total_steps(batches.steps_per_epoch), renderer)
 
 
 def examples_of(run: Path, experiment: Experiment, model: Model) -> Sequence[Example]:

@@ -1,6 +1,5 @@
 """Training of teachers, bases and students: examples and initial parameters in, checkpoints out."""
 
-import dataclasses
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -11,7 +10,6 @@ import jax
 import numpy as np
 
 from w2sr_jax import files
-from w2sr_jax.batches.packing import Packed
 from w2sr_jax.errors import UserError
 from w2sr_jax.evaluation.cost import sampling_flops, training_flops
 from w2sr_jax.experiment import FromCheckpoint, FromParent, ModelTeacher, Pretraining
@@ -93,19 +91,17 @@ def _train(
     looks: probing.Looks | None = None,
 ) -> Made:
     directory = context.run / model.directory
-    lessons = batching.lessons(model, examples, prepare.renderer(context.run), training, context.seed)
+    path = directory / batching.PACKING
+    lessons = batching.lessons(model, examples, prepare.renderer(context.run), training, context.seed, path)
     unclosed = lessons.renderer.unclosed((example.response, example.style) for example in examples)
     if unclosed:
         context.watcher.warn(
             f"{model.name}: {unclosed} of {len(examples)} responses never close the thinking that the prompt opens; for traces "
             "without thoughts set tokenizer.thinking False"
         )
-    packed = lessons.batches.packed
+    batches, packed = lessons.batches, lessons.batches.packed
     lessons.renderer.check_ids(int(max(packed.tokens.max(), packed.target.max())), config.vocab_size)
-    packed.save(directory / batching.PACKING)
-    # From here on what is trained on is read from the disk.
-    count, rejected, packed = len(lessons.encoded), lessons.rejected, Packed.load(directory / batching.PACKING)
-    batches = dataclasses.replace(lessons.batches, packed=packed)
+    count, rejected = len(lessons.encoded), lessons.rejected
     del lessons
     owner = {"data_digest": packed.digest, "config_hash": steering(config, training, objective, context.seed), **parent}
     _clear_foreign(context, model, owner)

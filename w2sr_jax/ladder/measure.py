@@ -2,10 +2,11 @@
 ledger, answers to training problems."""
 
 import dataclasses
+from collections import Counter
 from typing import Any
 
 from w2sr_jax import files, records
-from w2sr_jax.batches.encode import encode
+from w2sr_jax.batches.encode import encode, encoded
 from w2sr_jax.batches.packing import pack
 from w2sr_jax.evaluation.cost import sampling_flops
 from w2sr_jax.evaluation.scores import score
@@ -107,7 +108,8 @@ def _held_out(context: Context, model: Model, index: int, author: Author) -> dic
     held, _ = encode([_example(trace, probe[trace.problem_id]) for trace in traces], author.renderer, length)
     if not held:
         return {"traces": 0, "nll": None, "unigram": None, "tokens": 0}
-    train, _ = encode(records.read(context.run / model.directory / "curated.parquet", Example), author.renderer, length)
+    examples = records.Stored(context.run / model.directory / "curated.parquet", Example)
+    train = encoded(examples, author.renderer, length, Counter())
     packed = pack(held, length, author.renderer.pad)
     total, tokens = nll(author.config, author.params, packed, rows, models.device_mesh(context.experiment))
     return {

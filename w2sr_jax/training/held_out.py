@@ -1,6 +1,6 @@
 """How likely a model finds traces that it was not trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -31,10 +31,11 @@ def nll(
     return total, round(count)
 
 
-def unigram_nll(train: Sequence[Encoded], held_out: Sequence[Encoded], vocab_size: int) -> float:
+def unigram_nll(train: Iterable[Encoded], held_out: Sequence[Encoded], vocab_size: int) -> float:
     """Mean NLL (nats per token) of the held-out supervised tokens under their frequencies in `train`, add-one smoothed."""
     counts = np.ones(vocab_size)
-    np.add.at(counts, np.concatenate([example.tokens[example.supervised] for example in train]), 1)
+    for example in train:
+        np.add.at(counts, example.tokens[example.supervised], 1)
     return float(
         -np.log(counts / counts.sum())[np.concatenate([example.tokens[example.supervised] for example in held_out])].mean()
     )
