@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from jax.sharding import NamedSharding, PartitionSpec
 
 from w2sr_jax.errors import UserError
-from w2sr_jax.models import attention, attention_kernels
+from w2sr_jax.models import attention, attention_kernels, transformer
 from w2sr_jax.models.attention import Seen, chosen, packed
 from w2sr_jax.models.attention_blocks import blocked_attention
+from w2sr_jax.models.config import ModelConfig, RematKind
 from w2sr_jax.parallel.mesh import make_mesh
 from w2sr_jax.parallel.settings import Mesh
 
@@ -157,3 +158,16 @@ def test_a_kernel_that_cannot_take_the_shapes_says_so() -> None:
     arrays, seen = inputs()
     with pytest.raises(UserError, match=r"300 tokens.*multiples of 128"):
         packed(*arrays, seen, 0.35, None, "splash")
+
+
+@pytest.mark.parametrize("remat", ["none", "attention"])
+def test_memory_of_a_whole_gradient_grows_as_the_length_does(remat: RematKind) -> None:
+    """Neither scores nor masks of all pairs of tokens exist, nor are masks taken out of the loop over layers."""
+    config = ModelConfig(vocab_size=32, width=16, layers=2, heads=2, kv_heads=1, head_dim=8, attention="blocks", remat=remat)
+    needed = []
+    for length in (1024, 4096):
+        row = jax.ShapeDtypeStruct((1, length), jnp.int32)
+        slope = jax.jit(jax.grad(lambda params, *row: transformer.forward(config, params, *row).sum()))
+        memory = slope.lower(transformer.shapes(config), row, row, row).compile().memory_analysis()
+        needed.append(memory.temp_size_in_bytes)
+    assert needed[1] < 5 * needed[0]

@@ -1,5 +1,7 @@
 """Decoding against the uncached forward, and what a completion may depend on."""
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,6 +18,7 @@ from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel import mesh as meshes
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.sampling.engine import Completion, generate
+from w2sr_jax.sampling.programs import programs
 from w2sr_jax.sampling.settings import Decoding
 
 CONFIG = ModelConfig(vocab_size=13, width=16, layers=2, heads=2, kv_heads=2, mlp=32)
@@ -315,6 +318,16 @@ def test_no_prompts_give_no_completions(params: transformer.Params) -> None:
 def test_mistakes_are_named(params: transformer.Params, prompt: list[int], decoding: Decoding, word: str) -> None:
     with pytest.raises(UserError, match=word):
         generate(CONFIG, params, [prompt], rows_of_keys(1), decoding, (2,), PAD)
+
+
+def test_on_a_mesh_a_layer_exchanges_the_sums_of_its_two_products_alone() -> None:
+    config, mesh = replace(CONFIG, vocab_size=14), meshes.make_mesh(Mesh(data=2, fsdp=2, tensor=2))
+    made = programs(config, replace(GREEDY, batch=8), (2,), mesh)
+    decode: Any = made.decode  # jitted
+    weights = made.weights(transformer.init(config, jax.random.key(0)), 128)
+    text = decode.lower(weights, made.empty(128), np.int32(1)).compile().as_text()
+    exchanges = re.findall(r" (all-\w+|collective-permute)(?:-start)?\(.*op_name=\"[^\"]*/Block/(\w+)/(\w+)\"", text)
+    assert Counter(exchanges) == {("all-reduce", part, "dot_general"): CONFIG.layers for part in ("attention", "mlp")}
 
 
 def test_a_batch_that_the_mesh_does_not_divide_is_named(params: transformer.Params) -> None:

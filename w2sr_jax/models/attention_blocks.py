@@ -29,11 +29,11 @@ class _Static(NamedTuple):
 
 
 class _Places(NamedTuple):
-    """What decides who sees whom; `first` is the earliest token that each token sees."""
+    """What decides who sees whom; `first` is the earliest token that anyone in a block sees."""
 
     segments: Int[Array, "B L"]
     positions: Int[Array, "B L"]
-    first: Int[Array, "B L"]
+    first: Int[Array, "B n"]
     reach: Int[Array, ""]
 
 
@@ -61,14 +61,17 @@ def blocked_attention(
         positions = jnp.pad(positions, [(0, 0), (0, padding)], mode="edge")
     limit = jnp.asarray(jnp.iinfo(jnp.int32).max if reach is None else reach, jnp.int32)
     static = _Static(scale, cap, block, group if rows % group == 0 else 1)
-    return _attention(static, query, key, value, _places(segments, positions, limit))[:, :length]
+    return _attention(static, query, key, value, _places(static, segments, positions, limit))[:, :length]
 
 
-def _places(segments: Int[Array, "B L"], positions: Int[Array, "B L"], reach: Int[Array, ""]) -> _Places:
-    index = jnp.arange(segments.shape[1])
-    seen = (index[:, None] >= index) & (segments[:, :, None] == segments[:, None, :])
-    seen &= positions[:, :, None] - positions[:, None, :] < reach
-    return _Places(segments, positions, jnp.min(jnp.where(seen, index, segments.shape[1]), axis=-1), reach)
+def _places(static: _Static, segments: Int[Array, "B L"], positions: Int[Array, "B L"], reach: Int[Array, ""]) -> _Places:
+    total, start = segments.shape[1], jnp.int32(0)
+
+    def first(number: Array) -> Int[Array, " B"]:
+        seen = _seen(static, segments, positions, reach, number, start, total)
+        return jnp.min(jnp.where(seen, jnp.arange(total), total), axis=(1, 2, 3, 4))
+
+    return _Places(segments, positions, jax.lax.map(first, jnp.arange(total // static.block)).T, reach)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -182,10 +185,9 @@ def _widths(block: int, total: int) -> list[int]:
     return [*(count * block for count in counts if count * block < total), total]
 
 
-def _starts(static: _Static, first: Int[Array, "B L"]) -> Int[Array, "N n"]:
+def _starts(static: _Static, first: Int[Array, "B n"]) -> Int[Array, "N n"]:
     """The first token that anyone in a block sees, for each group of rows."""
-    rows, length = first.shape
-    return first.reshape(rows // static.group, static.group, length // static.block, static.block).min((1, 3))
+    return first.reshape(-1, static.group, first.shape[1]).min(1)
 
 
 def _blocks(static: _Static, x: Float[Array, "B L H C"], kv: int, scale: float | None = None) -> Float[Array, "N n R K G Q C"]:

@@ -141,11 +141,10 @@ def _mix(
 ) -> tuple[Float[Array, "B 1 H C"], tuple[Array, Array]]:
     """Attention of one token of each row to its cache, which it enters; softmax in float32."""
     (keys, values), positions, seen = state
-
     rows, heads, size = query.shape[0], query.shape[2], query.shape[3]
     at = jnp.minimum(positions, values.shape[2] - 1)
-    keys = _enter(keys, key[:, 0], at // TILE, at % TILE)
-    values = _enter(values, value[:, 0], at)
+    keys = _enter(keys, key[:, 0], (at // TILE, at % TILE))
+    values = _enter(values, value[:, 0], (at,))
     grouped = query.reshape(rows, keys.shape[1], 1, -1, size) * scale
     each = jnp.broadcast_to(grouped, (*keys.shape[:3], *grouped.shape[3:]))
     tiles = jnp.einsum("bkngc,bkncj->bkngj", each, keys, preferred_element_type=jnp.float32)
@@ -155,15 +154,21 @@ def _mix(
     return mixed.reshape(rows, 1, heads, size), (keys, values)
 
 
-def _enter(
-    cache: Float[Array, "B K N *A"], new: Float[Array, "B K C"], place: Int[Array, " B"], inside: Int[Array, " B"] | None = None
-) -> Array:
-    """The cache with each row's new keys (at column `inside` of tile `place`) or values (at slot `place`)."""
-    # An index for each head, too: of a scatter with a single index XLA makes something that copies the cache.
-    row, head = jnp.arange(len(new))[:, None], jnp.arange(new.shape[1])
-    place = place[:, None]
-    at = cache.at[row, head, place] if inside is None else cache.at[row, head, place, :, inside[:, None]]
-    return at.set(new.astype(cache.dtype), mode="promise_in_bounds", unique_indices=True, indices_are_sorted=True)
+def _enter(cache: Float[Array, "B K N *A"], new: Float[Array, "B K C"], place: tuple[Int[Array, " B"], ...]) -> Array:
+    """The cache with each row's new keys (`place`: tile and column) or values (`place`: slot)."""
+    new = new.astype(cache.dtype)
+    if len(new) == 1:  # with an index for each head: of a single one XLA makes something that copies the cache
+        return cache.at[(0, jnp.arange(new.shape[1]), *_index(place))].set(new[0], mode="promise_in_bounds")
+
+    def one(cache: Array, new: Array, place: tuple[Array, ...]) -> Array:
+        return cache.at[_index(place)].set(new, mode="promise_in_bounds")
+
+    # Mapped over rows and heads, the scatter is split over a mesh as the cache is.
+    return jax.vmap(jax.vmap(one, (0, 0, None)))(cache, new, place)
+
+
+def _index(place: tuple[Array, ...]) -> tuple[Any, ...]:
+    return place if len(place) == 1 else (place[0], slice(None), place[1])
 
 
 def _turned(weights: Weights, local: bool, positions: Int[Array, "B L"]) -> tuple[Array, Array]:
