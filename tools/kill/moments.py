@@ -36,7 +36,7 @@ MOMENTS = (
     Moment("Parquet written, not in place", REPLACE, BEFORE, ".parquet"),
     Moment("Parquet in place, not noted", REPLACE, AFTER, ".parquet"),
     Moment("curating", "w2sr_jax.ladder.curate:curate_rung"),
-    Moment("packing", "w2sr_jax.batches.packing:Packed.save"),
+    Moment("packing", "w2sr_jax.batches.packing:write"),
     Moment("in a training step", "w2sr_jax.training.loop:make_program"),
     Moment("writing metrics", "w2sr_jax.training.journal:Journal.write"),
     Moment("in an asynchronous save", "w2sr_jax.training.checkpoints:Checkpoints.save", linger=0.3),
