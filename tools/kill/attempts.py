@@ -117,9 +117,7 @@ class Runs:
     ) -> list[str]:
         if struck and strike is not None and strike.number == signal.SIGTERM:
             said = check.unsaved(self.directory / name / "ladder", wall) if code == 143 else []
-            # Once the report is announced nothing is left to save, and the interpreter may end by the signal itself.
-            ended = (143, 0, -signal.SIGTERM) if "\nReport: " in text else (143, 0)
-            said += [f"SIGTERM ended with code {code}: {text[-500:]}"] if code not in ended else []
+            said += [f"SIGTERM ended with code {code}: {text[-500:]}"] if code not in (143, 0) else []
             return said + ([f"SIGTERM took {waited:.1f} s"] if waited > GRACE else [])
         if code not in (0, -signal.SIGKILL) or (code != 0 and not struck):
             return [f"ended with code {code}: {text[-2000:]}"]
