@@ -125,9 +125,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     outputs = []
     for arm, settings in (("all", dataclasses.replace(EXPERIMENT.rungs[0].curation, per_problem=2)), ("correct", None)):
         given = [t for t in mine if t.problem_id in {p.id for p in pool}]
-        examples, funnel = curate(given, pool, arm, settings or EXPERIMENT.rungs[0].curation)
+        examples, _, fates = curate(given, pool, arm, settings or EXPERIMENT.rungs[0].curation)
         records.write(rung / arm / "curated.parquet", Example, examples)
-        records.write(rung / arm / "fates.parquet", Fate, funnel.fates)
+        records.write(rung / arm / "fates.parquet", Fate, fates)
         outputs += [rung / arm / "curated.parquet", rung / arm / "fates.parquet"]
     records.write(rung / "gold" / "curated.parquet", Example, batching.gold(pool))
     commit(run, "rungs/0-small/curation", "curate", [*outputs, rung / "gold" / "curated.parquet"])

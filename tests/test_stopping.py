@@ -87,3 +87,28 @@ FINALIZES = """class Odd:
 @pytest.mark.parametrize(("number", "ended"), [(signal.SIGTERM, (143, "terminated\n")), (signal.SIGINT, (130, "interrupted\n"))])
 def test_a_signal_that_arrives_in_a_finalizer_is_not_lost(number: int, ended: tuple[int, str]) -> None:
     assert run(FINALIZES, number)[:2] == ended
+
+
+EXITS = """
+import atexit, os, sys, time
+sys.path.insert(0, os.getcwd())
+from w2sr_jax import cli, stopping
+
+def leaves(argv):
+    atexit.register(lambda: (print("leaving", flush=True), time.sleep(20)))
+    print("told", end="")
+    return 0
+
+cli.run = leaves
+cli.main([])
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_that_arrives_while_a_finished_command_leaves_is_in_its_exit_code(number: int, code: int) -> None:
+    process = subprocess.Popen([sys.executable, "-c", EXITS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "toldleaving\n"
+    process.send_signal(number)
+    assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == code

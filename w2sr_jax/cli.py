@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from w2sr_jax import __version__, compiling, files, sentences
+from w2sr_jax import __version__, compiling, files, sentences, stopping
 from w2sr_jax.commands import COMMANDS, add_plain, add_root
 from w2sr_jax.errors import Stopped, UserError
 from w2sr_jax.stopping import Stop, Terminated
@@ -49,6 +49,7 @@ work is never redone, an interrupted one is continued by the same command.
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the `w2sr` command."""
+    stopping.until_exit()
     compiling.remember()
     sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
 

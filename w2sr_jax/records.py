@@ -1,9 +1,11 @@
 """What flows between stages, and its Parquet schema. Frozen, free of jax, readable by pandas, DuckDB and `datasets`."""
 
+import contextlib
+import copy
 import dataclasses
 import itertools
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_args, overload
 
@@ -207,15 +209,34 @@ def write(path: Path, kind: type[R], rows: Iterable[R]) -> None:
     Pages carry checksums and the table a digest of the values of each `GROUP` rows, so that any damage that changes a row is
     noticed when it is read.
     """
-    schema, rest, digests = kind.schema(), iter(rows), []
+    with writing(path, kind) as add:
+        add(rows)
+
+
+@contextlib.contextmanager
+def writing(path: Path, kind: type[R]) -> Iterator[Callable[[Iterable[R]], None]]:
+    """What `write` writes, for rows that come a few at a time: yields what takes them. Nothing stays where an error is raised."""
+    schema, waiting, digests = kind.schema(), list[R](), []
     with (
         files.replacing(path) as temporary,
         pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
-        while group := list(itertools.islice(rest, GROUP)):
-            table = pa.Table.from_pylist([row.row() for row in group], schema=schema)
+
+        def flush() -> None:
+            table = pa.Table.from_pylist([row.row() for row in waiting], schema=schema)
+            waiting.clear()
             digests.append([len(table), content.digest(table)])
             writer.write_table(table, row_group_size=GROUP)
+
+        def add(rows: Iterable[R]) -> None:
+            for row in rows:
+                waiting.append(row)
+                if len(waiting) == GROUP:
+                    flush()
+
+        yield add
+        if waiting:
+            flush()
         writer.add_key_value_metadata({_CONTENT: json.dumps(digests)})
 
 
@@ -236,9 +257,10 @@ def iterate(path: Path, kind: type[R], problems: Collection[str] | None = None, 
             missing = [name for name in schema.names if name not in file.schema_arrow.names]
             if missing:
                 raise UserError(f"{path} is not a table of {kind.__name__} rows: column {missing[0]!r} is missing")
+            wanted = None if problems is None else pa.array(list(problems), pa.string())
             for table in _sound(path, file, schema):
-                if problems is not None:
-                    table = table.filter(pc.is_in(table["problem_id"], value_set=pa.array(list(problems), pa.string())))
+                if wanted is not None:
+                    table = table.filter(pc.is_in(table["problem_id"], value_set=wanted))
                 yield from [kind.from_row(row) for row in table.drop_columns(list(without)).to_pylist()]
     except UserError:
         raise
@@ -255,24 +277,30 @@ class Stored(Sequence[R]):
     def __init__(self, path: Path, kind: type[R]) -> None:
         self._path, self._kind = path, kind
         try:
-            self._length = int(pq.read_metadata(path).num_rows)
+            self._rows = range(pq.read_metadata(path).num_rows)
         except FileNotFoundError:
             raise UserError(f"{path} does not exist") from None
         except Exception as error:  # whatever the library makes of a damaged or foreign file
             raise UserError(f"{path} is not a table of {kind.__name__} rows: {sentences.cause(error)}") from None
 
+    def between(self, start: int, stop: int) -> "Stored[R]":
+        """The rows from `start` up to `stop`, which is left out."""
+        other = copy.copy(self)
+        other._rows = self._rows[start:stop]
+        return other
+
     def __len__(self) -> int:
-        return self._length
+        return len(self._rows)
 
     def __iter__(self) -> Iterator[R]:
-        return iterate(self._path, self._kind)
+        return itertools.islice(iterate(self._path, self._kind), self._rows.start, self._rows.stop)
 
     @overload
     def __getitem__(self, index: int) -> R: ...
     @overload
     def __getitem__(self, index: slice) -> list[R]: ...
     def __getitem__(self, index: int | slice) -> R | list[R]:
-        chosen = range(self._length)[index]
+        chosen = range(len(self))[index]
         if isinstance(chosen, int):
             return next(itertools.islice(self, chosen, None))
         if chosen.step < 0:

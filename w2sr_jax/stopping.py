@@ -4,6 +4,7 @@ Work that can save itself polls `Stop.requested` inside `Stop.deferred()`; anyth
 that got SIGTERM is gone within `GRACE` seconds, also where it hangs in compiled code.
 """
 
+import atexit
 import contextlib
 import os
 import signal
@@ -16,6 +17,25 @@ from typing import Any
 
 GRACE = 9.0
 AGAIN = 0.05  # seconds after which a signal is sent again whose exception got lost
+
+
+def until_exit() -> None:
+    """From now on, outside `Stop.installed()`, SIGTERM and SIGINT end the process at once, without a word and with the exit code
+    that says so, also while the interpreter shuts down. Call it before whatever registers work for that."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # the signal may have come amid a flush
+                stream.flush()
+        os._exit(128 + number)
+
+    def last() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    atexit.register(last)
 
 
 class Terminated(BaseException):

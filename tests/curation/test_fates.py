@@ -22,15 +22,14 @@ from w2sr_jax.errors import UserError
 def test_fates_are_what_the_funnel_counts(seed: int, arm: Arm, per_problem: int, limit: int) -> None:
     rng = random.Random(seed)
     traces = [dataclasses.replace(t, finish=rng.choice(["stop", "stop", "length"])) for t in mixed(seed)]
-    examples, funnel = curate(traces, PROBLEMS[:-2], arm, Curation(per_problem=per_problem, limit=limit, seed=seed))
-    fates = funnel.fates
+    examples, funnel, fates = curate(traces, PROBLEMS[:-2], arm, Curation(per_problem=per_problem, limit=limit, seed=seed))
     assert Counter(fate.trace_id for fate in fates) == Counter(t.id for t in traces)
     assert {fate.trace_id for fate in fates if fate.reason == KEPT} == {example.trace_id for example in examples}
     assert Counter(fate.reason for fate in fates if fate.reason != KEPT) == funnel.rejections
     owner = {t.id: t.problem_id for t in traces}
     assert all(fate.problem_id == owner[fate.trace_id] and fate.arm == arm for fate in fates)
     rng.shuffle(traces)
-    assert curate(traces, PROBLEMS[:-2], arm, Curation(per_problem=per_problem, limit=limit, seed=seed))[1].fates == fates
+    assert curate(traces, PROBLEMS[:-2], arm, Curation(per_problem=per_problem, limit=limit, seed=seed)).fates == fates
 
 
 def test_a_fate_names_the_step_that_dropped_the_trace() -> None:
@@ -42,20 +41,20 @@ def test_a_fate_names_the_step_that_dropped_the_trace() -> None:
         "of these problems and teachers": trace(problem, 3, "correct", text=" "),
         "drawn per problem": trace(problem, 4, "correct"),
     }
-    funnel = curate(list(traces.values()), [problem], "correct", Curation(max_characters=50))[1]
-    by_trace = {fate.trace_id: fate for fate in funnel.fates}
+    _, funnel, fates = curate(list(traces.values()), [problem], "correct", Curation(max_characters=50))
+    by_trace = {fate.trace_id: fate for fate in fates}
     assert {step: by_trace[t.id].step for step, t in traces.items()} == {step: step for step in traces}
     reasons = [by_trace[t.id].reason for t in traces.values()]
     assert reasons == ["unfinished", "over_characters", "incorrect", "empty", KEPT]
     left = dict(funnel.steps)
-    dropped = Counter(fate.step for fate in funnel.fates if fate.reason != KEPT)
+    dropped = Counter(fate.step for fate in fates if fate.reason != KEPT)
     names = [name for name, _ in funnel.steps]
     assert all(left[a] - left[b] == dropped[b] for a, b in itertools.pairwise(names))
 
 
 def test_fates_are_read_as_they_were_written(tmp_path: Path) -> None:
-    fates = curate(mixed(), PROBLEMS, "correct", Curation())[1].fates
+    fates = curate(mixed(), PROBLEMS, "correct", Curation()).fates
     records.write(tmp_path / "fates.parquet", Fate, fates)
-    assert tuple(records.read(tmp_path / "fates.parquet", Fate)) == fates
+    assert records.read(tmp_path / "fates.parquet", Fate) == fates
     with pytest.raises(UserError, match="is not a table of Trace rows"):
         records.read(tmp_path / "fates.parquet", records.Trace)

@@ -29,7 +29,7 @@ ABOUT = (
 )
 SAMPLES, SHARD, TOKENS, ROW = 4, 4096, 150, 512
 MOST = 12 * 10**9
-TEACHER = "teacher"
+TEACHER, NAME, ARM = "teacher", "student", "all"
 WORDS = [first + middle + last for first in "bdfgklmnprstvz" for middle in "aeiou" for last in ("n", "r", "l", "s", "m", "t")]
 
 
@@ -56,8 +56,10 @@ def write(count: int) -> Found:
     for shard, first in enumerate(range(0, count, SHARD)):
         records.write(where / f"traces-{shard:05d}.parquet", Trace, made(range(first, min(count, first + SHARD))))
     seconds = time.perf_counter() - start - making.seconds
-    problems = (Problem(identity(n), f"what is {text(n, 30)}", "7", None, "bench", {}) for n in range(-(-count // SAMPLES)))
-    records.write(folder / "problems.parquet", Problem, problems)
+    answered = -(-count // SAMPLES)
+    for split, numbers in (("pool", range(answered)), ("test", range(answered, answered + 200)), ("probe", range(0))):
+        problems = (Problem(identity(n), f"what is {text(n, 30)}", "7", None, "bench", {}) for n in numbers)
+        records.write(folder / "problems" / f"{split}.parquet", Problem, problems)
     size = sum(path.stat().st_size for path in where.iterdir())
     return found("write", count, seconds, before, {"bytes_per_trace": size / count})
 
@@ -74,29 +76,21 @@ def read(count: int) -> Found:
 
 
 def curate(count: int) -> Found:
-    """What `ladder.curate.curate_rung` does for one arm."""
-    from w2sr_jax import records
-    from w2sr_jax.curation.candidates import candidates
-    from w2sr_jax.curation.fates import Fate
-    from w2sr_jax.curation.select import examples, select
+    """The stage of the ladder, with one arm."""
     from w2sr_jax.curation.settings import Curation
-    from w2sr_jax.ladder import teach
-    from w2sr_jax.records import Example, Problem
+    from w2sr_jax.ladder.curate import curate_rung
 
     folder = run(count)
-    context: Any = SimpleNamespace(run=folder, experiment=SimpleNamespace(rungs=[SimpleNamespace(teachers=(TEACHER,))]))
+    curation = Curation(per_problem=SAMPLES)
+    rung = SimpleNamespace(name=NAME, teachers=(TEACHER,), pool=(0.0, 1.0), arms=(ARM,), curation=curation, gold=False)
+    experiment = SimpleNamespace(rungs=[rung], teachers=[SimpleNamespace(name=TEACHER, weight=1.0)])
+    context: Any = SimpleNamespace(run=folder, experiment=experiment)
     before = harness.memory()
     start = time.perf_counter()
-    pool = records.read(folder / "problems.parquet", Problem)
-    every = teach.by_problem(context, 0, pool, without=teach.DRAWN)
-    given = list(candidates(trace for _, traces in every for trace in traces))
-    looked = time.perf_counter() - start
-    selected = select(given, pool, "all", Curation(per_problem=SAMPLES))
-    records.write(folder / "curated.parquet", Example, examples(selected, pool, teach.by_problem(context, 0, pool)))
-    records.write(folder / "fates.parquet", Fate, selected.funnel.fates)
-    if len(selected.kept) != count:
-        raise SystemExit(f"{len(selected.kept)} of {count} traces were kept")
-    return found("curate", count, time.perf_counter() - start, before, {"looking_s": looked})
+    made = curate_rung(context, 0)
+    if made.measures["kept"] != {ARM: count}:
+        raise SystemExit(f"of {count} traces were kept {made.measures['kept']}")
+    return found("curate", count, time.perf_counter() - start, before)
 
 
 def learn(count: int) -> Found:
@@ -115,7 +109,7 @@ def learn(count: int) -> Found:
     model, renderer = Model("bench", "bench", ModelConfig(), "student"), Renderer(tokenizer.load(folder / "tokenizer"))
     before, peak = harness.memory(), Peak()
     start = time.perf_counter()
-    examples = records.Stored(folder / "curated.parquet", Example)
+    examples = records.Stored(folder / "rungs" / f"0-{NAME}" / ARM / batching.CURATED, Example)
     with peak:
         path = folder / batching.PACKING
         lessons = batching.lessons(model, examples, renderer, Training(batching=Batching(ROW, 8)), 0, path)

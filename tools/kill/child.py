@@ -23,7 +23,7 @@ from typing import Any
 
 from moments import AFTER, BEFORE, MOMENTS, START, Moment
 
-from w2sr_jax import cli
+from w2sr_jax import cli, stopping
 
 SHARD = 64  # traces of a file
 
@@ -117,6 +117,7 @@ def _names(argument: Any, ending: str) -> bool:
 
 
 def main() -> None:
+    stopping.until_exit()
     order = json.loads(Path(sys.argv[1]).read_text())
     watch = Watch(order)
     wanted = [moment for moment in MOMENTS if "calls" in order or moment.name == order.get("moment")]

@@ -1,4 +1,4 @@
-"""What curation looks at of a trace: a few hundred bytes, so that the candidates of millions of traces fit into memory."""
+"""What curation looks at of a trace."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator

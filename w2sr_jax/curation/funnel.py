@@ -2,14 +2,16 @@
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from w2sr_jax.curation.candidates import Candidate
-from w2sr_jax.curation.fates import KEPT, Fate
 from w2sr_jax.records import Problem
 
 _MEASURES = ("operations", "numbers", "level")
+_NAMES = (*_MEASURES, "solve rate", "question words")
+_BY = ("operations", "level", "solve rate")
+"""What a histogram may be by: the first that is known of any problem."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +30,7 @@ class Funnel:
     """Curation of one arm. `given` = `kept` + all `rejections`. `steps` holds the traces left after each step in turn.
 
     `accuracy_*` are the shares of correct traces among graded ones (None where none is); `kept_by_teacher` and
-    `accuracy_by_teacher` are of the kept traces. `tokens` is their sum where tokens are known. `fates` tell of each trace given,
-    sorted by problem and trace, what `rejections` count.
+    `accuracy_by_teacher` are of the kept traces. `tokens` is their sum where tokens are known.
     """
 
     arm: str
@@ -45,10 +46,9 @@ class Funnel:
     kept_by_teacher: Mapping[str, int]
     accuracy_by_teacher: Mapping[str, float | None]
     tokens: int | None
-    fates: tuple[Fate, ...]
 
     def summary(self) -> dict[str, Any]:
-        """JSON for the report: `steps`, `rejections`, `difficulty` before and after, `teacher_accuracy`, counts; no fates."""
+        """JSON for the report: `steps`, `rejections`, `difficulty` before and after, `teacher_accuracy`, counts."""
         summary = {
             "arm": self.arm,
             "name": self.name,
@@ -69,76 +69,75 @@ class Funnel:
         return {name: value for name, value in summary.items() if value is not None or name.startswith("teacher_accuracy")}
 
 
-class Sieve:
-    """Candidates on their way through the steps, with every rejection noted and counted."""
+@dataclasses.dataclass
+class Shares:
+    """Counts of traces: all, those with gold, and those of them that are correct; an answer that cannot be read is not."""
 
-    def __init__(self, traces: Sequence[Candidate]) -> None:
-        self.left = list(traces)
-        self.steps: list[tuple[str, int]] = [("given", len(traces))]
-        self.rejected: list[tuple[Candidate, str, str]] = []
+    traces: int = 0
+    graded: int = 0
+    correct: int = 0
+
+    @classmethod
+    def of(cls, traces: Iterable[Candidate]) -> "Shares":
+        found = cls()
+        for trace in traces:
+            found.add(trace)
+        return found
+
+    def add(self, trace: Candidate) -> None:
+        self.traces += 1
+        self.graded += trace.verdict != "ungraded"
+        self.correct += trace.verdict == "correct"
 
     @property
-    def rejections(self) -> Counter[str]:
-        """How many traces were rejected for each reason."""
-        return Counter(reason for _, _, reason in self.rejected)
-
-    def step(self, name: str, reason: Callable[[Candidate], str | None]) -> None:
-        """Keep the traces for which `reason` is None, asked in order; note the others with the reason."""
-        kept = []
-        for trace in self.left:
-            rejected = reason(trace)
-            if rejected is None:
-                kept.append(trace)
-            else:
-                self.rejected.append((trace, name, rejected))
-        self.left = kept
-        self.steps.append((name, len(kept)))
-
-    def fates(self, arm: str) -> tuple[Fate, ...]:
-        """What became of each trace given, sorted by problem and trace."""
-        last = self.steps[-1][0]
-        ends = [*self.rejected, *((trace, last, KEPT) for trace in self.left)]
-        found = [Fate(trace.id, trace.problem_id, arm, step, reason) for trace, step, reason in ends]
-        return tuple(sorted(found, key=lambda fate: (fate.problem_id, fate.trace_id, fate.step, fate.reason)))
-
-    def emptied_by(self) -> str:
-        """The first step after which nothing was left."""
-        return next(name for name, count in self.steps if count == 0)
+    def share(self) -> float | None:
+        """Of correct traces among the graded ones; None where there is none."""
+        return self.correct / self.graded if self.graded else None
 
 
-def accuracy(traces: Iterable[Candidate]) -> float | None:
-    """Share of correct traces among those with gold; an answer that cannot be read is not a correct one."""
-    graded = [trace.verdict == "correct" for trace in traces if trace.verdict != "ungraded"]
-    return sum(graded) / len(graded) if graded else None
+class Tally:
+    """Adds up what a funnel says of traces before or after it, and of their problems, problem by problem."""
+
+    def __init__(self) -> None:
+        self.shares = Shares()
+        self.by_teacher: dict[str, Shares] = defaultdict(Shares)
+        self.tokens = 0
+        self._problems = 0
+        self._sums: dict[str, tuple[float, int]] = {}
+        self._histograms: dict[str, Counter[str]] = {by: Counter() for by in _BY}
+
+    @property
+    def traces(self) -> int:
+        return self.shares.traces
+
+    def add(self, problem: Problem | None, rate: float | None, traces: Sequence[Candidate]) -> None:
+        """A problem's traces; `rate` is the teachers' solve rate over all that they wrote to it. Without a problem, only traces
+        count."""
+        for trace in traces:
+            self.shares.add(trace)
+            self.by_teacher[trace.teacher].add(trace)
+            self.tokens += trace.tokens
+        if problem is None:
+            return
+        self._problems += 1
+        measured = {name: float(problem.meta[name]) for name in _MEASURES if _is_number(problem.meta.get(name))}
+        measured |= {} if rate is None else {"solve rate": rate}
+        measured["question words"] = float(len(problem.question.split()))
+        for name, value in measured.items():
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = total + value, count + 1
+        for by, histogram in self._histograms.items():
+            histogram[_bucket(by, measured[by]) if by in measured else "unknown"] += 1
+
+    def difficulty(self) -> Difficulty:
+        """Of the problems that were added."""
+        means = {name: self._sums[name][0] / self._sums[name][1] for name in _NAMES if name in self._sums}
+        by = next((name for name in _BY if name in means), _BY[-1])
+        return Difficulty(self._problems, means, by, dict(sorted(self._histograms[by].items())))
 
 
-def solve_rates(traces: Iterable[Candidate]) -> dict[str, float]:
-    """Per problem id the share of correct traces; problems without graded traces are absent."""
-    by_problem: dict[str, list[Candidate]] = defaultdict(list)
-    for trace in traces:
-        by_problem[trace.problem_id].append(trace)
-    rates = {problem: accuracy(rows) for problem, rows in by_problem.items()}
-    return {problem: rate for problem, rate in rates.items() if rate is not None}
-
-
-def difficulty(problems: Sequence[Problem], rates: Mapping[str, float]) -> Difficulty:
-    """Of distinct problems; `rates` are the teachers' solve rates over all their traces."""
-    values: dict[str, list[float]] = {}
-    for measure in _MEASURES:
-        values[measure] = [float(p.meta[measure]) for p in problems if _is_number(p.meta.get(measure))]
-    values["solve rate"] = [rates[p.id] for p in problems if p.id in rates]
-    values["question words"] = [float(len(p.question.split())) for p in problems]
-    means = {name: sum(rows) / len(rows) for name, rows in values.items() if rows}
-    by = next((name for name in ("operations", "level", "solve rate") if values[name]), "solve rate")
-    return Difficulty(len(problems), means, by, _histogram(problems, by, rates))
-
-
-def _histogram(problems: Sequence[Problem], by: str, rates: Mapping[str, float]) -> dict[str, int]:
-    if by == "solve rate":
-        buckets = Counter(_rate_bucket(rates[p.id]) if p.id in rates else "unknown" for p in problems)
-    else:
-        buckets = Counter(f"{p.meta[by]:g}" if _is_number(p.meta.get(by)) else "unknown" for p in problems)
-    return dict(sorted(buckets.items()))
+def _bucket(by: str, value: float) -> str:
+    return _rate_bucket(value) if by == "solve rate" else f"{value:g}"
 
 
 def _rate_bucket(rate: float) -> str:

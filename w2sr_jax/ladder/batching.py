@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from w2sr_jax import files, records, seeds
@@ -81,7 +81,7 @@ def examples_of(run: Path, experiment: Experiment, model: Model) -> Sequence[Exa
     if training_of(experiment, model) is None:
         return []
     if model.rung is None:
-        return gold(prepare.read(run, prepare.TEACHER))
+        return list(gold(prepare.read(run, prepare.TEACHER)))
     start = experiment.rungs[model.rung].start
     if model.arm == BASE and isinstance(start, Pretraining):
         lines = prepare.facts(experiment)[: start.facts]
@@ -100,11 +100,11 @@ def training_of(experiment: Experiment, model: Model) -> Training | None:
     return rung.training
 
 
-def gold(problems: Sequence[Problem]) -> list[Example]:
+def gold(problems: Iterable[Problem]) -> Iterator[Example]:
     """The worked solutions of problems as examples; problems without one are left out."""
-    return [
-        _example(problem.id, problem.question, problem.solution, "reason") for problem in problems if problem.solution is not None
-    ]
+    for problem in problems:
+        if problem.solution is not None:
+            yield _example(problem.id, problem.question, problem.solution, "reason")
 
 
 def documents(problems: Sequence[Problem]) -> list[Example]:

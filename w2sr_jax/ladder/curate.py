@@ -1,13 +1,17 @@
 """Curation of a rung: every arm's examples, the gold examples, and the funnels that say what became of every trace."""
 
+import contextlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
 from w2sr_jax import files, records
 from w2sr_jax.curation.candidates import candidates
 from w2sr_jax.curation.fates import Fate
-from w2sr_jax.curation.select import examples, select
+from w2sr_jax.curation.select import Selector, examples
 from w2sr_jax.experiment import GOLD
 from w2sr_jax.ladder import batching, models, prepare, teach
 from w2sr_jax.ladder.task import Context, Made
-from w2sr_jax.records import Example, Trace
+from w2sr_jax.records import Example, Problem, Trace
 
 FATES = "fates.parquet"
 
@@ -17,34 +21,48 @@ def curate_rung(context: Context, index: int) -> Made:
     experiment = context.experiment
     rung = experiment.rungs[index]
     directory = context.run / models.rung_directory(experiment, index)
-    pool = prepare.part(prepare.read(context.run, prepare.POOL), rung.pool)
+    pool = prepare.pool(context.run, rung.pool)
     forbidden = [*prepare.read(context.run, prepare.TEST), *prepare.read(context.run, prepare.PROBE)]
     weights = {teacher.name: teacher.weight for teacher in experiment.teachers if teacher.name in rung.teachers}
+    selectors = {arm: Selector(arm, rung.curation, forbidden, weights) for arm in rung.arms}
+    given = _sift(context, index, pool, {directory / arm / FATES: selector for arm, selector in selectors.items()})
+    outputs, funnels = [], {}
+    kept: dict[str, int] = {}
+    for arm, selector in selectors.items():
+        selection, fates, path = selector.finish(), directory / arm / FATES, directory / arm / batching.CURATED
+        if selection.chosen is not None:
+            records.write(fates, Fate, map(selection.fate, records.iterate(fates, Fate)))
+        groups = teach.by_problem(context, index, pool)
+        records.write(path, Example, examples(selector, selection, groups, records.iterate(fates, Fate)))
+        outputs += [path, fates]
+        funnels[arm], kept[arm] = selection.funnel.summary(), selection.funnel.kept
+    if rung.gold:
+        path = directory / GOLD / batching.CURATED
+        records.write(path, Example, batching.gold(pool))
+        outputs.append(path)
+        kept[GOLD] = len(records.Stored(path, Example))
+    files.write_json(directory / "curation.json", funnels)
+    return Made(
+        [*outputs, directory / "curation.json"],
+        {},
+        {"traces": given, "kept": kept},
+        f"{given:,} traces; kept " + ", ".join(f"{arm} {count:,}" for arm, count in kept.items()),
+    )
+
+
+def _sift(context: Context, index: int, pool: Iterable[Problem], selectors: Mapping[Path, Selector]) -> int:
+    """Show each selector all traces, and write down what becomes of them; how many traces there are."""
     renderer = prepare.renderer(context.run)
 
     def tokens(trace: Trace) -> int:
         return trace.tokens or len(renderer.tokenizer.encode([trace.text])[0]) + 1
 
-    every = teach.by_problem(context, index, pool, without=teach.DRAWN)
-    given = list(candidates((trace for _, traces in every for trace in traces), tokens))
-    outputs, funnels = [], {}
-    kept: dict[str, int] = {}
-    for arm in rung.arms:
-        selected = select(given, pool, arm, rung.curation, forbidden, weights)
-        path = directory / arm / "curated.parquet"
-        records.write(path, Example, examples(selected, pool, teach.by_problem(context, index, pool)))
-        records.write(directory / arm / FATES, Fate, selected.funnel.fates)
-        outputs += [path, directory / arm / FATES]
-        funnels[arm], kept[arm] = selected.funnel.summary(), len(selected.kept)
-    if rung.gold:
-        worked = batching.gold(pool)
-        records.write(directory / GOLD / "curated.parquet", Example, worked)
-        outputs.append(directory / GOLD / "curated.parquet")
-        kept[GOLD] = len(worked)
-    files.write_json(directory / "curation.json", funnels)
-    return Made(
-        [*outputs, directory / "curation.json"],
-        {},
-        {"traces": len(given), "kept": kept},
-        f"{len(given):,} traces; kept " + ", ".join(f"{arm} {count:,}" for arm, count in kept.items()),
-    )
+    given = 0
+    with contextlib.ExitStack() as stack:
+        tell = {path: stack.enter_context(records.writing(path, Fate)) for path in selectors}
+        for problem, traces in teach.by_problem(context, index, pool, without=teach.DRAWN):
+            group = list(candidates(traces, tokens))
+            given += len(group)
+            for path, selector in selectors.items():
+                tell[path](selector.add(problem, group))
+    return given

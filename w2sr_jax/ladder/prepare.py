@@ -12,7 +12,7 @@ from w2sr_jax.problems import files as problem_files
 from w2sr_jax.problems import generated
 from w2sr_jax.problems.settings import Files, Generated
 from w2sr_jax.problems.splits import split
-from w2sr_jax.records import Problem
+from w2sr_jax.records import Problem, Stored
 from w2sr_jax.teachers import recorded
 from w2sr_jax.teachers.settings import Recorded
 from w2sr_jax.text import tokenizer as tokenizers
@@ -33,8 +33,13 @@ def read(run: Path, name: str) -> list[Problem]:
 
 def part(problems: Sequence[T], bounds: tuple[float, float]) -> list[T]:
     """The part of a split between two fractions of it."""
-    low, high = (round(bound * len(problems)) for bound in bounds)
-    return list(problems[low:high])
+    return list(problems[slice(*_rows(len(problems), bounds))])
+
+
+def pool(run: Path, bounds: tuple[float, float]) -> Stored[Problem]:
+    """The same part of the pool, which stays on the disk."""
+    every = Stored(run / "problems" / f"{POOL}.parquet", Problem)
+    return every.between(*_rows(len(every), bounds))
 
 
 def renderer(run: Path) -> Renderer:
@@ -117,6 +122,11 @@ def tokenizer(context: Context) -> Made:
     built.save(directory)
     outputs = sorted(path for path in directory.rglob("*") if path.is_file())
     return Made(outputs, {}, {"vocabulary": built.vocab_size}, f"{built.vocab_size:,} tokens")
+
+
+def _rows(count: int, bounds: tuple[float, float]) -> tuple[int, int]:
+    low, high = (round(bound * count) for bound in bounds)
+    return low, high
 
 
 def _question(problem: Problem) -> str:

@@ -3,7 +3,7 @@
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -32,9 +32,10 @@ def directory(context: Context, index: int, teacher: str) -> Path:
 
 
 def by_problem(
-    context: Context, index: int, problems: Sequence[Problem], without: Sequence[str] = ()
-) -> Iterator[tuple[str, list[Trace]]]:
-    """The traces that a rung learns from, for each of the problems that has any, in their order; read as they are asked for."""
+    context: Context, index: int, problems: Iterable[Problem], without: Sequence[str] = ()
+) -> Iterator[tuple[Problem, list[Trace]]]:
+    """The problems that a rung learns from, of `problems` and in their order, each with all its traces. Both are read as they are
+    asked for; of the problems, which are gone through twice, only ids are held."""
     order = {problem.id: place for place, problem in enumerate(problems)}
 
     def of(name: str) -> Iterator[Trace]:
@@ -48,9 +49,10 @@ def by_problem(
 
     place = partial(_place, order)
     merged = heapq.merge(*map(of, context.experiment.rungs[index].teachers), key=place)
+    every = iter(problems)
     for _, traces in itertools.groupby(merged, key=place):
         group = list(traces)
-        yield group[0].problem_id, group
+        yield next(problem for problem in every if problem.id == group[0].problem_id), group
 
 
 def foreign_teachers(experiment: Experiment, index: int) -> list[str]:

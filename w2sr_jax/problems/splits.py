@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from w2sr_jax import files
 from w2sr_jax.errors import UserError
@@ -115,11 +115,13 @@ class Known:
     common subsequence above 0.6 of the shorter text. The same text with other numbers is another problem.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, problems: Iterable[Problem] = ()) -> None:
         self._exact: set[str] = set()
         self._signatures: set[str] = set()
         self._texts: list[list[str]] = []
         self._grams: dict[int, list[int]] = defaultdict(list)
+        for problem in problems:
+            self.add(problem)
 
     def add(self, problem: Problem) -> None:
         words = normalised(problem.question).split()
