@@ -25,6 +25,8 @@ R = TypeVar("R", bound="Record")
 
 GROUP = 8192
 """Rows that are written, and read, together."""
+TOGETHER = 1024
+"""Rows that are Python's objects at a time, which take ten times what they take in a table."""
 
 _CONTENT = b"w2sr.content"  # digests of a table's values, among its metadata
 _JSON = b"json"  # marks string columns that hold a JSON object
@@ -217,25 +219,33 @@ def write(path: Path, kind: type[R], rows: Iterable[R]) -> None:
 def writing(path: Path, kind: type[R]) -> Iterator[Callable[[Iterable[R]], None]]:
     """What `write` writes, for rows that come a few at a time: yields what takes them. Nothing stays where an error is raised."""
     schema, waiting, digests = kind.schema(), list[R](), []
+    group = [schema.empty_table()]
     with (
         files.replacing(path) as temporary,
         pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
 
-        def flush() -> None:
-            table = pa.Table.from_pylist([row.row() for row in waiting], schema=schema)
+        def convert() -> None:
+            group.append(pa.Table.from_pylist([row.row() for row in waiting], schema=schema))
             waiting.clear()
+
+        def flush() -> None:
+            table = pa.concat_tables(group).combine_chunks()
+            del group[1:]
             digests.append([len(table), content.digest(table)])
             writer.write_table(table, row_group_size=GROUP)
 
         def add(rows: Iterable[R]) -> None:
             for row in rows:
                 waiting.append(row)
-                if len(waiting) == GROUP:
-                    flush()
+                if len(waiting) == min(TOGETHER, GROUP):
+                    convert()
+                    if sum(map(len, group)) == GROUP:
+                        flush()
 
         yield add
-        if waiting:
+        convert()
+        if sum(map(len, group)):
             flush()
         writer.add_key_value_metadata({_CONTENT: json.dumps(digests)})
 
@@ -261,7 +271,9 @@ def iterate(path: Path, kind: type[R], problems: Collection[str] | None = None, 
             for table in _sound(path, file, schema):
                 if wanted is not None:
                     table = table.filter(pc.is_in(table["problem_id"], value_set=wanted))
-                yield from [kind.from_row(row) for row in table.drop_columns(list(without)).to_pylist()]
+                table = table.drop_columns(list(without))
+                for start in range(0, len(table), TOGETHER):
+                    yield from [kind.from_row(row) for row in table.slice(start, TOGETHER).to_pylist()]
     except UserError:
         raise
     except FileNotFoundError:

@@ -17,7 +17,7 @@ VERDICT_CODES = {"correct": 1, "incorrect": -1, "unparsed": 0, "ungraded": 0}
 
 OVER_LENGTH = "over_length"
 
-_TOGETHER = 4096
+_TOGETHER = 1024
 
 
 class Encoded(NamedTuple):
@@ -40,7 +40,7 @@ def encode(examples: Iterable[Example], renderer: Renderer, length: int) -> tupl
 
 def encoded(examples: Iterable[Example], renderer: Renderer, length: int, rejected: Counter[str]) -> Iterator[Encoded]:
     """Render each example; those that do not fit into a row of `length` positions are left out and counted in `rejected`, never
-    cut. Some thousands are looked at together.
+    cut. A thousand are looked at together.
 
     Raises `UserError` naming the example where the renderer would lose text or the weight is not a finite number ≥ 0.
     """
