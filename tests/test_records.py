@@ -1,4 +1,5 @@
 import dataclasses
+import random
 from pathlib import Path
 
 import pandas as pd
@@ -276,3 +277,14 @@ def test_a_stored_sequence_is_the_list_it_stands_for(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_text("no table")
     with pytest.raises(UserError, match="is not a table of Problem rows"):
         records.Stored(tmp_path / "bad.parquet", Problem)
+
+
+def test_reading_holds_no_groups_that_were_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "GROUP", 64)
+    path, like, numbers = tmp_path / "traces.parquet", traces()[0], random.Random(0)
+    rows = (dataclasses.replace(like, id=str(number), text=numbers.randbytes(1 << 15).hex()) for number in range(2048))
+    records.write(path, Trace, rows)
+    most, before = 0, pa.total_allocated_bytes()
+    for _ in records.iterate(path, Trace):
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < 8 * 64 * (1 << 16)  # of 32 groups

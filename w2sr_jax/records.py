@@ -263,7 +263,8 @@ def iterate(path: Path, kind: type[R], problems: Collection[str] | None = None, 
     """
     schema = kind.schema()
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        # Buffered ahead, all groups that were read would stay in memory until the file is closed.
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
             missing = [name for name in schema.names if name not in file.schema_arrow.names]
             if missing:
                 raise UserError(f"{path} is not a table of {kind.__name__} rows: column {missing[0]!r} is missing")
