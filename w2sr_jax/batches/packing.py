@@ -8,6 +8,7 @@ import shutil
 import struct
 import tempfile
 import zipfile
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,16 +85,16 @@ def _mapped(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def plan(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+def plan(lengths: Sequence[int], capacity: int) -> "list[array[int]]":
     """Best-fit-decreasing bin packing: rows of indices into `lengths`, each index once, no row above `capacity`.
 
     Longest first (ties by index), each into the fullest row that still holds it. Deterministic; O(n) steps.
     """
-    order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
-    rows: list[list[int]] = []
+    order = np.argsort(-np.asarray(lengths), kind="stable")
+    rows: list[array[int]] = []  # four bytes for an index, where a list has a pointer to an object
     by_room: dict[int, list[int]] = {}
     rooms = 0  # bit r is set where some row has room for exactly r more
-    for index in order:
+    for index in map(int, order):
         length = lengths[index]
         if not 0 < length <= capacity:
             raise UserError(f"item {index} needs {length} positions but a row has {capacity}")
@@ -105,7 +106,7 @@ def plan(lengths: Sequence[int], capacity: int) -> list[list[int]]:
                 rooms &= ~(1 << room)
         else:
             room, row = capacity, len(rows)
-            rows.append([])
+            rows.append(array("i"))
         rows[row].append(index)
         left = room - length
         if left:
@@ -119,9 +120,10 @@ def positions(example: Encoded) -> int:
     return len(example.tokens) - 1
 
 
-def layout(encoded: Sequence[Encoded], capacity: int, share: bool = True) -> list[list[int]]:
+def layout(encoded: Sequence[Encoded], capacity: int, share: bool = True) -> "list[array[int]]":
     """Which examples (by index) lie in which row of `pack`, in their order within the row; `share=False` gives each its own."""
-    return plan([size - 1 for size in sizes(encoded)], capacity) if share else [[index] for index in range(len(encoded))]
+    lengths = array("i", (size - 1 for size in sizes(encoded)))
+    return plan(lengths, capacity) if share else [array("i", [index]) for index in range(len(lengths))]
 
 
 def pack(encoded: Sequence[Encoded], capacity: int, pad: int = 0, share: bool = True) -> Packed:
@@ -155,7 +157,7 @@ def write(path: Path, encoded: Sequence[Encoded], capacity: int, pad: int = 0, s
     return Packed.load(path)
 
 
-def _laid_out(encoded: Sequence[Encoded], capacity: int, share: bool) -> list[list[int]]:
+def _laid_out(encoded: Sequence[Encoded], capacity: int, share: bool) -> "list[array[int]]":
     if not encoded:
         raise UserError("there is no example to train on: the set is empty, or every example is longer than a row")
     return layout(encoded, capacity, share)
