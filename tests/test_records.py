@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from w2sr_jax import records
 from w2sr_jax.curation.fates import Fate
 from w2sr_jax.errors import UserError
-from w2sr_jax.records import Example, Problem, Trace, Verdict
+from w2sr_jax.records import Example, Problem, Stored, Trace, Verdict
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
@@ -288,3 +288,14 @@ def test_reading_holds_no_groups_that_were_read(tmp_path, monkeypatch):
     for _ in records.iterate(path, Trace):
         most = max(most, pa.total_allocated_bytes() - before)
     assert most < 8 * 64 * (1 << 16)  # of 32 groups
+
+
+def test_a_part_of_the_stored_rows_is_a_sequence_of_its_own(tmp_path):
+    records.write(tmp_path / "traces.parquet", Trace, traces())
+    every = Stored(tmp_path / "traces.parquet", Trace)
+    some = every.between(1, 5)
+    assert (len(every), len(some)) == (len(traces()), 4)
+    assert list(some) == traces()[1:5] == some[:]
+    assert (some[0], some[-1], some[1:3]) == (traces()[1], traces()[4], traces()[2:4])
+    assert list(some.between(1, 3)) == traces()[2:4]
+    assert list(every) == traces()
