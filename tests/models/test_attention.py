@@ -77,8 +77,9 @@ def test_blocks_of_any_size_on_rows_of_any_segments(sizes: list[int], block: int
     segments = np.stack([np.repeat(np.arange(len(sizes)), sizes), np.repeat(np.arange(len(sizes)), sizes[::-1])])
     arrays, _ = inputs(length=segments.shape[1])
     seen = Seen(jnp.asarray(segments), jnp.asarray(positions(segments)), None if reach is None else jnp.int32(reach))
-    found = blocked_attention(*arrays, *seen, 0.35, None, block, group)
-    np.testing.assert_allclose(found, packed(*arrays, seen, 0.35, None, "dense"), atol=2e-5)
+    found = jax.jit(lambda *given: blocked_attention(*given, *seen, 0.35, None, block, group))(*arrays)
+    wanted = jax.jit(lambda *given: packed(*given, seen, 0.35, None, "dense"))(*arrays)
+    np.testing.assert_allclose(found, wanted, atol=2e-5)
 
 
 def test_dense_attention_is_that_of_jax_nn() -> None:
