@@ -108,7 +108,7 @@ def test_what_was_looked_at_is_not_held(limit: int, most: int) -> None:
         problem = Problem.of(f"Question {number} ?", "1")
         selector.add(problem, list(candidates(trace(problem, sample, "correct") for sample in range(4))))
         if number % 100 == 99:
-            held = max(held, sum(isinstance(found, Candidate) for found in gc.get_objects()))
+            held = max(held, sum(type(found) is Candidate for found in gc.get_objects()))
     assert held <= most
     assert selector.finish().funnel.kept == (limit or 2400)
 
