@@ -3,11 +3,12 @@
 import contextlib
 import copy
 import dataclasses
+import functools
 import itertools
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args, overload
+from typing import Any, Literal, NamedTuple, Self, TypeVar, get_args, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,6 +33,16 @@ _CONTENT = b"w2sr.content"  # digests of a table's values, among its metadata
 _JSON = b"json"  # marks string columns that hold a JSON object
 
 
+class _Column(NamedTuple):
+    """What reading a field of a record must know; looked up in the schema, this would take most of the time."""
+
+    name: str
+    as_json: bool
+    as_list: bool
+    choices: tuple[str, ...]
+    nullable: bool
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
     """Base of the row types: a frozen dataclass with a Parquet schema."""
@@ -40,30 +51,45 @@ class Record:
     def schema(cls) -> pa.Schema:
         return _SCHEMAS[cls.__name__]
 
+    @classmethod
+    @functools.cache
+    def _columns(cls) -> tuple[_Column, ...]:
+        return tuple(
+            _Column(
+                field.name,
+                bool(field.metadata) and field.metadata.get(b"w2sr") == _JSON,
+                pa.types.is_list(field.type),
+                _CHOICES.get(field.name, ()),
+                field.nullable,
+            )
+            for field in cls.schema()
+        )
+
     def row(self) -> dict[str, Any]:
         """The record as Parquet stores it (mappings become JSON text)."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {k: files.canonical_json(dict(v)) if isinstance(v, Mapping) else v for k, v in values.items()}
+        values = {name: getattr(self, name) for name, *_ in self._columns()}
+        as_json = {column.name: files.canonical_json(dict(values[column.name])) for column in self._columns() if column.as_json}
+        return values | as_json
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         """The record that `row` made; fields that are absent have their defaults."""
         values = {}
-        for field in cls.schema():
-            if field.name not in row:
+        for name, as_json, as_list, choices, nullable in cls._columns():
+            if name not in row:
                 continue
-            value = row[field.name]
-            if field.metadata and field.metadata.get(b"w2sr") == _JSON:
+            value = row[name]
+            if as_json:
                 value = json.loads(value)
                 if not isinstance(value, dict):
-                    raise ValueError(f"column {field.name!r} does not hold a JSON object")
-            elif pa.types.is_list(field.type):
+                    raise ValueError(f"column {name!r} does not hold a JSON object")
+            elif as_list:
                 value = tuple(value or ())
-            elif field.name in _CHOICES and value not in _CHOICES[field.name]:
-                raise ValueError(f"column {field.name!r} holds {sentences.value(value)}")
-            elif value is None and not field.nullable:
-                raise ValueError(f"column {field.name!r} has no value")
-            values[field.name] = value
+            elif choices and value not in choices:
+                raise ValueError(f"column {name!r} holds {sentences.value(value)}")
+            elif value is None and not nullable:
+                raise ValueError(f"column {name!r} has no value")
+            values[name] = value
         return cls(**values)
 
 

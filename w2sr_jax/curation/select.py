@@ -197,9 +197,9 @@ def examples(
         if key != problem.id:
             raise ValueError(f"fates of the problem {key} stand where those of {problem.id} should")
         kept = {fate.trace_id for fate in ends if fate.reason == KEPT}
-        for trace in sorted(traces, key=lambda trace: rank(trace, selector.settings, selector.weights)) if kept else ():
-            if trace.id in kept:
-                yield _example(trace, problem, selection.factors.get(trace.teacher, 1.0))
+        drawn = (trace for trace in traces if trace.id in kept)
+        for trace in sorted(drawn, key=lambda trace: rank(trace, selector.settings, selector.weights)):
+            yield _example(trace, problem, selection.factors.get(trace.teacher, 1.0))
 
 
 def _example(trace: Trace, problem: Problem, weight: float) -> Example:
