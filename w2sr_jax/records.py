@@ -244,8 +244,7 @@ def write(path: Path, kind: type[R], rows: Iterable[R]) -> None:
 @contextlib.contextmanager
 def writing(path: Path, kind: type[R]) -> Iterator[Callable[[Iterable[R]], None]]:
     """What `write` writes, for rows that come a few at a time: yields what takes them. Nothing stays where an error is raised."""
-    schema, waiting, digests = kind.schema(), list[R](), []
-    group = [schema.empty_table()]
+    schema, waiting, group, digests = kind.schema(), list[R](), list[pa.Table](), []
     with (
         files.replacing(path) as temporary,
         pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
@@ -257,7 +256,7 @@ def writing(path: Path, kind: type[R]) -> Iterator[Callable[[Iterable[R]], None]
 
         def flush() -> None:
             table = pa.concat_tables(group).combine_chunks()
-            del group[1:]
+            group.clear()
             digests.append([len(table), content.digest(table)])
             writer.write_table(table, row_group_size=GROUP)
 
@@ -270,8 +269,9 @@ def writing(path: Path, kind: type[R]) -> Iterator[Callable[[Iterable[R]], None]
                         flush()
 
         yield add
-        convert()
-        if sum(map(len, group)):
+        if waiting:
+            convert()
+        if group:
             flush()
         writer.add_key_value_metadata({_CONTENT: json.dumps(digests)})
 

@@ -27,16 +27,15 @@ class Candidate:
 
 def candidates(traces: Iterable[Trace], count_tokens: Callable[[Trace], int] | None = None) -> Iterator[Candidate]:
     """`count_tokens` says how long a trace is (by default `Trace.tokens`, which recorded traces do not know)."""
-    names: dict[str, str] = {}  # one copy of what many traces share
     for trace in traces:
         content = hashlib.blake2b(" ".join(trace.text.lower().split()).encode("utf-8", "surrogatepass"), digest_size=16).digest()
         yield Candidate(
             trace.id,
-            names.setdefault(trace.problem_id, trace.problem_id),
-            names.setdefault(trace.teacher, trace.teacher),
-            None if trace.answer is None else names.setdefault(trace.answer, trace.answer),
-            names.setdefault(trace.verdict, trace.verdict),  # type: ignore[arg-type]
-            names.setdefault(trace.finish, trace.finish),  # type: ignore[arg-type]
+            trace.problem_id,
+            trace.teacher,
+            trace.answer,
+            trace.verdict,
+            trace.finish,
             count_tokens(trace) if count_tokens else trace.tokens,
             len(trace.text),
             not trace.text.strip(),

@@ -70,7 +70,7 @@ class Selector:
         self,
         arm: Arm,
         settings: Curation,
-        forbidden: Sequence[Problem] = (),
+        forbidden: Known | None = None,
         weights: Mapping[str, float] | None = None,
     ) -> None:
         if arm not in ARMS:
@@ -79,7 +79,7 @@ class Selector:
         for teacher, weight in self.weights.items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise UserError(f"the weight of teacher {teacher!r} is {weight}; weights are finite and not negative")
-        self._forbidden = Known(forbidden) if settings.decontaminate and forbidden else None
+        self._forbidden = forbidden if settings.decontaminate else None
         self._steps: dict[str, int] = {}
         self._rejections: Counter[str] = Counter()
         self._before, self._after = Tally(), Tally()
@@ -176,7 +176,7 @@ def curate(
     for trace in traces:
         by_problem[trace.problem_id].append(trace)
     ours = [(problem, by_problem.pop(problem.id)) for problem in problems if problem.id in by_problem]
-    selector, fates = Selector(arm, settings, forbidden, weights), list[Fate]()
+    selector, fates = Selector(arm, settings, Known(forbidden) if forbidden else None, weights), list[Fate]()
     for problem, group in (*ours, *((None, by_problem[key]) for key in sorted(by_problem))):
         fates += selector.add(problem, list(candidates(group, count_tokens)))
     selection = selector.finish()

@@ -11,6 +11,7 @@ from w2sr_jax.curation.select import Selector, examples
 from w2sr_jax.experiment import GOLD
 from w2sr_jax.ladder import batching, models, prepare, teach
 from w2sr_jax.ladder.task import Context, Made
+from w2sr_jax.problems.splits import Known
 from w2sr_jax.records import Example, Problem, Trace
 
 FATES = "fates.parquet"
@@ -24,7 +25,8 @@ def curate_rung(context: Context, index: int) -> Made:
     pool = prepare.pool(context.run, rung.pool)
     forbidden = [*prepare.read(context.run, prepare.TEST), *prepare.read(context.run, prepare.PROBE)]
     weights = {teacher.name: teacher.weight for teacher in experiment.teachers if teacher.name in rung.teachers}
-    selectors = {arm: Selector(arm, rung.curation, forbidden, weights) for arm in rung.arms}
+    known = Known(forbidden) if forbidden else None
+    selectors = {arm: Selector(arm, rung.curation, known, weights) for arm in rung.arms}
     given = _sift(context, index, pool, {directory / arm / FATES: selector for arm, selector in selectors.items()})
     outputs, funnels = [], {}
     kept: dict[str, int] = {}
