@@ -1,6 +1,6 @@
 """How the stages that touch all traces grow with their number: seconds and memory, from 1,000 to 1,000,000.
 
-python tools/bench/growth_traces.py                 # the largest size takes some 20 minutes and 1.5 GB of disk
+python tools/bench/growth_traces.py                 # a round takes some 12 minutes and 10 GB of disk
 python tools/bench/growth_traces.py --quick         # does it run?
 """
 
