@@ -1,0 +1,79 @@
+"""The marks between which reasoning models think before they answer, and what of a text stands outside of them.
+
+One list for the whole package: grading must not read an answer in a thought, rendering must not open a thought twice.
+"""
+
+import re
+from typing import NamedTuple
+
+PAIRS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<thoughts>", "</thoughts>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<seed:think>", "</seed:think>"),
+    ("<longcat_think>", "</longcat_think>"),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+    ("<|think|>", "<|/think|>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|channel>thought", "<channel|>"),
+    ("<|channel|>analysis<|message|>", "<|end|>"),
+    ("<unused94>thought", "<unused95>"),
+)
+"""(opening, closing) marks as models write them: Qwen3, DeepSeek-R1 and most others; Anthropic-style and GRPO prompts; Seed-OSS;
+LongCat; Magistral; Kimi-VL; Sky-T1 and OpenThinker; Command A; Gemma 4; gpt-oss (harmony); MedGemma."""
+
+_OPENINGS = {opening.casefold(): closing.casefold() for opening, closing in PAIRS}
+_CLOSINGS = frozenset(_OPENINGS.values()) - {"<|end|>", "<channel|>"}  # these two end other things as well
+
+
+def _any_of(marks: tuple[str, ...] | frozenset[str]) -> str:
+    return "|".join(re.escape(mark) for mark in sorted(marks, key=len, reverse=True))
+
+
+OPENING = re.compile(_any_of(tuple(_OPENINGS)), re.I)
+CLOSING = re.compile(_any_of(_CLOSINGS), re.I)
+_MARK = re.compile(_any_of(tuple({*_OPENINGS, *_OPENINGS.values()})), re.I)
+
+
+class Thinking(NamedTuple):
+    """`outside`: the text without its thoughts. `opened` and `closed` count the marks of thoughts; `cut`: whether the last thought
+    that was opened is never closed, so that the text ends inside it."""
+
+    outside: str
+    opened: int
+    closed: int
+    cut: bool
+
+    @property
+    def balanced(self) -> bool:
+        """Whether each thought that is opened is closed and each that is closed was opened."""
+        return self.opened == self.closed and not self.cut
+
+
+def read(text: str) -> Thinking:
+    """What stands outside of a text's thoughts.
+
+    A closing mark without an opening one ends a thought that the prompt has opened: what stands before it is thought. An opening
+    mark without a closing one begins a thought that lasts to the end. A thought ends at its own kind of closing mark; another
+    opening mark inside it opens nothing.
+    """
+    outside: list[str] = []
+    opened = closed = start = 0
+    awaited: str | None = None
+    for match in _MARK.finditer(text):
+        mark = match.group().casefold()
+        if awaited is None and mark in _OPENINGS:
+            outside.append(text[start : match.start()])
+            opened, awaited = opened + 1, _OPENINGS[mark]
+        elif mark == awaited:
+            closed, start, awaited = closed + 1, match.end(), None
+        elif awaited is None and mark in _CLOSINGS:
+            outside = []
+            closed, start = closed + 1, match.end()
+    if awaited is None:
+        outside.append(text[start:])
+    return Thinking("\n".join(outside), opened, closed, awaited is not None)
