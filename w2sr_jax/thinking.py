@@ -37,10 +37,11 @@ def _any_of(marks: tuple[str, ...] | frozenset[str]) -> str:
 OPENING = re.compile(_any_of(tuple(_OPENINGS)), re.I)
 CLOSING = re.compile(_any_of(_CLOSINGS), re.I)
 _MARK = re.compile(_any_of(tuple({*_OPENINGS, *_OPENINGS.values()})), re.I)
+_HINTS = ("think", "thought", "reasoning", "analysis", "unused9", "<channel|>")
 
 
 class Thinking(NamedTuple):
-    """`outside`: the text without its thoughts. `opened` and `closed` count the marks of thoughts; `cut`: whether the last thought
+    """`outside`: the text without its thoughts. `opened` and `closed` count the marks of thoughts; `cut`: whether the last one
     that was opened is never closed, so that the text ends inside it."""
 
     outside: str
@@ -52,6 +53,12 @@ class Thinking(NamedTuple):
     def balanced(self) -> bool:
         """Whether each thought that is opened is closed and each that is closed was opened."""
         return self.opened == self.closed and not self.cut
+
+
+def marked(text: str) -> bool:
+    """Whether a text has any mark of a thought: a quick look that saves `read`."""
+    folded = text.casefold()
+    return any(hint in folded for hint in _HINTS) and _MARK.search(text) is not None
 
 
 def read(text: str) -> Thinking:

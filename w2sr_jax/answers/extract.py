@@ -1,16 +1,23 @@
 """Find the final answer in a chain of thought, and say by which rule it was found.
 
 How the answer is looked for moves measured accuracy by points (one parser's 5.1 % was another's 32.8 %), so every verdict
-carries its rule.
+carries its rule. `docs/grading.md` says it by example.
 """
 
 import re
 from collections import deque
 from typing import NamedTuple
 
+from w2sr_jax.answers import cues, scope
+from w2sr_jax.answers.boxes import boxes, cut, filled, joined
 from w2sr_jax.answers.numbers import number
 
-LONGEST = 30_000  # characters from the end of a text that are looked at
+__all__ = ["GUESSES", "LONGEST", "Extraction", "boxes", "extract", "tidy"]
+
+LONGEST = scope.LONGEST
+PROSE = 8  # words of a statement that brings no single number: more of them tell, they do not state
+GUESSES = ("last_math", "last_number")
+"""Rules that take what stands last, because nothing is stated."""
 
 
 class Extraction(NamedTuple):
@@ -20,44 +27,80 @@ class Extraction(NamedTuple):
     rule: str
 
 
-_END_OF_TURN = re.compile(r"<\|[a-z_]{1,20}\|>|</s>|<eos>|<pad>", re.I)
+class _Place(NamedTuple):
+    """An answer in a place that is made for answers, and where it begins."""
+
+    start: int
+    answer: str
+    rule: str
+
+
+_TAG = re.compile(r"<(answer|final_answer|final|solution|ans)>(.{0,5000}?)(?:</\1>|$)", re.I | re.S)
 _HASHES = re.compile(r"####+[ \t]*([^\n]*)")
-_BOXED = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
-_BOXED_WORD = re.compile(r"[^\s$\\{}]{1,100}")
-_BRACE = re.compile(r"\\.|[{}]", re.S)
-_BETWEEN_BOXES = re.compile(r"(?:[\s,;$]|\\[()\[\]]|\\q?quad|\\[,;: ]|\\text\{\s*(?:and|or)?\s*\}|\b(?:and|or)\b)*")
-_LINE = re.compile(r"^[ \t*_>]*(?:A|(?:final\s+)?answer|ANSWER)[ \t*_]*:[ \t*_]*([^\n]*)", re.I | re.M)
-_ANSWER_IS = re.compile(r"\b(?:answer|solution)\b(?:[^.\n:=]{0,60}?\bis\b|\s*[:=])[ \t]*:?[ \t*_]*\n?[ \t]*([^\n]*)", re.I)
-_SENTENCE_END = re.compile(r"[.!?;](?=\s|$)|(?<!\s)\s+(?:so|because|since|which|I hope)\b")
-# An opening \[ or \( that another follows opens nothing: what is unclosed is then read once, not once per opening.
-_MATH = re.compile(
-    r"\$\$(.{1,2000}?)\$\$|\\\[((?:(?!\\\[).){1,2000}?)\\\]|\\\(((?:(?!\\\().){1,2000}?)\\\)"
-    r"|(?<![\\\w$])\$([^$\n]{1,2000}?)(?<!\\)\$(?![\d$])",
-    re.S,
+_HEADING_WORD = re.compile(
+    r"[*_]{0,3}(?:step|part|case|problem|question|exercise|example|section|phase|task|solution|solve|final answer|answer|conclusion|analysis|method"
+    r"|approach|verification|verify|check|checking|explanation|summary|given|find|finding|note|understanding|understand|calculate|calculating|calculation"
+    r"|compute|computing|setting|set up|setup|reasoning|result|results|results?|interpretation|discussion|key|option|schritt|lösung|étape|etape"
+    r"|paso|passo|шаг|решение|ответ|第.{1,4}[步题章部]|步骤|步驟|分析|解答|解析|结论|단계|풀이|ステップ|手順)\b",
+    re.I,
 )
+_ENUMERATED = re.compile(r"(?:[*_]{0,3})(?:\(?\d{1,2}[.)]|\d{1,2}(?:\.\d{1,2})+\.?|\(?[A-Za-zIVX]{1,4}[.)])[*_]{0,3}\s+\D")
+_LABELLED = re.compile(r"[*_]{0,3}(?:the\s+)?(?:final\s+)?(?:answer|result|antwort|réponse|respuesta|resposta|ответ|答案|答え|정답)\b[*_]{0,3}\s*(?:is|[:：=])[*_]{0,3}\s*(.+)", re.I)
 _PROSE = re.compile(r"(?<![\\a-zA-Z{])[a-zA-Z]{2,}[ ,.]+(?!\\)[a-zA-Z]{2,}")
+_SPOKEN = re.compile(r"(?<!\\)\b[^\W\d_]{2,}")
+_SYMBOLIC = re.compile(r"\\(?!text|mbox|mathrm|textbf|mathbf|\$|%|[,;:! ]|quad|qquad|left|right|d?frac|tfrac)|[\^_√π∞=<>≤≥]|\d[a-zA-Z]|[a-zA-Z]\d")
 _NUMBER = re.compile(
-    r"\\[dt]?frac\s*\{-?\d+\}\s*\{-?\d+\}|(?<![^\W_])(?<!\d[.,])(?:(?<![\w)\]}.])[-−–])?[$€£]?[-−]?"
-    r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?![\d.,/]{0,8}\d))?(?:\s?\\?%)?|(?<![\w.])\.\d+"
+    r"\\[dt]?frac\s*\{-?\d+\}\s*\{-?\d+\}|(?<![A-Za-z_\d])(?<!\d[.,])(?:(?<![\w)\]}.])[-−–])?(?:(?:R\$|US\$|[$€£¥₹₽₩])\s?[-−]?)?"
+    r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?: \d{3})+(?![\d.])|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,3}(?!\w))?(?:\s?/\s?\d+(?![\d.,/]{0,8}\d))?"
+    r"(?:\s?(?:\\times|×|\*|x)\s?10\^\{?-?\d+\}?)?(?:\s?\\?%|\s(?:hundred|thousand|million|billion|trillion|dozen)\b|\s?[万亿萬億만억])?|(?<![\w.])\.\d+",
 )
+_DENIED = re.compile(
+    r"\b(?:not|rather than|instead of|isn't|aren't|nicht|no longer)\s+(?:be\s+|equal\s+(?:to\s+)?)?\$?-?[\d.,]*\d\$?|不是\s*-?[\d.,]*\d|ではなく", re.I
+)
+_RETRACTED = re.compile(
+    r"\b(?:wait|no,|oops|sorry|correction|corrected|correcting|mistake|wrong|incorrect|actually|instead|revis\w+|re-?check\w*|error|should be|on second thought)\b", re.I
+)
+_CASE = re.compile(r"^\(?([A-J])[).:]\s+(.+)$", re.S)
 
 
 def extract(text: str) -> Extraction:
-    """The final answer of a text. Rules in order, each taking the last occurrence that is not empty; a sentence with one number
-    in it stands for that number:
+    """The final answer of a text; never raises.
 
-    `####` (rest of the line), `boxed` (`\\boxed{…}`, nested braces, neighbouring boxes joined), `A:` (a line that begins with
-    `A:` or `Answer:`), `answer_is` (up to the end of the sentence), `last_math` (last TeX formula, where no number follows it),
-    `last_number`. Never raises; only the last 30,000 characters are looked at.
+    Looked at is what the text says itself (`answers.scope.said`). Places made for answers come first, and of these the last
+    one: `tag` (`<answer>…</answer>`), `####` (the rest of a line that is no heading), `boxed` (`\\boxed{…}`, neighbours joined).
+    Then statements: `A:` (a line that begins with `Answer:`) and `answer_is` (a sentence, in some twenty languages), the last
+    that states something; one that follows a box and takes it back counts before the box. Else what stands last is guessed at:
+    `last_math` (the last TeX formula, where no number follows it), `last_number`. A last box that is cut off leaves no answer.
     """
-    text = _END_OF_TURN.sub("\n", text[-LONGEST:])
-    for rule, find in (("####", _hashes), ("boxed", _boxed), ("A:", _line), ("answer_is", _answer_is), ("last_math", _last_math)):
-        answer = find(text)
-        if answer:
-            return Extraction(_without_prose(answer), rule)
+    text = scope.said(text)
+    place = _place(text)
+    unfinished = cut(text)
+    after = max(place.start if place else -1, unfinished)
+    retracted = place is not None and _RETRACTED.search(text, place.start) is not None
+    worded = None
+    for statement in cues.statements(text):
+        if statement.start < after:
+            break
+        if place is not None and not (statement.final or retracted):
+            continue
+        answer = reduced(statement.answer)
+        if not answer or len(_SPOKEN.findall(answer)) > PROSE:
+            continue
+        if not statement.worded:
+            return Extraction(answer, statement.rule)
+        worded = worded or Extraction(answer, statement.rule)
+    if place is not None and place.start > unfinished:
+        return Extraction(place.answer, place.rule)
+    if unfinished >= 0:
+        return Extraction(None, "none")
+    if worded is not None:
+        return worded
+    answer = _last_math(text)
+    if answer:
+        return Extraction(answer, "last_math")
     if number(text.strip()) is not None:
         return Extraction(tidy(text), "last_number")
-    last = _last(_NUMBER, text)
+    last = _last(_NUMBER, _DENIED.sub(lambda match: " " * len(match.group()), text))
     return Extraction(last.group().strip(), "last_number") if last else Extraction(None, "none")
 
 
@@ -74,106 +117,104 @@ def tidy(answer: str) -> str:
     return answer
 
 
+def reduced(answer: str) -> str:
+    """What of a statement is its answer: of a sentence with one number in it that number, of `5, not 6` the first, of `3 + 4 = 7`
+    in numbers the last side, of `(B) 15` the 15."""
+    answer = tidy(answer)
+    if number(answer) is not None:
+        return answer
+    answer = tidy(_DENIED.sub("", answer).rstrip(" ,;，")) or answer
+    sides = re.split(r"(?<![<>!\\=])=(?!=)", answer)
+    if len(sides) > 1 and number(tidy(sides[-1])) is not None and not re.search(r"[<>,;]", sides[0]):
+        return tidy(sides[-1])
+    option = _CASE.match(answer)
+    if option and number(option[2]) is not None:
+        return tidy(option[2])
+    if number(answer) is not None or _SYMBOLIC.search(answer):
+        return answer
+    if _PROSE.search(answer) or not answer.isascii():
+        found = [match.group().strip() for match in _NUMBER.finditer(answer)]
+        if len(found) == 1:
+            return found[0]
+    return answer
+
+
 def _trimmed(answer: str) -> str:
     start, end = 0, len(answer)
     while start < end and (answer[start].isspace() or answer[start] in "*_`"):
         start += 1
-    while start < end and (answer[end - 1].isspace() or answer[end - 1] in "*_`.,;"):
+    while start < end and (answer[end - 1].isspace() or answer[end - 1] in "*_`.,;。"):
         if answer[end - 1] in ",;" and answer[max(start, end - 2)] == "\\":  # a thin space
+            break
+        if answer[start:end].endswith("...") and answer[start].isdigit():  # decimals that go on
             break
         end -= 1
     return answer[start:end]
 
 
-def boxes(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, content) of every `\\boxed{…}` or `\\boxed x` in order. Of boxes within boxes the innermost counts; one
-    without a closing brace is passed over."""
-    found: list[tuple[int, int, str]] = []
-    closing = _closing(text)
-    innermost = len(text)  # where the box begins that no box further left may hold
-    for match in reversed(list(_BOXED.finditer(text))):
-        start = match.end()
-        if start in closing and closing[start] < innermost:
-            found.append((match.start(), closing[start] + 1, text[start + 1 : closing[start]].strip()))
-        elif start not in closing and (word := _BOXED_WORD.match(text, start)):
-            found.append((match.start(), word.end(), tidy(word.group())))
-        else:
+def _place(text: str) -> _Place | None:
+    """The last place made for answers that holds one."""
+    found = [place for place in (_tag(text), _hashes(text), _boxed(text)) if place is not None]
+    return max(found, key=lambda place: place.start, default=None)
+
+
+def _tag(text: str) -> _Place | None:
+    for match in reversed(list(_TAG.finditer(text))) if "<" in text else ():
+        content = match[2].strip()
+        if not content or content in ("...", "…"):
             continue
-        innermost = match.start() if found[-1][2] else innermost
-    return found[::-1]
+        inner = _boxed(content)
+        if inner is None and (number(tidy(content)) is None) and (statement := next(cues.statements(content), None)):
+            content = statement.answer
+        elif inner is None and "\n" in content and cues.is_formula(content) is False:
+            content = content.splitlines()[-1]
+        answer = inner.answer if inner else reduced(content)
+        if answer:
+            return _Place(match.start(), answer, "tag")
+    return None
 
 
-def _closing(text: str) -> dict[int, int]:
-    r"""Where each brace that is closed is closed; `\{` and `\}` are no braces."""
-    opened: list[int] = []
-    pairs = {}
-    for brace in _BRACE.finditer(text):
-        if brace.group() == "{":
-            opened.append(brace.start())
-        elif brace.group() == "}" and opened:
-            pairs[opened.pop()] = brace.start()
-    return pairs
+def _hashes(text: str) -> _Place | None:
+    if "####" not in text:
+        return None
+    for match in reversed(list(_HASHES.finditer(text))):
+        line = match[1].rstrip("# \t")
+        labelled = _LABELLED.match(line)
+        answer = tidy(labelled[1] if labelled else line)
+        if answer and (labelled or not _is_heading(answer, text[match.end() :])):
+            return _Place(match.start(), reduced(answer), "####")
+    return None
+
+
+def _is_heading(line: str, rest: str) -> bool:
+    """Whether the words behind `####` are a Markdown heading: a heading's word or number, or words that text follows."""
+    if number(line) is not None and not re.match(r"\S+\s+[A-Z][a-z]", line):
+        return False
+    if _HEADING_WORD.match(line) or _ENUMERATED.match(line):
+        return True
+    follows = bool(rest.strip())
+    if not any(char.isdigit() for char in line) and not _SYMBOLIC.search(line):
+        return follows
+    return follows and len(re.findall(r"[^\W\d_]{2,}", line)) >= 2 and line[:1].isupper() and "is" not in line.split()
+
+
+def _boxed(text: str) -> _Place | None:
+    box = joined(text, filled(text))
+    answer = tidy(box.content) if box else ""
+    return _Place(box.start, reduced(answer) if _PROSE.search(answer) else answer, "boxed") if box and answer else None
 
 
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     return next(iter(deque(pattern.finditer(text), maxlen=1)), None)
 
 
-def _last_filled(pattern: re.Pattern[str], text: str) -> str | None:
-    return next((answer for answer in reversed([tidy(match.group(1)) for match in pattern.finditer(text)]) if answer), None)
-
-
-def _without_prose(answer: str) -> str:
-    if number(answer) is not None or not _PROSE.search(answer):
-        return answer
-    found = [match.group().strip() for match in _NUMBER.finditer(answer)]
-    return found[0] if len(found) == 1 else answer
-
-
-def _hashes(text: str) -> str | None:
-    return _last_filled(_HASHES, text)
-
-
-def _boxed(text: str) -> str | None:
-    if "box" not in text:
-        return None
-    found = [box for box in boxes(text) if box[2]]
-    if not found:
-        return None
-    joined = [found[-1][2]]
-    start = found[-1][0]
-    for left, right, content in reversed(found[:-1]):
-        if right > start or start - right > 40 or not _BETWEEN_BOXES.fullmatch(text[right:start]) or content == joined[0]:
-            break
-        joined.insert(0, content)
-        start = left
-    return ", ".join(joined)
-
-
-def _line(text: str) -> str | None:
-    return _last_filled(_LINE, text)
-
-
-def _answer_is(text: str) -> str | None:
-    for match in reversed(list(_ANSWER_IS.finditer(text))):
-        rest = match.group(1).strip()
-        formula = _MATH.match(rest)
-        if formula and not _PROSE.search(formula.group()):
-            return tidy(formula.group())
-        end = _SENTENCE_END.search(rest)
-        answer = tidy(rest[: end.start()] if end else rest)
-        if answer:
-            return answer
-    return None
-
-
 def _last_math(text: str) -> str | None:
-    if _MATH.fullmatch(text.strip()):
-        return tidy(text)
+    if cues.is_formula(text):
+        return tidy(cues.inside(text))
     formula = None
-    for match in _MATH.finditer(text):
+    for match in cues.formulas(text):
         if not _PROSE.search(match.group()):
             formula = match
     if formula is None or _NUMBER.search(text, formula.end()):
         return None
-    return tidy(formula.group())
+    return tidy(cues.inside(formula.group()))

@@ -2,18 +2,16 @@
 
 import dataclasses
 import os
-import re
 from collections.abc import Callable, Sequence
-from fractions import Fraction
-from typing import Protocol
+from typing import Literal, Protocol
 
 from w2sr_jax.answers import pool
-from w2sr_jax.answers.extract import Extraction, boxes, extract, tidy
-from w2sr_jax.answers.numbers import Number, number
+from w2sr_jax.answers.equal import DEFAULT, LONGEST, Conventions, bare, canonical, grade_one, too_large
+from w2sr_jax.answers.extract import Extraction, extract
 from w2sr_jax.records import Problem, Verdict
 
-LONGEST = 1500  # characters of an answer that is still compared
-PLACES = 6  # decimals from which a decimal may stand for a repeating fraction
+__all__ = ["MathGrader", "NumberGrader", "bare", "canonical", "grade", "grade_all", "grade_one"]
+
 TIMEOUT = 5.0
 MEMORY = 2 << 30
 
@@ -36,13 +34,19 @@ class MathGrader:
     """Seconds of processor time, not of the clock, after which a comparison is killed; its verdict is then "unparsed"."""
     memory: int = MEMORY
     """Bytes of address space a process may take; 0: no limit."""
+    decimal_comma: Literal["text", "always", "never"] = DEFAULT.decimal_comma
+    """Whether `3,5` is 3.5: outside of boxes and formulas (as Math-Verify reads it), everywhere (`1.234,5` is then 1234.5), or
+    nowhere."""
+    relations_as_sets: bool = DEFAULT.relations_as_sets
+    """Whether an inequality answers a gold interval; Math-Verify accepts the reverse alone."""
 
     def __call__(self, text: str, problem: Problem) -> Verdict:
         return self.many([text], [problem])[0]
 
     def many(self, texts: Sequence[str], problems: Sequence[Problem], on_progress: Progress | None = None) -> list[Verdict]:
         pairs = [(text, problem.answer) for text, problem in zip(texts, problems, strict=True)]
-        return grade(pairs, self.workers, self.timeout, on_progress, self.memory)
+        conventions = Conventions(self.decimal_comma, self.relations_as_sets)
+        return grade(pairs, self.workers, self.timeout, on_progress, self.memory, conventions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +79,7 @@ def grade(
     timeout: float = TIMEOUT,
     on_progress: Progress | None = None,
     memory: int = MEMORY,
+    conventions: Conventions = DEFAULT,
 ) -> list[Verdict]:
     """Verdicts of (text, gold) pairs, in order.
 
@@ -90,7 +95,7 @@ def grade(
     for position, (text, gold) in enumerate(pairs):
         extraction = extract(text)
         found.append(extraction)
-        verdicts.append(_decide(extraction, gold))
+        verdicts.append(_decide(extraction, gold, conventions))
         if verdicts[-1] is None and extraction.answer is not None and gold is not None:
             open_items.setdefault((extraction.answer, bare(gold)), []).append(position)
     total = len(pairs)
@@ -104,7 +109,7 @@ def grade(
             if on_progress is not None:
                 on_progress(settled + round(done * share), total)
 
-        outcomes = pool.compare(list(open_items), workers or os.cpu_count() or 1, timeout, memory, progress)
+        outcomes = pool.compare(list(open_items), workers or os.cpu_count() or 1, timeout, memory, progress, conventions.relations_as_sets)
         for positions, outcome in zip(open_items.values(), outcomes, strict=True):
             for position in positions:
                 verdicts[position] = _verdict(
@@ -113,42 +118,17 @@ def grade(
     return [verdict for verdict in verdicts if verdict is not None]
 
 
-def grade_one(answer: str, gold: str) -> bool | None:
-    """Whether two bare answers are equal, where that is certain: both are numbers, or both are spelled alike. None: undecided.
-
-    Numbers are compared as exact rationals, with two conventions: a percentage equals its number (5 % and 5) and its value (5 %
-    and 0.05); a decimal of six or more places equals the repeating fraction that it is the rounding of (0.333333 and 1/3).
-    """
-    left, right = number(answer), number(gold)
-    if left is not None and right is not None:
-        return left.value == right.value or _percentage(left, right) or _rounded(left, right)
-    return True if _spelling(answer) == _spelling(gold) else None
-
-
-def canonical(answer: str) -> str:
-    """One spelling for equal answers, as far as certain: exact rationals for numbers, else without spaces and case. For votes."""
-    value = number(answer)
-    return _spelling(answer) if value is None else f"{value.value}{'%' if value.percent else ''}"
-
-
-def bare(gold: str) -> str:
-    """A gold answer without its wrapping: the line after `####`, the content of its box, no math delimiters."""
-    if "####" in gold or boxes(gold):
-        return extract(gold).answer or tidy(gold)
-    return tidy(gold)
-
-
-def _decide(extraction: Extraction, gold: str | None) -> Verdict | None:
+def _decide(extraction: Extraction, gold: str | None, conventions: Conventions = DEFAULT) -> Verdict | None:
     if gold is None or not gold.strip():
         return Verdict("ungraded", extraction.answer, extraction.rule, "none")
     if extraction.answer is None:
         return Verdict("unparsed", None, extraction.rule, "none")
     gold = bare(gold)
     if len(extraction.answer) <= LONGEST:
-        equal = grade_one(extraction.answer, gold)
+        equal = grade_one(extraction.answer, gold, conventions, extraction.rule)
         if equal is not None:
             return _verdict(extraction, equal, "exact")
-    if _too_large(extraction.answer) or _too_large(gold):
+    if too_large(extraction.answer) or too_large(gold):
         return _verdict(extraction, None, "limits")
     return None
 
@@ -156,43 +136,3 @@ def _decide(extraction: Extraction, gold: str | None) -> Verdict | None:
 def _verdict(extraction: Extraction, equal: bool | None, grader: str) -> Verdict:
     name = "unparsed" if equal is None else "correct" if equal else "incorrect"
     return Verdict(name, extraction.answer, extraction.rule, grader)  # type: ignore[arg-type]
-
-
-def _percentage(left: Number, right: Number) -> bool:
-    if left.percent == right.percent:
-        return False
-    part, whole = (left, right) if left.percent else (right, left)
-    return part.value / 100 == whole.value
-
-
-def _rounded(left: Number, right: Number) -> bool:
-    decimal, exact = (left, right) if left.places >= right.places else (right, left)
-    repeating = 10**decimal.places * exact.value
-    return (
-        decimal.places >= PLACES
-        and repeating.denominator > 1
-        and abs(repeating - 10**decimal.places * decimal.value) <= Fraction(1, 2)
-    )
-
-
-_POWER = re.compile(r"(?:\^|\*\*)\s*(?:[{(]\s*)?(?:-\s*)?(\d+)")
-_TOWER = re.compile(r"(?:\^|\*\*)\s*(?:[{(][^{}()]{0,40}|[\w.!]{1,40}\s*)(?:\^|\*\*)")
-_LARGE = re.compile(r"\d{5,}\s*!|!\s*[)}\]]?\s*!|\d{400,}")
-
-
-def _too_large(answer: str) -> bool:
-    """Whether evaluating would take for ever: length, exponents of five digits or more, towers of powers, large factorials."""
-    return (
-        len(answer) > LONGEST
-        or any(len(match[1]) > 4 for match in _POWER.finditer(answer))
-        or _TOWER.search(answer) is not None
-        or _LARGE.search(answer) is not None
-    )
-
-
-def _spelling(answer: str) -> str:
-    return (
-        re.sub(r"\s+|\\[,;:! ]|\\left|\\right", "", answer.replace("dfrac", "frac").replace("tfrac", "frac"))
-        .rstrip(".")
-        .casefold()
-    )

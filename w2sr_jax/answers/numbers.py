@@ -4,75 +4,226 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
+from w2sr_jax.answers import characters, words
+
 LONGEST = 1500  # characters; a longer string is no plain number
 DIGITS = 1500
+EXPONENT = 400  # the largest power of ten in scientific notation
 
 
 class Number(NamedTuple):
-    """An exact value; `percent` where a percent sign followed it (5 % has value 5); `places` written after the decimal point."""
+    """An exact value; `percent` where a percent sign followed it (5 % has value 5); `places` written after the decimal point;
+    `unit` as written behind it ("" where there is none)."""
 
     value: Fraction
     percent: bool
     places: int
+    unit: str = ""
 
 
-_SPACES = re.compile(r"\\[,;:!> ]|\\q?quad\b|[\u00a0\u2009\u202f]|~")
-_WRAPPERS = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox|textrm|rm|bf)\s*\{([^{}]*)\}")
-_DECORATION = re.compile(r"\\left|\\right|\\\$|[$€£]|\^\s*\\circ\b|\^\s*\{\s*\\circ\s*\}|\\degree\b|°")
-_FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{\s*(-?\d+)\s*\}|(\d))\s*(?:\{\s*(-?\d+)\s*\}|(\d))")
-_PLAIN = r"\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d{1,3}(?: \d{3})+(?!\d)(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+"
-_VALUE = re.compile(
-    rf"(?P<sign>[-+]?)\s*(?:(?P<whole>\d+)\s+(?P<over>\d+)\s*/\s*(?P<under>\d+)|(?P<a>{_PLAIN})(?:[eE](?P<e>[-+]?\d{{1,2}}))?"
-    rf"(?:\s*/\s*(?P<b>{_PLAIN}))?)(?P<percent>\s*\\?%)?(?P<unit>.*)",
-    re.S,
+_QUICK = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?")
+_SPACES = re.compile(r"\\[,;:> ]|\\!|\\q?quad\b|~(?!\s*[\d$])|\\space\b")
+_WRAPPERS = re.compile(r"\\(?:text|mathrm|mathbf|mathit|textbf|textit|mbox|textrm|operatorname|rm|bf)\s*\{([^{}]*)\}")
+_DECORATION = re.compile(r"\\left|\\right|\\mathopen|\\mathclose|\^\s*\\circ\b|\^\s*\{\s*\\circ\s*\}|\\degree\b|\\circ\b|°|º")
+_FRACTION = re.compile(
+    r"\\[dtc]?frac\s*(?:\{\s*(-?\d+)\s*\}|(\d))\s*(?:\{\s*(-?\d+)\s*\}|(\d))|\{\s*(-?\d+)\s*\\over\s*(-?\d+)\s*\}"
 )
-_UNIT = re.compile(
-    r"(?:(?:\s+[a-zA-Z]{3,}(?:[\s./-]+[a-zA-Z]{1,20}){0,5}"
-    r"|\s*(?:[ckm]?m|[km]?g|lbs?|ft|in|hrs?|oz|m?l|mph|kph|mins?|secs?)\b)(?:\s*\^\s*\{?[23]\}?)?)?[\s.]*"
+_PLAIN = r"\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d{1,3}(?: \d{3})+(?!\d)(?:\.\d*)?|\d{1,3}(?:'\d{3})+(?!\d)(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+"
+_REPEATING = re.compile(
+    r"(\d*)\.(\d*)(?:\\overline\s*\{?(\d+)\}?|\\bar\s*\{?(\d+)\}?|\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\{?(\d)\}?)?|\((\d{1,30})\)(?!\d))"
 )
-_NOT_UNITS = re.compile(
-    r"\b(?:pi|sqrt|sin|cos|tan|log|exp|hundreds?|thousands?|millions?|billions?|trillions?|dozens?|half|halves|quarters?|thirds?"
-    r"|factorial|squared|cubed|times|plus|minus|over|or|and|to|mod|modulo|base)\b",
+_GOES_ON = re.compile(r"(\d*)\.(\d{1,60})\s*(?:\.{3,}|…|\\[lc]?dots\b)")
+_POWER = re.compile(
+    r"(?:\\times|\\cdot|\\ast|×|·|⋅|∙|\*|(?<=[\d ])x(?=\s*10\b))\s*10\s*(?:\^|\*\*)\s*(?:\{\s*([-+]?\s*\d{1,3})\s*\}|\(\s*([-+]?\s*\d{1,3})\s*\)|([-+]?\d{1,3}))",
     re.I,
 )
+_TEN = re.compile(r"(?<![\d.^{])10\s*(?:\^|\*\*)\s*(?:\{\s*([-+]?\s*\d{1,3})\s*\}|\(\s*([-+]?\s*\d{1,3})\s*\)|([-+]?\d{1,3}))(?!\d)")
+_VALUE = re.compile(
+    rf"(?P<sign>[-+]?)\s*(?P<money>(?:{words.CURRENCY.pattern})\s*)?(?P<inner>[-+]?)\s*"
+    rf"(?:(?P<whole>\d+)\s+(?P<over>\d+)\s*/\s*(?P<under>\d+)"
+    rf"|(?P<a>{_PLAIN})(?:\s?[eE](?P<e>[-+]?\d{{1,3}})(?![\w.]))?(?:\s*/\s*(?P<b>{_PLAIN}))?)(?P<rest>.*)",
+    re.S,
+)
+_PERCENT = re.compile(r"\s*(?:\\?%|percent(?:age points?)?\b|per cent\b|pct\b|Prozent\b|por ?ciento\b|por cento\b|процент\w*|퍼센트)", re.I)
+_CJK = r"[\u2e80-\u2fdf\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+_UNIT = re.compile(
+    r"(?:(?:\s*-?\s*[^\W\d_\u2e80-\ud7af]{3,}\.?(?:[\s./-]+(?:[^\W\d_\u2e80-\ud7af]{1,20}\.?|\([^()\d]{1,30}\))){0,5}"
+    r"|\s*(?:[ckmμn]?m|[km]?g|lbs?|ft|in|hrs?|oz|m?l|L|mph|kph|mins?|secs?|s|h|d|yd|mi|kWh?|[kM]?W|[kM]?J|[kM]?Hz|[kM]?Pa|N|V|K|eV|mol"
+    r"|km/h|m/s|cm/s|ft/s|кг|г|км|м|см|ч|шт|р|л|дн|€|Std|Stk)\b\.?(?:\s*(?:/|per)\s*[a-zA-Z]{1,12})?)"
+    r"(?:\s*(?:\^\s*\{?-?\d\}?|\*\*\s*\d))?"
+    rf"|\s*{_CJK}{{1,10}}(?:\s*/\s*{_CJK}{{1,4}})?)?[\s.。]*"
+)
+_NOT_UNITS = re.compile(
+    r"\b(?:pi|sqrt|sin|cos|tan|log|ln|exp|hundreds?|thousands?|millions?|billions?|trillions?|dozens?|half|halves|quarters?|thirds?"
+    r"|factorial|squared|cubed|times|plus|minus|over|or|and|to|mod|modulo|base|than|not|und|oder|et|ou|o|ou|или|и|dots|ldots|infty"
+    r"|rad|theta|alpha|beta|choose|is|are|was|of which)\b|[万亿億萬千百十半几余多分之点又和或与比]|反",
+    re.I,
+)
+_BEFORE = re.compile(r"\s*\d+\s*/\s*\d")
+_NOTE = re.compile(r"\s*(?:\(([^()]{1,60})\)|（([^（）]{1,60})）|\[([^\[\]]{1,60})\])\s*[.。]?\s*$")
 
 
 def number(text: str) -> Number | None:
-    """The exact value of `1,234`, `$12.50`, `3/4`, `\\frac34`, `2 1/2`, `-7`, `15%`, `1.5e3`, `24 dollars`; else None."""
+    """The exact value of a number, or None where a text is no number and nothing else.
+
+    Read are `1,234`, `$12.50`, `3/4`, `\\frac34`, `2 1/2`, `-7`, `15%`, `24 dollars`, `1.5e3`, `1.6 \\times 10^{-19}`,
+    `0.1\\overline{6}`, `about 15`, `negative 5`, `USD 35`, `3.5 million`, `twelve`, `15 (fifteen)`, `12个`. A unit of words is
+    recorded and changes no value; a sign or word that makes an expression of it (`9\\pi`, `5x`) makes it no number.
+    """
     if len(text) > LONGEST:
         return None
-    text = _SPACES.sub(" ", text.replace("−", "-").replace("–", "-").replace("{,}", ",").replace(",\\!", ","))
-    text = _WRAPPERS.sub(r" \1 ", text)
+    if _QUICK.fullmatch(text):
+        return Number(Fraction(text), False, len(text.partition(".")[2]))
+    text = plain_spelling(text)
+    hedge = words.HEDGE.match(text)
+    text, negative = words.signed(text[hedge.end() :] if hedge else text)
+    found = _digits(text) or _spelt(text)
+    if found is None:
+        note = _NOTE.search(text)
+        if note is None or not text[: note.start()].strip():
+            return None
+        found = _digits(text[: note.start()]) or _spelt(text[: note.start()])
+        if found is None:
+            return None
+        repeated = number(note[1] or note[2] or note[3])
+        if repeated is not None and repeated.value != found.value:
+            return None
+    return found._replace(value=-found.value) if negative else found
+
+
+def plain_spelling(text: str) -> str:
+    """A number's text without what LaTeX and typography add to it: spacing, wrappers, delimiters' sizes, forms of fractions."""
+    text = characters.mathematical(text).replace("{,}", ",").replace(",\\!", ",").replace("\\!", "")
+    if "\\" in text or "~" in text:
+        text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\%", "%")
+        text = _SPACES.sub(" ", text)
+        text = _WRAPPERS.sub(r" \1 ", text)
     text = _DECORATION.sub("", text)
-    text = _FRACTION.sub(_plain_fraction, text).strip().rstrip(".").strip()
-    while text.startswith("{") and text.endswith("}"):
+    if "frac" in text or "over" in text:
+        text = _FRACTION.sub(_plain_fraction, text)
+    text = text.strip()
+    text = text if text.endswith(("...", "…")) else text.rstrip(".。").strip()
+    while text.startswith("{") and text.endswith("}") and "}" not in text[1:-1]:
         text = text[1:-1].strip()
-    match = _VALUE.fullmatch(text)
-    if match is None or len(re.findall(r"\d", text)) > DIGITS:
-        return None
-    unit = match["unit"]
-    if not _UNIT.fullmatch(unit) or _NOT_UNITS.search(unit):
+    if text[:1] in "([" and text[-1:] in ")]" and re.fullmatch(r"[(\[]\s*[-+]\s*[^()\[\],;]*[)\]]", text):
+        text = text[1:-1].strip()
+    return text
+
+
+def _digits(text: str) -> Number | None:
+    text, scale = _scientific(_expanded(text))
+    match = _VALUE.match(text)
+    if match is None or len(re.findall(r"\d", text)) > DIGITS or (match["sign"] and match["inner"]):
         return None
     if match["whole"]:
         if not int(match["under"]):
             return None
         value = int(match["whole"]) + Fraction(int(match["over"]), int(match["under"]))
     else:
-        value = _decimal(match["a"]) * Fraction(10) ** int(match["e"] or 0)
+        exponent = int(match["e"] or 0)
+        if abs(exponent) > EXPONENT:
+            return None
+        value = _decimal(match["a"]) * Fraction(10) ** exponent
         if match["b"]:
             under = _decimal(match["b"])
             if not under:
                 return None
             value /= under
-    places = 0 if match["whole"] or match["b"] or match["e"] else len(match["a"].partition(".")[2])
-    return Number(-value if match["sign"] == "-" else value, match["percent"] is not None, places)
+    factor, rest = words.multiplier(match["rest"], match["money"] is not None)
+    percent = _PERCENT.match(rest)
+    rest = rest[percent.end() :] if percent else rest
+    rest = _without_currency(rest)
+    unit = rest.strip(" .。")
+    if not _UNIT.fullmatch(rest) or _NOT_UNITS.search(rest) or _BEFORE.match(rest):
+        return None
+    if scale is not None:
+        value *= Fraction(10) ** scale
+    whole = match["whole"] or match["b"] or match["e"] or factor != 1 or scale is not None
+    places = 0 if whole else len(match["a"].partition(".")[2])
+    value *= factor
+    return Number(-value if "-" in (match["sign"], match["inner"]) else value, percent is not None, places, unit)
+
+
+def _spelt(text: str) -> Number | None:
+    read = words.spelt(text)
+    if read is None:
+        return None
+    value, rest = read
+    percent = _PERCENT.match(rest)
+    rest = rest[percent.end() :] if percent else rest
+    if not _UNIT.fullmatch(rest) or _NOT_UNITS.search(rest) or words.spelt(rest.lstrip(" ,-")) or "-" in rest:
+        return None
+    return Number(value, percent is not None, 0, rest.strip(" ."))
+
+
+def _scientific(text: str) -> tuple[str, int | None]:
+    """The text without its power of ten (`4.5 \\times 10^{33} m` gives `4.5  m`), and the exponent; a bare `10^{33}` gives `1`."""
+    if "10" not in text:
+        return text, None
+    match = _POWER.search(text)
+    if match is None:
+        match = _TEN.match(text.lstrip("+-"))
+        if match is None:
+            return text, None
+        sign = "-" if text.startswith("-") else ""
+        return f"{sign}1 {text.lstrip('+-')[match.end() :]}", _exponent(match)
+    return f"{text[: match.start()].rstrip()} {text[match.end() :]}", _exponent(match)
+
+
+def _exponent(match: re.Match[str]) -> int:
+    return int(re.sub(r"\s", "", match[1] or match[2] or match[3]))
+
+
+def _expanded(text: str) -> str:
+    """Repeating decimals as fractions."""
+    if "." not in text:
+        return text
+    match = _REPEATING.match(text.lstrip("+-"))
+    if match is not None:
+        fixed = match[2]
+        if match[6] is not None:
+            period = match[5] + match[6] + match[7]
+        else:
+            period = match[3] or match[4] or match[5] or match[8]
+        rest = text.lstrip("+-")[match.end() :]
+        return f"{'-' if text.startswith('-') else ''}{_repeated(match[1], fixed, period)}{rest}"
+    match = _GOES_ON.match(text.lstrip("+-"))
+    if match is not None and (split := _period(match[2])):
+        rest = text.lstrip("+-")[match.end() :]
+        return f"{'-' if text.startswith('-') else ''}{_repeated(match[1], *split)}{rest}"
+    return text
+
+
+def _repeated(whole: str, fixed: str, period: str) -> str:
+    value = Fraction(int(whole or 0)) + Fraction(int(fixed or 0), 10 ** len(fixed))
+    value += Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(fixed))
+    return f"{value.numerator}/{value.denominator}"
+
+
+def _period(digits: str) -> tuple[str, str] | None:
+    """(digits before, period) of decimals written out, as `1666`: the shortest period that fills at least three digits and stands
+    there twice or more."""
+    for length in range(1, len(digits) // 2 + 1):
+        period = digits[-length:]
+        count = 0
+        while digits.endswith(period * (count + 1)):
+            count += 1
+        if count >= 2 and count * length >= 3:
+            fixed = digits[: len(digits) - count * length]
+            return fixed, period
+    return None
+
+
+def _without_currency(rest: str) -> str:
+    match = words.CURRENCY.match(rest.lstrip())
+    return rest.lstrip()[match.end() :] if match else rest
 
 
 def _decimal(text: str) -> Fraction:
-    return Fraction(text.replace(",", "").replace(" ", "").rstrip(".") or "0")
+    return Fraction(text.replace(",", "").replace(" ", "").replace("'", "").rstrip(".") or "0")
 
 
 def _plain_fraction(match: re.Match[str]) -> str:
-    over, under = match[1] or match[2], match[3] or match[4]
+    over, under = match[1] or match[2] or match[5], match[3] or match[4] or match[6]
     sign = "-" if over.startswith("-") != under.startswith("-") else ""
     return f" {sign}{over.lstrip('-')}/{under.lstrip('-')} "

@@ -43,11 +43,11 @@ class _Worker:
     """One process. It is starting (`started` false), being renewed (not `ready`), busy (`item` is an index) or idle (no
     deadline). `deadline` is on the monotonic clock; `served` items have been compared by its present child."""
 
-    def __init__(self, memory: int) -> None:
+    def __init__(self, memory: int, relations_as_sets: bool) -> None:
         # Run as a file, not a module: nothing of the caller's __main__ is imported, and the package need not be installed.
         # One hash seed for all: the order of sets steers which rule sympy tries first.
         self.process = subprocess.Popen(
-            [sys.executable, "-P", str(WORKER), str(memory)],
+            [sys.executable, "-P", str(WORKER), str(memory), *(["relations_as_sets"] if relations_as_sets else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -118,8 +118,9 @@ class _Worker:
 class _Pool:
     """The state of one `compare`: what waits, what is to be tried again, and the workers."""
 
-    def __init__(self, pairs: Sequence[tuple[str, str]], timeout: float, memory: int, on_done: Callable[[int], None]) -> None:
+    def __init__(self, pairs: Sequence[tuple[str, str]], timeout: float, memory: int, on_done: Callable[[int], None], relations_as_sets: bool = False) -> None:
         self.pairs, self.timeout, self.memory, self.on_done = pairs, timeout, memory, on_done
+        self.relations_as_sets = relations_as_sets
         self.outcomes: list[Outcome | None] = [None] * len(pairs)
         self.waiting = deque(range(len(pairs)))
         self.again: list[int] = []
@@ -129,7 +130,7 @@ class _Pool:
         self.selector = selectors.DefaultSelector()
 
     def start(self) -> None:
-        worker = _Worker(self.memory)
+        worker = _Worker(self.memory, self.relations_as_sets)
         self.workers.append(worker)
         self.selector.register(worker.output, selectors.EVENT_READ, worker)
 
@@ -230,14 +231,16 @@ def compare(
     timeout: float,
     memory: int,
     on_done: Callable[[int], None] | None = None,
+    relations_as_sets: bool = False,
 ) -> list[Outcome]:
     """Compare (answer, gold) pairs with `math-verify`, in order of `pairs`.
 
     `workers` processes at most, `memory` bytes of address space each (0: no limit), `timeout` processor seconds an item. An item
     that takes more than half a second of them, or that a worker dies over, waits until all others are done and is then tried
-    alone in a process of its own; what fails there has no result. Raises UserError where no worker can be started.
+    alone in a process of its own; what fails there has no result. `relations_as_sets`: whether an inequality may answer a gold
+    interval. Raises UserError where no worker can be started.
     """
-    pool = _Pool(pairs, timeout, memory, on_done or (lambda done: None))
+    pool = _Pool(pairs, timeout, memory, on_done or (lambda done: None), relations_as_sets)
     try:
         pool.run(max(1, min(workers, (len(pairs) + 3) // 4)))
         pool.alone = True

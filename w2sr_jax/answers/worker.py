@@ -1,6 +1,6 @@
 """A grading worker: a process of its own that compares answers with `math-verify` and can be killed at any moment.
 
-Run as a script with the bytes of address space it may take. It imports math-verify once and then forks a child that does the
+Run as a script with the bytes of address space it may take (and `relations_as_sets`). It imports math-verify once and then forks a child that does the
 comparing, so that a child which dies costs milliseconds, not the import. JSON lines in on standard input, JSON lines out on what
 was standard output:
 
@@ -26,6 +26,7 @@ import sys
 from typing import Any, BinaryIO
 
 MEMORY, RECURSION, RENEWED = 3, 5, 4  # exit codes of a child
+EXACT, DECIMAL = 1e-12, 1e-4  # by how much of itself a number may be off where both are exact, where one is a decimal
 _SET_PARENT_DEATH_SIGNAL = 1
 _WARMING = (  # what loads grammars and fills caches, once for all children
     ("\\frac{1}{2}+x", "x+0.5"),
@@ -136,7 +137,58 @@ def _equal(math_verify: Any, gold: str, answer: str) -> bool:
     # math-verify's own time limits would catch the signals that end this process.
     left = math_verify.parse(_formula(gold), parsing_timeout=None)
     right = math_verify.parse(_formula(answer), parsing_timeout=None)
-    return bool(math_verify.verify(left, right, timeout_seconds=None))
+    options = {"allow_set_relation_comp": True} if "relations_as_sets" in sys.argv[2:] else {}
+    if not math_verify.verify(left, right, timeout_seconds=None, **options):
+        return False
+    return "%" in gold + answer or not _differ(left, right)
+
+
+def _differ(gold: Any, answer: Any) -> bool:
+    """Whether two answers that math-verify calls equal are different numbers: it rounds to six decimals and cuts off what is
+    smaller, so that it calls all tiny numbers equal."""
+    if not (isinstance(gold, list) and isinstance(answer, list) and gold and answer):
+        return False
+    try:
+        left, right = _values(gold[0]), _values(answer[0])
+        return len(left) == len(right) > 0 and any(_far(*pair) for pair in zip(left, right, strict=True))
+    except (ArithmeticError, AttributeError, TypeError, ValueError, NotImplementedError):
+        return False
+
+
+def _values(expression: Any) -> list[tuple[complex, bool]]:
+    """The numbers that an expression consists of, as far as they can be told, and whether each is exact; sets are sorted.
+    Unknowns are given fixed values."""
+    import sympy
+
+    if isinstance(expression, str):
+        return []
+    if isinstance(expression, sympy.Interval):
+        return [*_values(expression.start), *_values(expression.end)]
+    if isinstance(expression, sympy.Tuple):
+        return [value for part in expression.args for value in _values(part)]
+    if isinstance(expression, sympy.FiniteSet):
+        return sorted((value for part in expression.args for value in _values(part)), key=lambda v: (v[0].real, v[0].imag))
+    if isinstance(expression, sympy.Eq):
+        return _values(expression.rhs) if isinstance(expression.lhs, sympy.Symbol) else []
+    if isinstance(expression, sympy.core.relational.Relational | sympy.Set | sympy.MatrixBase) or not expression.is_number:
+        symbols = sorted(getattr(expression, "free_symbols", ()), key=str)
+        if not symbols or not isinstance(expression, sympy.Expr):
+            return []
+        expression = expression.subs({s: sympy.Rational(100 + 7 * sum(map(ord, str(s).lower())) % 83, 101) for s in symbols})
+    exact = not expression.has(sympy.Float)
+    value = sympy.N(expression, 30)
+    if not value.is_number or value.has(sympy.oo, sympy.zoo, sympy.nan):
+        return []
+    scale = sympy.Abs(value)
+    # Python's complex numbers hold no 1e-400; what they cannot hold is compared by its logarithm.
+    if scale != 0 and not 1e-300 < scale < 1e300:
+        return [(complex(sympy.log(scale)), exact)]
+    return [(complex(value), exact)]
+
+
+def _far(left: tuple[complex, bool], right: tuple[complex, bool]) -> bool:
+    tolerance = EXACT if left[1] and right[1] else DECIMAL
+    return abs(left[0] - right[0]) > tolerance * max(abs(left[0]), abs(right[0]))
 
 
 def _formula(text: str) -> str:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from w2sr_jax.answers.extract import boxes, extract, tidy
+from w2sr_jax.answers.boxes import filled, joined
+from w2sr_jax.answers.extract import extract, tidy
 from w2sr_jax.problems.rows import Unusable
 from w2sr_jax.problems.settings import Transform
 
@@ -31,8 +32,8 @@ def _take(text: str, step: Transform) -> str | None:
         case "hashes":
             return text.rpartition("####")[2] if "####" in text else None
         case "boxed":
-            found = boxes(text)
-            return found[-1][2] if found else None
+            box = joined(text, filled(text))  # as a text that states its answer in several boxes is read
+            return box.content if box else None
         case "last_line":
             return text.strip().splitlines()[-1] if text.strip() else None
         case "extract":

@@ -1,0 +1,54 @@
+"""One spelling for characters that people write numbers with: other digits, full-width forms, minus signs, raised and lowered digits."""
+
+import re
+import unicodedata
+
+_KEPT = "，；：！？"
+"""Full-width punctuation that ends or introduces a clause, and is therefore no part of a number as `,` would be."""
+
+_PLAIN = {
+    **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F) if chr(code) not in _KEPT},
+    **dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f\u205f\u3000"), " "),
+    **dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f"), ""),
+    **dict.fromkeys(map(ord, "−﹣‐‑"), "-"),
+    **dict.fromkeys(map(ord, "⁄∕"), "/"),
+    ord("￥"): "¥",
+    ord("﹪"): "%",
+    ord("٫"): ".",
+    ord("٬"): ",",
+}
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
+_LOWERED = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_EXPONENT = re.compile(r"(?<=[\w)}\]])[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+_THOUSANDS = re.compile(r"(?<=\d)，(?=\d{3}(?!\d))")
+_INDEX = re.compile(r"[₀₁₂₃₄₅₆₇₈₉]+")
+_VULGAR = re.compile(r"(\d?)\s?([¼½¾⅐-⅞])")
+_BAR = re.compile(r"((?:\d\u0305)+)")
+
+
+def plain(text: str) -> str:
+    """The text with ASCII digits, signs and letters in place of their full-width and other forms, and without invisible characters."""
+    if text.isascii():
+        return text
+    text = text.translate(_PLAIN)
+    if text.isascii():
+        return text
+    text = "".join(str(unicodedata.decimal(char)) if char > "\x7f" and char.isdecimal() else char for char in text)
+    return _THOUSANDS.sub(",", text)
+
+
+def mathematical(text: str) -> str:
+    """`plain`, with `10³³` as `10^{33}`, `101₂` as `101_{2}`, `2½` as `2 1/2`, `0.3̅` as `0.\\overline{3}` and an en dash as a minus."""
+    text = plain(text)
+    if text.isascii():
+        return text
+    text = text.replace("–", "-")
+    text = _BAR.sub(lambda match: "\\overline{" + match[1].replace("\u0305", "") + "}", text)
+    text = _VULGAR.sub(_fraction, text)
+    text = _EXPONENT.sub(lambda match: "^{" + match.group().translate(_RAISED) + "}", text)
+    return _INDEX.sub(lambda match: "_{" + match.group().translate(_LOWERED) + "}", text)
+
+
+def _fraction(match: re.Match[str]) -> str:
+    over, _, under = unicodedata.normalize("NFKC", match[2]).partition("⁄")
+    return f"{match[1]} {over}/{under} "

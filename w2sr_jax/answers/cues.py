@@ -1,0 +1,197 @@
+"""Sentences that state an answer: `The answer is 12`, `**Answer:** 3/4`, `答案是12`, `Die Antwort lautet 12`, and what they state."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from w2sr_jax.answers import words
+from w2sr_jax.answers.numbers import number
+
+LINE, SENTENCE = "A:", "answer_is"
+
+
+class Statement(NamedTuple):
+    """An answer, where its cue begins, and the kind of cue: a line that begins with a label (`A:`) or a sentence (`answer_is`).
+    `worded`: the answer is words alone, which is weaker evidence than a number or formula. `final`: the cue says "final answer"."""
+
+    start: int
+    answer: str
+    rule: str
+    worded: bool
+    final: bool
+
+
+_LABELS = (
+    r"(?:final\s+|correct\s+)?(?:answer|ans)|(?:endgültige\s+)?antwort|(?:réponse|reponse)(?:\s+finale)?|respuesta(?:\s+final)?"
+    r"|resposta(?:\s+final)?|risposta(?:\s+finale)?|(?:окончательный\s+)?ответ|відповідь|odpowiedź|antwoord|jawaban|cevap|yanıt"
+    r"|đáp\s+(?:án|số)|kết\s+quả|उत्तर|คำตอบ|الإجابة(?:\s+النهائية)?|الجواب|svar|vastaus"
+    r"|(?:最终|最終)?的?答案|故?答案|答|正解|解答|答え|최종\s*답|정답|답"
+)
+_LINE = re.compile(
+    rf"^[ \t]*(?:[-•>][ \t]*)?(?:#{{1,6}}[ \t]*)?[*_]{{0,3}}[ \t]*(?:A|(?:{_LABELS})(?:[ \t]*\([^()\n]{{1,30}}\))?)[ \t]*[*_]{{0,3}}[ \t]*"
+    rf"(?:[:：＝=][ \t]*[*_]{{0,3}}|(?<=[*_]{{2}})(?=[ \t]*\n)|[—–][ \t])[ \t]*",
+    re.I | re.M,
+)
+_HEADING = re.compile(
+    rf"^[ \t]*(?:#{{1,6}}[ \t]*[*_]{{0,3}}|[*_]{{2,3}})[ \t]*(?:the[ \t]+)?(?:{_LABELS}|conclusion|result|fazit|conclusión|结论)[ \t]*[*_]{{0,3}}[ \t]*[:：]?[ \t]*[*_]{{0,3}}[ \t]*(?=\n|$)",
+    re.I | re.M,
+)
+_IS = (
+    r"(?:is|are|was|will[ \t]+be|would[ \t]+be|must[ \t]+be|should[ \t]+be|becomes|equals|comes[ \t]+(?:out[ \t]+)?to|turns[ \t]+out[ \t]+to[ \t]+be"
+    r"|works[ \t]+out[ \t]+to)"
+)
+_SENTENCE = re.compile(
+    rf"\b(?:answers?|solutions?|result)\b(?:[^.\n:：=?!]{{0,60}}?\b{_IS}\b|[ \t]*[:：=])"
+    r"|\b(?:antwort|lösung|ergebnis)\b[^.\n:：=?!]{0,60}?\b(?:ist|sind|lautet|beträgt|wäre)\b"
+    r"|\b(?:réponse|reponse|solution|résultat)\b[^.\n:：=?!]{0,60}?\b(?:est|sont|vaut)\b"
+    r"|\b(?:respuesta|solución|resultado)\b[^.\n:：=?!]{0,60}?\b(?:es|son|sería)\b"
+    r"|\b(?:resposta|solução|resultado)\b[^.\n:：=?!]{0,60}?(?:\bé|\bsão|\bserá)\b"
+    r"|\b(?:risposta|soluzione|risultato)\b[^.\n:：=?!]{0,60}?(?:\bè|\bsono)\b"
+    r"|\b(?:antwoord|oplossing)\b[^.\n:：=?!]{0,60}?\b(?:is|luidt)\b"
+    r"|\bодпов|\b(?:ответ(?:ом)?|решени(?:е|ем)|результат)\b(?:[^.\n:：=?!]{0,40}?(?:\bравен|\bравно|\bявляется|\bбудет|\bсоставляет|[—–:：])|[ \t]*[:：—–-])"
+    r"|\b(?:odpowiedź|odpowiedzią)\b[^.\n:：=?!]{0,30}?\b(?:to|jest)\b|\b(?:jawaban(?:nya)?)\b[^.\n:：=?!]{0,40}?\badalah\b"
+    r"|(?:đáp\s+(?:án|số)|kết\s+quả)[^.\n:：=?!]{0,40}?\blà\b|उत्तर[^।\n]{0,20}?(?=[\d$\\])|(?:الجواب|الإجابة)[^.\n]{0,20}?(?:هو|هي)"
+    r"|คำตอบ[^\n]{0,20}?(?:คือ|เท่ากับ)"
+    r"|答案(?:应该?|應該?|就|便)?(?:是|为|為|等于|等於|[:：])|正确(?:的)?答案(?:是|为)|结果(?:是|为|等于)|結果は|答え?[:：]"
+    r"|(?:最終的な)?(?:答え|解答|正解|回答)(?:は|が)[、,]?|(?:최종\s*)?(?:정답|답|해답)(?:은|는|이|을)[ \t]*|(?:정답|답)[ \t]*[:：]",
+    re.I,
+)
+_DISCARDED = re.compile(  # words before a cue in its sentence that say that what follows is not the answer
+    r"\b(?:if|whether|suppose|supposing|assum\w+|unless|check(?:ing)? that|verify that|had|wenn|falls|si|se|если"
+    r"|wrong|incorrect|previous|earlier|initial|first|old|other|intermediate|partial|common|tempting|naive|mistaken|possible|expected"
+    r"|thought|guessed|originally|initially|at first|previously|mistakenly|incorrectly|wrongly|student'?s?|claimed)\b[^.!?\n]{0,80}$",
+    re.I,
+)
+_SENTENCE_END = re.compile(
+    r"[.!?;](?=\s|$|[*_\"”)])|[。！？；]|(?<!\s)[\s,]+(?:so|because|since|as|which|where|when|if|but|I hope|weil|denn|da|car|porque|так как)\b"
+    r"|，(?!\s*\d{3}(?!\d))|,?\s+(?:因为|所以|因此)|\s*\n"
+)
+_NOT_AN_ANSWER = re.compile(
+    r"(?:(?:indeed|also|therefore|thus|quite|very|really|now|then|again|still|in fact|most likely|probably|certainly|definitely|actually"
+    r"|always|already|just|simply|not only|too|rather|fairly|completely|perfectly|pretty)\s+)*(?:"
+    r"(?:[a-z]+(?:able|ible|ful|ous|less|ing)|simple|easy|hard|difficult|correct|right|wrong|incorrect|valid|invalid|consistent"
+    r"|plausible|sound|clear|unclear|obvious|logical|trivial|straightforward|complete|incomplete|final|exact|approximate|close"
+    r"|good|bad|great|fine|nice|neat|ok|okay|true|verified|confirmed|checked|supported|known|unknown|unique|found|obtained|given"
+    r"|derived|shown|stated|computed|calculated|determined|reached|based|written|expressed|rounded|in|on|at|from|for|by|as|of|with"
+    r"|within|inside|below|above|here|there|what|how|why|when|where|that we|this|these|those|it|its|we|you|he|she|they|I|let|let's|to be|to"
+    r"|not|never|no longer|too|much|more|less|greater|smaller|larger|fewer|bigger|higher|lower|between|different|similar|same|the same|independent"
+    r"|a (?:whole|natural|positive|negative|prime|real|rational|single|possible|good|valid|multiple|reasonable|number|value|fraction|matter|bit|little)"
+    r"|an (?:integer|expression|equation|even|odd|approximation|estimate|interesting)|the (?:sum|product|difference|number|value|one|same|following|quotient|total|area|smallest|largest|only|last|first|correct|final|answer)"
+    r"(?! \w+ is)|as follows|the following|based|my|our|your|their|his|her|step|so|because|since|if|and|or|but|is|are|do|does|did|can|could"
+    r"|should|would|will|may|might|please|note|sorry|explained|provided|boxed|used|needed|required)\b"
+    r"|richtig|falsch|korrekt|einfach|sinnvoll|correcta?|correto|correcte?|juste|fausse|raisonnable|razonable|verdadeir[oa]|верн\w+|правильн\w+|неверн\w+"
+    r"|正确|对的|错|合理|正しい|맞|옳)",
+    re.I,
+)
+_CONTRAST = re.compile(r"not\s+.{1,60}?(?:,\s*|;\s*|\s+)?(?:but(?:\s+rather)?|it(?:'s|\s+is)|rather|sondern|sino|mais|а)\s+(.*)", re.I | re.S)
+_FORMULA = (
+    r"\$\$.{1,2000}?\$\$|\\\[(?:(?!\\\[).){1,2000}?\\\]|\\\((?:(?!\\\().){1,2000}?\\\)"
+    r"|(?<![\\\w$])\$(?!\s*\d[\d,.]*\s+(?:[a-z]{2,}|[-+*/=])[^$]*\$)[^$\n]{1,2000}?(?<!\\)\$(?![\d$])"
+    r"|\\begin\{(?:equation|align|gather|displaymath|math)\*?\}.{1,2000}?\\end\{(?:equation|align|gather|displaymath|math)\*?\}"
+)
+_MATH = re.compile(_FORMULA, re.S)
+_LIST = re.compile(r"\s*(?:,?\s*(?:and|or|und|oder|et|ou|y|o|和|或)\s+|,\s*|;\s*)", re.I)
+_LETTERS = re.compile(r"[^\W\d_]+")
+_SYMBOL = re.compile(r"[\\^=√π∞<>≤≥]|(?<!['’])\b(?![aAI]\s)[a-zA-Z]\b(?!['’])")
+_MAXIMUM = 60  # cues from the end that are looked at
+
+
+def statements(text: str) -> Iterator[Statement]:
+    """The statements of a text, the last first. Cues that state nothing (`this answer is reasonable`, `Answer: let me think`) and
+    those that are taken back where they stand (`if the answer is 15`, `the previous answer is`) are none."""
+    cues = [(match.start(), match.end(), LINE) for match in _LINE.finditer(text)]
+    cues += [(match.start(), match.end(), LINE) for match in _HEADING.finditer(text)]
+    cues += [
+        (match.start(), match.end(), SENTENCE)
+        for match in _SENTENCE.finditer(text)
+        if not _DISCARDED.search(text, max(0, match.start() - 100), match.start()) or text[match.end() - 1] in ":："
+    ]
+    begun = len(text) + 1
+    for start, end, rule in sorted(set(cues), key=lambda cue: (-cue[1], cue[0]))[:_MAXIMUM]:
+        answer = _stated(text[end : min(len(text), end + 2500, max(begun, end))], rule)
+        begun = min(begun, start) if rule == SENTENCE else begun
+        if answer:
+            yield Statement(start, answer, rule, not _bears(answer), "final answer" in text[start:end].lower())
+
+
+def formulas(text: str) -> Iterator[re.Match[str]]:
+    """The formulas of a text that TeX would set, in order: `$…$`, `\\(…\\)`, `\\[…\\]`, `$$…$$` and the environments."""
+    return _MATH.finditer(text)
+
+
+def is_formula(text: str) -> bool:
+    """Whether a text is one formula and nothing else."""
+    match = _MATH.fullmatch(text.strip())
+    return match is not None
+
+
+def inside(formula: str) -> str:
+    """What stands between a formula's delimiters."""
+    formula = formula.strip()
+    if formula.startswith("\\begin"):
+        return formula[formula.index("}") + 1 : formula.rindex("\\end")].strip()
+    width = 2 if formula[:2] in ("$$", "\\[", "\\(") else 1
+    return formula[width : len(formula) - width].strip()
+
+
+def _stated(rest: str, rule: str) -> str | None:
+    """What the text that follows a cue states, None where it states nothing."""
+    place = rest.lstrip(" \t:：*_`=＝")
+    if not place.strip():
+        return None
+    if place[0] in "\r\n":
+        place = re.sub(r"^(?:[ \t]*(?:[-•>][ \t]+|[*_]{1,3}(?=\S))?\r?\n?)+", "", place).lstrip()
+        if not place or place.startswith("#"):
+            return None
+    listed = _listed(place)
+    if listed:
+        return listed
+    contrast = _CONTRAST.match(place)
+    if contrast:
+        place = contrast[1]
+    end = _end(place)
+    if place[end : end + 1] == "?":
+        return None
+    sentence = place[:end].strip().strip("\"'“”„«»「」")
+    hedge = words.HEDGE.match(sentence)
+    bare = sentence[hedge.end() :] if hedge else sentence
+    if number(sentence) is None and _NOT_AN_ANSWER.match(bare):
+        return None
+    spoken = len(_LETTERS.findall(_MATH.sub(" ", sentence)))
+    if spoken > (6 if rule == LINE else 4) and not any(char.isdigit() for char in sentence):
+        return None
+    return sentence or None
+
+
+def _end(place: str) -> int:
+    """Where the sentence ends: at its first mark of an end outside of brackets and formulas."""
+    spans = [match.span() for match in _MATH.finditer(place[:2500])]
+    for match in _SENTENCE_END.finditer(place):
+        at = match.start()
+        if at and not any(start < at < end for start, end in spans):
+            before = place[:at]
+            if before.count("(") + before.count("（") + before.count("[") + before.count("{") <= (
+                before.count(")") + before.count("）") + before.count("]") + before.count("}")
+            ) or match.group().strip(" \t") == "\n" or match.group() == ".":
+                return at
+    return len(place)
+
+
+def _listed(place: str) -> str | None:
+    """Formulas that a place begins with, one or several joined by commas, `and` or `or`; None where it begins with none."""
+    found, position = [], 0
+    while formula := _MATH.match(place, position):
+        found.append(inside(formula.group()))
+        position = formula.end()
+        separator = _LIST.match(place, position)
+        if separator is None or not _MATH.match(place, separator.end()):
+            break
+        position = separator.end()
+    if not found or (len(found) == 1 and not found[0]):
+        return None
+    return ", ".join(part.strip().rstrip(".,;") for part in found)
+
+
+def _bears(answer: str) -> bool:
+    """Whether an answer holds a number, a formula or a number word."""
+    return any(char.isdigit() for char in answer) or _SYMBOL.search(answer) is not None or number(answer) is not None

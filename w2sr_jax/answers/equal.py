@@ -1,0 +1,223 @@
+"""When two answers are certainly equal or unequal, without computer algebra: numbers, exact expressions, spellings, bases."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Literal
+
+from w2sr_jax.answers import arithmetic, characters
+from w2sr_jax.answers.boxes import boxes
+from w2sr_jax.answers.extract import extract, tidy
+from w2sr_jax.answers.numbers import Number, number
+from w2sr_jax.answers.units import comparable
+
+LONGEST = 1500  # characters of an answer that is still compared
+PLACES = 6  # decimals from which a decimal may stand for a repeating fraction
+TOLERANCE = Fraction(1, 10_000)  # of the value, that such a decimal may be off: of 0.000002 for 1/600000 too little is left
+
+
+@dataclasses.dataclass(frozen=True)
+class Conventions:
+    """What decides where a convention must. The defaults are those of Math-Verify."""
+
+    decimal_comma: Literal["text", "always", "never"] = "text"
+    """Whether `3,5` is 3.5: outside of boxes and formulas (as Math-Verify reads it), everywhere, or nowhere. `1,234` is a
+    thousand except with "always", where `1.234,5` is 1234.5. Where the gold answer is spelt the same, it is right anyway."""
+    relations_as_sets: bool = False
+    """Whether an inequality answers a gold interval (`0 < x \\leq 1` for `(0,1]`). The reverse always holds."""
+
+
+DEFAULT = Conventions()
+
+_COMMA = re.compile(r"(?<![\d.,])(-?\d+),(\d+)(?![\d.,])")
+_GERMAN = re.compile(r"(?<![\d.,])(-?\d{1,3}(?:\.\d{3})*|-?\d+)(?:,(\d+))?(?![\d.,])")
+_ASSIGNED = re.compile(
+    r"\s*(?:\\?[a-zA-Z]{1,8}(?:_\{?\w{1,8}\}?)?(?:\s*\(\s*[\w,\s]{1,20}\s*\))?|\\(?:angle|triangle|overline|text|mathrm)\s*\{?[A-Za-z\s]{1,20}\}?|[A-Z]{2,3})'*\s*=\s*(?P<rest>[^=<>\\]*(?:\\(?!neq|leq|geq|le\b|ge\b|ne\b)[^=<>\\]*)*)"
+)
+_SPACING = re.compile(r"\\[,;:! ]|\\(?:left|right)(?![a-zA-Z])|~|\\displaystyle")
+_TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|textrm|textit|mathit|operatorname)\s*\{([^{}]*)\}")
+_APART = re.compile(r"(?<=\d)\s+(?=\d)")
+_LETTER = re.compile(r"[(\[]?\s*([A-Za-z])\s*[)\]]?\.?")
+_MERIDIEM = re.compile(r"\b([ap])\.?\s?m\b\.?", re.I)
+_TOP_EQUALS = re.compile(r"(?<![<>!\\:])=")
+
+_POWER = re.compile(r"(?:\^|\*\*)\s*(?:[{(]\s*)?(?:-\s*)?(\d+)")
+_TOWER = re.compile(
+    r"(?:\^|\*\*)\s*[{(]?\s*\d+\s*(?:\^|\*\*)\s*[{(]?\s*\d+\s*(?:\^|\*\*)"  # three stories of numbers
+    r"|(?:\^|\*\*)\s*(?:\w|[{(][^{}()]{0,40})\s*(?:\^|\*\*)\s*[{(]?\s*\w\s*(?:\^|\*\*)"
+    r"|(?:\^|\*\*)\s*[{(]?\s*\d{2,}\s*(?:\^|\*\*)\s*[{(]?\s*\d{2,}"
+)
+_LARGE = re.compile(r"\d{5,}\s*!|!\s*[)}\]]?\s*!|\d{400,}")
+
+
+def grade_one(answer: str, gold: str, conventions: Conventions = DEFAULT, rule: str = "") -> bool | None:
+    """Whether two bare answers are equal, where that is certain. None: undecided, which computer algebra may settle.
+
+    Numbers are compared as exact rationals, with two conventions: a percentage equals its number (5 % and 5) and its value (5 %
+    and 0.05); a decimal of six or more places equals the repeating fraction that it is the rounding of (0.333333 and 1/3), if it
+    is off by less than a ten-thousandth of the value. Constant expressions without roots that do not come out are exact
+    rationals too. Units are not compared, except where both sides have one of the same kind (5 km and 5 m). A numeral with its base equals no number without one. `x = 5` equals `5`. Words are compared without case, single letters with it. `rule` is the rule that read
+    the answer (see `Conventions.decimal_comma`).
+    """
+    left, right = number(answer), number(gold)
+    if left is not None and right is not None:
+        return _same_number(left, right)
+    if _spelling(answer) == _spelling(gold):
+        return True
+    if len(answer) > LONGEST or len(gold) > LONGEST:
+        return None
+    commas = _with_comma(answer, gold, conventions, rule)
+    if commas is not None:
+        return commas
+    letters = _LETTER.fullmatch(_unwrapped(answer)), _LETTER.fullmatch(_unwrapped(gold))
+    if letters[0] and letters[1]:
+        return letters[0][1] == letters[1][1]
+    bases = arithmetic.based(answer), arithmetic.based(gold)
+    if bases[0] or bases[1]:
+        return _same_base(answer, gold, *bases)
+    stripped = _without_assignment(answer, gold)
+    if stripped is not None:
+        return grade_one(*stripped, conventions, rule)
+    if _APART.search(answer) and not number(answer) or _APART.search(gold) and not number(gold):
+        return False if not re.search(r"[a-zA-Z\\,;]", answer + gold) else None
+    return _same_value(answer, gold, left, right)
+
+
+def canonical(answer: str) -> str:
+    """One spelling for equal answers, as far as certain without comparing: exact rationals for numbers and constant expressions
+    (50 % is 50), no assignment before them; else without spaces, and without case in words."""
+    value = number(answer)
+    if value is not None:
+        return str(value.value)
+    match = _ASSIGNED.fullmatch(answer) if "=" in answer else None
+    if match is not None and match["rest"].strip():
+        return canonical(match["rest"])
+    try:
+        exact = arithmetic.value(answer) if len(answer) <= arithmetic.LONGEST else None
+    except arithmetic.TooLarge:
+        exact = None
+    if exact is not None and max(exact.numerator.bit_length(), exact.denominator.bit_length()) < 4000:
+        return str(exact)
+    return _spelling(answer)
+
+
+def bare(gold: str) -> str:
+    """A gold answer without its wrapping: the line after `####`, the content of its boxes, no math delimiters."""
+    if "####" in gold or boxes(gold):
+        return extract(gold).answer or tidy(gold)
+    return tidy(gold)
+
+
+def too_large(answer: str) -> bool:
+    """Whether evaluating would take for ever: length, exponents of five digits or more, towers of powers, large factorials."""
+    if len(answer) > LONGEST:
+        return True
+    try:
+        arithmetic.value(answer)
+    except arithmetic.TooLarge:
+        return True
+    return (
+        any(len(match[1]) > 4 for match in _POWER.finditer(answer))
+        or _TOWER.search(answer) is not None
+        or _LARGE.search(answer) is not None
+    )
+
+
+def blocs(answers: Sequence[str]) -> list[int]:
+    """For each answer the index of the first one that it certainly equals (its own where there is none)."""
+    first: dict[str, int] = {}
+    found: list[int] = []
+    for index, answer in enumerate(answers):
+        key = canonical(answer)
+        if key not in first:
+            first[key] = next((other for other in first.values() if grade_one(answer, answers[other]) is True), index)
+        found.append(first[key])
+    return found
+
+
+def _same_number(left: Number, right: Number) -> bool:
+    scale = comparable(left.unit, right.unit)
+    if scale is not None and scale != 1:
+        return left.value * scale == right.value
+    return left.value == right.value or _percentage(left, right) or _rounded(left, right)
+
+
+def _same_value(answer: str, gold: str, left: Number | None, right: Number | None) -> bool | None:
+    try:
+        one = left.value if left is not None else arithmetic.value(answer)
+        other = right.value if right is not None else arithmetic.value(gold)
+    except arithmetic.TooLarge:
+        return None
+    if one is None or other is None:
+        return None
+    return _same_number(left or Number(one, False, 0), right or Number(other, False, 0))
+
+
+def _same_base(answer: str, gold: str, left: arithmetic.Based | None, right: arithmetic.Based | None) -> bool | None:
+    if left is not None and right is not None:
+        return int(left.digits, left.base) == int(right.digits, right.base) and left.base == right.base
+    based, bare_number = (left, number(gold)) if left is not None else (right, number(answer))
+    assert based is not None
+    if bare_number is None:
+        return None
+    return based.base == 10 and int(based.digits) == bare_number.value
+
+
+def _with_comma(answer: str, gold: str, conventions: Conventions, rule: str) -> bool | None:
+    """Whether an answer with a decimal comma is the gold number; None where a comma decides nothing."""
+    if conventions.decimal_comma == "never" or ("," not in answer and "," not in gold and conventions.decimal_comma == "text"):
+        return None
+    if conventions.decimal_comma == "text" and (rule in ("boxed", "last_math", "") or "\\" in answer or "$" in answer):
+        return None
+    pattern = _GERMAN if conventions.decimal_comma == "always" else _COMMA
+    pair = []
+    for text in (answer, gold) if conventions.decimal_comma == "always" else (answer,):
+        text = pattern.sub(lambda match: match[1].replace(".", "") + ("." + match[2] if match[2] else ""), text)
+        pair.append(number(text))
+    if len(pair) == 1:
+        pair.append(number(gold))
+    return None if pair[0] is None or pair[1] is None else _same_number(pair[0], pair[1])
+
+
+def _without_assignment(answer: str, gold: str) -> tuple[str, str] | None:
+    """The pair without `x =` before one of them, where the other has none, or both have the same."""
+    sides = [_ASSIGNED.fullmatch(text) if "=" in text else None for text in (answer, gold)]
+    if sides[0] and not _TOP_EQUALS.search(gold) and sides[0]["rest"].strip():
+        return sides[0]["rest"].strip(), gold
+    if sides[1] and not _TOP_EQUALS.search(answer) and sides[1]["rest"].strip():
+        return answer, sides[1]["rest"].strip()
+    return None
+
+
+def _percentage(left: Number, right: Number) -> bool:
+    if left.percent == right.percent:
+        return False
+    part, whole = (left, right) if left.percent else (right, left)
+    return part.value / 100 == whole.value
+
+
+def _rounded(left: Number, right: Number) -> bool:
+    decimal, exact = (left, right) if left.places >= right.places else (right, left)
+    repeating = 10**decimal.places * exact.value
+    return (
+        decimal.places >= PLACES
+        and repeating.denominator > 1
+        and exact.places == 0
+        and abs(repeating - 10**decimal.places * decimal.value) <= Fraction(1, 2)
+        and abs(exact.value - decimal.value) <= TOLERANCE * abs(exact.value)
+    )
+
+
+def _unwrapped(answer: str) -> str:
+    return tidy(_TEXT.sub(r"\1", answer)).strip()
+
+
+def _spelling(answer: str) -> str:
+    answer = characters.plain(answer)
+    if "\\" in answer or "~" in answer:
+        answer = _SPACING.sub("", answer.replace("dfrac", "frac").replace("tfrac", "frac"))
+        answer = _TEXT.sub(r"\1", answer)
+    answer = _MERIDIEM.sub(lambda match: match[1].lower() + "m", answer) if ":" in answer else answer
+    answer = re.sub(r"\s+", "", _APART.sub("\x00", answer.strip())).rstrip(".")
+    return answer if _LETTER.fullmatch(answer) else answer.casefold()
