@@ -25,7 +25,7 @@ from w2sr_jax.answers.extract import boxes, extract, tidy
         ("first \\boxed{1} and then we get \\boxed{2}", "2", "boxed"),
         ("$\\boxed{1}, \\boxed{2}$ and $\\boxed{3}$", "1, 2, 3", "boxed"),
         ("\\boxed{4}, so \\boxed{4}.", "4", "boxed"),
-        ("\\boxed{12} and \\boxed{unfinished", "12", "boxed"),
+        ("\\boxed{12} and \\boxed{unfinished", None, "none"),
         ("\\boxed{\\{1\\}}", "\\{1\\}", "boxed"),
         ("\\fbox{8}", "8", "boxed"),
         ("\\boxed 9$", "9", "boxed"),
@@ -63,7 +63,7 @@ def test_rules(text: str, answer: str | None, rule: str) -> None:
 def test_any_text_has_an_extraction(text: str) -> None:
     answer, rule = extract(text)
     assert (answer is None) == (rule == "none")
-    assert rule in {"####", "boxed", "A:", "answer_is", "last_math", "last_number", "none"}
+    assert rule in {"tag", "####", "boxed", "A:", "answer_is", "last_math", "last_number", "none"}
 
 
 @given(

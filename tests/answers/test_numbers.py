@@ -45,6 +45,26 @@ from w2sr_jax.answers.numbers import number
         ("5cm", 5),
         ("5\\text{ cm}^2", 5),
         ("{7}", 7),
+        ("3 million", 3_000_000),
+        ("$2.5bn", 2_500_000_000),
+        ("3.5万", 35_000),
+        ("0.\\overline{3}", Fraction(1, 3)),
+        ("0.1(6)", Fraction(1, 6)),
+        ("0.2727...", Fraction(3, 11)),
+        ("1.6 \\times 10^{-19}", Fraction(16, 10**20)),
+        ("６.０２e２３", 602 * 10**21),
+        ("negative 5", -5),
+        ("minus forty-two", -42),
+        ("about 15", 15),
+        ("USD 35", 35),
+        ("₹3500", 3500),
+        ("15 (fifteen)", 15),
+        ("two and a half", Fraction(5, 2)),
+        ("three quarters", Fraction(3, 4)),
+        ("one hundred and five apples", 105),
+        ("12个苹果", 12),
+        ("25입니다", 25),
+        ("2½", Fraction(5, 2)),
     ],
 )
 def test_written_numbers(text: str, value: Fraction | int) -> None:
@@ -56,8 +76,8 @@ def test_written_numbers(text: str, value: Fraction | int) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "x", "5x", "10xy", "3i", "2 pi", "5:40", "1/0", "8_9", "10!", "1,2", "5 and 6", "3 million", "2^3", "1.2.3", "--5"),
-        *("1e999", "half", "12 - J", "17 33", "0.\\overline{3}", "9" * 2000),
+        *("", "x", "5x", "10xy", "3i", "2 pi", "5:40", "1/0", "8_9", "10!", "1,2", "5 and 6", "2^3", "1.2.3", "--5"),
+        *("1e999", "half", "12 - J", "17 33", "9\\pi", "9 pi square units", "15 (sixteen)", "seven eight", "1 2 3", "12个半", "9" * 2000),
     ],
 )
 def test_other_texts_are_no_numbers(text: str) -> None:

@@ -21,6 +21,7 @@ _PLACEHOLDER = re.compile(
     r"|number|expression|insert|put|goes)\b)*",
     re.I,
 )
+_DENIED = re.compile(r"\b(?:not|isn't|instead of|rather than|than)\s+(?:equal to\s+|be\s+)?[$(\\*]*$", re.I)
 _BETWEEN = re.compile(
     r"(?:[\s,;$]|\\[()\[\]]|\\q?quad|\\[,;: ]|\\text\{\s*(?:and|or)?\s*\}|\b(?:and|or|und|oder|et|ou|y|e)\b|和|或|与"
     r"|\b[a-zA-Z](?:_\{?\w\}?)?\s*=)*"
@@ -51,8 +52,12 @@ def boxes(text: str) -> list[Box]:
 
 
 def filled(text: str) -> list[Box]:
-    """The boxes that hold something: neither nothing nor `...`, `?` or `your answer`."""
-    return [box for box in boxes(text) if not _PLACEHOLDER.fullmatch(box.content)]
+    """The boxes that hold something: neither nothing nor `...`, `?` or `your answer`; and no `not` before them."""
+    return [
+        box
+        for box in boxes(text)
+        if not _PLACEHOLDER.fullmatch(box.content) and not _DENIED.search(text, max(0, box.start - 40), box.start)
+    ]
 
 
 def joined(text: str, found: list[Box]) -> Box | None:

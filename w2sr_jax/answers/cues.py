@@ -28,12 +28,12 @@ _LABELS = (
     r"|(?:最终|最終)?的?答案|故?答案|答|正解|解答|答え|최종\s*답|정답|답"
 )
 _LINE = re.compile(
-    rf"^[ \t]*(?:[-•>][ \t]*)?(?:#{{1,6}}[ \t]*)?[*_]{{0,3}}[ \t]*(?:A|(?:{_LABELS})(?:[ \t]*\([^()\n]{{1,30}}\))?)[ \t]*[*_]{{0,3}}[ \t]*"
-    rf"(?:[:：＝=][ \t]*[*_]{{0,3}}|(?<=[*_]{{2}})(?=[ \t]*\n)|[—–][ \t])[ \t]*",
+    rf"^[ \t]{0,12}(?:[-•>][ \t]{0,12})?(?:#{{1,6}}[ \t]{0,12})?[*_]{{0,3}}[ \t]{0,12}(?:A|(?:{_LABELS})(?:[ \t]{0,12}\([^()\n]{{1,30}}\))?)[ \t]{0,12}[*_]{{0,3}}[ \t]{0,12}"
+    rf"(?:[:：＝=][ \t]{0,12}[*_]{{0,3}}|(?<=[*_]{{2}})(?=[ \t]{0,12}\n)|[—–][ \t])[ \t]{0,12}",
     re.I | re.M,
 )
 _HEADING = re.compile(
-    rf"^[ \t]*(?:#{{1,6}}[ \t]*[*_]{{0,3}}|[*_]{{2,3}})[ \t]*(?:the[ \t]+)?(?:{_LABELS}|conclusion|result|fazit|conclusión|结论)[ \t]*[*_]{{0,3}}[ \t]*[:：]?[ \t]*[*_]{{0,3}}[ \t]*(?=\n|$)",
+    rf"^[ \t]{0,12}(?:#{{1,6}}[ \t]{0,12}[*_]{{0,3}}|[*_]{{2,3}})[ \t]{0,12}(?:the[ \t]+)?(?:{_LABELS}|conclusion|result|fazit|conclusión|结论)[ \t]{0,12}[*_]{{0,3}}[ \t]{0,12}[:：]?[ \t]{0,12}[*_]{{0,3}}[ \t]{0,12}(?=\n|$)",
     re.I | re.M,
 )
 _IS = (
@@ -93,6 +93,7 @@ _MATH = re.compile(_FORMULA, re.S)
 _LIST = re.compile(r"\s*(?:,?\s*(?:and|or|und|oder|et|ou|y|o|和|或)\s+|,\s*|;\s*)", re.I)
 _LETTERS = re.compile(r"[^\W\d_]+")
 _SYMBOL = re.compile(r"[\\^=√π∞<>≤≥]|(?<!['’])\b(?![aAI]\s)[a-zA-Z]\b(?!['’])")
+_ABBREVIATION = re.compile(r"(?:^|[\s($])(?:Rs|approx|ca|No|Nr|St|Mr|Mrs|Dr|vs|i\.e|e\.g|bzw|ungef|env|aprox|resp|руб|тыс|млн|approx)$", re.I)
 _MAXIMUM = 60  # cues from the end that are looked at
 
 
@@ -111,7 +112,7 @@ def statements(text: str) -> Iterator[Statement]:
         answer = _stated(text[end : min(len(text), end + 2500, max(begun, end))], rule)
         begun = min(begun, start) if rule == SENTENCE else begun
         if answer:
-            yield Statement(start, answer, rule, not _bears(answer), "final answer" in text[start:end].lower())
+            yield Statement(start, answer, rule, not _bears(answer), "final answer" in text[max(0, start - 6) : end].lower())
 
 
 def formulas(text: str) -> Iterator[re.Match[str]]:
@@ -158,7 +159,7 @@ def _stated(rest: str, rule: str) -> str | None:
     if number(sentence) is None and _NOT_AN_ANSWER.match(bare):
         return None
     spoken = len(_LETTERS.findall(_MATH.sub(" ", sentence)))
-    if spoken > (6 if rule == LINE else 4) and not any(char.isdigit() for char in sentence):
+    if spoken > (6 if rule == LINE else 4) and not any(char.isdigit() for char in sentence) and number(sentence) is None:
         return None
     return sentence or None
 
@@ -170,6 +171,8 @@ def _end(place: str) -> int:
         at = match.start()
         if at and not any(start < at < end for start, end in spans):
             before = place[:at]
+            if match.group() == "." and _ABBREVIATION.search(before):
+                continue
             if before.count("(") + before.count("（") + before.count("[") + before.count("{") <= (
                 before.count(")") + before.count("）") + before.count("]") + before.count("}")
             ) or match.group().strip(" \t") == "\n" or match.group() == ".":

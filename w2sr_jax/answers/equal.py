@@ -40,6 +40,7 @@ _TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|textrm|textit|mathit|op
 _APART = re.compile(r"(?<=\d)\s+(?=\d)")
 _LETTER = re.compile(r"[(\[]?\s*([A-Za-z])\s*[)\]]?\.?")
 _MERIDIEM = re.compile(r"\b([ap])\.?\s?m\b\.?", re.I)
+_TIME = re.compile(r"(\d{1,2})\s*:\s*(\d\d)\s*([ap])\.?\s?m\.?", re.I)
 _TOP_EQUALS = re.compile(r"(?<![<>!\\:])=")
 
 _POWER = re.compile(r"(?:\^|\*\*)\s*(?:[{(]\s*)?(?:-\s*)?(\d+)")
@@ -67,6 +68,9 @@ def grade_one(answer: str, gold: str, conventions: Conventions = DEFAULT, rule: 
         return True
     if len(answer) > LONGEST or len(gold) > LONGEST:
         return None
+    times = _clock(answer), _clock(gold)
+    if times[0] is not None and times[1] is not None:
+        return times[0] == times[1]
     commas = _with_comma(answer, gold, conventions, rule)
     if commas is not None:
         return commas
@@ -178,6 +182,14 @@ def _with_comma(answer: str, gold: str, conventions: Conventions, rule: str) -> 
     if len(pair) == 1:
         pair.append(number(gold))
     return None if pair[0] is None or pair[1] is None else _same_number(pair[0], pair[1])
+
+
+def _clock(answer: str) -> int | None:
+    """Minutes since midnight of a time with a.m. or p.m.; None for anything else, as a ratio."""
+    match = _TIME.fullmatch(_SPACING.sub("", _TEXT.sub(r"\1", characters.plain(answer))).strip()) if ":" in answer else None
+    if match is None or int(match[1]) > 12 or int(match[2]) > 59:
+        return None
+    return int(match[1]) % 12 * 60 + int(match[2]) + (720 if match[3].lower() == "p" else 0)
 
 
 def _without_assignment(answer: str, gold: str) -> tuple[str, str] | None:

@@ -35,7 +35,7 @@ class _Place(NamedTuple):
     rule: str
 
 
-_TAG = re.compile(r"<(answer|final_answer|final|solution|ans)>(.{0,5000}?)(?:</\1>|$)", re.I | re.S)
+_TAG = re.compile(r"<(answer|final_answer|final|solution|ans)>(.{0,2000}?)(?:</\1>|$)", re.I | re.S)
 _HASHES = re.compile(r"####+[ \t]*([^\n]*)")
 _HEADING_WORD = re.compile(
     r"[*_]{0,3}(?:step|part|case|problem|question|exercise|example|section|phase|task|solution|solve|final answer|answer|conclusion|analysis|method"
@@ -100,7 +100,7 @@ def extract(text: str) -> Extraction:
         return Extraction(answer, "last_math")
     if number(text.strip()) is not None:
         return Extraction(tidy(text), "last_number")
-    last = _last(_NUMBER, _DENIED.sub(lambda match: " " * len(match.group()), text))
+    last = _last(_NUMBER, _DENIED.sub(_blank, _HASHES.sub(_without_heading, text)))
     return Extraction(last.group().strip(), "last_number") if last else Extraction(None, "none")
 
 
@@ -146,7 +146,7 @@ def _trimmed(answer: str) -> str:
     while start < end and (answer[end - 1].isspace() or answer[end - 1] in "*_`.,;。"):
         if answer[end - 1] in ",;" and answer[max(start, end - 2)] == "\\":  # a thin space
             break
-        if answer[start:end].endswith("...") and answer[start].isdigit():  # decimals that go on
+        if answer[start].isdigit() and answer.endswith("...", start, end):  # decimals that go on
             break
         end -= 1
     return answer[start:end]
@@ -196,6 +196,14 @@ def _is_heading(line: str, rest: str) -> bool:
     if not any(char.isdigit() for char in line) and not _SYMBOLIC.search(line):
         return follows
     return follows and len(re.findall(r"[^\W\d_]{2,}", line)) >= 2 and line[:1].isupper() and "is" not in line.split()
+
+
+def _without_heading(match: re.Match[str]) -> str:
+    return _blank(match) if _HEADING_WORD.match(match[1]) else match.group()
+
+
+def _blank(match: re.Match[str]) -> str:
+    return " " * len(match.group())
 
 
 def _boxed(text: str) -> _Place | None:

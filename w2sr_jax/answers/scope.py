@@ -1,11 +1,13 @@
 """What of a text is its own answer: not its thoughts, nor what a model writes on after the answer's end."""
 
 import re
+from itertools import islice
 
 from w2sr_jax import thinking
 from w2sr_jax.answers import characters
 
 LONGEST = 30_000  # characters from the end of what is said that are looked at
+_MOST = 50  # places where another question may begin that are looked at
 
 _END_OF_TURN = re.compile(
     r"<\|(?:im_end|endoftext|eot_id|end_of_text|end|return|eom_id|end_of_turn|EOT|eos|user|END_OF_TURN_TOKEN|END_RESPONSE|endofturn)\|>"
@@ -19,14 +21,15 @@ _HEADER = re.compile(
     re.I,
 )
 _RUN_ON = re.compile(
-    r"^[ \t]*(?:[#>*_]{0,6}[ \t]*)(?:(?:Question|Problem|Exercise|Q|Human|User|Instruction|Input|Student|Query|Task|Prompt"
+    r"^[ \t]{0,12}[#>*_]{0,6}[ \t]{0,4}(?:(?:Question|Problem|Exercise|Q|Human|User|Instruction|Input|Student|Query|Task|Prompt"
     r"|Frage|Aufgabe|Pregunta|Problema|Pergunta|Вопрос|Задача|题目|问题|問題|问|例题|質問|문제|질문)"
-    r"[ \t]*(?:\d{0,4}|#\d{1,4}|\(\d{1,4}\))[ \t*_]*[:：.](?!\w)"
+    r"[ \t]*(?:\d{0,4}|#\d{1,4}|\(\d{1,4}\))[ \t*_]*(?:[:：](?!//)|\.(?!\w))"
     r"|(?:Below is an instruction|Solve the following|Please (?:solve|reason|answer|think|provide|put)\b|You are (?:a|an)\b"
     r"|Given the following|Answer the following|请逐步|请一步步|请解答|Next (?:question|problem)\b|Here is another)[^\n]*)",
     re.I | re.M,
 )
 _QUESTION = re.compile(r"\n[ \t]*\n(?![ \t]*(?:Wait|But|Hmm|Let|So|Now|Is|Does|Check|Right|OK|Okay|Why|What if|Can)\b)([^\n]{40,2000}\?)[ \t]*(?=\n|$)")
+_ANSWERED = re.compile(r"(?:\bA|Answer|Assistant|答|답)[ \t*_]*[:：]")
 _WORK = re.compile(r"=\s*[$€£]?-?\d")
 _STATEMENT = re.compile(r"####[ \t]*[-$€£]?[ \t]*[-\d]|\\boxed\s*\{\s*[^\s{}]|</answer>|\b(?:answer|Antwort|réponse|respuesta|resposta)\b[^.\n]{0,60}?(?:\bis\b|:|\best\b|\bes\b|é|=)[ \t*_$\\(]*[-\w]|答案|答え|정답|답[은:]|[Оо]твет", re.I)
 
@@ -39,29 +42,34 @@ def said(text: str) -> str:
     Only the last 30,000 characters of what is left are kept. Full-width and other digits are ASCII ones in it.
     """
     text = thinking.read(text).outside if thinking.marked(text) else text
+    text = text[-2 * LONGEST :]
     while header := _HEADER.match(text):
         text = text[header.end() :]
+    return characters.plain(_without_run_on(_first_turn(text))[-LONGEST:])
+
+
+def _first_turn(text: str) -> str:
+    begin = 0
     for end in _END_OF_TURN.finditer(text):
-        if text[: end.start()].strip():
-            text = text[: end.start()]
-            break
-        text = text[: end.start()] + " " * len(end.group()) + text[end.end() :]
-    return characters.plain(_without_run_on(text)[-LONGEST:])
+        if text[begin : end.start()].strip():
+            return text[begin : end.start()]
+        begin = end.end()
+    return text[begin:]
 
 
 def _without_run_on(text: str) -> str:
     first = _STATEMENT.search(text)
-    for match in _RUN_ON.finditer(text):
+    for match in islice(_RUN_ON.finditer(text), _MOST):
         before = text[: match.start()]
         if not before.strip():
             continue
         if first is not None and first.start() < match.start():
             return before
         label = match.group().lstrip(" \t#>*_")
-        if label[:1] in "QqHhUu问質질" and _WORK.search(before) and re.search(r"(?:\bA|Answer|Assistant|答|답)[ \t*_]*[:：]", text[match.end() :]):
+        if label[:1] in "QqHhUu问質질" and _WORK.search(before) and _ANSWERED.search(text, match.end()):
             return before
     if first is not None:
-        for match in _QUESTION.finditer(text, first.end()):
+        for match in islice(_QUESTION.finditer(text, first.end()), _MOST):
             if any(char.isdigit() for char in match[1]) and _STATEMENT.search(text, match.end()):
                 return text[: match.start()]
     return text
