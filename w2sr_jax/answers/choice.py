@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from w2sr_jax import sentences
-from w2sr_jax.answers.extract import LONGEST, boxes, tidy
-from w2sr_jax.answers.grade import grade_one
+from w2sr_jax.answers import scope
+from w2sr_jax.answers.boxes import filled
+from w2sr_jax.answers.equal import grade_one
+from w2sr_jax.answers.extract import tidy
 from w2sr_jax.errors import UserError
 from w2sr_jax.records import Problem, Verdict
 
@@ -16,10 +18,23 @@ LETTERS = string.ascii_uppercase
 UNKNOWN = 10  # letters that may be meant where a problem does not say how many options it has
 
 _HASHES = re.compile(r"####+[ \t]*([^\n]*)")
+_TAG = re.compile(r"<(answer|final_answer|final|choice)>(.{0,2000}?)(?:</\1>|$)", re.I | re.S)
 _SAID = re.compile(  # all of the line that follows counts, and what is said again in it
-    r"\b(?:(?:answer|choice|option)\b[^.\n:=]{0,60}?\b(?:is|be)\b[ \t]*:?|answer\b[ \t*_]*[:=]"
-    r"|I(?:'ll| will| would)?[ \t]+(?:choose|pick|select|go with)\b[ \t]*:?)[ \t*_]*\n?[ \t]*(?=([^\n]*))",
+    r"(?:\b(?:(?:answer|choice|option)\b[^.\n:=]{0,60}?\b(?:is|be|are)\b[ \t]*:?|(?:answer|choice)\b[ \t*_]*[:=]"
+    r"|I(?:'ll| will| would)?[ \t]+(?:choose|pick|select|go with)\b[ \t]*:?|my[ \t]+choice\b[ \t]+(?:is|would be)\b"
+    r"|(?:antwort|lösung|option)\b[^.\n:=]{0,40}?\b(?:ist|lautet|wäre)\b|(?:antwort|lösung)\b[ \t*_]*:"
+    r"|(?:réponse|option)\b[^.\n:=]{0,40}?\best\b|réponse\b[ \t*_]*:|(?:respuesta|opción)\b[^.\n:=]{0,40}?\bes\b"
+    r"|respuesta\b[ \t*_]*:|(?:resposta|alternativa|opção)\b[^.\n:=]{0,40}?\bé(?!\w)|resposta\b[ \t*_]*:"
+    r"|(?:risposta|opzione)\b[^.\n:=]{0,40}?\bè(?!\w)|risposta\b[ \t*_]*:|antwoord\b[^.\n:=]{0,40}?(?:\bis\b|:)"
+    r"|ответ\b[^.\n:=]{0,30}?(?:[:—–-]|\bбудет\b)|правильный[ \t]+(?:ответ|вариант)\b[ \t]*(?:[:—–-]|\bэто\b)?|odpowiedź\b[ \t*_]*(?::|\bto\b)"
+    r"|jawaban(?:nya)?\b[^.\n:=]{0,30}?(?:\badalah\b|:))"
+    r"|đáp[ \t]+án\b[^.\n:=]{0,30}?(?:\blà\b|:)|(?:正确)?(?:答案|选项|選項)(?:应该|應該|应当)?(?:是|为|為|[:：])|故?(?:本题)?(?:选|選)(?:择|擇)?[:：]?"
+    r"|(?:答え|正解|解答)(?:は|[:：])|(?:정답|답)(?:은|는|[:：])|(?:الجواب|الإجابة)[^.\n]{0,20}?(?:هو|هي|:)|उत्तर[^\n]{0,10}?(?=[A-Z(]))"
+    r"[ \t*_:：]*\n?[ \t]*(?=([^\n]*))",
     re.I,
+)
+_NOT_BUT = re.compile(  # "not A; it is C" settles on C
+    r"^[*_ \t]*(?:definitely[ ]|certainly[ ])?not\b[^\n]{1,60}?(?:[;,.][ \t]*|[ ](?=but\b))(?:but[ ]+)?(?:it(?:'s| is)|rather)?[ \t:]*(?=[(\[\"'“*]*[A-Z]\b)", re.I
 )
 _CALLED = re.compile(
     r"(?:\b(?:option|choice|answer)[ \t]+)?[*_(\[]{0,4}\b([A-Z])\b[*_)\].]{0,4}[ \t]+(?:is|would be|must be)[ \t]+"
@@ -29,7 +44,7 @@ _WRAPPED = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox|textrm|rm|bf)\s*\{([
 _BRACKETED = re.compile(r"[(\[]([A-Z])[)\]]")
 _LABEL = re.compile(  # a letter, and what follows it where that cannot make it the article or a name
     r"(?:(?:option|choice|answer)\s+)?"
-    r"(?:[(\[]\s*([A-Za-z])\s*[)\]]|([A-Za-z])(?=\s*(?:[)\].:;,]|$)|\s*(?:[–—-]|=)\s|\s+(?:because|since|as|so|which|with|given)\b"
+    r"(?:[(\[]\s*([A-Za-z])\s*[)\]]|([A-Za-z])(?=\s*(?:[)\].:;,!。，、；！"'”’」\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]|$)|\s*(?:[–—-]|=)\s|\s+(?:because|since|as|so|which|with|given)\b"
     r"|\s+(?:and|or)\s+[(\[]?[A-Z]\b))",
     re.I,
 )
@@ -73,15 +88,21 @@ class ChoiceGrader:
 def read(text: str, options: Sequence[str], letters: str) -> Reading:
     """The letter that a text settles on.
 
-    Rules in order, each taking its last occurrence that says anything: `####`, `boxed` (the last box), `answer` (`Answer: C`,
-    `the answer is (C) Paris`, `C is correct`), `last_line` (nothing but a letter or an option's words; or one bracketed letter,
+    Thoughts and what follows the answer's end are not read (`answers.scope.said`). Rules in order, each taking its last occurrence
+    that says anything: `tag` (`<answer>C</answer>`), `####` (not a heading as `#### B. Discussion`), `boxed` (the last box),
+    `answer` (`Answer: C`, `the answer is (C) Paris`, `C is correct`, in some fifteen languages), `last_line` (nothing but a letter or an option's words; or one bracketed letter,
     or one option's words, in a line that denies nothing). Where the place of a rule names two letters, or a letter and the words
     of another option, no later rule is asked: the text is ambiguous. Only the last 30,000 characters are looked at.
     """
-    text = text[-LONGEST:]
-    for rule, places in (("####", _after_hashes(text)), ("boxed", _boxed(text)), ("answer", _said(text, letters))):
+    text = scope.said(text)
+    for rule, places in (
+        ("tag", _tagged(text)),
+        ("####", _after_hashes(text, options)),
+        ("boxed", _boxed(text)),
+        ("answer", _said(text, letters)),
+    ):
         for place in places[:_PLACES]:
-            meant = _meant(place, options, letters)
+            meant = _meant(_affirmed(place), options, letters)
             if meant:
                 return _reading(meant, rule)
     last = next((line for line in reversed(text.splitlines()) if line.strip()), "")[-_LONGEST_PLACE:]
@@ -92,17 +113,35 @@ def _reading(meant: set[str], rule: str) -> Reading:
     return Reading(next(iter(meant)) if len(meant) == 1 else None, rule if meant else "none")
 
 
-def _after_hashes(text: str) -> list[str]:
-    return [match[1] for match in _HASHES.finditer(text)][::-1]
+def _tagged(text: str) -> list[str]:
+    return [match[2].strip() for match in _TAG.finditer(text)][::-1] if "<" in text else []
+
+
+def _after_hashes(text: str, options: Sequence[str]) -> list[str]:
+    """What stands after `####`, but for headings: a letter before words that no option has, with text after them."""
+    places = []
+    for match in _HASHES.finditer(text):
+        label = _LABEL.match(_bare(match[1]))
+        rest = _bare(_bare(match[1])[label.end() :].lstrip(" ).:")) if label else ""
+        if rest and text[match.end() :].strip() and not any(_spelling(option) in _spelling(rest) for option in options if option):
+            continue
+        places.append(match[1])
+    return places[::-1]
+
+
+def _affirmed(place: str) -> str:
+    """The place from where it says what the answer is, where it says first what it is not."""
+    match = _NOT_BUT.match(place)
+    return place[match.end() :] if match else place
 
 
 def _boxed(text: str) -> list[str]:
     """What is in the last box, with what is in boxes on the same line: those give one answer, or contradict each other."""
-    found = [box for box in boxes(text) if box[2]] if "box" in text else []
+    found = filled(text)
     if not found:
         return []
-    line = text.rfind("\n", 0, found[-1][0]) + 1
-    together = [content for start, _, content in found if start >= line]
+    line = text.rfind("\n", 0, found[-1].start) + 1
+    together = [box.content for box in found if box.start >= line]
     return [", ".join(dict.fromkeys(together))]
 
 
@@ -168,7 +207,7 @@ def _bare(text: str) -> str:
     while text != previous:
         previous = text
         text = tidy(_WRAPPED.sub(lambda match: match[1] or match[2] or "", text)).strip()
-        text = text.replace("**", "").replace("__", "")
+        text = text.replace("**", "").replace("__", "").strip("\"'“”„«»「」『』‘’")
     return _SPACE.sub(" ", text)
 
 
