@@ -68,8 +68,8 @@ class Console:
         self.rich.print(f"w2sr: {message}", markup=False, style="yellow")
 
     def summary(self, page: Path) -> None:
-        """The verdict and where the report is."""
-        from w2sr_jax.report.verdict import verdict
+        """What happened on every rung, the answer, and where the report is."""
+        from w2sr_jax.report.verdict import headline
 
-        said = verdict(files.read_json(page.with_name("results.json")))
-        self.rich.print(f"\n{said.growth}\n{said.recovery}\n\nReport: {page}", markup=False)
+        lines = headline(files.read_json(page.with_name("results.json"))).lines()
+        self.rich.print("\n" + "\n".join(lines) + f"\n\nReport: {page}", markup=False)

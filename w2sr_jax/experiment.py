@@ -156,6 +156,8 @@ class Experiment:
     """How greedy answers are decoded; evaluation samples use it at `evaluation.temperature`."""
     mesh: Mesh = Mesh()
     """How devices are arranged."""
+    rehearsal: bool = False
+    """Only a trial of the path, whose numbers mean nothing (`--shrink` makes one): page, console and results say so."""
 
 
 def model_name(rung: int, experiment: Experiment, arm: str) -> str:

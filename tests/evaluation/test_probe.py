@@ -53,7 +53,7 @@ def test_a_rise_must_be_credible() -> None:
 def test_the_reason_names_steps_and_rates() -> None:
     words = rising(looks(0.0, 0.1, 0.4, 0.45), Probe(induced_rise=0.2))
     assert words is not None
-    assert "45.0% at step 30" in words
+    assert "45.0% of 100000 problems at step 30" in words
     assert "10.0% at step 10" in words
 
 

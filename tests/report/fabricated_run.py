@@ -194,7 +194,12 @@ def report(seeds: tuple[int, ...] = (0,), count: int = 300) -> Report:
         "models": models,
         "ledgers": entries,
         "teachers": fabricated_evidence.compared(asked[:100], SETTINGS),
-        "warnings": ["rungs/0-small/incorrect: induced errors rose by 0.12 within 2 looks, to 0.31 at step 400"],
+        "climb": {
+            "student": "1-medium.correct",
+            "teacher": "teacher",
+            "difference": scores.compare(right["1-medium.correct"], right["teacher"], None, None, SETTINGS)["vs_teacher"],
+        },
+        "warnings": ["0-small.incorrect: induced errors are rising: 31.0% of 143 problems at step 400, from 19.0% at step 40"],
         "stages": stages,
         "samples": [sample(problem) for problem in asked[:2]],
     }

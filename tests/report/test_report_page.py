@@ -16,7 +16,7 @@ import fabricated_run
 import pytest
 
 from w2sr_jax.errors import UserError
-from w2sr_jax.report import drawing, schema
+from w2sr_jax.report import drawing, rule, schema
 from w2sr_jax.report.page import render
 from w2sr_jax.report.write import read, write
 
@@ -110,7 +110,7 @@ def test_the_policy_allows_this_style_and_images_in_the_page_alone(html: str) ->
 
 def test_charts_have_alternatives_in_words_and_are_sound_svg(html: str) -> None:
     page = Page(html)
-    assert len(page.all("img")) == 2 * 7  # each chart for a page and for a phone
+    assert len(page.all("img")) == 2 * 8  # each chart for a page and for a phone
     for image in page.all("img"):
         uri = str(image["src"])
         svg = base64.b64decode(uri.removeprefix("data:image/svg+xml;base64,")).decode()
@@ -145,7 +145,7 @@ def test_the_page_is_the_same_in_another_process(results: dict[str, Any], html: 
 @pytest.mark.usefixtures("no_charts")
 def test_results_json_holds_the_same_numbers(results: dict[str, Any], tmp_path: Path) -> None:
     written = write(tmp_path, results)
-    assert read(tmp_path) == schema.plain(results)
+    assert read(tmp_path) == schema.plain(results) | {"verdict": rule.verdict(results)}
     assert json.loads(written.numbers.read_text())["format"] == schema.VERSION
     assert sorted(p.name for p in tmp_path.iterdir()) == ["index.html", "results.json"]
 
@@ -222,8 +222,8 @@ def test_hostile_text_stays_text_wherever_it_comes_from(
     assert not page.all("script")
     assert not any(attribute.startswith("on") for _, attributes in page.elements for attribute in attributes)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\u2028\u2029\ufffe\uffff]", html)
-    assert [tag for tag, _ in page.elements if tag == "img"] == ["img"] * 14
-    assert read(tmp_path) == schema.plain(bad)
+    assert [tag for tag, _ in page.elements if tag == "img"] == ["img"] * 16
+    assert {**read(tmp_path), "verdict": None} == {**schema.plain(bad), "verdict": None}
     assert len(html) < 1_500_000
 
 
@@ -281,7 +281,7 @@ def test_a_missing_part_leaves_the_rest(missing: str, results: dict[str, Any]) -
 @pytest.mark.usefixtures("no_charts")
 def test_nothing_at_all_is_still_a_page() -> None:
     for empty in ({}, dict.fromkeys(schema.Results.__annotations__)):
-        assert "No student has been trained yet" in Page(render(empty)).text
+        assert "no student has been trained yet" in Page(render(empty)).text
 
 
 @pytest.mark.usefixtures("no_charts")

@@ -1,11 +1,12 @@
-"""What the two sentences say for each way a run can end."""
+"""What the headline says for each way a run can end."""
 
 from typing import Any
 
 import pytest
 
 from w2sr_jax.report import wording
-from w2sr_jax.report.verdict import headline_arm, verdict
+from w2sr_jax.report.notes import notes
+from w2sr_jax.report.verdict import headline
 
 
 def difference(value: float, low: float, high: float, **more: Any) -> dict[str, Any]:
@@ -24,56 +25,137 @@ def gap(
     }
 
 
+YES, NO, BETWEEN = difference(0.12, 0.08, 0.165), difference(-0.1, -0.14, -0.06), difference(0.01, -0.02, 0.05)
+
+
 def run(arm: str = "correct", **comparison: Any) -> dict[str, Any]:
-    made = {"vs_teacher": difference(0.12, 0.08, 0.165), "rgr_base": gap(0.81, 0.74, 0.88), "confidence": 0.95, **comparison}
-    return {
-        "seeds": [0],
-        "test_problems": 600,
-        "rungs": [{"index": 0, "name": "small", "teachers": ["tiny"], "models": {}, "comparisons": {arm: made}}],
-    }
+    return ladder({**{"vs_teacher": YES, "rgr_base": gap(0.81, 0.74, 0.88)}, **comparison}, arm=arm)
+
+
+def ladder(*comparisons: dict[str, Any], arm: str = "correct") -> dict[str, Any]:
+    """A run with one rung for each comparison."""
+    names = ("small", "medium", "large", "huge")
+    rungs = [
+        {
+            "index": index,
+            "name": names[index],
+            "teachers": ["tiny" if index == 0 else f"{index - 1}-{names[index - 1]}.{arm}"],
+            "models": {arm: f"{index}-{names[index]}.{arm}"},
+            "comparisons": {arm: {"confidence": 0.95, **comparison}},
+        }
+        for index, comparison in enumerate(comparisons)
+    ]
+    models = {name: {"role": "student", "arm": arm, "rung": rung["index"]} for rung in rungs for name in rung["models"].values()}
+    return {"seeds": [0], "test_problems": 600, "rungs": rungs, "models": models}
 
 
 def said(results: dict[str, Any]) -> str:
-    found = verdict(results)
-    return f"{found.growth} {found.recovery}".replace(wording.THIN, " ")
+    return " ".join(headline(results).lines()).replace(wording.THIN, " ")
 
 
-def test_a_clear_gain() -> None:
-    found = verdict(run())
-    assert found.tone == "yes"
+def noted(results: dict[str, Any]) -> str:
+    return " ".join(notes(results)).replace(wording.THIN, " ")
+
+
+def test_a_clear_gain_of_a_single_student() -> None:
+    assert headline(run()).question == "did the student outgrow its teacher?"
+    assert headline(run()).overall == "yes"
     assert said(run()) == (
         "Yes: the student “small” (W2SR-P) outgrew its teacher “tiny”, answering 72.0 % right against 60.0 % on 600 test "
-        "problems: +12.0 points (95 % interval +8.0 to +16.5). It recovered 81 % (95 % interval 74 to 88 %) of the gap between "
-        "its own base (10.0 %) and gold SFT (85.0 %)."
+        "problems: +12.0 points (95 % interval +8.0 to +16.5)."
     )
+    assert noted(run()).startswith(
+        "It recovered 81 % (95 % interval 74 to 88 %, n = 600) of the gap between its own base (10.0 %) and gold SFT (85.0 %)."
+    )
+
+
+def test_every_rung_has_its_sentence_in_order_and_the_answer_comes_last() -> None:
+    results = ladder({"vs_teacher": YES}, {"vs_teacher": BETWEEN})
+    results["rungs"].reverse()
+    found = headline(results)
+    assert found.question == "did the students outgrow their teachers?"
+    assert [str(sentence).replace(wording.THIN, " ") for sentence in found.rungs] == [
+        "Rung 0, yes: the student “small” (W2SR-P) outgrew its teacher “tiny”, answering 72.0 % right against 60.0 % on 600 test "
+        "problems: +12.0 points (95 % interval +8.0 to +16.5).",
+        "Rung 1, not shown: the student “medium” (W2SR-P) cannot be told apart from its teacher “small, W2SR-P”, answering "
+        "61.0 % right against 60.0 % on 600 test problems: +1.0 points (95 % interval −2.0 to +5.0, which includes 0).",
+    ]
+    assert found.lines()[-1] == found.answer
+    assert found.answer == (
+        "Answer: yes on rung 0 (“small”) and not shown on rung 1 (“medium”); for the ladder as a whole, not shown."
+    )
+    assert found.overall == "not shown"
+
+
+@pytest.mark.parametrize(
+    ("measured", "answer"),
+    [
+        ((YES, YES, YES), "Answer: yes, on every rung."),
+        ((NO, NO), "Answer: no, on no rung."),
+        ((BETWEEN, BETWEEN), "Answer: not shown, on any rung."),
+        ((None, None), "Answer: unknown, on every rung."),
+        (
+            (YES, NO, YES),
+            "Answer: yes on rungs 0 (“small”) and 2 (“large”) and no on rung 1 (“medium”); for the ladder as a whole, not shown.",
+        ),
+        ((None, YES), "Answer: yes on rung 1 (“medium”) and unknown on rung 0 (“small”); for the ladder as a whole, not shown."),
+    ],
+)
+def test_the_answer_names_the_rungs_where_they_differ(measured: tuple[Any, ...], answer: str) -> None:
+    assert headline(ladder(*({"vs_teacher": found} for found in measured))).answer == answer
 
 
 @pytest.mark.parametrize("bounds", [(-0.02, 0.05), (0.0, 0.05), (-0.05, 0.0)])
 def test_an_interval_that_holds_zero_claims_nothing(bounds: tuple[float, float]) -> None:
     results = run(vs_teacher=difference(0.01, *bounds))
-    assert verdict(results).tone == "unclear"
-    assert "Not shown" in said(results)
+    assert headline(results).overall == "not shown"
+    assert said(results).startswith("Not shown: ")
     assert "outgrew" not in said(results)
     assert "includes 0" in said(results)
 
 
 def test_a_clear_loss() -> None:
-    results = run(vs_teacher=difference(-0.1, -0.14, -0.06))
-    assert verdict(results).tone == "no"
-    assert "stayed below its teacher" in said(results)
+    results = run(vs_teacher=NO)
+    assert headline(results).overall == "no"
+    assert "No: the student “small” (W2SR-P) stayed below its teacher" in said(results)
     assert "−10.0 points (95 % interval −14.0 to −6.0)" in said(results)
 
 
 def test_a_teacher_without_a_score() -> None:
     results = run(vs_teacher=None)
-    assert verdict(results).tone == "missing"
-    assert "cannot be said" in said(results)
+    assert headline(results).overall == "unknown"
+    assert "cannot be said, since the teacher did not sit the same test." in said(results)
+
+
+def recorded(*paths: str, rung_teachers: int | None = None) -> dict[str, Any]:
+    results = run(vs_teacher=None)
+    names = [f"file-{index}" for index in range(len(paths))]
+    types = "w2sr_jax.teachers.settings:Recorded"
+    results["experiment"] = {"teachers": [{"type": types, "name": name, "path": path} for name, path in zip(names, paths)]}
+    results["rungs"][0]["teachers"] = names + ["tiny"] * ((rung_teachers or len(paths)) - len(paths))
+    return results
+
+
+def test_a_recorded_teacher_without_answers_to_the_test_says_what_file_would_have_them() -> None:
+    text = said(recorded("data/staff.jsonl"))
+    assert "its teacher “file-0” cannot be said, since data/staff.jsonl holds no answers to the test problems" in text
+    assert "the file that also has a trace for each of the 600 test questions would tell" in text
+    assert "no student is trained on them" in text
+    assert "a.jsonl and b.parquet hold no answers" in said(recorded("a.jsonl", "b.parquet"))
+
+
+def test_files_are_not_asked_for_where_another_kind_of_teacher_is_missing() -> None:
+    assert "did not sit the same test" in said(recorded("a.jsonl", rung_teachers=2))
+    results = recorded("a.jsonl")
+    results["experiment"]["teachers"][0]["type"] = "w2sr_jax.teachers.settings:Served"
+    assert "did not sit the same test" in said(results)
+    results["experiment"] = {"teachers": ["odd"]}
+    assert "did not sit the same test" in said(results)
 
 
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (None, "is not known"),
         (gap(None, suppressed="gap not distinguishable from 0"), "cannot be told apart from its own base"),
         (gap(None, suppressed="ceiling below anchor"), "lies below its own base"),
         (gap(0.05, -0.02, 0.12), "cannot be said to have recovered any"),
@@ -83,81 +165,80 @@ def test_a_teacher_without_a_score() -> None:
         (gap(0.5, 0.2, None), "20 to no bound %"),
     ],
 )
-def test_the_gap_in_words(found: dict[str, Any] | None, words: str) -> None:
-    assert words in said(run(rgr_base=found))
+def test_the_gap_in_words(found: dict[str, Any], words: str) -> None:
+    assert words in noted(run(rgr_base=found))
+
+
+def test_an_unknown_gap_is_not_talked_about() -> None:
+    assert "recover" not in noted(run(rgr_base=None))
 
 
 def test_a_share_of_next_to_nothing_is_not_announced() -> None:
     tiny = {**gap(4.0, 2.0, 12.5), "raw": {"student": 0.018, "anchor": 0.0, "ceiling": 0.005}}
-    assert "too little to recover" in said(run(rgr_base=tiny))
-    assert "400" not in said(run(rgr_base=tiny))
+    assert "too little to recover" in noted(run(rgr_base=tiny))
+    assert "400" not in noted(run(rgr_base=tiny))
+
+
+def test_notes_name_the_student_where_there_are_several() -> None:
+    gaps = [{"vs_teacher": YES, "rgr_base": gap(0.8, 0.7, 0.9)}, {"vs_teacher": NO, "rgr_base": gap(0.3, 0.2, 0.4)}]
+    assert "“small” recovered 80 %" in noted(ladder(*gaps))
+    assert "“medium” recovered 30 %" in noted(ladder(*gaps))
 
 
 def test_pooled_seeds_say_in_how_many_the_student_is_ahead() -> None:
     seeds = [difference(0.1, 0.05, 0.15), difference(0.12, 0.06, 0.2), difference(0.01, -0.03, 0.06)]
     results = {**run(vs_teacher=difference(0.08, 0.02, 0.14, by_seed=seeds)), "seeds": [0, 1, 2]}
     assert "3 seeds pooled (clearly ahead in 2 of 3)" in said(results)
-    assert any("3 seeds are few" in note for note in verdict(results).notes)
+    assert "3 seeds are few" in noted(results)
 
 
-def test_the_headline_arm_is_fixed_and_not_the_best() -> None:
-    results = run()
-    comparisons = results["rungs"][0]["comparisons"]
-    comparisons["all"] = {"vs_teacher": difference(0.3, 0.2, 0.4)}
-    comparisons["gold"] = {"vs_teacher": difference(0.4, 0.3, 0.5)}
-    assert headline_arm(results["rungs"][0]) == "correct"
-    del comparisons["correct"]
-    assert headline_arm(results["rungs"][0]) == "all"
-    del comparisons["all"]
-    assert headline_arm(results["rungs"][0]) is None
-    assert "has not been compared" in said(results)
-
-
-def test_the_last_rung_speaks_and_lower_ones_are_noted() -> None:
-    results = run()
-    results["rungs"].insert(
-        0, {"index": 1, "name": "large", "comparisons": {"correct": {"vs_teacher": difference(-0.01, -0.05, 0.03)}}}
+def test_both_ends_of_the_ladder_are_held_against_each_other() -> None:
+    results = ladder({"vs_teacher": YES}, {"vs_teacher": BETWEEN})
+    assert headline(results).climb == ""
+    results["climb"] = {"student": "1-medium.correct", "teacher": "tiny", "difference": difference(0.13, 0.09, 0.17)}
+    assert headline(results).climb.replace(wording.THIN, " ") == (
+        "From end to end: the last student “medium, W2SR-P” answered 73.0 % right against 60.0 % of the first teacher “tiny” "
+        "on 600 test problems: +13.0 points (95 % interval +9.0 to +17.0)."
     )
-    found = verdict(results)
-    assert "“large”" in found.growth
-    assert found.tone == "unclear"
-    assert any("“small” (W2SR-P) outgrew its teacher" in note for note in found.notes)
+    single = {**run(), "climb": results["climb"]}
+    assert headline(single).climb == ""
+
+
+def test_a_rehearsal_says_so_first_and_answers_nothing() -> None:
+    results = {**run(), "rehearsal": True}
+    lines = headline(results).lines()
+    assert lines[0].startswith("Rehearsal: tiny models that began with random weights")
+    assert headline(results).overall == "unknown"
+    assert lines[-1] == "Answer: unknown, since this is a rehearsal."
+    assert not {"outgrew", "Yes"} & set(said(results).split())
+    assert "+12.0 points" in said(results)
+    assert "Rehearsal" not in said({**run(), "rehearsal": False})
+
+
+def test_without_a_student_there_is_no_answer() -> None:
+    assert said({}) == "Unknown: no student has been trained yet, so there is nothing to compare with the teacher."
+    results = run(arm="gold")
+    assert "has not been compared" in said(results)
+    assert headline(results).overall == "unknown"
+    assert noted(results) == ""
 
 
 def test_a_base_that_was_already_better_is_admitted() -> None:
     base = {"difference": 0.02, "low": -0.01, "high": 0.05, "left": 0.72, "right": 0.70, "n": 600}
-    notes = " ".join(verdict(run(vs_base=base)).notes)
-    assert "already no worse than this teacher" in notes
-    assert "not clearly above its own base" in notes
+    text = noted(run(vs_base=base))
+    assert "was already no worse than its teacher before fine-tuning (70.0 % against 60.0 %, n = 600)" in text
+    assert "is not clearly above its own base (+2.0 points, −1.0 to +5.0, n = 600)" in text
+    assert "own base" not in noted(run(vs_base=difference(0.5, 0.4, 0.6, right=0.1), rgr_base=None))
 
 
-@pytest.mark.parametrize(
-    ("number", "text"),
-    [
-        (None, "–"),
-        (0, "0"),
-        (999, "999"),
-        (1000, "1.00 k"),
-        (360_000, "360 k"),
-        (1.2e6, "1.20 M"),
-        (99_960, "100 k"),
-        (7.28e12, "7.28 T"),
-    ],
-)
-def test_quantities(number: float | None, text: str) -> None:
-    assert wording.quantity(number).replace(wording.THIN, " ") == text.replace("1.00", "1")
+def test_the_texts_that_a_student_learnt_from_are_counted() -> None:
+    results = run()
+    results["rungs"][0]["traces"] = [{"teacher": "tiny", "traces": 9, "graded": 4000, "accuracy": 0.44}]
+    assert "could learn from: “tiny” 44.0 % of 4,000." in noted(results)
+    results["rungs"][0]["traces"][0]["accuracy"] = None
+    assert "could learn from" not in noted(results)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(None, "–"), (0.04, "0.0 s"), (9.96, "10 s"), (59.7, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
-)
-def test_durations(seconds: float | None, text: str) -> None:
-    assert wording.duration(seconds).replace(wording.THIN, " ") == text
-
-
-@pytest.mark.parametrize(
-    ("share", "text"), [(0.1234, "+12.3"), (-0.1234, "−12.3"), (0.0, "0.0"), (-0.0001, "0.0"), (0.0001, "0.0"), (None, "–")]
-)
-def test_signed_points(share: float | None, text: str) -> None:
-    assert wording.points(share) == text
+def test_a_small_test_is_admitted_with_its_size() -> None:
+    assert "Only 60 test problems" in noted({**run(), "test_problems": 60})
+    assert "test problems" not in noted({**run(), "test_problems": 200}).replace("choice of test problems", "")

@@ -19,6 +19,7 @@ from w2sr_jax.ladder.sources import Sources
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.records import Problem, Trace
 from w2sr_jax.report.evidence import Evidence
+from w2sr_jax.report.rule import headline_arm, headline_comparison
 from w2sr_jax.report.write import write
 from w2sr_jax.saved import config_hash, encode
 from w2sr_jax.training import journal
@@ -74,6 +75,7 @@ def results(experiment: Experiment, sources: Sources) -> tuple[dict[str, Any], l
         pages.append(page)
     return {
         "name": experiment.name,
+        "rehearsal": experiment.rehearsal,
         "experiment": encode(experiment),
         "config_hash": config_hash(experiment),
         "versions": lineage.versions(),
@@ -82,6 +84,7 @@ def results(experiment: Experiment, sources: Sources) -> tuple[dict[str, Any], l
         "test_problems": len(test),
         "problems": files.read_json(runs[0] / "problems" / "report.json"),
         "rungs": rungs,
+        "climb": _climb(experiment, rungs, greedy),
         "models": described,
         "ledgers": ledgers,
         "teachers": [found for found, _ in compared],
@@ -152,6 +155,18 @@ def _rung(experiment: Experiment, runs: Sequence[Path], index: int, greedy: dict
         "curation": curation,
         "traces": [_traces(experiment, runs, index, name) for name in rung.teachers],
     }
+
+
+def _climb(experiment: Experiment, rungs: Sequence[dict[str, Any]], greedy: dict[str, Any]) -> dict[str, Any] | None:
+    """From end to end: the last rung's student against the teacher of the first, each as the rule has it."""
+    if len(rungs) < 2:
+        return None
+    teacher = headline_comparison(rungs[0]).get("teacher")
+    student = rungs[-1]["models"].get(headline_arm(rungs[-1]) or "")
+    if teacher not in greedy or student not in greedy or greedy[teacher].shape != greedy[student].shape:
+        return None
+    difference = compare(greedy[student], greedy[teacher], None, None, experiment.evaluation)["vs_teacher"]
+    return {"student": student, "teacher": teacher, "difference": difference}
 
 
 def _teacher_model(experiment: Experiment, index: int, name: str) -> str:

@@ -17,7 +17,7 @@ from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.evaluation.statistics import Reals, paired
 from w2sr_jax.ladder.outcomes import GENERATIONS, GREEDY
 from w2sr_jax.report import wording
-from w2sr_jax.report.verdict import headline_arm
+from w2sr_jax.report.rule import headline_arm
 from w2sr_jax.report.write import RESULTS, read
 
 METRICS = {

@@ -1,6 +1,6 @@
 """The same experiment in minutes on a CPU: every model tiny and random, every data set a stand-in, every count small.
 
-What remains is the path that data takes: safetensors directories are imported, the tokenizer's chat template renders, data sets
+It is a rehearsal, and says so. What remains is the path that data takes: safetensors directories are imported, the tokenizer's chat template renders, data sets
 are read through their field mapping, adapters stay adapters. Its numbers mean nothing; that it ends in a report does.
 """
 
@@ -53,6 +53,7 @@ def shrink(experiment: Experiment, root: Path) -> Experiment:
         evaluation=_evaluation(experiment.evaluation),
         decoding=_decoding(experiment.decoding),
         mesh=Mesh(),
+        rehearsal=True,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from w2sr_jax.report import hostile, schema, sections, template
 from w2sr_jax.report.evidence import Evidence
 from w2sr_jax.report.links import links
-from w2sr_jax.report.verdict import verdict
+from w2sr_jax.report.verdict import headline
 
 LONGEST_SETTINGS = 200_000
 
@@ -17,7 +17,6 @@ def render(results: Mapping[str, Any], timings: Mapping[str, Any] | None = None,
     arguments give equal text; missing parts are left out or said to be."""
     data = schema.plain(results)
     times = None if timings is None else schema.plain(timings)
-    said = verdict(data)
     settings, cut = hostile.capped(
         json.dumps(data.get("experiment") or {}, indent=2, sort_keys=True, ensure_ascii=False), LONGEST_SETTINGS
     )
@@ -25,9 +24,9 @@ def render(results: Mapping[str, Any], timings: Mapping[str, Any] | None = None,
         "page.html.j2",
         name=data.get("name"),
         results=data,
-        verdict=said,
+        headline=headline(data),
         settings=settings,
         settings_cut=cut,
         pages=len(evidence),
-        **sections.everything(data, said, times, links(evidence)),
+        **sections.everything(data, times, links(evidence)),
     )

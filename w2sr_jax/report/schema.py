@@ -10,26 +10,10 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from w2sr_jax.report.schema_evidence import Faithfulness, Ledger, ProbePoint, Source, Teachers
+from w2sr_jax.report.schema_numbers import AtK, Difference, Gap, Interval, Rate
+from w2sr_jax.report.schema_verdict import Climb, Verdict
 
 VERSION = 2
-
-
-class Interval(TypedDict, total=False):
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-
-
-class AtK(Interval, total=False):
-    k: int
-
-
-class Rate(TypedDict, total=False):
-    """A share of `n`; None where n is 0."""
-
-    value: float | None
-    n: int
 
 
 class StepValidity(TypedDict, total=False):
@@ -81,36 +65,6 @@ class Scores(TypedDict, total=False):
     process: Process
     mean_tokens: float | None
     confidence: float
-
-
-class Difference(TypedDict, total=False):
-    """Student minus other, on the same problems; `left` and `right` are their accuracies."""
-
-    difference: float
-    low: float
-    high: float
-    n: int
-    left: float
-    right: float
-    both: int | None
-    only_left: int | None
-    only_right: int | None
-    neither: int | None
-    mcnemar_p: float | None
-    permutation_p: float | None
-    by_seed: list["Difference"]
-
-
-class Gap(TypedDict, total=False):
-    """(student − anchor) / (ceiling − anchor). `suppressed` says why value, low and high are None; `raw` holds the triple
-    {student, anchor, ceiling}, `gap` the ceiling − anchor interval."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    suppressed: str | None
-    raw: dict[str, float]
-    gap: Interval
 
 
 class Comparison(TypedDict, total=False):
@@ -266,7 +220,14 @@ class Problems(TypedDict, total=False):
 
 
 class Results(TypedDict, total=False):
+    """`rehearsal` marks a run whose models are tiny and random (`--shrink`): its numbers mean nothing. `verdict` is made of the
+    other numbers when the file is written; `climb` is None with a single rung, or where one of the two was not evaluated. Each of
+    the `warnings` begins with the name of the model or rung that it is about, and a colon."""
+
     name: str
+    rehearsal: bool
+    verdict: Verdict
+    climb: Climb | None
     experiment: dict[str, Any]
     config_hash: str
     versions: dict[str, str]

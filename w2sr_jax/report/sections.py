@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from w2sr_jax.report import figures, hostile, ledger, sources, teachers, watched, wording
-from w2sr_jax.report.cards import key_figures
+from w2sr_jax.report import cards, climb, figures, hostile, ledger, rule, sources, teachers, watched, wording
 from w2sr_jax.report.costs import costs
 from w2sr_jax.report.links import Links
-from w2sr_jax.report.verdict import Verdict, model_title, teacher_name
+from w2sr_jax.report.notes import notes
+from w2sr_jax.report.rule import teacher_name
+from w2sr_jax.report.verdict import model_title
+from w2sr_jax.report.warned import warned
 
 MOST_SAMPLES = 12
 OPEN_SAMPLES = 4
@@ -21,25 +23,32 @@ LONGEST_QUESTION = 3000
 Row = dict[str, Any]
 
 
-def everything(data: Mapping[str, Any], said: Verdict, timings: Mapping[str, Any] | None, links: Links) -> Row:
-    """All sections of schema.Results."""
-    rungs = ordered_rungs(data)
+def everything(data: Mapping[str, Any], timings: Mapping[str, Any] | None, links: Links) -> Row:
+    """All sections of schema.Results. What is empty has nothing to say, and the page leaves it out."""
+    rungs = rule.ordered(data)
     models = model_rows(data)
     compared = comparison_rows(data, rungs)
     ladder = ladder_rows(data, rungs, links)
     ledgers = ledger.groups(data, links)
-    warned = [str(warning) for warning in data.get("warnings") or []]
+    key_figures = cards.key_figures(data, links)
     return {
         "facts": facts(data),
-        "key_figures": key_figures(data, rungs, said, links),
-        "warned": warned[:MOST_WARNINGS],
-        "warned_left": max(0, len(warned) - MOST_WARNINGS),
+        "chart_climb": climb.picture(climb.panels(data)),
+        "key_figures": key_figures,
+        "key_columns": cards.columns(key_figures),
+        "notes": notes(data),
+        "rule": rule.RULE,
+        "warned": warned(data),
         "open_warnings": OPEN_WARNINGS,
+        "most_warnings": MOST_WARNINGS,
         "models": models,
+        "scored": [row for row in models if (row["accuracy"] or {}).get("value") is not None],
         "ks": sorted({entry["k"] for row in models for entry in row["pass_at_k"]}),
         "ladder": ladder,
         "ladder_arms": list(dict.fromkeys(arm["label"] for row in ladder for arm in row["arms"])),
-        "compared": compared,
+        "compared": [row for row in compared if any(row[pair] for pair in ("vs_teacher", "vs_base", "vs_ceiling"))],
+        "taught": any(row["vs_teacher"] for row in compared),
+        "recovered": [row for row in compared if row["rgr"] or row["pgr"]],
         "ledgers": ledgers,
         "ledger_loss": ledger.one_loss(ledgers),
         "ledger_definitions": ledger.DEFINITIONS,
@@ -67,10 +76,6 @@ def everything(data: Mapping[str, Any], said: Verdict, timings: Mapping[str, Any
     }
 
 
-def ordered_rungs(data: Mapping[str, Any]) -> list[Row]:
-    return sorted(data.get("rungs") or [], key=lambda rung: rung.get("index", 0))
-
-
 def rung_title(rung: Mapping[str, Any]) -> str:
     return f"Rung {rung.get('index', 0)}: {hostile.one_line(rung.get('name', ''), 30)}"
 
@@ -82,7 +87,7 @@ def kind(model: Mapping[str, Any]) -> str:
 
 
 def model_rows(data: Mapping[str, Any]) -> list[Row]:
-    titles = {rung.get("index"): rung_title(rung) for rung in ordered_rungs(data)}
+    titles = {rung.get("index"): rung_title(rung) for rung in rule.ordered(data)}
     rows, group = [], None
     models = data.get("models") or {}
     for name in sorted(models, key=lambda name: wording.order(name, models[name])):
@@ -133,7 +138,7 @@ def _reference(data: Mapping[str, Any], rung: int | None) -> float | None:
     return None
 
 
-def comparison_rows(data: Mapping[str, Any], rungs: Sequence[Row]) -> list[Row]:
+def comparison_rows(data: Mapping[str, Any], rungs: Sequence[Mapping[str, Any]]) -> list[Row]:
     models = data.get("models") or {}
     rows = []
     for rung in rungs:
@@ -161,6 +166,7 @@ def comparison_rows(data: Mapping[str, Any], rungs: Sequence[Row]) -> list[Row]:
                     "vs_teacher": comparison.get("vs_teacher"),
                     "vs_base": comparison.get("vs_base"),
                     "vs_ceiling": comparison.get("vs_ceiling"),
+                    "n": rule.problems(comparison),
                     "rgr": comparison.get("rgr_base") if arm != "gold" else None,
                     "pgr": comparison.get("pgr") if arm != "gold" else None,
                 }
@@ -168,7 +174,7 @@ def comparison_rows(data: Mapping[str, Any], rungs: Sequence[Row]) -> list[Row]:
     return rows
 
 
-def ladder_rows(data: Mapping[str, Any], rungs: Sequence[Row], links: Links) -> list[Row]:
+def ladder_rows(data: Mapping[str, Any], rungs: Sequence[Mapping[str, Any]], links: Links) -> list[Row]:
     models = data.get("models") or {}
     rows = []
     for rung in rungs:
@@ -201,7 +207,7 @@ def _accuracy(model: Mapping[str, Any], links: Links) -> Row:
     return {"value": None, **((model.get("scores") or {}).get("accuracy") or {}), "href": links.to(model.get("evidence"))}
 
 
-def funnel_groups(rungs: Sequence[Row], links: Links) -> list[Row]:
+def funnel_groups(rungs: Sequence[Mapping[str, Any]], links: Links) -> list[Row]:
     return [
         {
             "title": rung_title(rung),
@@ -280,7 +286,7 @@ def facts(data: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def confidence(data: Mapping[str, Any], rungs: Sequence[Row]) -> str:
+def confidence(data: Mapping[str, Any], rungs: Sequence[Mapping[str, Any]]) -> str:
     """The level of the intervals, as the scores state it."""
     levels = {(model.get("scores") or {}).get("confidence") for model in (data.get("models") or {}).values()}
     levels |= {comparison.get("confidence") for rung in rungs for comparison in (rung.get("comparisons") or {}).values()}

@@ -1,110 +1,168 @@
-"""The run's outcome in two sentences: did the student outgrow its teacher, and how much of the gap to gold did it recover.
+"""The headline in words: a sentence for every rung in order, then the answer to the question in the page's title.
 
-Which student speaks is fixed beforehand, never chosen by its score: the last rung's, and there W2SR-P, else W2SR, else whatever
-arm there is.
+What the answers are, and which student speaks for a rung, is `rule`'s; here they are only said.
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from w2sr_jax.report import hostile, wording
+from w2sr_jax.report import hostile, rule, wording
+from w2sr_jax.report.schema_verdict import ANSWERS, Answer, RungVerdict
 
-Tone = Literal["yes", "no", "unclear", "missing"]
-PREFERRED = ("correct", "majority", "all", "incorrect")
-FEW_SEEDS = 10
-SMALL_TEST = 200
-SMALL_GAP = 0.02  # a share of fewer points than two says nothing to a reader
+REHEARSAL = (
+    "Rehearsal: tiny models that began with random weights took a few steps of training on little data. It shows that the path "
+    "holds; its numbers mean nothing."
+)
+RECORDED = ":Recorded"  # how the type of a teacher that is a file ends in saved settings
+MOST_FILES = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
-    """Two sentences, `notes` that qualify them, and where they come from (`rung` index and `arm`; None without a student)."""
+class Sentence:
+    """What happened on one rung: `lead` is the answer (`Rung 0, yes`), `text` the rest. `arm` speaks for the rung `rung`."""
 
-    tone: Tone
-    growth: str
-    recovery: str
-    notes: tuple[str, ...]
-    rung: int | None = None
-    arm: str | None = None
+    rung: int
+    arm: str | None
+    answer: Answer
+    lead: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.lead}: {self.text}"
 
 
-def verdict(results: Mapping[str, Any]) -> Verdict:
-    """The verdict of `results.json` (schema.Results)."""
-    rungs = sorted(results.get("rungs") or [], key=lambda rung: rung.get("index", 0))
-    if not rungs:
-        return Verdict("missing", "No student has been trained yet, so there is nothing to compare with the teacher.", "", ())
-    rung = rungs[-1]
-    arm = headline_arm(rung)
+@dataclasses.dataclass(frozen=True)
+class Headline:
+    """`overall` answers `question`; `answer` says so in words where there are several rungs or none. `climb` compares both ends
+    of the ladder, `rehearsal` says that nothing of it counts; each is empty where there is nothing to say."""
+
+    question: str
+    overall: Answer
+    rungs: tuple[Sentence, ...]
+    answer: str
+    climb: str
+    rehearsal: str
+
+    def speaks(self, rung: int | None, arm: str | None) -> bool:
+        """Whether a rung's arm is the one that the headline speaks of."""
+        return any(sentence.rung == rung and sentence.arm == arm for sentence in self.rungs if arm)
+
+    def lines(self) -> list[str]:
+        """All of it as plain lines, one sentence each."""
+        return [line for line in (self.rehearsal, *map(str, self.rungs), self.answer) if line]
+
+
+def headline(results: Mapping[str, Any]) -> Headline:
+    """The headline of `results.json` (schema.Results)."""
+    found = rule.verdict(results)
+    rungs, many = rule.ordered(results), len(found["rungs"]) > 1
+    sentences = tuple(_sentence(results, rung, said, many) for rung, said in zip(rungs, found["rungs"]))
+    rehearsal = REHEARSAL if results.get("rehearsal") else ""
+    return Headline(
+        question="did the students outgrow their teachers?" if many else "did the student outgrow its teacher?",
+        overall=found["overall"],
+        rungs=sentences,
+        answer=_answer(found["overall"], found["rungs"], bool(rehearsal)),
+        climb=_climb(results) if many else "",
+        rehearsal=rehearsal,
+    )
+
+
+def _sentence(results: Mapping[str, Any], rung: Mapping[str, Any], said: RungVerdict, many: bool) -> Sentence:
+    answer = said["verdict"]
+    lead = f"Rung {said['rung']}, {answer}" if many else answer.capitalize()
+    text = _happened(results, rung, said["arm"], rule.outcome(rule.headline_comparison(rung).get("vs_teacher")))
+    return Sentence(said["rung"], said["arm"], answer, lead, text)
+
+
+def _happened(results: Mapping[str, Any], rung: Mapping[str, Any], arm: str | None, measured: Answer) -> str:
+    name = f"the student “{hostile.one_line(rung.get('name'), 40)}”"
     if arm is None:
-        growth = f"The student “{hostile.one_line(rung.get('name'))}” has not been compared with its teacher."
-        return Verdict("missing", growth, "What share of the gap it recovered is not known either.", (), rung.get("index"))
-    comparison = (rung.get("comparisons") or {}).get(arm) or {}
-    tone, growth = _growth(results, rung, arm, comparison)
-    return Verdict(tone, growth, _recovery(rung, arm, comparison), _notes(results, rungs, arm), rung.get("index"), arm)
-
-
-def headline_arm(rung: Mapping[str, Any]) -> str | None:
-    """The arm that speaks for a rung."""
-    present = [name for name in rung.get("comparisons") or {} if name not in ("gold", "base", "base-direct")]
-    return min(present, key=lambda name: (PREFERRED.index(name) if name in PREFERRED else len(PREFERRED), name), default=None)
-
-
-def outcome(difference: Mapping[str, Any] | None) -> Tone:
-    """What a difference's interval says: above 0, below 0, or neither."""
-    if not difference or difference.get("low") is None or difference.get("high") is None:
-        return "missing"
-    return "yes" if difference["low"] > 0 else "no" if difference["high"] < 0 else "unclear"
-
-
-def _growth(results: Mapping[str, Any], rung: Mapping[str, Any], arm: str, comparison: Mapping[str, Any]) -> tuple[Tone, str]:
-    student = f"the student “{hostile.one_line(rung.get('name'))}” ({wording.arm(arm)})"
-    teacher = teacher_name(rung, comparison)
+        return f"{name} has not been compared with its teacher."
+    comparison = rule.headline_comparison(rung)
+    student, teacher = f"{name} ({wording.arm(arm)})", rule.teacher_name(rung, comparison)
     its = "its best teacher" if len(rung.get("teachers") or []) > 1 else "its teacher"
     against = f"{its} “{model_title(results, teacher)}”" if teacher else its
     difference = comparison.get("vs_teacher")
-    tone = outcome(difference)
-    if difference is None or tone == "missing":
-        return (
-            "missing",
-            f"Whether {student} outgrew {against} cannot be said: the teacher did not sit the same test.",
-        )
-    where = _where(results, difference)
-    scores = (
-        f"answering {wording.percent(difference.get('left'))} right against {wording.percent(difference.get('right'))} {where}"
-    )
+    if not difference or measured == "unknown":
+        return f"whether {student} outgrew {against} cannot be said, since {_untested(results, rung)}."
+    deed = {"yes": f"outgrew {against}", "no": f"stayed below {against}", "not shown": f"cannot be told apart from {against}"}
+    did = f"was held against {against}" if results.get("rehearsal") else deed[measured]
+    right = f"{wording.percent(difference.get('left'))} right against {wording.percent(difference.get('right'))}"
     size = f"{wording.points(difference['difference'])} points"
-    bounds = f"{_confidence(comparison)} interval {wording.points_range(difference)}"
-    if tone == "yes":
-        return tone, f"Yes: {student} outgrew {against}, {scores}: {size} ({bounds})."
-    if tone == "no":
-        return tone, f"No: {student} stayed below {against}, {scores}: {size} ({bounds})."
-    return tone, f"Not shown: {student} cannot be told apart from {against}, {scores}: {size} ({bounds}, which includes 0)."
+    includes = ", which includes 0" if measured == "not shown" else ""
+    bounds = f"{confidence(comparison)} interval {wording.points_range(difference)}{includes}"
+    return f"{student} {did}, answering {right} {_where(results, difference)}: {size} ({bounds})."
 
 
-def _recovery(rung: Mapping[str, Any], arm: str, comparison: Mapping[str, Any]) -> str:
-    gap = comparison.get("rgr_base")
-    ceiling = hostile.one_line(comparison.get("ceiling") or "gold SFT")
-    if not gap:
-        return f"What share of the gap to {ceiling} it recovered is not known: base or {ceiling} was not evaluated."
-    raw = gap.get("raw") or {}
-    base, top = wording.percent(raw.get("anchor")), wording.percent(raw.get("ceiling"))
-    if gap.get("suppressed") or gap.get("value") is None:
-        below = gap.get("suppressed") == "ceiling below anchor"
-        why = "lies below" if below else "cannot be told apart from"
-        return f"No share of the gap is given, because {ceiling} ({top}) {why} its own base ({base})."
-    if raw.get("ceiling") is not None and raw.get("anchor") is not None and raw["ceiling"] - raw["anchor"] < SMALL_GAP:
-        return f"Between its own base ({base}) and {ceiling} ({top}) there is too little to recover for a share to mean anything."
-    value, low, high = gap["value"], gap.get("low"), gap.get("high")
-    path = f"the gap between its own base ({base}) and {ceiling} ({top})"
-    share = f"{wording.percent(value, 0)} ({_confidence(comparison)} interval {wording.percent_range(gap, 0)})"
-    if low is not None and low > 1:
-        return f"It recovered more than all of {path}: {share}."
-    if low is not None and low > 0:
-        return f"It recovered {share} of {path}."
-    if high is not None and high < 0:
-        return f"It recovered nothing of {path}, but fell below its base: {share}."
-    return f"It cannot be said to have recovered any of {path}: {share}."
+def _untested(results: Mapping[str, Any], rung: Mapping[str, Any]) -> str:
+    """Why a rung's teacher has no score on the test problems, and what file would give it one."""
+    known = (results.get("experiment") or {}).get("teachers")
+    named = {str(one.get("name")): one for one in known if isinstance(one, Mapping)} if isinstance(known, list) else {}
+    own = [named[name] for name in map(str, rung.get("teachers") or []) if name in named]
+    recorded = [str(one.get("path") or "") for one in own if str(one.get("type")).endswith(RECORDED)]
+    if not recorded or len(recorded) < len(rung.get("teachers") or []):
+        return "the teacher did not sit the same test"
+    shown = wording.listing([hostile.one_line(path, 80) for path in recorded[:MOST_FILES]])
+    more = f" and {len(recorded) - MOST_FILES} more" if len(recorded) > MOST_FILES else ""
+    holds, file = ("holds", "the file") if len(recorded) == 1 else ("hold", "a file")
+    problems = results.get("test_problems")
+    each = f"the {wording.count(problems)} test questions" if problems is not None else "the test questions"
+    return (
+        f"{shown}{more} {holds} no answers to the test problems; {file} that also has a trace for each of {each} would tell: the "
+        "teacher is then evaluated on these, and no student is trained on them"
+    )
+
+
+def _answer(overall: Answer, rungs: Sequence[RungVerdict], rehearsal: bool) -> str:
+    if not rungs:
+        return "Unknown: no student has been trained yet, so there is nothing to compare with the teacher."
+    if rehearsal:
+        return "Answer: unknown, since this is a rehearsal."
+    if len(rungs) == 1:
+        return ""
+    each = {"yes": "on every rung", "no": "on no rung", "not shown": "on any rung", "unknown": "on every rung"}
+    if len({rung["verdict"] for rung in rungs}) == 1:
+        return f"Answer: {overall}, {each[overall]}."
+    parts = [f"{answer} on {_places(found)}" for answer in ANSWERS if (found := [r for r in rungs if r["verdict"] == answer])]
+    return f"Answer: {wording.listing(parts)}; for the ladder as a whole, {overall}."
+
+
+def _places(rungs: Sequence[RungVerdict]) -> str:
+    names = [f"{rung['rung']} (“{hostile.one_line(rung['name'], 30)}”)" for rung in rungs]
+    return f"{'rung' if len(names) == 1 else 'rungs'} {wording.listing(names)}"
+
+
+def _climb(results: Mapping[str, Any]) -> str:
+    """Both ends of the ladder, which no rung's sentence holds against each other."""
+    found = results.get("climb") or {}
+    difference = found.get("difference")
+    if not difference:
+        return ""
+    scores = f"{wording.percent(difference.get('left'))} right against {wording.percent(difference.get('right'))}"
+    size = f"{wording.points(difference.get('difference'))} points"
+    level = confidence(rule.headline_comparison(rule.ordered(results)[-1]))
+    last, first = (model_title(results, found.get(name)) for name in ("student", "teacher"))
+    return (
+        f"From end to end: the last student “{last}” answered {scores} of the first teacher “{first}” "
+        f"{_where(results, difference)}: {size} ({level} interval {wording.points_range(difference)})."
+    )
+
+
+def _where(results: Mapping[str, Any], difference: Mapping[str, Any]) -> str:
+    seeds = difference.get("by_seed") or []
+    problems = f"on {wording.count(difference.get('n') or results.get('test_problems'))} test problems"
+    if not seeds:
+        return problems
+    above = sum(rule.outcome(seed) == "yes" for seed in seeds)
+    return f"{problems}, {len(seeds)} seeds pooled (clearly ahead in {above} of {len(seeds)})"
+
+
+def confidence(comparison: Mapping[str, Any]) -> str:
+    """The level of a comparison's intervals."""
+    level = comparison.get("confidence")
+    return f"{100 * (0.95 if level is None else level):g}{wording.THIN}%"
 
 
 def model_title(results: Mapping[str, Any], name: str | None) -> str:
@@ -114,77 +172,3 @@ def model_title(results: Mapping[str, Any], name: str | None) -> str:
     if model.get("role") in ("student", "gold", "base") and rung is not None:
         return f"{hostile.one_line(rung.get('name'), 30)}, {wording.arm(model.get('arm'))}"
     return hostile.one_line(name or wording.MISSING)
-
-
-def teacher_name(rung: Mapping[str, Any], comparison: Mapping[str, Any]) -> str | None:
-    """The teacher a comparison is against: the one it names, or the rung's only one."""
-    teachers = rung.get("teachers") or []
-    named = comparison.get("teacher")
-    return str(named) if named else str(teachers[0]) if len(teachers) == 1 else None
-
-
-def _where(results: Mapping[str, Any], difference: Mapping[str, Any]) -> str:
-    seeds = difference.get("by_seed") or []
-    problems = f"on {wording.count(difference.get('n') or results.get('test_problems'))} test problems"
-    if not seeds:
-        return problems
-    above = sum(outcome(seed) == "yes" for seed in seeds)
-    return f"{problems}, {len(seeds)} seeds pooled (clearly ahead in {above} of {len(seeds)})"
-
-
-def _confidence(comparison: Mapping[str, Any]) -> str:
-    level = comparison.get("confidence")
-    return f"{100 * (0.95 if level is None else level):g}{wording.THIN}%"
-
-
-def _notes(results: Mapping[str, Any], rungs: list[Mapping[str, Any]], arm: str) -> tuple[str, ...]:
-    notes = [*_lower_rungs(rungs[:-1]), *_base_notes((rungs[-1].get("comparisons") or {}).get(arm) or {})]
-    notes.append(f"The verdict is read from the last rung’s {wording.arm(arm)} student: a fixed rule, not the best score.")
-    notes += _trace_notes(results, rungs[-1])
-    seeds = results.get("seeds") or []
-    if len(seeds) == 1:
-        notes.append(
-            "One seed: the interval covers the choice of test problems, not chance in training; another seed may differ."
-        )
-    elif 1 < len(seeds) < FEW_SEEDS:
-        notes.append(f"{len(seeds)} seeds are few: the intervals cover chance in training only roughly.")
-    problems = results.get("test_problems")
-    if isinstance(problems, int) and problems < SMALL_TEST:
-        notes.append(f"Only {problems} test problems: intervals are wide.")
-    return tuple(notes)
-
-
-def _lower_rungs(rungs: list[Mapping[str, Any]]) -> list[str]:
-    said = {"yes": "outgrew its teacher", "no": "stayed below its teacher", "unclear": "cannot be told apart from its teacher"}
-    lower = []
-    for rung in rungs:
-        arm = headline_arm(rung)
-        difference = ((rung.get("comparisons") or {}).get(arm or "") or {}).get("vs_teacher")
-        tone = outcome(difference)
-        if difference and tone in said:
-            numbers = f"{wording.points(difference['difference'])} points, {wording.points_range(difference)}"
-            lower.append(f"“{hostile.one_line(rung.get('name'))}” ({wording.arm(arm)}) {said[tone]} ({numbers})")
-    return [f"Lower on the ladder, {wording.listing(lower)}."] if lower else []
-
-
-def _base_notes(comparison: Mapping[str, Any]) -> list[str]:
-    """What would make outgrowing the teacher say less than it seems to."""
-    teacher, base = comparison.get("vs_teacher"), comparison.get("vs_base")
-    if not base or base.get("right") is None:
-        return []
-    notes = []
-    if teacher and teacher.get("right") is not None and base["right"] >= teacher["right"]:
-        scores = f"{wording.percent(base['right'])} against {wording.percent(teacher['right'])}"
-        notes.append(f"Before fine-tuning the student was already no worse than this teacher ({scores}).")
-    if outcome(base) in ("no", "unclear"):
-        how = "fell below" if outcome(base) == "no" else "is not clearly above"
-        notes.append(f"It {how} its own base ({wording.points(base['difference'])} points, {wording.points_range(base)}).")
-    return notes
-
-
-def _trace_notes(results: Mapping[str, Any], rung: Mapping[str, Any]) -> list[str]:
-    """How good the texts were that it learned from."""
-    made = zip(rung.get("teachers") or [], rung.get("traces") or [], strict=False)
-    known = [(name, traces["accuracy"]) for name, traces in made if traces and traces.get("accuracy") is not None]
-    said = [f"“{model_title(results, name)}” {wording.percent(accuracy)}" for name, accuracy in known]
-    return [f"Right among the sampled traces that it could learn from: {wording.listing(said)}."] if said else []

@@ -9,7 +9,7 @@ from typing import Any
 from w2sr_jax import files
 from w2sr_jax.errors import UserError
 from w2sr_jax.report import evidence as pages
-from w2sr_jax.report import page, schema
+from w2sr_jax.report import page, rule, schema
 from w2sr_jax.report.evidence import Evidence
 
 INDEX, RESULTS, TIMINGS = "index.html", "results.json", "timings.json"
@@ -30,9 +30,11 @@ def write(
 ) -> Written:
     """Write `index.html`, `results.json` (schema.Results in), `timings.json` (schema_evidence.Timings in), `evidence/KEY.html`.
 
-    What an earlier report left and this one has not is removed. The page comes last: what it links to is there.
+    The verdict is made here, of the numbers it is about. What an earlier report left and this one has not is removed. The page
+    comes last: what it links to is there.
     """
-    plain, checked = schema.plain(results), pages.checked(evidence)
+    given, checked = schema.plain(results), pages.checked(evidence)
+    plain = {**given, "verdict": rule.verdict(given)}
     folder = directory / pages.FOLDER
     shown = [folder / pages.file_name(one.key) for one in checked]
     for path, one in zip(shown, checked, strict=True):
