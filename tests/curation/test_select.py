@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from w2sr_jax.answers.same import Equality
 from w2sr_jax.curation.candidates import Candidate, candidates
 from w2sr_jax.curation.select import Selector, curate
 from w2sr_jax.curation.settings import ARMS, NAMES, Arm, Curation
-from w2sr_jax.curation.sift import votes
+from w2sr_jax.curation.sift import vote
 from w2sr_jax.errors import UserError
 from w2sr_jax.problems.splits import Known
 from w2sr_jax.records import Problem, Trace, Verdict
@@ -198,10 +199,39 @@ def test_majority_keeps_what_most_agree_on(answers: list[str | None], kept: set[
 
 def test_votes_weigh_as_their_teachers() -> None:
     traces = voted(["5", "5", "7"], ["a", "a", "b"])
-    problem = PROBLEMS[0].id
-    assert votes(traces)[problem] == ("5", pytest.approx(2 / 3))
-    assert votes(traces, {"b": 3.0})[problem] == ("7", pytest.approx(3 / 5))
-    assert votes(traces, {"b": 2.0})[problem] == (None, 0.0)
+    ballots, exact = list(candidates(traces)), Equality(exact=True)
+    assert vote(ballots, exact) == ({"5"}, pytest.approx(2 / 3))
+    assert vote(ballots, exact, {"b": 3.0}) == ({"7"}, pytest.approx(3 / 5))
+    assert vote(ballots, exact, {"b": 2.0}) == (frozenset(), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("answers", "kept"),
+    [
+        (["50%", "50%", "50", "40", "40"], {"50%", "50"}),
+        (["50%", "0.5", "40"], {"50%", "0.5"}),
+        (["50", "0.5", "40", "40"], {"40"}),
+        (["x=5", "5", "4"], {"x=5", "5"}),
+        (["x+1", "1+x", "2x"], {"x+1", "1+x"}),
+        (["\\sqrt{8}", "2\\sqrt{2}", "2.8"], {"\\sqrt{8}", "2\\sqrt{2}"}),
+        (["1.0", "1", "2", "2.0", "2"], {"2", "2.0"}),
+        (["x+1", "x+2", "x+3"], set()),
+    ],
+)
+def test_answers_that_the_grader_calls_equal_are_one_vote(answers: list[str | None], kept: set[str]) -> None:
+    test_majority_keeps_what_most_agree_on(answers, kept)
+    if kept:
+        traces = voted(answers)
+        orders = [curate(order, PROBLEMS, "majority", Curation(per_problem=9)) for order in (traces, traces[::-1])]
+        assert orders[0].examples == orders[1].examples
+
+
+def test_traces_that_were_cut_off_do_not_vote() -> None:
+    traces = voted(["5", "5", "3", "3", "3"])
+    cut = [dataclasses.replace(t, finish="length") if t.answer == "3" else t for t in traces]
+    for settings in (Curation(per_problem=9), Curation(per_problem=9, keep_unfinished=True)):
+        examples, _, _ = curate(cut, PROBLEMS, "majority", settings)
+        assert {e.trace_id for e in examples} == {t.id for t in cut if t.answer == "5"}
 
 
 def test_teachers_are_mixed_by_weight_or_weighed_in_the_loss() -> None:

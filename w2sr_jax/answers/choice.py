@@ -44,7 +44,7 @@ _WRAPPED = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox|textrm|rm|bf)\s*\{([
 _BRACKETED = re.compile(r"[(\[]([A-Z])[)\]]")
 _LABEL = re.compile(  # a letter, and what follows it where that cannot make it the article or a name
     r"(?:(?:option|choice|answer)\s+)?"
-    r"(?:[(\[]\s*([A-Za-z])\s*[)\]]|([A-Za-z])(?=\s*(?:[)\].:;,!。，、；！"'”’」\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]|$)|\s*(?:[–—-]|=)\s|\s+(?:because|since|as|so|which|with|given)\b"
+    r"(?:[(\[]\s*([A-Za-z])\s*[)\]]|([A-Za-z])(?=\s*(?:[)\].:;,!。，、；！\x22'”’」\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]|$)|\s*(?:[–—-]|=)\s|\s+(?:because|since|as|so|which|with|given)\b"
     r"|\s+(?:and|or)\s+[(\[]?[A-Z]\b))",
     re.I,
 )

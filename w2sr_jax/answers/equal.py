@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal
 
@@ -126,18 +125,6 @@ def too_large(answer: str) -> bool:
         or _TOWER.search(answer) is not None
         or _LARGE.search(answer) is not None
     )
-
-
-def blocs(answers: Sequence[str]) -> list[int]:
-    """For each answer the index of the first one that it certainly equals (its own where there is none)."""
-    first: dict[str, int] = {}
-    found: list[int] = []
-    for index, answer in enumerate(answers):
-        key = canonical(answer)
-        if key not in first:
-            first[key] = next((other for other in first.values() if grade_one(answer, answers[other]) is True), index)
-        found.append(first[key])
-    return found
 
 
 def _same_number(left: Number, right: Number) -> bool:

@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 from w2sr_jax.answers import pool
+from w2sr_jax.answers.boxes import filled, joined
 from w2sr_jax.answers.equal import DEFAULT, LONGEST, Conventions, bare, canonical, grade_one, too_large
 from w2sr_jax.answers.extract import Extraction, extract
+from w2sr_jax.answers.pool import MEMORY, TIMEOUT
 from w2sr_jax.records import Problem, Verdict
 
 __all__ = ["MathGrader", "NumberGrader", "bare", "canonical", "grade", "grade_all", "grade_one"]
-
-TIMEOUT = 5.0
-MEMORY = 2 << 30
 
 Progress = Callable[[int, int], None]
 
@@ -26,7 +25,10 @@ class Grader(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class MathGrader:
-    """Exact comparison of numbers, `math-verify` for everything else."""
+    """Exact comparison of numbers, `math-verify` for everything else. `docs/grading.md` says what is read and what equals what.
+
+    Where a problem's own solution gives its answer in several boxes and the gold answer is the last of them (as in MATH), a text
+    that gives all parts is right too."""
 
     workers: int = 0
     """Processes for what needs math-verify; 0: one per core."""
@@ -46,7 +48,16 @@ class MathGrader:
     def many(self, texts: Sequence[str], problems: Sequence[Problem], on_progress: Progress | None = None) -> list[Verdict]:
         pairs = [(text, problem.answer) for text, problem in zip(texts, problems, strict=True)]
         conventions = Conventions(self.decimal_comma, self.relations_as_sets)
-        return grade(pairs, self.workers, self.timeout, on_progress, self.memory, conventions)
+        verdicts = grade(pairs, self.workers, self.timeout, on_progress, self.memory, conventions)
+        again = {
+            index: whole
+            for index, (verdict, problem) in enumerate(zip(verdicts, problems, strict=True))
+            if verdict.verdict == "incorrect" and (whole := _whole(problem)) is not None
+        }
+        second = grade([(texts[i], gold) for i, gold in again.items()], self.workers, self.timeout, None, self.memory, conventions)
+        for index, verdict in zip(again, second, strict=True):
+            verdicts[index] = verdict if verdict.verdict == "correct" else verdicts[index]
+        return verdicts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +127,18 @@ def grade(
                     found[position], outcome.equal, "math-verify" if outcome.equal is not None else outcome.reason
                 )
     return [verdict for verdict in verdicts if verdict is not None]
+
+
+def _whole(problem: Problem) -> str | None:
+    """The gold answer in all its parts, where the problem's own solution boxes several and its answer is the last of them alone,
+    as in MATH; None elsewhere."""
+    if not problem.answer or not problem.solution or "box" not in problem.solution:
+        return None
+    found = filled(problem.solution)
+    whole = joined(problem.solution, found)
+    if whole is None or whole.content == found[-1].content or grade_one(found[-1].content, bare(problem.answer)) is not True:
+        return None
+    return whole.content
 
 
 def _decide(extraction: Extraction, gold: str | None, conventions: Conventions = DEFAULT) -> Verdict | None:

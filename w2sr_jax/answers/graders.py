@@ -11,10 +11,11 @@ from collections import deque
 from fractions import Fraction
 from typing import Any, Literal
 
-from w2sr_jax import sentences
+from w2sr_jax import sentences, thinking
+from w2sr_jax.answers import arithmetic
 from w2sr_jax.answers.choice import ChoiceGrader
 from w2sr_jax.answers.extract import LONGEST, Extraction, extract
-from w2sr_jax.answers.grade import bare, grade_one
+from w2sr_jax.answers.equal import bare, grade_one
 from w2sr_jax.answers.numbers import number
 from w2sr_jax.errors import UserError
 from w2sr_jax.records import Problem, Verdict
@@ -24,7 +25,6 @@ __all__ = ["ChoiceGrader", "ExactGrader", "NumericGrader", "RegexGrader"]
 _SPACE = re.compile(r"\s+")
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b", re.I)
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-_SCIENTIFIC = re.compile(r"\s*(?:\\times|\\cdot|×|\*)\s*10\s*(?:\^|\*\*)\s*(?:\{\s*([-+]?\d{1,2})\s*\}|([-+]?\d{1,2}))")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ExactGrader:
     """Right where the answer is spelled like the gold one, after what these settings make of both."""
 
     whole: bool = False
-    """Compare the whole text, not the final answer in it."""
+    """Compare the whole text outside of thoughts, not the final answer in it."""
     case: bool = False
     """Whether upper and lower case differ."""
     spaces: bool = False
@@ -43,7 +43,8 @@ class ExactGrader:
     """Whether a, an and the count."""
 
     def __call__(self, text: str, problem: Problem) -> Verdict:
-        found = Extraction(text if text.strip() else None, "whole") if self.whole else extract(text)
+        outside = thinking.read(text).outside if self.whole else ""
+        found = Extraction(outside if outside.strip() else None, "whole") if self.whole else extract(text)
         if problem.answer is None or not problem.answer.strip():
             return Verdict("ungraded", found.answer, found.rule, "none")
         if found.answer is None:
@@ -97,6 +98,8 @@ class RegexGrader:
     """Which of several matches counts."""
     ignore_case: bool = False
     """Whether upper and lower case are alike, here and in comparing spellings."""
+    thoughts: bool = False
+    """Whether a match inside a thought (`<think>…</think>` and its like) counts, or one in a thought that is cut off."""
     timeout: float = 1.0
     """Seconds of processor time for one text, after which it is unparsed: some patterns take for ever on some texts."""
 
@@ -107,7 +110,8 @@ class RegexGrader:
 
     def __call__(self, text: str, problem: Problem) -> Verdict:
         try:
-            matches = self._compiled().finditer(text[-LONGEST:], timeout=self.timeout)
+            said = text if self.thoughts else thinking.read(text).outside
+            matches = self._compiled().finditer(said[-LONGEST:], timeout=self.timeout)
             found = next(matches, None) if self.take == "first" else next(iter(deque(matches, maxlen=1)), None)
         except TimeoutError:
             return Verdict("unparsed", None, "regex", "timeout")
@@ -144,12 +148,14 @@ def _group(match: Any) -> str | None:
 
 
 def _number(text: str) -> Fraction | None:
-    """The exact value of a number, also of `1.6 \\times 10^{5}`."""
-    power = _SCIENTIFIC.search(text)
-    if power is not None:
-        text = f"{text[: power.start()].rstrip()}e{power[1] or power[2]}{text[power.end() :]}"
+    """The exact value of a number or constant expression."""
     value = number(text)
-    return None if value is None else value.value
+    if value is not None:
+        return value.value
+    try:
+        return arithmetic.value(text)
+    except arithmetic.TooLarge:
+        return None
 
 
 def _verdict(found: Extraction, equal: bool, grader: str) -> Verdict:

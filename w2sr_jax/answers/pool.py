@@ -24,6 +24,8 @@ WORKER = Path(__file__).with_name("worker.py")
 START_SECONDS = 300.0  # importing sympy on a busy machine is slow; an item's own limit is the caller's
 QUICK = 0.5  # processor seconds of the first try, so that no item keeps others waiting for long
 WALL = 30.0, 20.0  # seconds on the clock: 30 and 20 for each processor second, for a process that neither works nor ends
+TIMEOUT = 5.0  # processor seconds a pair where nobody says otherwise …
+MEMORY = 2 << 30  # … and bytes of address space a process
 LINE = 1 << 16  # bytes; no reply is as long
 SPARE = 5.0  # seconds in which a worker may report that its own limit was met
 
@@ -118,16 +120,27 @@ class _Worker:
 class _Pool:
     """The state of one `compare`: what waits, what is to be tried again, and the workers."""
 
-    def __init__(self, pairs: Sequence[tuple[str, str]], timeout: float, memory: int, on_done: Callable[[int], None], relations_as_sets: bool = False) -> None:
-        self.pairs, self.timeout, self.memory, self.on_done = pairs, timeout, memory, on_done
+    def __init__(self, timeout: float, memory: int, on_done: Callable[[int], None], relations_as_sets: bool = False) -> None:
+        self.timeout, self.memory, self.on_done = timeout, memory, on_done
+        self.pairs: Sequence[tuple[str, str]] = ()
         self.relations_as_sets = relations_as_sets
-        self.outcomes: list[Outcome | None] = [None] * len(pairs)
-        self.waiting = deque(range(len(pairs)))
+        self.outcomes: list[Outcome | None] = []
+        self.waiting: deque[int] = deque()
         self.again: list[int] = []
         self.alone = False
         self.done = 0
         self.workers: list[_Worker] = []
         self.selector = selectors.DefaultSelector()
+
+    def compare(self, pairs: Sequence[tuple[str, str]], count: int) -> list[Outcome]:
+        """Outcomes of pairs, in order, by `count` workers; those that a worker died over are tried again alone at the end."""
+        self.pairs, self.outcomes, self.done = pairs, [None] * len(pairs), 0
+        self.waiting, self.again, self.alone = deque(range(len(pairs))), [], False
+        self.run(count)
+        self.alone = True
+        self.waiting.extend(sorted(self.again))
+        self.run(1)
+        return [outcome for outcome in self.outcomes if outcome is not None]
 
     def start(self) -> None:
         worker = _Worker(self.memory, self.relations_as_sets)
@@ -225,6 +238,34 @@ class _Pool:
         self.selector.close()
 
 
+class Comparer:
+    """A worker that stays between comparisons of a few pairs each, for what comes problem by problem. Its outcomes are those of
+    `compare`. It is started when it is first needed and ends with `close`."""
+
+    def __init__(self, timeout: float = TIMEOUT, memory: int = MEMORY) -> None:
+        self._timeout, self._memory = timeout, memory
+        self._pool: _Pool | None = None
+        self._outcomes: dict[tuple[str, str], Outcome] = {}
+
+    def compare(self, pairs: Sequence[tuple[str, str]]) -> list[Outcome]:
+        """Outcomes of (answer, gold) pairs, in order; pairs that were compared before are remembered."""
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in self._outcomes]
+        if new:
+            if self._pool is None:
+                self._pool = _Pool(self._timeout, self._memory, lambda done: None)
+            try:
+                self._outcomes.update(zip(new, self._pool.compare(new, 1), strict=True))
+            except BaseException:
+                self.close()
+                raise
+        return [self._outcomes[pair] for pair in pairs]
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+
 def compare(
     pairs: Sequence[tuple[str, str]],
     workers: int,
@@ -240,12 +281,8 @@ def compare(
     alone in a process of its own; what fails there has no result. `relations_as_sets`: whether an inequality may answer a gold
     interval. Raises UserError where no worker can be started.
     """
-    pool = _Pool(pairs, timeout, memory, on_done or (lambda done: None), relations_as_sets)
+    pool = _Pool(timeout, memory, on_done or (lambda done: None), relations_as_sets)
     try:
-        pool.run(max(1, min(workers, (len(pairs) + 3) // 4)))
-        pool.alone = True
-        pool.waiting.extend(sorted(pool.again))
-        pool.run(1)
+        return pool.compare(pairs, max(1, min(workers, (len(pairs) + 3) // 4)))
     finally:
         pool.close()
-    return [outcome for outcome in pool.outcomes if outcome is not None]

@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from w2sr_jax import files, seeds
+from w2sr_jax.answers.same import Equality
 from w2sr_jax.curation.candidates import Candidate, candidates
 from w2sr_jax.curation.fates import KEPT, Fate
 from w2sr_jax.curation.funnel import Funnel, Shares, Tally
@@ -63,7 +64,7 @@ class Selector:
 
     `forbidden` are problems (of the probe and test splits) that must not be trained on. `weights` are the teachers' (1 where
     absent): a teacher of weight 0 is left out and has no vote; others are mixed as `settings.weighting` says. In memory are
-    counts and, where there is a limit, about as many candidates as it allows.
+    counts and, where there is a limit, about as many candidates as it allows. `equality` says which answers are one vote.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Selector:
         settings: Curation,
         forbidden: Known | None = None,
         weights: Mapping[str, float] | None = None,
+        equality: Equality | None = None,
     ) -> None:
         if arm not in ARMS:
             raise UserError(f"the arm {arm!r} is unknown; arms are {', '.join(ARMS)}")
@@ -79,6 +81,7 @@ class Selector:
         for teacher, weight in self.weights.items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise UserError(f"the weight of teacher {teacher!r} is {weight}; weights are finite and not negative")
+        self._equality = equality or Equality(exact=True)
         self._forbidden = forbidden if settings.decontaminate else None
         self._steps: dict[str, int] = {}
         self._rejections: Counter[str] = Counter()
@@ -89,7 +92,7 @@ class Selector:
     def add(self, problem: Problem | None, given: Sequence[Candidate]) -> list[Fate]:
         """All traces of a problem, or of one that is none of the rung's. What becomes of each, sorted by trace; of those kept it
         is final where there is no limit (see `Selection.fate`)."""
-        sieve = sift(problem, given, self.arm, self.settings, self.weights, self._forbidden)
+        sieve = sift(problem, given, self.arm, self.settings, self.weights, self._forbidden, self._equality)
         for step, count in sieve.steps:
             self._steps[step] = self._steps.get(step, 0) + count
         self._rejections.update(reason for _, _, reason in sieve.rejected)
@@ -176,9 +179,11 @@ def curate(
     for trace in traces:
         by_problem[trace.problem_id].append(trace)
     ours = [(problem, by_problem.pop(problem.id)) for problem in problems if problem.id in by_problem]
-    selector, fates = Selector(arm, settings, Known(forbidden) if forbidden else None, weights), list[Fate]()
-    for problem, group in (*ours, *((None, by_problem[key]) for key in sorted(by_problem))):
-        fates += selector.add(problem, list(candidates(group, count_tokens)))
+    fates = list[Fate]()
+    with Equality() as equality:
+        selector = Selector(arm, settings, Known(forbidden) if forbidden else None, weights, equality)
+        for problem, group in (*ours, *((None, by_problem[key]) for key in sorted(by_problem))):
+            fates += selector.add(problem, list(candidates(group, count_tokens)))
     selection = selector.finish()
     ends = [selection.fate(fate) for fate in fates]
     of_ours = (fate for fate in ends if fate.problem_id not in by_problem)

@@ -8,9 +8,10 @@ All arms pass the same steps and differ in one: `all` never looks at verdicts, `
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from w2sr_jax import seeds
-from w2sr_jax.answers.grade import canonical
+from w2sr_jax.answers.same import Equality
 from w2sr_jax.curation.candidates import Candidate
 from w2sr_jax.curation.fates import KEPT, Fate
 from w2sr_jax.curation.settings import NAMES, Arm, Curation
@@ -18,6 +19,14 @@ from w2sr_jax.problems.splits import Known
 from w2sr_jax.records import Problem, Trace
 
 Reason = Callable[[Candidate], str | None]
+
+
+class Vote(NamedTuple):
+    """What a problem's traces agree on: the spellings of the answer most voted for (none where two tie), and its share of all
+    votes."""
+
+    answers: frozenset[str]
+    share: float
 
 
 class Sieve:
@@ -55,11 +64,12 @@ def sift(
     settings: Curation,
     weights: Mapping[str, float],
     forbidden: Known | None,
+    equality: Equality,
 ) -> Sieve:
     """All steps but the limit of all examples. The order of `given` does not matter; without a problem nothing is kept."""
     sieve = Sieve(sorted(given, key=lambda trace: rank(trace, settings, weights)))
     sieve.step("of these problems and teachers", _belongs(problem, weights))
-    voters = list(sieve.left)
+    voters = [trace for trace in sieve.left if trace.finish == "stop"]  # what was cut off has stated nothing
     sieve.step("finished", lambda t: "unfinished" if t.finish == "length" and not settings.keep_unfinished else None)
     sieve.step("within the length limits", _fits(settings))
     if not settings.keep_loops:
@@ -69,7 +79,7 @@ def sift(
         sieve.step("not a test question", lambda _: "contaminated" if known else None)
     sieve.step("distinct", _distinct())
     if arm != "all":
-        sieve.step(f"arm {NAMES[arm]}", _arm(arm, settings, voters, weights))
+        sieve.step(f"arm {NAMES[arm]}", _arm(arm, settings, voters, weights, equality))
     sieve.step("drawn per problem", _quota(settings.per_problem))
     return sieve
 
@@ -82,24 +92,21 @@ def rank(trace: Candidate | Trace, settings: Curation, weights: Mapping[str, flo
     return -math.log(uniform) / weight if weight else math.inf, trace.id
 
 
-def votes(traces: Sequence[Candidate], weights: Mapping[str, float] | None = None) -> dict[str, tuple[str | None, float]]:
-    """Per problem id the answer most voted for and its share of all votes. Unreadable answers count in the total alone; where
-    two answers tie, nothing is agreed on (None). A trace's vote is its teacher's weight."""
-    counts: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    totals: dict[str, float] = defaultdict(float)
-    for trace in traces:
-        weight = (weights or {}).get(trace.teacher, 1.0)
-        totals[trace.problem_id] += weight
-        if trace.answer is not None:
-            counts[trace.problem_id][canonical(trace.answer)] += weight
-    found: dict[str, tuple[str | None, float]] = {}
-    for problem, total in totals.items():
-        ranked = sorted(counts[problem].items(), key=lambda item: -item[1])[:2]
-        if not ranked or (len(ranked) == 2 and math.isclose(ranked[0][1], ranked[1][1])):
-            found[problem] = (None, 0.0)
-        else:
-            found[problem] = (ranked[0][0], ranked[0][1] / total)
-    return found
+def vote(traces: Sequence[Candidate], equality: Equality, weights: Mapping[str, float] | None = None) -> Vote:
+    """The vote of one problem's traces. Answers that `equality` joins are one; unreadable ones count in the total alone. A
+    trace's vote is its teacher's weight."""
+    ballots = [(trace.answer, (weights or {}).get(trace.teacher, 1.0)) for trace in traces]
+    answers = sorted({answer for answer, _ in ballots if answer is not None})
+    blocs = dict(zip(answers, equality.blocs(answers), strict=True))
+    counts: dict[str, float] = defaultdict(float)
+    for answer, weight in ballots:
+        if answer is not None:
+            counts[blocs[answer]] += weight
+    ranked = sorted(counts.items(), key=lambda item: -item[1])[:2]
+    total = sum(weight for _, weight in ballots)
+    if not ranked or not total or (len(ranked) == 2 and math.isclose(ranked[0][1], ranked[1][1])):
+        return Vote(frozenset(), 0.0)
+    return Vote(frozenset(answer for answer, bloc in blocs.items() if bloc == ranked[0][0]), ranked[0][1] / total)
 
 
 def _belongs(problem: Problem | None, weights: Mapping[str, float]) -> Reason:
@@ -134,17 +141,18 @@ def _distinct() -> Reason:
     return reason
 
 
-def _arm(arm: Arm, settings: Curation, voters: Sequence[Candidate], weights: Mapping[str, float]) -> Reason:
+def _arm(
+    arm: Arm, settings: Curation, voters: Sequence[Candidate], weights: Mapping[str, float], equality: Equality
+) -> Reason:
     if arm == "majority":
-        agreed = votes(voters, weights)
+        agreed = vote(voters, equality, weights)
 
         def agrees(trace: Candidate) -> str | None:
             if trace.answer is None:
                 return "unparsed"
-            answer, share = agreed[trace.problem_id]
-            if answer is None or share < settings.majority_threshold or len(voters) < settings.majority_votes:
+            if not agreed.answers or agreed.share < settings.majority_threshold or len(voters) < settings.majority_votes:
                 return "no_majority"
-            return None if canonical(trace.answer) == answer else "minority_answer"
+            return None if trace.answer in agreed.answers else "minority_answer"
 
         return agrees
     wanted = {"correct"} if arm == "correct" else {"incorrect", *(["unparsed"] if settings.unparsed_is_incorrect else [])}

@@ -105,9 +105,12 @@ def self_consistency(samples: Sequence[Trace]) -> Rate:
 
 
 def votes(traces: Iterable[Trace]) -> Counter[str]:
-    """How many traces give each answer; right answers agree by their verdict, however they are spelt."""
+    """How many traces give each answer; right answers agree by their verdict, however they are spelt. A trace that was cut off has
+    stated nothing and has no vote."""
     given = Counter[str]()
     for trace in traces:
+        if trace.finish == "length":
+            continue
         if trace.verdict == "correct":
             given["correct"] += 1
         elif trace.answer is not None and trace.verdict != "unparsed":

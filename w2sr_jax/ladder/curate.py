@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from w2sr_jax import files, records
+from w2sr_jax.answers.same import Equality
 from w2sr_jax.curation.candidates import candidates
 from w2sr_jax.curation.fates import Fate
 from w2sr_jax.curation.select import Selector, examples
@@ -26,8 +27,9 @@ def curate_rung(context: Context, index: int) -> Made:
     forbidden = [*prepare.read(context.run, prepare.TEST), *prepare.read(context.run, prepare.PROBE)]
     weights = {teacher.name: teacher.weight for teacher in experiment.teachers if teacher.name in rung.teachers}
     known = Known(forbidden) if forbidden else None
-    selectors = {arm: Selector(arm, rung.curation, known, weights) for arm in rung.arms}
-    given = _sift(context, index, pool, {directory / arm / FATES: selector for arm, selector in selectors.items()})
+    with Equality() as equality:
+        selectors = {arm: Selector(arm, rung.curation, known, weights, equality) for arm in rung.arms}
+        given = _sift(context, index, pool, {directory / arm / FATES: selector for arm, selector in selectors.items()})
     outputs, funnels = [], {}
     kept: dict[str, int] = {}
     for arm, selector in selectors.items():
