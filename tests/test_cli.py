@@ -155,3 +155,82 @@ def test_a_run_that_finished_nothing_gives_way_to_the_mended_command(config, cap
     assert "waits for" in capsys.readouterr().err
     assert cli.run(["sample", str(config), "--splits.pool", "6"]) == 2
     assert "another experiment" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["run", "{config}", "--require", "vs_teachers>0"], "did you mean 'vs_teacher'?"),
+        (["run", "{config}", "--require", "vs_teacher>0", "--require", "b.accuracy>0"], "there is no 'b' here"),
+        (["run", "{config}", "--require", "a.majority.accuracy>0"], "there is no 'a.majority' here"),
+        (["run", "{config}", "--require", "vs_teacher"], "has no comparison"),
+        (["run", "{config}", "--require=vs_teacher==0"], "which no single number equals"),
+        (["train", "{config}", "--require", "vs_teacher>0"], "--require is for w2sr run and w2sr report"),
+        (["train", "{config}", "--require=vs_teacher>0"], "--require is for w2sr run and w2sr report"),
+    ],
+)
+def test_a_requirement_that_means_nothing_is_refused_before_anything_is_written(config, capsys, argv, said):
+    assert cli.run([part.format(config=config) for part in argv]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (config.parent / "runs").exists()
+
+
+def finished(low, **more):
+    """What takes the place of the work: a report on rung "a" whose student is so much better, at the least."""
+
+    def climb_all(experiment, run, *_):
+        from w2sr_jax.report.write import write
+
+        difference = {"difference": 0.1, "low": low, "high": 0.2, "n": 50, "left": 0.6, "right": 0.5}
+        comparisons = {"correct": {"vs_teacher": difference, "teacher": "teacher"}}
+        rung = {
+            "index": 0,
+            "name": "a",
+            "teachers": ["teacher"],
+            "models": {"correct": "0-a.correct"},
+            "comparisons": comparisons,
+        }
+        return write(run / "report", {"name": "tiny", "rungs": [rung], "test_problems": 50, **more}).index
+
+    return climb_all
+
+
+@pytest.mark.parametrize("command", ["run", "report"])
+@pytest.mark.parametrize(
+    ("low", "wanted", "code"),
+    [
+        (0.05, ["vs_teacher>0"], 0),
+        (-0.05, ["vs_teacher>0"], 3),
+        (0.05, ["vs_teacher>0", "a.correct.vs_teacher>=5%", "verdict==yes", "test_problems>=50"], 0),
+        (0.05, ["vs_teacher>0", "seeds>=3"], 3),
+        (0.05, ["rgr>0"], 3),  # not known is not met
+        (-0.05, [], 0),
+    ],
+)
+def test_a_requirement_that_is_not_met_is_an_exit_code_of_its_own(config, capsys, monkeypatch, command, low, wanted, code):
+    monkeypatch.setattr("w2sr_jax.ladder.run.climb_all", finished(low))
+    assert cli.run([command, str(config), *(part for one in wanted for part in ("--require", one))]) == code
+    said = capsys.readouterr()
+    assert "the student “a” (W2SR-P)" in said.out
+    assert ("not met" in said.err) == (code == 3)
+    assert said.out.count("required ") + said.err.count("required ") == len(wanted)
+
+
+def test_without_a_report_no_requirement_is_met(config, capsys, monkeypatch):
+    monkeypatch.setattr("w2sr_jax.ladder.run.climb_all", lambda *_: None)
+    assert cli.run(["run", str(config), "--require", "vs_teacher>-1"]) == 3
+    assert "there is no report yet" in capsys.readouterr().err
+    assert cli.run(["run", str(config)]) == 0
+
+
+def test_a_rehearsal_says_so_before_and_after_and_meets_no_verdict(config, capsys, monkeypatch):
+    monkeypatch.setattr("w2sr_jax.ladder.run.climb_all", finished(0.05, rehearsal=True))
+    assert cli.run(["run", str(config), "--rehearsal", "--require", "verdict==yes"]) == 3
+    said = capsys.readouterr().out
+    assert said.count("Rehearsal: tiny models that began with random weights") == 2
+    assert "Answer: unknown, since this is a rehearsal." in said
+    monkeypatch.setattr("w2sr_jax.ladder.run.climb_all", finished(0.05))
+    assert cli.run(["run", str(config)]) == 0
+    assert "ehearsal" not in capsys.readouterr().out

@@ -1,5 +1,5 @@
-"""The `w2sr` command: parses, calls, prints. Exit codes: 0 done, 1 not reproduced, 2 the user can mend it, 130 interrupted, 143
-terminated.
+"""The `w2sr` command: parses, calls, prints. Exit codes: 0 done, 1 not reproduced, 2 the user can mend it, 3 done but a
+requirement (`--require`) is not met, 130 interrupted, 143 terminated.
 
 Nothing heavy is imported before it is known what is asked for, so that `--help` is fast.
 """
@@ -28,6 +28,9 @@ STAGES = {
     "report": "write report/index.html and report/results.json",
 }
 
+REPORTING = ("run", "report")  # commands that end in a report
+NOT_MET = 3
+
 TOP = """usage: w2sr COMMAND ...
 
 Weak-to-strong reasoning: a weak teacher writes chains of thought, a stronger student is
@@ -35,6 +38,7 @@ fine-tuned on them, and a report shows whether the student outgrew its teacher.
 
   w2sr run CONFIG.py [--name NAME] [OVERRIDES]    the whole experiment, into runs/NAME
   w2sr run CONFIG.py --shrink                     the same path with tiny random models
+  w2sr run CONFIG.py --require 'vs_teacher>0'     exit code 3 where the report does not show it
 {stages}
 A stage takes a run directory (or a CONFIG.py) and does what of it can be done now; finished
 work is never redone, an interrupted one is continued by the same command.
@@ -103,8 +107,18 @@ def _command(name: str, argv: list[str], stop: Stop) -> int:
     add_root(parser)
     parser.add_argument("--shrink", action="store_true", help="tiny random models and invented data: does the path hold?")
     parser.add_argument("--rung", type=int, default=None, help="only this rung (0 is the first)")
+    if name in REPORTING:
+        parser.add_argument(
+            "--require",
+            action="append",
+            default=[],
+            metavar="REQUIREMENT",
+            help="exit with 3 where it is not met, see docs/report.md",
+        )
     add_plain(parser)
     options, rest = parser.parse_known_args(argv)
+    if any(part.partition("=")[0] == "--require" for part in rest):
+        raise UserError(f"--require is for w2sr {' and w2sr '.join(REPORTING)}, which end in a report; w2sr {name} does not")
     asks_help = "-h" in rest or "--help" in rest
     if options.target is None or (asks_help and not options.target.endswith(".py")):
         parser.print_help()
@@ -112,14 +126,21 @@ def _command(name: str, argv: list[str], stop: Stop) -> int:
         return 0 if asks_help else 2
     experiment, directory = _experiment(name, options.target, options.root, rest, options.shrink)
     from w2sr_jax.console import Console
+    from w2sr_jax.ladder import required
     from w2sr_jax.ladder.run import climb_all
 
+    wanted = required.understood(options.require if name in REPORTING else [], experiment)
     compiling.tidy()
     with Console(plain=options.plain) as console:
+        if experiment.rehearsal:
+            console.rehearsal()
         page = climb_all(experiment, directory, console, None if name == "run" else name, options.rung, stop)  # type: ignore[arg-type]
         if page is not None:
             console.summary(page)
-    return 0
+        findings = required.judged(page, wanted)
+        for finding in findings:
+            console.finding(finding)
+    return 0 if all(finding.met for finding in findings) else NOT_MET
 
 
 def _experiment(command: str, target: str, root: Path, overrides: list[str], small: bool) -> "tuple[Experiment, Path]":

@@ -1,13 +1,17 @@
 """What a person sees while a run goes on: a line per task, a bar for the one at work, plain lines without a terminal."""
 
+import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console as Rich
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from w2sr_jax import files
+
+if TYPE_CHECKING:
+    from w2sr_jax.report.required import Finding
 
 QUIET = 15.0  # seconds between lines of progress where there is no terminal
 
@@ -66,6 +70,20 @@ class Console:
 
     def warn(self, message: str) -> None:
         self.rich.print(f"w2sr: {message}", markup=False, style="yellow")
+
+    def rehearsal(self) -> None:
+        """Before anything is done: that this is only a rehearsal."""
+        from w2sr_jax.report.verdict import REHEARSAL
+
+        self.warn(REHEARSAL)
+
+    def finding(self, finding: "Finding") -> None:
+        """Whether a requirement is met; what is not met goes to the standard error."""
+        for line in finding.lines:
+            if finding.met:
+                self.rich.print(f"required {line}", markup=False)
+            else:
+                print(f"w2sr: required {line}", file=sys.stderr)
 
     def summary(self, page: Path) -> None:
         """What happened on every rung, the answer, and where the report is."""

@@ -1,7 +1,8 @@
 """The same experiment in minutes on a CPU: every model tiny and random, every data set a stand-in, every count small.
 
-It is a rehearsal, and says so. What remains is the path that data takes: safetensors directories are imported, the tokenizer's chat template renders, data sets
-are read through their field mapping, adapters stay adapters. Its numbers mean nothing; that it ends in a report does.
+It is a rehearsal, and its report says so. What remains is the path that data takes: safetensors directories are imported, the
+tokenizer's chat template renders, data sets are read through their field mapping, adapters stay adapters. Its numbers mean
+nothing; that it ends in a report does.
 """
 
 import dataclasses

@@ -86,7 +86,7 @@ def _happened(results: Mapping[str, Any], rung: Mapping[str, Any], arm: str | No
     against = f"{its} “{model_title(results, teacher)}”" if teacher else its
     difference = comparison.get("vs_teacher")
     if not difference or measured == "unknown":
-        return f"whether {student} outgrew {against} cannot be said, since {_untested(results, rung)}."
+        return f"whether {student} outgrew {against} cannot be said, since {untested(results, rung)}."
     deed = {"yes": f"outgrew {against}", "no": f"stayed below {against}", "not shown": f"cannot be told apart from {against}"}
     did = f"was held against {against}" if results.get("rehearsal") else deed[measured]
     right = f"{wording.percent(difference.get('left'))} right against {wording.percent(difference.get('right'))}"
@@ -96,7 +96,7 @@ def _happened(results: Mapping[str, Any], rung: Mapping[str, Any], arm: str | No
     return f"{student} {did}, answering {right} {_where(results, difference)}: {size} ({bounds})."
 
 
-def _untested(results: Mapping[str, Any], rung: Mapping[str, Any]) -> str:
+def untested(results: Mapping[str, Any], rung: Mapping[str, Any]) -> str:
     """Why a rung's teacher has no score on the test problems, and what file would give it one."""
     known = (results.get("experiment") or {}).get("teachers")
     named = {str(one.get("name")): one for one in known if isinstance(one, Mapping)} if isinstance(known, list) else {}
