@@ -223,6 +223,7 @@ def test_the_layout_holds(page: str, report: Written, tab: Tab) -> None:
     tab.width(WIDTHS[0])
     tab.open(pages(report)[page].as_uri(), 0)
     wanted = [
+        "qualified",
         "accuracy",
         "ladder",
         "gap",
@@ -248,6 +249,18 @@ def test_the_layout_holds(page: str, report: Written, tab: Tab) -> None:
             assert tab.evaluate(WIDE) == []
             if opened == "false":  # nor do thousands of empty lines push the rest out of sight
                 assert tab.evaluate("document.documentElement.scrollHeight") < 60_000
+
+
+@pytest.mark.parametrize(("width", "high"), [(1280, 800), (390, 844)])
+def test_the_first_screen_holds_headline_and_picture(width: int, high: int, tab: Tab, tmp_path: Path) -> None:
+    written = write(tmp_path, fabricated_run.results(count=40))
+    tab.width(width)
+    tab.open(written.index.as_uri(), 0)
+    below = (
+        "[...document.querySelectorAll('.verdict, header figure img')].map(e => e.getBoundingClientRect()).filter(b => b.height)"
+    )
+    verdict, picture = tab.evaluate(f"{below}.map(b => [b.top, b.bottom])")
+    assert 0 < verdict[0] < verdict[1] <= picture[0] < picture[1] <= high
 
 
 def test_links_lead_to_rows(report: Written, tab: Tab) -> None:

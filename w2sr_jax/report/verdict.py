@@ -91,7 +91,7 @@ def _happened(results: Mapping[str, Any], rung: Mapping[str, Any], arm: str | No
     did = f"was held against {against}" if results.get("rehearsal") else deed[measured]
     right = f"{wording.percent(difference.get('left'))} right against {wording.percent(difference.get('right'))}"
     size = f"{wording.points(difference['difference'])} points"
-    includes = ", which includes 0" if measured == "not shown" else ""
+    includes = ", which includes 0" if measured == "not shown" and not results.get("rehearsal") else ""
     bounds = f"{confidence(comparison)} interval {wording.points_range(difference)}{includes}"
     return f"{student} {did}, answering {right} {_where(results, difference)}: {size} ({bounds})."
 
