@@ -1,4 +1,4 @@
-"""Texts, gold answers and whether the text answers rightly, by kind: what people have reported that graders of this field got wrong.
+"""Texts, gold answers and whether the text answers rightly, by kind: what people reported that graders of this field got wrong.
 
 About half are answers that must stay wrong.
 """
@@ -39,7 +39,11 @@ KINDS: dict[str, tuple[Case, ...]] = {
         ("[THINK]so #### 8[/THINK]The result is 9.", "8", False),
         ("<|begin_of_thought|>\\boxed{3}<|end_of_thought|>\n<|begin_of_solution|>\\boxed{6}<|end_of_solution|>", "6", True),
         ("<|begin_of_thought|>\\boxed{3}<|end_of_thought|>\n<|begin_of_solution|>\\boxed{6}<|end_of_solution|>", "3", False),
-        ("<|channel|>analysis<|message|>Maybe 3.<|end|><|start|>assistant<|channel|>final<|message|>\\(6\\)<|return|>", "6", True),
+        (
+            "<|channel|>analysis<|message|>Maybe 3.<|end|><|start|>assistant<|channel|>final<|message|>\\(6\\)<|return|>",
+            "6",
+            True,
+        ),
         ("<reasoning>5 + 6 = 11</reasoning>\n<answer>11</answer>", "11", True),
         ("<reasoning>5 + 6 = 11</reasoning>\n<answer>12</answer>", "11", False),
         ("<THINK>\\boxed{1}</THINK>\\boxed{2}", "2", True),
@@ -164,12 +168,20 @@ KINDS: dict[str, tuple[Case, ...]] = {
         ("3 + 4 = 7\n#### 7\n\nQ: What is 1 + 1?\nA: 1 + 1 = 2\n#### 2", "2", False),
         ("The answer is 7.\n\nQuestion: What is 1 + 1?\nThe answer is 2.", "7", True),
         ("\\boxed{7}\n\nProblem 2: What is 1 + 1?\nSolution: \\boxed{2}", "7", True),
-        ("The answer is 7.<|im_end|>\n<|im_start|>user\nWhat is 1 + 1?<|im_end|>\n<|im_start|>assistant\nThe answer is 2.", "7", True),
+        (
+            "The answer is 7.<|im_end|>\n<|im_start|>user\nWhat is 1 + 1?<|im_end|>\n<|im_start|>assistant\nThe answer is 2.",
+            "7",
+            True,
+        ),
         ("The answer is 7.<|endoftext|>The answer is 2.", "7", True),
         ("The answer is 7.</s> The answer is 2.", "2", False),
         ("The answer is 7.\n\nHuman: And 1 + 1?\n\nAssistant: The answer is 2.", "7", True),
         ("The answer is 7.\n\n### Instruction:\nWhat is 1 + 1?\n\n### Response:\nThe answer is 2.", "7", True),
-        ("\\boxed{7}\n\nPlease reason step by step, and put your final answer within \\boxed{}.\n\nThe answer is \\boxed{2}", "7", True),
+        (
+            "\\boxed{7}\n\nPlease reason step by step, and put your final answer within \\boxed{}.\n\nThe answer is \\boxed{2}",
+            "7",
+            True,
+        ),
         ("#### 7\n\nTom has 4 apples and eats 1 of them. How many apples does Tom have left?\n4 - 1 = 3\n#### 3", "7", True),
         ("#### 7\n\nTom has 4 apples and eats 1 of them. How many apples does Tom have left?\n4 - 1 = 3\n#### 3", "3", False),
         ("Question: What is 3 + 4?\nAnswer: 7", "7", True),

@@ -77,7 +77,19 @@ def test_written_numbers(text: str, value: Fraction | int) -> None:
     "text",
     [
         *("", "x", "5x", "10xy", "3i", "2 pi", "5:40", "1/0", "8_9", "10!", "1,2", "5 and 6", "2^3", "1.2.3", "--5"),
-        *("1e999", "half", "12 - J", "17 33", "9\\pi", "9 pi square units", "15 (sixteen)", "seven eight", "1 2 3", "12个半", "9" * 2000),
+        *(
+            "1e999",
+            "half",
+            "12 - J",
+            "17 33",
+            "9\\pi",
+            "9 pi square units",
+            "15 (sixteen)",
+            "seven eight",
+            "1 2 3",
+            "12个半",
+            "9" * 2000,
+        ),
     ],
 )
 def test_other_texts_are_no_numbers(text: str) -> None:

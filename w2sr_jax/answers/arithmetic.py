@@ -33,7 +33,8 @@ class TooLarge(_NoValue):
 
 _TOKEN = re.compile(
     r"\s+|(?P<number>\d+(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-    r"|(?P<name>\\(?:[dtc]?frac|sqrt|times|cdot|ast|div|left|right|,|;|:|!|\s|%))|(?P<power>\^|\*\*)|(?P<mark>[-+*/×·⋅∙÷(){}\[\]!%])"
+    r"|(?P<name>\\(?:[dtc]?frac|sqrt|times|cdot|ast|div|left|right|,|;|:|!|\s|%))|(?P<power>\^|\*\*)"
+    r"|(?P<mark>[-+*/×·⋅∙÷(){}\[\]!%])"
 )
 _BASE = re.compile(
     r"\(?([0-9a-z]{1,200})\)?\s*(?:_\s*(?:\{?\s*([a-z]{3,9}|\d{1,2})\s*\}?|\(\s*(\d{1,2})\s*\))"
@@ -45,7 +46,24 @@ _PREFIXED = re.compile(r"0(?:([xX])([0-9a-fA-F]{1,200})|([bB])([01]{1,400})|([oO
 _NAMES = {
     name: base
     for base, name in enumerate(
-        "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split(), start=2
+        [
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+        ],
+        start=2,
     )
 }
 
@@ -84,7 +102,7 @@ def based(text: str) -> Based | None:
 
 
 def _tokens(text: str) -> list[str]:
-    tokens = []
+    tokens: list[str] = []
     position = 0
     while position < len(text):
         match = _TOKEN.match(text, position)

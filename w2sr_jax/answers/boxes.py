@@ -21,7 +21,7 @@ _PLACEHOLDER = re.compile(
     r"|number|expression|insert|put|goes)\b)*",
     re.I,
 )
-_DENIED = re.compile(r"\b(?:not|isn't|instead of|rather than|than)\s+(?:equal to\s+|be\s+)?[$(\\*]*$", re.I)
+_DENIED = re.compile(r"\b(?:not|isn't|instead of|rather than)\s+(?:equal to\s+|be\s+)?[$(\\*]*$", re.I)
 _BETWEEN = re.compile(
     r"(?:[\s,;$]|\\[()\[\]]|\\q?quad|\\[,;: ]|\\text\{\s*(?:and|or)?\s*\}|\b(?:and|or|und|oder|et|ou|y|e)\b|和|或|与"
     r"|\b[a-zA-Z](?:_\{?\w\}?)?\s*=)*"
@@ -30,8 +30,8 @@ _BETWEEN = re.compile(
 
 
 def boxes(text: str) -> list[Box]:
-    """Every `\\boxed{…}` or `\\boxed x` of a text in order. Of boxes within boxes the innermost counts; one without a closing brace
-    is passed over (see `cut`)."""
+    """Every `\\boxed{…}` or `\\boxed x` of a text in order. Of boxes within boxes the innermost counts; one that is cut off is
+    passed over (see `cut`)."""
     if "box" not in text:
         return []
     found: list[Box] = []

@@ -1,4 +1,4 @@
-"""One spelling for characters that people write numbers with: other digits, full-width forms, minus signs, raised and lowered digits."""
+"""One spelling for characters of numbers: other digits, full-width forms, minus signs, raised and lowered digits."""
 
 import re
 import unicodedata
@@ -27,7 +27,7 @@ _BAR = re.compile(r"((?:\d\u0305)+)")
 
 
 def plain(text: str) -> str:
-    """The text with ASCII digits, signs and letters in place of their full-width and other forms, and without invisible characters."""
+    """The text with ASCII digits, signs and letters in place of full-width and other ones, and without invisible characters."""
     if text.isascii():
         return text
     text = text.translate(_PLAIN)
@@ -38,7 +38,7 @@ def plain(text: str) -> str:
 
 
 def mathematical(text: str) -> str:
-    """`plain`, with `10³³` as `10^{33}`, `101₂` as `101_{2}`, `2½` as `2 1/2`, `0.3̅` as `0.\\overline{3}` and an en dash as a minus."""
+    """`plain`, with `10³³` as `10^{33}`, `101₂` as `101_{2}`, `2½` as `2 1/2`, an en dash as a minus."""
     text = plain(text)
     if text.isascii():
         return text

@@ -26,15 +26,22 @@ _SAID = re.compile(  # all of the line that follows counts, and what is said aga
     r"|(?:réponse|option)\b[^.\n:=]{0,40}?\best\b|réponse\b[ \t*_]*:|(?:respuesta|opción)\b[^.\n:=]{0,40}?\bes\b"
     r"|respuesta\b[ \t*_]*:|(?:resposta|alternativa|opção)\b[^.\n:=]{0,40}?\bé(?!\w)|resposta\b[ \t*_]*:"
     r"|(?:risposta|opzione)\b[^.\n:=]{0,40}?\bè(?!\w)|risposta\b[ \t*_]*:|antwoord\b[^.\n:=]{0,40}?(?:\bis\b|:)"
-    r"|ответ\b[^.\n:=]{0,30}?(?:[:—–-]|\bбудет\b)|правильный[ \t]+(?:ответ|вариант)\b[ \t]*(?:[:—–-]|\bэто\b)?|odpowiedź\b[ \t*_]*(?::|\bto\b)"
+    r"|ответ\b[^.\n:=]{0,30}?(?:[:—–-]|\bбудет\b)"
+    r"|правильный[ \t]+(?:ответ|вариант)\b[ \t]*(?:[:—–-]|\bэто\b)?"
+    r"|odpowiedź\b[ \t*_]*(?::|\bto\b)"
     r"|jawaban(?:nya)?\b[^.\n:=]{0,30}?(?:\badalah\b|:))"
-    r"|đáp[ \t]+án\b[^.\n:=]{0,30}?(?:\blà\b|:)|(?:正确)?(?:答案|选项|選項)(?:应该|應該|应当)?(?:是|为|為|[:：])|故?(?:本题)?(?:选|選)(?:择|擇)?[:：]?"
-    r"|(?:答え|正解|解答)(?:は|[:：])|(?:정답|답)(?:은|는|[:：])|(?:الجواب|الإجابة)[^.\n]{0,20}?(?:هو|هي|:)|उत्तर[^\n]{0,10}?(?=[A-Z(]))"
+    r"|đáp[ \t]+án\b[^.\n:=]{0,30}?(?:\blà\b|:)"
+    r"|(?:正确)?(?:答案|选项|選項)(?:应该|應該|应当)?(?:是|为|為|[:：])"
+    r"|故?(?:本题)?(?:选|選)(?:择|擇)?[:：]?"
+    r"|(?:答え|正解|解答)(?:は|[:：])"
+    r"|(?:정답|답)(?:은|는|[:：])|(?:الجواب|الإجابة)[^.\n]{0,20}?(?:هو|هي|:)|उत्तर[^\n]{0,10}?(?=[A-Z(]))"
     r"[ \t*_:：]*\n?[ \t]*(?=([^\n]*))",
     re.I,
 )
 _NOT_BUT = re.compile(  # "not A; it is C" settles on C
-    r"^[*_ \t]*(?:definitely[ ]|certainly[ ])?not\b[^\n]{1,60}?(?:[;,.][ \t]*|[ ](?=but\b))(?:but[ ]+)?(?:it(?:'s| is)|rather)?[ \t:]*(?=[(\[\"'“*]*[A-Z]\b)", re.I
+    r"^[*_ \t]*(?:definitely[ ]|certainly[ ])?not\b[^\n]{1,60}?(?:[;,.][ \t]*|[ ](?=but\b))"
+    r"(?:but[ ]+)?(?:it(?:'s| is)|rather)?[ \t:]*(?=[(\[\"'“*]*[A-Z]\b)",
+    re.I,
 )
 _CALLED = re.compile(
     r"(?:\b(?:option|choice|answer)[ \t]+)?[*_(\[]{0,4}\b([A-Z])\b[*_)\].]{0,4}[ \t]+(?:is|would be|must be)[ \t]+"
@@ -88,11 +95,12 @@ class ChoiceGrader:
 def read(text: str, options: Sequence[str], letters: str) -> Reading:
     """The letter that a text settles on.
 
-    Thoughts and what follows the answer's end are not read (`answers.scope.said`). Rules in order, each taking its last occurrence
-    that says anything: `tag` (`<answer>C</answer>`), `####` (not a heading as `#### B. Discussion`), `boxed` (the last box),
-    `answer` (`Answer: C`, `the answer is (C) Paris`, `C is correct`, in some fifteen languages), `last_line` (nothing but a letter or an option's words; or one bracketed letter,
-    or one option's words, in a line that denies nothing). Where the place of a rule names two letters, or a letter and the words
-    of another option, no later rule is asked: the text is ambiguous. Only the last 30,000 characters are looked at.
+    Thoughts and what follows the answer's end are not read (`answers.scope.said`). Rules in order, each taking its last
+    occurrence that says anything: `tag` (`<answer>C</answer>`), `####` (no heading, as `#### B. Discussion`), `boxed` (the last
+    box), `answer` (`Answer: C`, `the answer is (C) Paris`, `C is correct`, in some fifteen languages), `last_line` (nothing but
+    a letter or an option's words; or one bracketed letter, or one option's words, in a line that denies nothing). Where the
+    place of a rule names two letters, or a letter and the words of another option, no later rule is asked: the text is
+    ambiguous. Only the last 30,000 characters are looked at.
     """
     text = scope.said(text)
     for rule, places in (

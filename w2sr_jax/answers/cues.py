@@ -1,10 +1,10 @@
-"""Sentences that state an answer: `The answer is 12`, `**Answer:** 3/4`, `答案是12`, `Die Antwort lautet 12`, and what they state."""
+"""Sentences that state an answer, as `The answer is 12`, `**Answer:** 3/4`, `答案是12` or `Die Antwort lautet 12`."""
 
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from w2sr_jax.answers import words
+from w2sr_jax.answers import languages, words
 from w2sr_jax.answers.numbers import number
 
 LINE, SENTENCE = "A:", "answer_is"
@@ -12,7 +12,7 @@ LINE, SENTENCE = "A:", "answer_is"
 
 class Statement(NamedTuple):
     """An answer, where its cue begins, and the kind of cue: a line that begins with a label (`A:`) or a sentence (`answer_is`).
-    `worded`: the answer is words alone, which is weaker evidence than a number or formula. `final`: the cue says "final answer"."""
+    `worded`: the answer is words alone, weaker evidence than a number or formula. `final`: the cue says "final answer"."""
 
     start: int
     answer: str
@@ -21,69 +21,27 @@ class Statement(NamedTuple):
     final: bool
 
 
-_LABELS = (
-    r"(?:final\s+|correct\s+)?(?:answer|ans)|(?:endgültige\s+)?antwort|(?:réponse|reponse)(?:\s+finale)?|respuesta(?:\s+final)?"
-    r"|resposta(?:\s+final)?|risposta(?:\s+finale)?|(?:окончательный\s+)?ответ|відповідь|odpowiedź|antwoord|jawaban|cevap|yanıt"
-    r"|đáp\s+(?:án|số)|kết\s+quả|उत्तर|คำตอบ|الإجابة(?:\s+النهائية)?|الجواب|svar|vastaus"
-    r"|(?:最终|最終)?的?答案|故?答案|答|正解|解答|答え|최종\s*답|정답|답"
-)
 _LINE = re.compile(
-    rf"^[ \t]{{0,12}}(?:[-•>][ \t]{{0,12}})?(?:#{{1,6}}[ \t]{{0,12}})?[*_]{{0,3}}[ \t]{{0,12}}(?:A|(?:{_LABELS})(?:[ \t]{{0,12}}\([^()\n]{{1,30}}\))?)[ \t]{{0,12}}[*_]{{0,3}}[ \t]{{0,12}}"
-    rf"(?:[:：＝=][ \t]{{0,12}}[*_]{{0,3}}|(?<=[*_]{{2}})(?=[ \t]{{0,12}}\n)|[—–][ \t])[ \t]{{0,12}}",
+    rf"^[ \t]{{0,12}}(?:[-•>][ \t]{{0,12}})?(?:\#{{1,6}}[ \t]{{0,12}})?[*_]{{0,3}}[ \t]{{0,12}}"
+    rf"(?:A|(?:{languages.LABELS})(?:[ \t]{{0,12}}\([^()\n]{{1,30}}\))?)[ \t]{{0,12}}[*_]{{0,3}}[ \t]{{0,12}}"
+    r"(?:[:：＝=][ \t]{0,12}[*_]{0,3}|(?<=[*_]{2})(?=[ \t]{0,12}\n)|[—–][ \t])[ \t]{0,12}",
     re.I | re.M,
 )
 _HEADING = re.compile(
-    rf"^[ \t]{{0,12}}(?:#{{1,6}}[ \t]{{0,12}}[*_]{{0,3}}|[*_]{{2,3}})[ \t]{{0,12}}(?:the[ \t]+)?(?:{_LABELS}|conclusion|result|fazit|conclusión|结论)[ \t]{{0,12}}[*_]{{0,3}}[ \t]{{0,12}}[:：]?[ \t]{{0,12}}[*_]{{0,3}}[ \t]{{0,12}}(?=\n|$)",
+    rf"^[ \t]{{0,12}}(?:\#{{1,6}}[ \t]{{0,12}}[*_]{{0,3}}|[*_]{{2,3}})[ \t]{{0,12}}(?:the[ \t]+)?"
+    rf"(?:{languages.LABELS}|conclusion|result|fazit|conclusión|结论)[ \t]{{0,12}}[*_]{{0,3}}[ \t]{{0,12}}[:：]?"
+    r"[ \t]{0,12}[*_]{0,3}[ \t]{0,12}(?=\n|$)",
     re.I | re.M,
 )
-_IS = (
-    r"(?:is|are|was|will[ \t]+be|would[ \t]+be|must[ \t]+be|should[ \t]+be|becomes|equals|comes[ \t]+(?:out[ \t]+)?to|turns[ \t]+out[ \t]+to[ \t]+be"
-    r"|works[ \t]+out[ \t]+to)"
-)
-_SENTENCE = re.compile(
-    rf"\b(?:answers?|solutions?|result)\b(?:[^.\n:：=?!]{{0,60}}?\b{_IS}\b|[ \t]*[:：=])"
-    r"|\b(?:antwort|lösung|ergebnis)\b[^.\n:：=?!]{0,60}?\b(?:ist|sind|lautet|beträgt|wäre)\b"
-    r"|\b(?:réponse|reponse|solution|résultat)\b[^.\n:：=?!]{0,60}?\b(?:est|sont|vaut)\b"
-    r"|\b(?:respuesta|solución|resultado)\b[^.\n:：=?!]{0,60}?\b(?:es|son|sería)\b"
-    r"|\b(?:resposta|solução|resultado)\b[^.\n:：=?!]{0,60}?(?:\bé|\bsão|\bserá)\b"
-    r"|\b(?:risposta|soluzione|risultato)\b[^.\n:：=?!]{0,60}?(?:\bè|\bsono)\b"
-    r"|\b(?:antwoord|oplossing)\b[^.\n:：=?!]{0,60}?\b(?:is|luidt)\b"
-    r"|\bодпов|\b(?:ответ(?:ом)?|решени(?:е|ем)|результат)\b(?:[^.\n:：=?!]{0,40}?(?:\bравен|\bравно|\bявляется|\bбудет|\bсоставляет|[—–:：])|[ \t]*[:：—–-])"
-    r"|\b(?:odpowiedź|odpowiedzią)\b[^.\n:：=?!]{0,30}?\b(?:to|jest)\b|\b(?:jawaban(?:nya)?)\b[^.\n:：=?!]{0,40}?\badalah\b"
-    r"|(?:đáp\s+(?:án|số)|kết\s+quả)[^.\n:：=?!]{0,40}?\blà\b|उत्तर[^।\n]{0,20}?(?=[\d$\\])|(?:الجواب|الإجابة)[^.\n]{0,20}?(?:هو|هي)"
-    r"|คำตอบ[^\n]{0,20}?(?:คือ|เท่ากับ)"
-    r"|答案(?:应该?|應該?|就|便)?(?:是|为|為|等于|等於|[:：])|正确(?:的)?答案(?:是|为)|结果(?:是|为|等于)|結果は|答え?[:：]"
-    r"|(?:最終的な)?(?:答え|解答|正解|回答)(?:は|が)[、,]?|(?:최종\s*)?(?:정답|답|해답)(?:은|는|이|을)[ \t]*|(?:정답|답)[ \t]*[:：]",
-    re.I,
-)
-_DISCARDED = re.compile(  # words before a cue in its sentence that say that what follows is not the answer
-    r"\b(?:if|whether|suppose|supposing|assum\w+|unless|check(?:ing)? that|verify that|had|wenn|falls|si|se|если"
-    r"|wrong|incorrect|previous|earlier|initial|first|old|other|intermediate|partial|common|tempting|naive|mistaken|possible|expected"
-    r"|thought|guessed|originally|initially|at first|previously|mistakenly|incorrectly|wrongly|student'?s?|claimed)\b[^.!?\n]{0,80}$",
-    re.I,
-)
+_SENTENCE = re.compile(languages.SENTENCES, re.I)
+_DISCARDED = re.compile(rf"\b(?:{languages.BEFORE_A_CUE})\b[^.!?\n]{{0,80}}$", re.I)
 _SENTENCE_END = re.compile(
-    r"[.!?;](?=\s|$|[*_\"”)])|[。！？；]|(?<!\s)[\s,]+(?:so|because|since|as|which|where|when|if|but|I hope|weil|denn|da|car|porque|так как)\b"
-    r"|，(?!\s*\d{3}(?!\d))|,?\s+(?:因为|所以|因此)|\s*\n"
+    rf"[.!?;](?=\s|$|[*_\"”)])|[。！？；]|(?<!\s)[\s,]+(?:{languages.CLAUSES})\b|，(?!\s*\d{{3}}(?!\d))|,?\s+(?:因为|所以|因此)|\s*\n"
 )
-_NOT_AN_ANSWER = re.compile(
-    r"(?:(?:indeed|also|therefore|thus|quite|very|really|now|then|again|still|in fact|most likely|probably|certainly|definitely|actually"
-    r"|always|already|just|simply|not only|too|rather|fairly|completely|perfectly|pretty)\s+)*(?:"
-    r"(?:[a-z]+(?:able|ible|ful|ous|less|ing)|simple|easy|hard|difficult|correct|right|wrong|incorrect|valid|invalid|consistent"
-    r"|plausible|sound|clear|unclear|obvious|logical|trivial|straightforward|complete|incomplete|final|exact|approximate|close"
-    r"|good|bad|great|fine|nice|neat|ok|okay|true|verified|confirmed|checked|supported|known|unknown|unique|found|obtained|given"
-    r"|derived|shown|stated|computed|calculated|determined|reached|based|written|expressed|rounded|in|on|at|from|for|by|as|of|with"
-    r"|within|inside|below|above|here|there|what|how|why|when|where|that we|this|these|those|it|its|we|you|he|she|they|I|let|let's|to be|to"
-    r"|not|never|no longer|too|much|more|less|greater|smaller|larger|fewer|bigger|higher|lower|between|different|similar|same|the same|independent"
-    r"|a (?:whole|natural|positive|negative|prime|real|rational|single|possible|good|valid|multiple|reasonable|number|value|fraction|matter|bit|little)"
-    r"|an (?:integer|expression|equation|even|odd|approximation|estimate|interesting)|the (?:sum|product|difference|number|value|one|same|following|quotient|total|area|smallest|largest|only|last|first|correct|final|answer)"
-    r"(?! \w+ is)|as follows|the following|based|my|our|your|their|his|her|step|so|because|since|if|and|or|but|is|are|do|does|did|can|could"
-    r"|should|would|will|may|might|please|note|sorry|explained|provided|boxed|used|needed|required)\b"
-    r"|richtig|falsch|korrekt|einfach|sinnvoll|correcta?|correto|correcte?|juste|fausse|raisonnable|razonable|verdadeir[oa]|верн\w+|правильн\w+|неверн\w+"
-    r"|正确|对的|错|合理|正しい|맞|옳)",
-    re.I,
+_NOT_AN_ANSWER = re.compile(languages.NO_ANSWER, re.I)
+_CONTRAST = re.compile(
+    r"not\s+.{1,60}?(?:,\s*|;\s*|\s+)?(?:but(?:\s+rather)?|it(?:'s|\s+is)|rather|sondern|sino|mais|а)\s+(.*)", re.I | re.S
 )
-_CONTRAST = re.compile(r"not\s+.{1,60}?(?:,\s*|;\s*|\s+)?(?:but(?:\s+rather)?|it(?:'s|\s+is)|rather|sondern|sino|mais|а)\s+(.*)", re.I | re.S)
 _FORMULA = (
     r"\$\$.{1,2000}?\$\$|\\\[(?:(?!\\\[).){1,2000}?\\\]|\\\((?:(?!\\\().){1,2000}?\\\)"
     r"|(?<![\\\w$])\$(?!\s*\d[\d,.]*\s+(?:[a-z]{2,}|[-+*/=])[^$]*\$)[^$\n]{1,2000}?(?<!\\)\$(?![\d$])"
@@ -93,7 +51,9 @@ _MATH = re.compile(_FORMULA, re.S)
 _LIST = re.compile(r"\s*(?:,?\s*(?:and|or|und|oder|et|ou|y|o|和|或)\s+|,\s*|;\s*)", re.I)
 _LETTERS = re.compile(r"[^\W\d_]+")
 _SYMBOL = re.compile(r"[\\^=√π∞<>≤≥]|(?<!['’])\b(?![aAI]\s)[a-zA-Z]\b(?!['’])")
-_ABBREVIATION = re.compile(r"(?:^|[\s($])(?:Rs|approx|ca|No|Nr|St|Mr|Mrs|Dr|vs|i\.e|e\.g|bzw|ungef|env|aprox|resp|руб|тыс|млн|approx)$", re.I)
+_ABBREVIATION = re.compile(
+    r"(?:^|[\s($])(?:Rs|approx|ca|No|Nr|St|Mr|Mrs|Dr|vs|i\.e|e\.g|bzw|ungef|env|aprox|resp|руб|тыс|млн|approx)$", re.I
+)
 _MAXIMUM = 60  # cues from the end that are looked at
 
 
@@ -173,9 +133,12 @@ def _end(place: str) -> int:
             before = place[:at]
             if match.group() == "." and _ABBREVIATION.search(before):
                 continue
-            if before.count("(") + before.count("（") + before.count("[") + before.count("{") <= (
-                before.count(")") + before.count("）") + before.count("]") + before.count("}")
-            ) or match.group().strip(" \t") == "\n" or match.group() == ".":
+            if (
+                before.count("(") + before.count("（") + before.count("[") + before.count("{")
+                <= (before.count(")") + before.count("）") + before.count("]") + before.count("}"))
+                or match.group().strip(" \t") == "\n"
+                or match.group() == "."
+            ):
                 return at
     return len(place)
 

@@ -57,9 +57,14 @@ def grade_one(answer: str, gold: str, conventions: Conventions = DEFAULT, rule: 
     Numbers are compared as exact rationals, with two conventions: a percentage equals its number (5 % and 5) and its value (5 %
     and 0.05); a decimal of six or more places equals the repeating fraction that it is the rounding of (0.333333 and 1/3), if it
     is off by less than a ten-thousandth of the value. Constant expressions without roots that do not come out are exact
-    rationals too. Units are not compared, except where both sides have one of the same kind (5 km and 5 m). A numeral with its base equals no number without one. `x = 5` equals `5`. Words are compared without case, single letters with it. `rule` is the rule that read
-    the answer (see `Conventions.decimal_comma`).
+    rationals too. Units are not compared, except where both sides have one of the same kind (5 km and 5 m). A numeral with its
+    base equals no number without one. `x = 5` equals `5`. Words are compared without case, single letters with it. `rule` is
+    the rule that read the answer (see `Conventions.decimal_comma`).
     """
+    if conventions.decimal_comma == "always":
+        commas = _with_comma(answer, gold, conventions, rule)
+        if commas is not None:
+            return commas
     left, right = number(answer), number(gold)
     if left is not None and right is not None:
         return _same_number(left, right)
@@ -82,7 +87,7 @@ def grade_one(answer: str, gold: str, conventions: Conventions = DEFAULT, rule: 
     stripped = _without_assignment(answer, gold)
     if stripped is not None:
         return grade_one(*stripped, conventions, rule)
-    if _APART.search(answer) and not number(answer) or _APART.search(gold) and not number(gold):
+    if (_APART.search(answer) and not number(answer)) or (_APART.search(gold) and not number(gold)):
         return False if not re.search(r"[a-zA-Z\\,;]", answer + gold) else None
     return _same_value(answer, gold, left, right)
 

@@ -8,7 +8,7 @@ import re
 from collections import deque
 from typing import NamedTuple
 
-from w2sr_jax.answers import cues, scope
+from w2sr_jax.answers import cues, languages, scope
 from w2sr_jax.answers.boxes import boxes, cut, filled, joined
 from w2sr_jax.answers.numbers import number
 
@@ -38,28 +38,40 @@ class _Place(NamedTuple):
 _TAG = re.compile(r"<(answer|final_answer|final|solution|ans)>(.{0,2000}?)(?:</\1>|$)", re.I | re.S)
 _HASHES = re.compile(r"####+[ \t]*([^\n]*)")
 _HEADING_WORD = re.compile(
-    r"[*_]{0,3}(?:step|part|case|problem|question|exercise|example|section|phase|task|solution|solve|final answer|answer|conclusion|analysis|method"
-    r"|approach|verification|verify|check|checking|explanation|summary|given|find|finding|note|understanding|understand|calculate|calculating|calculation"
-    r"|compute|computing|setting|set up|setup|reasoning|result|results|results?|interpretation|discussion|key|option|schritt|lösung|étape|etape"
-    r"|paso|passo|шаг|решение|ответ|第.{1,4}[步题章部]|步骤|步驟|分析|解答|解析|结论|단계|풀이|ステップ|手順)\b",
+    r"[*_]{0,3}(?:step|part|case|problem|question|exercise|example|section|phase|task|solution|solve|final answer|answer"
+    r"|conclusion|analysis|method|approach|verification|verify|check|checking|explanation|summary|given|find|finding|note|understanding"
+    r"|understand|calculate|calculating|calculation|compute|computing|setting|set up|setup|reasoning|results?|interpretation"
+    r"|discussion|key|option|schritt|lösung|étape|etape|paso|passo|шаг|решение|ответ|第.{1,4}[步题章部]|步骤|步驟|分析|解答|解析|结论"
+    r"|단계|풀이|ステップ|手順)\b",
     re.I,
 )
 _ENUMERATED = re.compile(r"(?:[*_]{0,3})(?:\(?\d{1,2}[.)]|\d{1,2}(?:\.\d{1,2})+\.?|\(?[A-Za-zIVX]{1,4}[.)])[*_]{0,3}\s+\D")
-_LABELLED = re.compile(r"[*_]{0,3}(?:the\s+)?(?:final\s+)?(?:answer|result|antwort|réponse|respuesta|resposta|ответ|答案|答え|정답)\b[*_]{0,3}\s*(?:is|[:：=])[*_]{0,3}\s*(.+)", re.I)
+_LABELLED = re.compile(
+    rf"[*_]{{0,3}}(?:the\s+)?(?:{languages.LABELS}|(?:final\s+)?result)(?!\w)[*_]{{0,3}}\s*(?:is\b|[:：=])[*_]{{0,3}}\s*(.+)",
+    re.I,
+)
 _PROSE = re.compile(r"(?<![\\a-zA-Z{])[a-zA-Z]{2,}[ ,.]+(?!\\)[a-zA-Z]{2,}")
 _SPOKEN = re.compile(r"(?<!\\)\b[^\W\d_]{2,}")
-_SYMBOLIC = re.compile(r"\\(?!text|mbox|mathrm|textbf|mathbf|\$|%|[,;:! ]|quad|qquad|left|right|d?frac|tfrac)|[\^_√π∞=<>≤≥]|\d[a-zA-Z]|[a-zA-Z]\d")
+_SYMBOLIC = re.compile(
+    r"\\(?!text|mbox|mathrm|textbf|mathbf|\$|%|[,;:! ]|quad|qquad|left|right|d?frac|tfrac)|[\^_√π∞=<>≤≥]|\d[a-zA-Z]|[a-zA-Z]\d"
+)
 _NUMBER = re.compile(
     r"\\[dt]?frac\s*\{-?\d+\}\s*\{-?\d+\}|(?<![A-Za-z_\d])(?<!\d[.,])(?:(?<![\w)\]}.])[-−–])?(?:(?:R\$|US\$|[$€£¥₹₽₩])\s?[-−]?)?"
-    r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?: \d{3})+(?![\d.])|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,3}(?!\w))?(?:\s?/\s?\d+(?![\d.,/]{0,8}\d))?"
+    r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?: \d{3})+(?![\d.])|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,3}(?!\w))?"
+    r"(?:\s?/\s?\d+(?![\d.,/]{0,8}\d))?"
     r"(?:\s?(?:\\times|×|\*|x)\s?10\^\{?-?\d+\}?)?(?:\s?\\?%|\s(?:hundred|thousand|million|billion|trillion|dozen)\b|\s?[万亿萬億만억])?|(?<![\w.])\.\d+",
 )
 _DENIED = re.compile(
-    r"\b(?:not|rather than|instead of|isn't|aren't|nicht|no longer)\s+(?:be\s+|equal\s+(?:to\s+)?)?\$?-?[\d.,]*\d\$?|不是\s*-?[\d.,]*\d|ではなく", re.I
+    r"\b(?:not|rather than|instead of|isn't|aren't|nicht|no longer)\s+(?:be\s+|equal\s+(?:to\s+)?)?\$?-?[\d.,]*\d\$?"
+    r"|不是\s*-?[\d.,]*\d|ではなく",
+    re.I,
 )
 _RETRACTED = re.compile(
-    r"\b(?:wait|no,|oops|sorry|correction|corrected|correcting|mistake|wrong|incorrect|actually|instead|revis\w+|re-?check\w*|error|should be|on second thought)\b", re.I
+    r"\b(?:wait|no,|oops|sorry|correction|corrected|correcting|mistake|wrong|incorrect|actually|instead|revis\w+|re-?check\w*|error"
+    r"|should be|on second thought)\b",
+    re.I,
 )
+_EMPTY_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{\s*\}")
 _CASE = re.compile(r"^\(?([A-J])[).:]\s+(.+)$", re.S)
 
 
@@ -72,7 +84,7 @@ def extract(text: str) -> Extraction:
     that states something; one that follows a box and takes it back counts before the box. Else what stands last is guessed at:
     `last_math` (the last TeX formula, where no number follows it), `last_number`. A last box that is cut off leaves no answer.
     """
-    text = scope.said(text)
+    text = _EMPTY_BOX.sub("", scope.said(text))
     place = _place(text)
     unfinished = cut(text)
     after = max(place.start if place else -1, unfinished)
@@ -95,9 +107,9 @@ def extract(text: str) -> Extraction:
         return Extraction(None, "none")
     if worded is not None:
         return worded
-    answer = _last_math(text)
-    if answer:
-        return Extraction(answer, "last_math")
+    formula = _last_math(text)
+    if formula:
+        return Extraction(formula, "last_math")
     if number(text.strip()) is not None:
         return Extraction(tidy(text), "last_number")
     last = _last(_NUMBER, _DENIED.sub(_blank, _HASHES.sub(_without_heading, text)))

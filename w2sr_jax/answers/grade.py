@@ -54,7 +54,9 @@ class MathGrader:
             for index, (verdict, problem) in enumerate(zip(verdicts, problems, strict=True))
             if verdict.verdict == "incorrect" and (whole := _whole(problem)) is not None
         }
-        second = grade([(texts[i], gold) for i, gold in again.items()], self.workers, self.timeout, None, self.memory, conventions)
+        second = grade(
+            [(texts[i], gold) for i, gold in again.items()], self.workers, self.timeout, None, self.memory, conventions
+        )
         for index, verdict in zip(again, second, strict=True):
             verdicts[index] = verdict if verdict.verdict == "correct" else verdicts[index]
         return verdicts
@@ -120,7 +122,9 @@ def grade(
             if on_progress is not None:
                 on_progress(settled + round(done * share), total)
 
-        outcomes = pool.compare(list(open_items), workers or os.cpu_count() or 1, timeout, memory, progress, conventions.relations_as_sets)
+        outcomes = pool.compare(
+            list(open_items), workers or os.cpu_count() or 1, timeout, memory, progress, conventions.relations_as_sets
+        )
         for positions, outcome in zip(open_items.values(), outcomes, strict=True):
             for position in positions:
                 verdicts[position] = _verdict(

@@ -33,18 +33,18 @@ _REPEATING = re.compile(
     r"(\d*)\.(\d*)(?:\\overline\s*\{?(\d+)\}?|\\bar\s*\{?(\d+)\}?|\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\{?(\d)\}?)?|\((\d{1,30})\)(?!\d))"
 )
 _GOES_ON = re.compile(r"(\d*)\.(\d{1,60})\s*(?:\.{3,}|…|\\[lc]?dots\b)")
-_POWER = re.compile(
-    r"(?:\\times|\\cdot|\\ast|×|·|⋅|∙|\*|(?<=[\d ])x(?=\s*10\b))\s*10\s*(?:\^|\*\*)\s*(?:\{\s*([-+]?\s*\d{1,3})\s*\}|\(\s*([-+]?\s*\d{1,3})\s*\)|([-+]?\d{1,3}))",
-    re.I,
-)
-_TEN = re.compile(r"(?<![\d.^{])10\s*(?:\^|\*\*)\s*(?:\{\s*([-+]?\s*\d{1,3})\s*\}|\(\s*([-+]?\s*\d{1,3})\s*\)|([-+]?\d{1,3}))(?!\d)")
+_TO_THE = r"\s*(?:\^|\*\*)\s*(?:\{\s*([-+]?\s*\d{1,3})\s*\}|\(\s*([-+]?\s*\d{1,3})\s*\)|([-+]?\d{1,3}))"
+_POWER = re.compile(r"(?:\\times|\\cdot|\\ast|×|·|⋅|∙|\*|(?<=[\d ])x(?=\s*10\b))\s*10" + _TO_THE, re.I)
+_TEN = re.compile(r"(?<![\d.^{])10" + _TO_THE + r"(?!\d)")
 _VALUE = re.compile(
     rf"(?P<sign>[-+]?)\s*(?P<money>(?:{words.CURRENCY.pattern})\s*)?(?P<inner>[-+]?)\s*"
     rf"(?:(?P<whole>\d+)\s+(?P<over>\d+)\s*/\s*(?P<under>\d+)"
     rf"|(?P<a>{_PLAIN})(?:\s?[eE](?P<e>[-+]?\d{{1,3}})(?![\w.]))?(?:\s*/\s*(?P<b>{_PLAIN}))?)(?P<rest>.*)",
     re.S,
 )
-_PERCENT = re.compile(r"\s*(?:\\?%|percent(?:age points?)?\b|per cent\b|pct\b|Prozent\b|por ?ciento\b|por cento\b|процент\w*|퍼센트)", re.I)
+_PERCENT = re.compile(
+    r"\s*(?:\\?%|percent(?:age points?)?\b|per cent\b|pct\b|Prozent\b|por ?ciento\b|por cento\b|процент\w*|퍼센트)", re.I
+)
 _CJK = r"[\u2e80-\u2fdf\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 _UNIT = re.compile(
     r"(?:(?:\s*-?\s*[^\W\d_\u2e80-\ud7af]{3,}\.?(?:[\s./-]+(?:[^\W\d_\u2e80-\ud7af]{1,20}\.?|\([^()\d]{1,30}\))){0,5}"
@@ -157,7 +157,7 @@ def _spelt(text: str) -> Number | None:
 
 
 def _scientific(text: str) -> tuple[str, int | None]:
-    """The text without its power of ten (`4.5 \\times 10^{33} m` gives `4.5  m`), and the exponent; a bare `10^{33}` gives `1`."""
+    """The text without its power of ten, and the exponent: `4.5 \\times 10^{33} m` gives `4.5  m`, `10^{33}` gives `1`."""
     if "10" not in text:
         return text, None
     match = _POWER.search(text)
@@ -181,10 +181,8 @@ def _expanded(text: str) -> str:
     match = _REPEATING.match(text.lstrip("+-"))
     if match is not None:
         fixed = match[2]
-        if match[6] is not None:
-            period = match[5] + match[6] + match[7]
-        else:
-            period = match[3] or match[4] or match[5] or match[8]
+        dotted = match[5] + match[6] + match[7] if match[6] is not None else match[5]
+        period = match[3] or match[4] or dotted or match[8]
         rest = text.lstrip("+-")[match.end() :]
         return f"{'-' if text.startswith('-') else ''}{_repeated(match[1], fixed, period)}{rest}"
     match = _GOES_ON.match(text.lstrip("+-"))

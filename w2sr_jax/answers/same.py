@@ -14,7 +14,7 @@ MOST = 24
 
 
 class Equality:
-    """Joins answers that `MathGrader` calls equal: by value and spelling at once, and by `math-verify` where these decide nothing.
+    """Joins answers that `MathGrader` calls equal: by value and spelling at once, by `math-verify` where these decide nothing.
 
     Equal sets of answers are joined alike, whatever their order. A process is started when it is first needed and ends with
     `close` or the `with` block. `exact` never starts one: what only algebra could join stays apart.

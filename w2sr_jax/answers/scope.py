@@ -4,7 +4,7 @@ import re
 from itertools import islice
 
 from w2sr_jax import thinking
-from w2sr_jax.answers import characters
+from w2sr_jax.answers import characters, languages
 
 LONGEST = 30_000  # characters from the end of what is said that are looked at
 _MOST = 50  # places where another question may begin that are looked at
@@ -28,10 +28,17 @@ _RUN_ON = re.compile(
     r"|Given the following|Answer the following|请逐步|请一步步|请解答|Next (?:question|problem)\b|Here is another)[^\n]*)",
     re.I | re.M,
 )
-_QUESTION = re.compile(r"\n[ \t]*\n(?![ \t]*(?:Wait|But|Hmm|Let|So|Now|Is|Does|Check|Right|OK|Okay|Why|What if|Can)\b)([^\n]{40,2000}\?)[ \t]*(?=\n|$)")
+_QUESTION = re.compile(
+    r"\n[ \t]*\n(?![ \t]*(?:Wait|But|Hmm|Let|So|Now|Is|Does|Check|Right|OK|Okay|Why|What if|Can)\b)"
+    r"([^\n]{40,2000}\?)[ \t]*(?=\n|$)"
+)
 _ANSWERED = re.compile(r"(?:\bA|Answer|Assistant|答|답)[ \t*_]*[:：]")
 _WORK = re.compile(r"=\s*[$€£]?-?\d")
-_STATEMENT = re.compile(r"####[ \t]*[-$€£]?[ \t]*[-\d]|\\boxed\s*\{\s*[^\s{}]|</answer>|\b(?:answer|Antwort|réponse|respuesta|resposta)\b[^.\n]{0,60}?(?:\bis\b|:|\best\b|\bes\b|é|=)[ \t*_$\\(]*[-\w]|答案|答え|정답|답[은:]|[Оо]твет", re.I)
+_STATEMENT = re.compile(
+    r"####[ \t]*[-$€£]?[ \t]*[-\d]|\\boxed\s*\{\s*[^\s{}]|</answer>"
+    rf"|(?:{languages.SENTENCES})[ \t*_$\\(]*[-\w]",
+    re.I,
+)
 
 
 def said(text: str) -> str:

@@ -4,32 +4,42 @@ import re
 from fractions import Fraction
 
 _SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_ONES = {word: value for value, word in enumerate(_SMALL)} | {word: 10 * tens for tens, word in enumerate(_TENS, 2)} | {"fourty": 40}
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen"),
+    *("fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_ONES = (
+    {word: value for value, word in enumerate(_SMALL)} | {word: 10 * tens for tens, word in enumerate(_TENS, 2)} | {"fourty": 40}
+)
 _SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _PARTS = {
     "half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9,
     "tenth": 10, "hundredth": 100, "thousandth": 1000,
 }  # fmt: skip
 _DENOMINATORS = _PARTS | {word + "s": value for word, value in _PARTS.items() if not word.startswith("hal")}
-
-_MULTIPLIERS = {
-    **{word: 100 for word in ("hundred", "hundreds")},
-    **{word: 10**3 for word in ("thousand", "thousands", "mil", "tausend", "mille", "тысяч", "тысячи", "тысяча", "тыс")},
-    **{
-        word: 10**6
-        for word in (
-            *("million", "millions", "mln", "mio", "millionen", "millón", "millon", "millones", "milhão", "milhões"),
-            *("миллион", "миллиона", "миллионов", "млн"),
-        )
-    },
-    **{word: 10**9 for word in ("billion", "billions", "bn", "milliarden", "milliarde", "milliard", "milliards", "миллиардов", "млрд")},
-    **{word: 10**12 for word in ("trillion", "trillions")},
-    **{"dozen": 12, "dozens": 12},
-    **{"百": 100, "千": 10**3, "万": 10**4, "萬": 10**4, "만": 10**4, "亿": 10**8, "億": 10**8, "억": 10**8, "천": 10**3},
+_ALONE = {
+    "half": Fraction(1, 2),
+    "third": Fraction(1, 3),
+    "quarter": Fraction(1, 4),
+    "fifth": Fraction(1, 5),
+    "dozen": Fraction(12),
 }
+"""What `a` or `one` may stand before, besides the hundred."""
+
+_BY_FACTOR = {
+    12: ("dozen", "dozens"),
+    100: ("hundred", "hundreds", "百"),
+    10**3: ("thousand", "thousands", "mil", "tausend", "mille", "тысяч", "тысячи", "тысяча", "тыс", "千", "천"),
+    10**4: ("万", "萬", "만"),
+    10**6: (
+        *("million", "millions", "mln", "mio", "millionen", "millón", "millon", "millones", "milhão", "milhões"),
+        *("миллион", "миллиона", "миллионов", "млн"),
+    ),
+    10**8: ("亿", "億", "억"),
+    10**9: ("billion", "billions", "bn", "milliarde", "milliarden", "milliard", "milliards", "миллиардов", "млрд"),
+    10**12: ("trillion", "trillions"),
+}
+_MULTIPLIERS = {word: factor for factor, spellings in _BY_FACTOR.items() for word in spellings}
 _MONEY = {"k": 10**3, "m": 10**6, "b": 10**9, "bn": 10**9}
 _CODES = (
     r"USD|EUR|GBP|CAD|AUD|NZD|HKD|SGD|CHF|INR|RMB|CNY|JPY|KRW|RUB|BRL|MXN|ZAR|SEK|NOK|DKK|PLN|TRY|THB|VND|IDR|PHP|NGN|KES|PKR|BDT"
@@ -67,7 +77,7 @@ def signed(text: str) -> tuple[str, bool]:
 
 
 def multiplier(text: str, money: bool) -> tuple[int, str]:
-    """The factor that a text begins with (`million`, `万`; `k` or `M` where `money`), and what follows it. 1 where it begins with none."""
+    """The factor that a text begins with (`million`, `万`; `k` or `M` where `money`; else 1), and what follows it."""
     total = 1
     while match := _MULTIPLIER.match(text):
         total, text = total * _MULTIPLIERS[match[1].casefold()], text[match.end() :]
@@ -84,27 +94,26 @@ def spelt(text: str) -> tuple[Fraction, str] | None:
     """
     han = _CHINESE.match(text)
     if han:
-        value = _chinese(han.group())
-        return None if value is None else (Fraction(value), text[han.end() :])
+        numeral = _chinese(han.group())
+        return None if numeral is None else (Fraction(numeral), text[han.end() :])
     span = _SPELT.match(text)
     if span is None:
         return None
-    words = [(match.group().casefold(), match.end()) for match in _WORD.finditer(text, 0, span.end())]
-    sign = -1 if words[0][0] in ("minus", "negative") else 1
-    words = words[1:] if sign < 0 else words
-    value, used = _counted(words)
-    if used and used < len(words) and words[used][0] in _DENOMINATORS and value.denominator == 1:
-        return sign * value / _DENOMINATORS[words[used][0]], text[words[used][1] :]
-    if used and [word for word, _ in words[used : used + 3]] in (["and", "a", "half"], ["and", "one", "half"]):
-        return sign * (value + Fraction(1, 2)), text[words[used + 2][1] :]
-    if used:
-        return sign * value, text[words[used - 1][1] :]
-    first_two = [word for word, _ in words[:2]]
-    if len(first_two) == 2 and first_two[0] in ("a", "one") and first_two[1] in ("half", "third", "quarter", "fifth", "dozen", "hundred"):
-        return sign * (Fraction({"dozen": 12, "hundred": 100}.get(first_two[1], 0)) or Fraction(1, _DENOMINATORS[first_two[1]])), text[
-            words[1][1] :
-        ]
-    return None
+    spoken = [(match.group().casefold(), match.end()) for match in _WORD.finditer(text, 0, span.end())]
+    sign = -1 if spoken[0][0] in ("minus", "negative") else 1
+    spoken = spoken[1:] if sign < 0 else spoken
+    value, used = _counted(spoken)
+    follow = [word for word, _ in spoken[used : used + 3]]
+    if not used:
+        pair = [word for word, _ in spoken[:2]]
+        if len(pair) < 2 or pair[0] not in ("a", "one") or pair[1] not in (*_ALONE, "hundred"):
+            return None
+        return sign * _ALONE.get(pair[1], Fraction(100)), text[spoken[1][1] :]
+    if follow and follow[0] in _DENOMINATORS and value.denominator == 1:
+        return sign * value / _DENOMINATORS[follow[0]], text[spoken[used][1] :]
+    if follow in (["and", "a", "half"], ["and", "one", "half"]):
+        return sign * (value + Fraction(1, 2)), text[spoken[used + 2][1] :]
+    return sign * value, text[spoken[used - 1][1] :]
 
 
 def _counted(words: list[tuple[str, int]]) -> tuple[Fraction, int]:

@@ -1,8 +1,8 @@
 """A grading worker: a process of its own that compares answers with `math-verify` and can be killed at any moment.
 
-Run as a script with the bytes of address space it may take (and `relations_as_sets`). It imports math-verify once and then forks a child that does the
-comparing, so that a child which dies costs milliseconds, not the import. JSON lines in on standard input, JSON lines out on what
-was standard output:
+Run as a script with the bytes of address space it may take (and `relations_as_sets`). It imports math-verify once and then forks
+a child that does the comparing, so that a child which dies costs milliseconds, not the import. JSON lines in on standard input,
+JSON lines out on what was standard output:
 
 - out `{"ready": true}` from every child as it begins, or `{"failed": reason}` where it cannot begin;
 - in `[id, answer, gold, processor seconds, wall seconds]`, out `{"id": id, "equal": bool}` or `{"id": id, "failed": error}`;

@@ -1,0 +1,105 @@
+"""The words with which texts of some twenty languages state an answer."""
+
+from typing import NamedTuple
+
+
+class Words(NamedTuple):
+    """Regular expressions of one language: `labels` stand before a colon where a line begins (`Answer: 12`), one of `nouns`
+    with one of `verbs` in a sentence (`The answer is 12`). Of scripts without spaces between words `nouns` are whole cues."""
+
+    labels: str
+    nouns: str
+    verbs: str
+
+
+SPACED = {
+    "English": Words(
+        r"(?:final\s+|correct\s+)?(?:answer|ans)",
+        r"answers?|solutions?|result",
+        r"is|are|was|will[ \t]+be|would[ \t]+be|must[ \t]+be|should[ \t]+be|becomes|equals|comes[ \t]+(?:out[ \t]+)?to"
+        r"|turns[ \t]+out[ \t]+to[ \t]+be|works[ \t]+out[ \t]+to",
+    ),
+    "German": Words(r"(?:endgültige\s+)?antwort", r"antwort|lösung|ergebnis", r"ist|sind|lautet|beträgt|wäre"),
+    "French": Words(r"(?:réponse|reponse)(?:\s+finale)?", r"réponse|reponse|solution|résultat", r"est|sont|vaut"),
+    "Spanish": Words(r"respuesta(?:\s+final)?", r"respuesta|solución|resultado", r"es|son|sería"),
+    "Portuguese": Words(r"resposta(?:\s+final)?", r"resposta|solução|resultado", r"é|são|será"),
+    "Italian": Words(r"risposta(?:\s+finale)?", r"risposta|soluzione|risultato", r"è|sono"),
+    "Dutch": Words(r"antwoord", r"antwoord|oplossing", r"is|luidt"),
+    "Russian": Words(
+        r"(?:окончательный\s+)?ответ", r"ответ(?:ом)?|решени(?:е|ем)|результат", r"равен|равно|является|будет|составляет|это"
+    ),
+    "Ukrainian": Words(r"відповідь", r"відповідь|відповіддю", r"є|дорівнює"),
+    "Polish": Words(r"odpowiedź", r"odpowiedź|odpowiedzią|wynik", r"to|jest|wynosi"),
+    "Indonesian": Words(r"jawaban(?:nya)?", r"jawaban(?:nya)?", r"adalah|ialah"),
+    "Turkish": Words(r"cevap|yanıt", r"cevap|yanıt|sonuç", r"olarak"),
+    "Vietnamese": Words(r"đáp\s+(?:án|số)|kết\s+quả", r"đáp\s+(?:án|số)|kết\s+quả|câu\s+trả\s+lời", r"là"),
+    "Arabic": Words(r"الإجابة(?:\s+النهائية)?|الجواب", r"الجواب|الإجابة(?:\s+النهائية)?", r"هو|هي"),
+    "Swedish, Norwegian, Danish": Words(r"svar", r"svaret|løsningen|lösningen", r"är|er"),
+    "Finnish": Words(r"vastaus", r"vastaus", r"on"),
+}
+
+UNSPACED = {
+    "Chinese": Words(
+        r"(?:最终|最終)?的?答案|故?答案|答",
+        r"答案(?:应该?|應該?|就|便)?(?:是|为|為|等于|等於|[:：])|正确(?:的)?答案(?:是|为)|结果(?:是|为|等于)",
+        "",
+    ),
+    "Japanese": Words(r"正解|解答|答え?", r"結果は|答え?[:：]|(?:最終的な)?(?:答え|解答|正解|回答)(?:は|が)[、,]?", ""),
+    "Korean": Words(r"최종\s*답|정답|답", r"(?:최종\s*)?(?:정답|답|해답)(?:은|는|이|을)[ \t]*|(?:정답|답)[ \t]*[:：]", ""),
+    "Hindi": Words(r"उत्तर", r"उत्तर[^।\n]{0,20}?(?=[\d$\\])", ""),
+    "Thai": Words(r"คำตอบ", r"คำตอบ[^\n]{0,20}?(?:คือ|เท่ากับ)", ""),
+}
+
+LABELS = "|".join(words.labels for words in (*SPACED.values(), *UNSPACED.values()))
+
+_GAP = r"[^.\n:：=?!]{0,60}?"
+SENTENCES = "|".join(
+    (
+        *(rf"\b(?:{words.nouns})\b(?:{_GAP}\b(?:{words.verbs})(?!\w))" for words in SPACED.values()),
+        *(rf"\b(?:{words.nouns})\b[ \t]*[:：=]" for words in SPACED.values()),
+        r"\b(?:ответ(?:ом)?|результат)\b[^.\n:：=?!]{0,20}?[—–-](?=\s)",
+        *(words.nouns for words in UNSPACED.values()),
+    )
+)
+"""What a sentence says before it states an answer. The answer begins where a match ends."""
+
+BEFORE_A_CUE = "|".join(
+    (
+        r"if|whether|suppose|supposing|assum\w+|unless|check(?:ing)? that|verify that|had|wenn|falls|si|se|если",
+        r"wrong|incorrect|previous|earlier|initial|first|old|other|intermediate|partial|common|tempting|naive|mistaken|possible",
+        r"expected|thought|guessed|originally|initially|at first|previously|mistakenly|incorrectly|wrongly|student'?s?|claimed",
+    )
+)
+"""Words before a cue, in its sentence, after which it states no answer of the text's own: `if the answer is`."""
+
+CLAUSES = r"so|because|since|as|which|where|when|if|but|I hope|weil|denn|da|car|porque|так как"
+"""Words that end the part of a sentence in which the answer is."""
+
+_ADVERBS = (
+    r"indeed|also|therefore|thus|quite|very|really|now|then|again|still|in fact|most likely|probably|certainly|definitely"
+    r"|actually|always|already|just|simply|not only|too|rather|fairly|completely|perfectly|pretty"
+)
+_PREDICATES = "|".join(
+    (
+        r"[a-z]+(?:able|ible|ful|ous|less|ing)|simple|easy|hard|difficult|correct|right|wrong|incorrect|valid|invalid",
+        r"consistent|plausible|sound|clear|unclear|obvious|logical|trivial|straightforward|complete|incomplete|final|exact|approximate",
+        r"close|good|bad|great|fine|nice|neat|ok|okay|true|verified|confirmed|checked|supported|known|unknown|unique|found|obtained",
+        r"given|derived|shown|stated|computed|calculated|determined|reached|based|written|expressed|rounded|explained|provided|boxed",
+        r"used|needed|required|in|on|at|from|for|by|as|of|with|within|inside|below|above|here|there|what|how|why|when|where",
+        r"that we|this|these|those|it|its|we|you|he|she|they|I|let|let's|to be|to|not|never|no longer|too|much|more|less|greater",
+        r"smaller|larger|fewer|bigger|higher|lower|between|different|similar|same|the same|independent|as follows|the following",
+        r"my|our|your|their|his|her|step|so|because|since|if|and|or|but|is|are|do|does|did|can|could|should|would|will|may|might|please|note",
+        r"sorry",
+        r"a (?:whole|natural|positive|negative|prime|real|rational|single|possible|good|valid|multiple|reasonable|common|number"
+        r"|value|fraction|matter|bit|little)",
+        r"an (?:integer|expression|equation|even|odd|approximation|estimate|interesting)",
+        r"the (?:sum|product|difference|number|value|one|same|following|quotient|total|area|smallest|largest|only|last|first"
+        r"|correct|final|answer)(?! \w+ is)",
+    )
+)
+_FOREIGN_PREDICATES = (
+    r"richtig|falsch|korrekt|einfach|sinnvoll|correcta?|correto|correcte?|juste|fausse|raisonnable|razonable|verdadeir[oa]|верн\w+"
+    r"|правильн\w+|неверн\w+|正确|对的|错|合理|正しい|맞|옳"
+)
+NO_ANSWER = rf"(?:(?:{_ADVERBS})\s+)*(?:{_PREDICATES})\b|{_FOREIGN_PREDICATES}"
+"""How a sentence goes on that speaks of an answer without stating it: `The answer is reasonable`, `is consistent with`."""
