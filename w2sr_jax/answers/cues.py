@@ -33,7 +33,6 @@ _HEADING = re.compile(
     r"[ \t]{0,12}[*_]{0,3}[ \t]{0,12}(?=\n|$)",
     re.I | re.M,
 )
-_SENTENCE = re.compile(languages.SENTENCES, re.I)
 _DISCARDED = re.compile(rf"\b(?:{languages.BEFORE_A_CUE})\b[^.!?\n]{{0,80}}$", re.I)
 _SENTENCE_END = re.compile(
     rf"[.!?;](?=\s|$|[*_\"”)])|[。！？；]|(?<!\s)[\s,]+(?:{languages.CLAUSES})\b|，(?!\s*\d{{3}}(?!\d))|,?\s+(?:因为|所以|因此)|\s*\n"
@@ -64,7 +63,7 @@ def statements(text: str) -> Iterator[Statement]:
     cues += [(match.start(), match.end(), LINE) for match in _HEADING.finditer(text)]
     cues += [
         (match.start(), match.end(), SENTENCE)
-        for match in _SENTENCE.finditer(text)
+        for match in languages.cues(text)
         if not _DISCARDED.search(text, max(0, match.start() - 100), match.start()) or text[match.end() - 1] in ":："
     ]
     begun = len(text) + 1

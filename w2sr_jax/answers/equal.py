@@ -61,6 +61,8 @@ def grade_one(answer: str, gold: str, conventions: Conventions = DEFAULT, rule: 
     base equals no number without one. `x = 5` equals `5`. Words are compared without case, single letters with it. `rule` is
     the rule that read the answer (see `Conventions.decimal_comma`).
     """
+    if answer == gold:
+        return True
     if conventions.decimal_comma == "always":
         commas = _with_comma(answer, gold, conventions, rule)
         if commas is not None:

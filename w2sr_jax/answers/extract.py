@@ -62,7 +62,7 @@ _NUMBER = re.compile(
     r"(?:\s?(?:\\times|×|\*|x)\s?10\^\{?-?\d+\}?)?(?:\s?\\?%|\s(?:hundred|thousand|million|billion|trillion|dozen)\b|\s?[万亿萬億만억])?|(?<![\w.])\.\d+",
 )
 _DENIED = re.compile(
-    r"\b(?:not|rather than|instead of|isn't|aren't|nicht|no longer)\s+(?:be\s+|equal\s+(?:to\s+)?)?\$?-?[\d.,]*\d\$?"
+    r"\b(?:no(?:t|\slonger)|rather\sthan|instead\sof|isn't|aren't|nicht)\s+(?:be\s+|equal\s+(?:to\s+)?)?\$?-?[\d.,]*\d\$?"
     r"|不是\s*-?[\d.,]*\d|ではなく",
     re.I,
 )
@@ -84,11 +84,15 @@ def extract(text: str) -> Extraction:
     that states something; one that follows a box and takes it back counts before the box. Else what stands last is guessed at:
     `last_math` (the last TeX formula, where no number follows it), `last_number`. A last box that is cut off leaves no answer.
     """
-    text = _EMPTY_BOX.sub("", scope.said(text))
+    text = scope.said(text)
+    if "box" in text:
+        text = _EMPTY_BOX.sub("", text)
     place = _place(text)
     unfinished = cut(text)
     after = max(place.start if place else -1, unfinished)
     retracted = place is not None and _RETRACTED.search(text, place.start) is not None
+    if place is not None and place.start > unfinished and not retracted and "final answer" not in text[place.start :].lower():
+        return Extraction(place.answer, place.rule)
     worded = None
     for statement in cues.statements(text):
         if statement.start < after:
@@ -112,12 +116,16 @@ def extract(text: str) -> Extraction:
         return Extraction(formula, "last_math")
     if number(text.strip()) is not None:
         return Extraction(tidy(text), "last_number")
-    last = _last(_NUMBER, _DENIED.sub(_blank, _HASHES.sub(_without_heading, text)))
+    if "####" in text:
+        text = _HASHES.sub(_without_heading, text)
+    last = _last(_NUMBER, _DENIED.sub(_blank, text))
     return Extraction(last.group().strip(), "last_number") if last else Extraction(None, "none")
 
 
 def tidy(answer: str) -> str:
     """Without outer spaces, math delimiters, emphasis and closing full stops."""
+    if answer.isalnum():
+        return answer
     previous = None
     while answer != previous:
         previous = answer
@@ -171,7 +179,7 @@ def _place(text: str) -> _Place | None:
 
 
 def _tag(text: str) -> _Place | None:
-    for match in reversed(list(_TAG.finditer(text))) if "<" in text else ():
+    for match in reversed(list(_TAG.finditer(text))) if "</" in text or "<a" in text.lower() else ():
         content = match[2].strip()
         if not content or content in ("...", "…"):
             continue

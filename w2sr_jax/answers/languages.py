@@ -1,12 +1,16 @@
 """The words with which texts of some twenty languages state an answer."""
 
+import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 
 class Words(NamedTuple):
-    """Regular expressions of one language: `labels` stand before a colon where a line begins (`Answer: 12`), one of `nouns`
+    """How one language states an answer. One of `hints` is in every such text, in lower case, so that others need no closer look.
+    The rest are regular expressions: `labels` stand before a colon where a line begins (`Answer: 12`), one of `nouns`
     with one of `verbs` in a sentence (`The answer is 12`). Of scripts without spaces between words `nouns` are whole cues."""
 
+    hints: tuple[str, ...]
     labels: str
     nouns: str
     verbs: str
@@ -14,54 +18,90 @@ class Words(NamedTuple):
 
 SPACED = {
     "English": Words(
+        ("answer", "solution", "result"),
         r"(?:final\s+|correct\s+)?(?:answer|ans)",
         r"answers?|solutions?|result",
         r"is|are|was|will[ \t]+be|would[ \t]+be|must[ \t]+be|should[ \t]+be|becomes|equals|comes[ \t]+(?:out[ \t]+)?to"
         r"|turns[ \t]+out[ \t]+to[ \t]+be|works[ \t]+out[ \t]+to",
     ),
-    "German": Words(r"(?:endgültige\s+)?antwort", r"antwort|lösung|ergebnis", r"ist|sind|lautet|beträgt|wäre"),
-    "French": Words(r"(?:réponse|reponse)(?:\s+finale)?", r"réponse|reponse|solution|résultat", r"est|sont|vaut"),
-    "Spanish": Words(r"respuesta(?:\s+final)?", r"respuesta|solución|resultado", r"es|son|sería"),
-    "Portuguese": Words(r"resposta(?:\s+final)?", r"resposta|solução|resultado", r"é|são|será"),
-    "Italian": Words(r"risposta(?:\s+finale)?", r"risposta|soluzione|risultato", r"è|sono"),
-    "Dutch": Words(r"antwoord", r"antwoord|oplossing", r"is|luidt"),
-    "Russian": Words(
-        r"(?:окончательный\s+)?ответ", r"ответ(?:ом)?|решени(?:е|ем)|результат", r"равен|равно|является|будет|составляет|это"
+    "German": Words(
+        ("antwort", "lösung", "ergebnis"),
+        r"(?:endgültige\s+)?antwort",
+        r"antwort|lösung|ergebnis",
+        r"ist|sind|lautet|beträgt|wäre",
     ),
-    "Ukrainian": Words(r"відповідь", r"відповідь|відповіддю", r"є|дорівнює"),
-    "Polish": Words(r"odpowiedź", r"odpowiedź|odpowiedzią|wynik", r"to|jest|wynosi"),
-    "Indonesian": Words(r"jawaban(?:nya)?", r"jawaban(?:nya)?", r"adalah|ialah"),
-    "Turkish": Words(r"cevap|yanıt", r"cevap|yanıt|sonuç", r"olarak"),
-    "Vietnamese": Words(r"đáp\s+(?:án|số)|kết\s+quả", r"đáp\s+(?:án|số)|kết\s+quả|câu\s+trả\s+lời", r"là"),
-    "Arabic": Words(r"الإجابة(?:\s+النهائية)?|الجواب", r"الجواب|الإجابة(?:\s+النهائية)?", r"هو|هي"),
-    "Swedish, Norwegian, Danish": Words(r"svar", r"svaret|løsningen|lösningen", r"är|er"),
-    "Finnish": Words(r"vastaus", r"vastaus", r"on"),
+    "French": Words(
+        ("réponse", "reponse", "solution", "résultat"),
+        r"(?:réponse|reponse)(?:\s+finale)?",
+        r"réponse|reponse|solution|résultat",
+        r"est|sont|vaut",
+    ),
+    "Spanish": Words(
+        ("respuesta", "solución", "resultado"), r"respuesta(?:\s+final)?", r"respuesta|solución|resultado", r"es|son|sería"
+    ),
+    "Portuguese": Words(
+        ("resposta", "solução", "resultado"), r"resposta(?:\s+final)?", r"resposta|solução|resultado", r"é|são|será"
+    ),
+    "Italian": Words(
+        ("risposta", "soluzione", "risultato"), r"risposta(?:\s+finale)?", r"risposta|soluzione|risultato", r"è|sono"
+    ),
+    "Dutch": Words(("antwoord", "oplossing"), r"antwoord", r"antwoord|oplossing", r"is|luidt"),
+    "Russian": Words(
+        ("ответ", "решени", "результат"),
+        r"(?:окончательный\s+)?ответ",
+        r"ответ(?:ом)?|решени(?:е|ем)|результат",
+        r"равен|равно|является|будет|составляет|это",
+    ),
+    "Ukrainian": Words(("відповід",), r"відповідь", r"відповідь|відповіддю", r"є|дорівнює"),
+    "Polish": Words(("odpowied", "wynik"), r"odpowiedź", r"odpowiedź|odpowiedzią|wynik", r"to|jest|wynosi"),
+    "Indonesian": Words(("jawaban",), r"jawaban(?:nya)?", r"jawaban(?:nya)?", r"adalah|ialah"),
+    "Turkish": Words(("cevap", "yanıt", "sonuç"), r"cevap|yanıt", r"cevap|yanıt|sonuç", r"olarak"),
+    "Vietnamese": Words(("đáp", "kết", "câu"), r"đáp\s+(?:án|số)|kết\s+quả", r"đáp\s+(?:án|số)|kết\s+quả|câu\s+trả\s+lời", r"là"),
+    "Arabic": Words(("الجواب", "الإجابة"), r"الإجابة(?:\s+النهائية)?|الجواب", r"الجواب|الإجابة(?:\s+النهائية)?", r"هو|هي"),
+    "Swedish, Norwegian, Danish": Words(("svar", "løsning", "lösning"), r"svar", r"svaret|løsningen|lösningen", r"är|er"),
+    "Finnish": Words(("vastaus",), r"vastaus", r"vastaus", r"on"),
 }
 
 UNSPACED = {
     "Chinese": Words(
+        ("答案", "结果"),
         r"(?:最终|最終)?的?答案|故?答案|答",
         r"答案(?:应该?|應該?|就|便)?(?:是|为|為|等于|等於|[:：])|正确(?:的)?答案(?:是|为)|结果(?:是|为|等于)",
         "",
     ),
-    "Japanese": Words(r"正解|解答|答え?", r"結果は|答え?[:：]|(?:最終的な)?(?:答え|解答|正解|回答)(?:は|が)[、,]?", ""),
-    "Korean": Words(r"최종\s*답|정답|답", r"(?:최종\s*)?(?:정답|답|해답)(?:은|는|이|을)[ \t]*|(?:정답|답)[ \t]*[:：]", ""),
-    "Hindi": Words(r"उत्तर", r"उत्तर[^।\n]{0,20}?(?=[\d$\\])", ""),
-    "Thai": Words(r"คำตอบ", r"คำตอบ[^\n]{0,20}?(?:คือ|เท่ากับ)", ""),
+    "Japanese": Words(
+        ("結果", "答", "正解"), r"正解|解答|答え?", r"結果は|答え?[:：]|(?:最終的な)?(?:答え|解答|正解|回答)(?:は|が)[、,]?", ""
+    ),
+    "Korean": Words(
+        ("답",), r"최종\s*답|정답|답", r"(?:최종\s*)?(?:정답|답|해답)(?:은|는|이|을)[ \t]*|(?:정답|답)[ \t]*[:：]", ""
+    ),
+    "Hindi": Words(("उत्तर",), r"उत्तर", r"उत्तर[^।\n]{0,20}?(?=[\d$\\])", ""),
+    "Thai": Words(("คำตอบ",), r"คำตอบ", r"คำตอบ[^\n]{0,20}?(?:คือ|เท่ากับ)", ""),
 }
 
 LABELS = "|".join(words.labels for words in (*SPACED.values(), *UNSPACED.values()))
 
 _GAP = r"[^.\n:：=?!]{0,60}?"
-SENTENCES = "|".join(
-    (
-        *(rf"\b(?:{words.nouns})\b(?:{_GAP}\b(?:{words.verbs})(?!\w))" for words in SPACED.values()),
-        *(rf"\b(?:{words.nouns})\b[ \t]*[:：=]" for words in SPACED.values()),
-        r"\b(?:ответ(?:ом)?|результат)\b[^.\n:：=?!]{0,20}?[—–-](?=\s)",
-        *(words.nouns for words in UNSPACED.values()),
-    )
+_CUES = (
+    *(
+        (words.hints, re.compile(rf"\b(?:{words.nouns})\b(?:{_GAP}\b(?:{words.verbs})(?!\w)|[ \t]*[:：=])", re.I))
+        for words in SPACED.values()
+    ),
+    *((words.hints, re.compile(words.nouns, re.I)) for words in UNSPACED.values()),
+    (("ответ", "результат"), re.compile(r"\b(?:ответ(?:ом)?|результат)\b[^.\n:：=?!]{0,20}?[—–-](?=\s)", re.I)),
 )
-"""What a sentence says before it states an answer. The answer begins where a match ends."""
+
+
+_ASCII_CUES = tuple((hints, pattern) for hints, pattern in _CUES if any(hint.isascii() for hint in hints))
+
+
+def cues(text: str) -> Iterator[re.Match[str]]:
+    """What the text's sentences say before they state an answer, language by language. The answer begins where a match ends."""
+    folded = text.casefold()
+    for hints, pattern in _ASCII_CUES if text.isascii() else _CUES:
+        if any(hint in folded for hint in hints):
+            yield from pattern.finditer(text)
+
 
 BEFORE_A_CUE = "|".join(
     (

@@ -73,7 +73,8 @@ def number(text: str) -> Number | None:
     if len(text) > LONGEST:
         return None
     if _QUICK.fullmatch(text):
-        return Number(Fraction(text), False, len(text.partition(".")[2]))
+        whole, _, part = text.partition(".")
+        return Number(Fraction(int(whole + part), 10 ** len(part)) if part else Fraction(int(whole)), False, len(part))
     text = plain_spelling(text)
     hedge = words.HEDGE.match(text)
     text, negative = words.signed(text[hedge.end() :] if hedge else text)

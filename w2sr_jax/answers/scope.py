@@ -34,11 +34,8 @@ _QUESTION = re.compile(
 )
 _ANSWERED = re.compile(r"(?:\bA|Answer|Assistant|答|답)[ \t*_]*[:：]")
 _WORK = re.compile(r"=\s*[$€£]?-?\d")
-_STATEMENT = re.compile(
-    r"####[ \t]*[-$€£]?[ \t]*[-\d]|\\boxed\s*\{\s*[^\s{}]|</answer>"
-    rf"|(?:{languages.SENTENCES})[ \t*_$\\(]*[-\w]",
-    re.I,
-)
+_MARKED = re.compile(r"####[ \t]*[-$€£]?[ \t]*[-\d]|\\boxed\s*\{\s*[^\s{}]|</answer>")
+_VALUE = re.compile(r"[ \t*_$\\(]*[-\w]")
 
 
 def said(text: str) -> str:
@@ -65,18 +62,24 @@ def _first_turn(text: str) -> str:
 
 
 def _without_run_on(text: str) -> str:
-    first = _STATEMENT.search(text)
     for match in islice(_RUN_ON.finditer(text), _MOST):
         before = text[: match.start()]
         if not before.strip():
             continue
-        if first is not None and first.start() < match.start():
+        if _stated(before) >= 0:
             return before
         label = match.group().lstrip(" \t#>*_")
         if label[:1] in "QqHhUu问質질" and _WORK.search(before) and _ANSWERED.search(text, match.end()):
             return before
-    if first is not None:
-        for match in islice(_QUESTION.finditer(text, first.end()), _MOST):
-            if any(char.isdigit() for char in match[1]) and _STATEMENT.search(text, match.end()):
-                return text[: match.start()]
+    for match in islice(_QUESTION.finditer(text), _MOST):
+        before, after = text[: match.start()], text[match.end() :]
+        if any(char.isdigit() for char in match[1]) and _stated(before) >= 0 and _stated(after) >= 0:
+            return before
     return text
+
+
+def _stated(text: str) -> int:
+    """Where a text first seems to state an answer; -1 where it never does."""
+    marked = _MARKED.search(text)
+    places = [marked.start()] if marked else [cue.start() for cue in languages.cues(text) if _VALUE.match(text, cue.end())]
+    return min(places, default=-1)
