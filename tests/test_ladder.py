@@ -61,7 +61,23 @@ def test_the_quickstart_ends_in_a_report_with_a_verdict(quickstart):
     assert "W2SR-P" in page
     assert [rung["name"] for rung in found["rungs"]] == ["small", "large"]
     assert set(found["rungs"][0]["comparisons"]) == {"all", "correct", "incorrect"}
-    assert "Report:" in (quickstart / "output.txt").read_text()
+    assert [rung["rung"] for rung in found["verdict"]["rungs"]] == [0, 1]
+    assert found["verdict"]["rungs"][1]["teacher"] == "0-small.correct"
+    assert (found["climb"]["student"], found["climb"]["teacher"]) == ("1-large.correct", "teacher")
+    ends = [found["models"][found["climb"][end]]["scores"]["accuracy"]["value"] for end in ("student", "teacher")]
+    assert found["climb"]["difference"]["difference"] == pytest.approx(ends[0] - ends[1])
+    assert found["rehearsal"] is False
+    said = (quickstart / "output.txt").read_text()
+    assert said.index("Rung 0, ") < said.index("Rung 1, ") < said.index("Answer: ") < said.index("Report:")
+
+
+def test_what_is_required_of_a_run_is_its_exit_code(quickstart, capsys):
+    accuracy = results(quickstart)["models"]["teacher"]["scores"]["accuracy"]
+    report = ["report", str(quickstart), "--plain", "--require"]
+    assert cli.run([*report, f"teacher.accuracy>={accuracy['low']!r}"]) == 0
+    assert cli.run([*report, f"teacher.accuracy<{accuracy['high']!r}"]) == 3
+    assert cli.run([*report, "rungs.accuracy>0"]) == 2
+    assert "there is no 'rungs' here" in capsys.readouterr().err
 
 
 def test_every_model_is_scored_on_the_same_test_problems(quickstart):

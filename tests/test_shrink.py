@@ -28,6 +28,7 @@ def shrunk(request, tmp_path_factory):
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=shell, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+    assert done.stdout.count("Rehearsal: tiny models that began with random weights") == 2  # before and after
     (run,) = root.iterdir()
     return run
 
@@ -37,6 +38,9 @@ def test_a_shrunk_configuration_ends_in_a_report_on_its_own_ladder(shrunk):
     found = json.loads((shrunk / "report" / "results.json").read_text())
     assert [rung["name"] for rung in found["rungs"]] == [rung.name for rung in experiment.rungs]
     assert all(rung["comparisons"] for rung in found["rungs"])
+    assert found["rehearsal"] is True
+    assert {rung["verdict"] for rung in found["verdict"]["rungs"]} == {found["verdict"]["overall"]} == {"unknown"}
+    assert "Rehearsal: tiny models" in (shrunk / "report" / "index.html").read_text()
     assert {model["scores"]["problems"] for model in found["models"].values()} == {shrink.TEST}
 
 

@@ -59,7 +59,7 @@ def _compare(argv: list[str], _: Stop) -> int:
     parser = argparse.ArgumentParser(prog="w2sr compare", description=COMMANDS["compare"].about)
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run directories")
     parser.add_argument("--metric", default="accuracy", help="accuracy, vs_teacher, rgr or induced (default: accuracy)")
-    parser.add_argument("--model", default=None, help="the model whose metric is followed over runs (default: the headline's)")
+    parser.add_argument("--model", default=None, help="the model whose metric is followed over runs (default: the last rung's)")
     parser.add_argument("--out", type=Path, default=None, help="also write compare.html and compare.json into this directory")
     add_root(parser)
     options = parser.parse_args(argv)

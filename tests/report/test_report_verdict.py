@@ -138,10 +138,14 @@ def recorded(*paths: str, rung_teachers: int | None = None) -> dict[str, Any]:
 
 def test_a_recorded_teacher_without_answers_to_the_test_says_what_file_would_have_them() -> None:
     text = said(recorded("data/staff.jsonl"))
-    assert "its teacher “file-0” cannot be said, since data/staff.jsonl holds no answers to the test problems" in text
+    assert "its teacher “file-0” cannot be said, since staff.jsonl holds no answers to the test problems" in text
     assert "the file that also has a trace for each of the 600 test questions would tell" in text
     assert "no student is trained on them" in text
-    assert "a.jsonl and b.parquet hold no answers" in said(recorded("a.jsonl", "b.parquet"))
+    both = said(recorded("a.jsonl", "b.parquet"))
+    assert "its teachers “file-0” and “file-1” cannot be said, since a.jsonl and b.parquet hold no answers" in both
+    assert "hf:owner" not in said(recorded("hf:owner/name:train"))
+    assert "name:train holds no answers" in said(recorded("hf:owner/name:train"))
+    assert "a.jsonl" not in said({**recorded("a.jsonl"), "rehearsal": True})
 
 
 def test_files_are_not_asked_for_where_another_kind_of_teacher_is_missing() -> None:

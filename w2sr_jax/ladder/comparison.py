@@ -125,7 +125,7 @@ def _followed(runs: Sequence[Run], names: Sequence[str], model: str | None) -> s
 
 
 def _headline(run: Run) -> str | None:
-    """The student that speaks for a run, as in its report's verdict."""
+    """The student that speaks for the last rung, as in the report's verdict."""
     rungs = sorted(run.results.get("rungs") or [], key=lambda rung: rung.get("index", 0))
     arm = headline_arm(rungs[-1]) if rungs else None
     return (rungs[-1].get("models") or {}).get(arm) if arm else None

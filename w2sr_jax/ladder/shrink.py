@@ -33,21 +33,22 @@ def shrink(experiment: Experiment, root: Path) -> Experiment:
     """The experiment in small, called NAME-shrunk; its stand-ins are made in ROOT/NAME-shrunk/stand-ins."""
     name = f"{experiment.name}{SUFFIX}"
     place = standins.Place(root / name / FOLDER)
-    sizes = {SPLIT: ("pretrain", "teacher"), POOL: ("pool",), PROBE: ("probe",), TEST: ("test",)}
-    splits = {one: size for size, names in sizes.items() for one in names if getattr(experiment.splits, one)}
+    splits = _splits(experiment.splits)
     tokenizer = experiment.tokenizer
     if isinstance(tokenizer, PretrainedTokenizer):
         tokenizer = dataclasses.replace(tokenizer, path=str(place.tokenizer()), pad=None)
     problems = experiment.problems
     if isinstance(problems, Files):
-        problems = _files(place, problems, "problems", sum(splits.values()))
+        problems = _files(
+            place, problems, "problems", splits.pretrain + splits.teacher + splits.pool + splits.probe + splits.test
+        )
     test = experiment.test_problems
     return dataclasses.replace(
         experiment,
         name=name,
         problems=problems,
         test_problems=None if test is None else _files(place, test, "test", TEST),
-        splits=Splits(**splits),
+        splits=splits,
         tokenizer=tokenizer,
         teachers=tuple(_teacher(place, teacher) for teacher in experiment.teachers),
         rungs=tuple(_rung(place, rung) for rung in experiment.rungs),
@@ -72,6 +73,17 @@ def model(config: ModelConfig, vocabulary: int = 0) -> ModelConfig:
         mlp=2 * WIDTH,
         window=None if config.window is None else min(config.window, WINDOW),
         query_scale=None if config.query_scale is None else float(WIDTH // HEADS),
+    )
+
+
+def _splits(asked: Splits) -> Splits:
+    """Each split that an experiment asks for, small. Stand-ins may be alike, so no looser copies are looked for."""
+    return Splits(
+        pretrain=SPLIT if asked.pretrain else 0,
+        teacher=SPLIT if asked.teacher else 0,
+        pool=POOL if asked.pool else 0,
+        probe=PROBE if asked.probe else 0,
+        test=TEST if asked.test else 0,
     )
 
 

@@ -82,8 +82,7 @@ def _happened(results: Mapping[str, Any], rung: Mapping[str, Any], arm: str | No
         return f"{name} has not been compared with its teacher."
     comparison = rule.headline_comparison(rung)
     student, teacher = f"{name} ({wording.arm(arm)})", rule.teacher_name(rung, comparison)
-    its = "its best teacher" if len(rung.get("teachers") or []) > 1 else "its teacher"
-    against = f"{its} “{model_title(results, teacher)}”" if teacher else its
+    against = _teachers(results, rung, teacher)
     difference = comparison.get("vs_teacher")
     if not difference or measured == "unknown":
         return f"whether {student} outgrew {against} cannot be said, since {untested(results, rung)}."
@@ -96,15 +95,24 @@ def _happened(results: Mapping[str, Any], rung: Mapping[str, Any], arm: str | No
     return f"{student} {did}, answering {right} {_where(results, difference)}: {size} ({bounds})."
 
 
+def _teachers(results: Mapping[str, Any], rung: Mapping[str, Any], held: str | None) -> str:
+    """The teacher a rung's student is held against, or all of them where there is none."""
+    names = list(map(str, rung.get("teachers") or []))
+    if held:
+        return f"{'its best teacher' if len(names) > 1 else 'its teacher'} “{model_title(results, held)}”"
+    titles = wording.listing([f"“{model_title(results, name)}”" for name in names[:MOST_FILES]])
+    return f"its teachers {titles}" if names else "its teacher"
+
+
 def untested(results: Mapping[str, Any], rung: Mapping[str, Any]) -> str:
     """Why a rung's teacher has no score on the test problems, and what file would give it one."""
     known = (results.get("experiment") or {}).get("teachers")
     named = {str(one.get("name")): one for one in known if isinstance(one, Mapping)} if isinstance(known, list) else {}
     own = [named[name] for name in map(str, rung.get("teachers") or []) if name in named]
     recorded = [str(one.get("path") or "") for one in own if str(one.get("type")).endswith(RECORDED)]
-    if not recorded or len(recorded) < len(rung.get("teachers") or []):
+    if not recorded or len(recorded) < len(rung.get("teachers") or []) or results.get("rehearsal"):
         return "the teacher did not sit the same test"
-    shown = wording.listing([hostile.one_line(path, 80) for path in recorded[:MOST_FILES]])
+    shown = wording.listing([hostile.one_line(path.rpartition("/")[2] or path, 60) for path in recorded[:MOST_FILES]])
     more = f" and {len(recorded) - MOST_FILES} more" if len(recorded) > MOST_FILES else ""
     holds, file = ("holds", "the file") if len(recorded) == 1 else ("hold", "a file")
     problems = results.get("test_problems")
