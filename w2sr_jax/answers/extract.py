@@ -95,7 +95,7 @@ def extract(text: str) -> Extraction:
         return Extraction(place.answer, place.rule)
     worded = None
     for statement in cues.statements(text):
-        if statement.start < after:
+        if statement.start <= after:
             break
         if place is not None and not (statement.final or retracted):
             continue
