@@ -35,7 +35,7 @@ _HEADING = re.compile(
 )
 _DISCARDED = re.compile(rf"\b(?:{languages.BEFORE_A_CUE})\b[^.!?\n]{{0,80}}$", re.I)
 _SENTENCE_END = re.compile(
-    rf"[.!?;](?=\s|$|[*_\"”)])|[。！？；]|(?<!\s)[\s,]+(?:{languages.CLAUSES})\b|，(?!\s*\d{{3}}(?!\d))|,?\s+(?:因为|所以|因此)|\s*\n"
+    rf"(?<!\\)[.!?;](?=\s|$|[*_\"”)])|[。！？；]|(?<!\s)[\s,]+(?:{languages.CLAUSES})\b|，(?!\s*\d{{3}}(?!\d))|,?\s+(?:因为|所以|因此)|\s*\n"
 )
 _NOT_AN_ANSWER = re.compile(languages.NO_ANSWER, re.I)
 _CONTRAST = re.compile(
@@ -43,7 +43,7 @@ _CONTRAST = re.compile(
 )
 _FORMULA = (
     r"\$\$.{1,2000}?\$\$|\\\[(?:(?!\\\[).){1,2000}?\\\]|\\\((?:(?!\\\().){1,2000}?\\\)"
-    r"|(?<![\\\w$])\$(?!\s*\d[\d,.]*\s+(?:[a-z]{2,}|[-+*/=])[^$]*\$)[^$\n]{1,2000}?(?<!\\)\$(?![\d$])"
+    r"|(?<![\\\w$])\$(?!\s*\d[\d,.]*\s+(?:[a-z]{2,}|[-+*/=])[^$]*\$)(?:\\\$|[^$\n]){1,2000}?(?<!\\)\$(?![\d$])"
     r"|\\begin\{(?:equation|align|gather|displaymath|math)\*?\}.{1,2000}?\\end\{(?:equation|align|gather|displaymath|math)\*?\}"
 )
 _MATH = re.compile(_FORMULA, re.S)
@@ -115,7 +115,7 @@ def _stated(rest: str, rule: str) -> str | None:
     sentence = place[:end].strip().strip("\"'“”„«»「」")
     hedge = words.HEDGE.match(sentence)
     bare = sentence[hedge.end() :] if hedge else sentence
-    if number(sentence) is None and _NOT_AN_ANSWER.match(bare):
+    if number(sentence) is None and len(bare) > 1 and _NOT_AN_ANSWER.match(bare):
         return None
     spoken = len(_LETTERS.findall(_MATH.sub(" ", sentence)))
     if spoken > (6 if rule == LINE else 4) and not any(char.isdigit() for char in sentence) and number(sentence) is None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from w2sr_jax.answers import arithmetic, characters
 from w2sr_jax.answers.boxes import boxes
-from w2sr_jax.answers.extract import extract, tidy
+from w2sr_jax.answers.extract import extract, reduced, tidy
 from w2sr_jax.answers.numbers import Number, number
 from w2sr_jax.answers.units import comparable
 
@@ -36,6 +36,7 @@ _ASSIGNED = re.compile(
 )
 _SPACING = re.compile(r"\\[,;:! ]|\\(?:left|right)(?![a-zA-Z])|~|\\displaystyle")
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|textrm|textit|mathit|operatorname)\s*\{([^{}]*)\}")
+_DELIMITER = re.compile(r"(?<!\\)\$")
 _APART = re.compile(r"(?<=\d)\s+(?=\d)")
 _LETTER = re.compile(r"[(\[]?\s*([A-Za-z])\s*[)\]]?\.?")
 _MERIDIEM = re.compile(r"\b([ap])\.?\s?m\b\.?", re.I)
@@ -116,7 +117,8 @@ def bare(gold: str) -> str:
     """A gold answer without its wrapping: the line after `####`, the content of its boxes, no math delimiters."""
     if "####" in gold or boxes(gold):
         return extract(gold).answer or tidy(gold)
-    return tidy(gold)
+    gold = tidy(gold)
+    return reduced(gold) if "=" in gold else gold
 
 
 def too_large(answer: str) -> bool:
@@ -224,6 +226,8 @@ def _spelling(answer: str) -> str:
     if "\\" in answer or "~" in answer:
         answer = _SPACING.sub("", answer.replace("dfrac", "frac").replace("tfrac", "frac"))
         answer = _TEXT.sub(r"\1", answer)
+    if "$" in answer:
+        answer = _DELIMITER.sub("", answer)
     answer = _MERIDIEM.sub(lambda match: match[1].lower() + "m", answer) if ":" in answer else answer
     answer = re.sub(r"\s+", "", _APART.sub("\x00", answer.strip())).rstrip(".")
     return answer if _LETTER.fullmatch(answer) else answer.casefold()

@@ -71,6 +71,8 @@ _RETRACTED = re.compile(
     r"|should be|on second thought)\b",
     re.I,
 )
+_EQUATED = re.compile(r"[<>,;]|\d\s*[a-zA-Z](?![a-zA-Z])|(?<![a-zA-Z])[a-zA-Z]\s*(?:\^|\*\*|[-+*/])|[-+*/}]\s*[a-zA-Z](?![a-zA-Z])")
+"""What in a side of an equation makes it one in unknowns, or a list: `4x - 5y = 50` states more than 50."""
 _EMPTY_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{\s*\}")
 _CASE = re.compile(r"^\(?([A-J])[).:]\s+(.+)$", re.S)
 
@@ -145,7 +147,7 @@ def reduced(answer: str) -> str:
         return answer
     answer = tidy(_DENIED.sub("", answer).rstrip(" ,;，")) or answer
     sides = re.split(r"(?<![<>!\\=])=(?!=)", answer)
-    if len(sides) > 1 and number(tidy(sides[-1])) is not None and not re.search(r"[<>,;]", sides[0]):
+    if len(sides) > 1 and number(tidy(sides[-1])) is not None and not any(map(_EQUATED.search, sides[:-1])):
         return tidy(sides[-1])
     option = _CASE.match(answer)
     if option and number(option[2]) is not None:
