@@ -53,22 +53,28 @@ _SYMBOL = re.compile(r"[\\^=√π∞<>≤≥]|(?<!['’])\b(?![aAI]\s)[a-zA-Z]\b
 _ABBREVIATION = re.compile(
     r"(?:^|[\s($])(?:Rs|approx|ca|No|Nr|St|Mr|Mrs|Dr|vs|i\.e|e\.g|bzw|ungef|env|aprox|resp|руб|тыс|млн|approx)$", re.I
 )
+_BEFORE = re.compile(  # 5 is the answer; we get $x + 1$ as our final answer
+    r"((?:[-−]?[$€£]?\d[\d.,/]{0,30}(?:%|(?<=\d))|\$[^$\n]{1,200}\$))(?:\s+[a-z]{1,15}){0,2}?\s+(?:is|as)\s+(?:the|our|my)\s+"
+    r"(?:final\s+|correct\s+)?answer\b(?!\s+to\s+(?:a|another|the\s+first)\b)"
+)
 _MAXIMUM = 60  # cues from the end that are looked at
 
 
 def statements(text: str) -> Iterator[Statement]:
     """The statements of a text, the last first. Cues that state nothing (`this answer is reasonable`, `Answer: let me think`) and
     those that are taken back where they stand (`if the answer is 15`, `the previous answer is`) are none."""
-    cues = [(match.start(), match.end(), LINE) for match in _LINE.finditer(text)]
-    cues += [(match.start(), match.end(), LINE) for match in _HEADING.finditer(text)]
+    cues = [(match.start(), match.end(), LINE, "") for match in _LINE.finditer(text)]
+    cues += [(match.start(), match.end(), LINE, "") for match in _HEADING.finditer(text)]
     cues += [
-        (match.start(), match.end(), SENTENCE)
+        (match.start(), match.end(), SENTENCE, "")
         for match in languages.cues(text)
         if not _DISCARDED.search(text, max(0, match.start() - 100), match.start()) or text[match.end() - 1] in ":："
     ]
+    if "answer" in text:
+        cues += [(match.start(), match.end(), SENTENCE, match[1]) for match in _BEFORE.finditer(text)]
     begun = len(text) + 1
-    for start, end, rule in sorted(set(cues), key=lambda cue: (-cue[1], cue[0]))[:_MAXIMUM]:
-        answer = _stated(text[end : min(len(text), end + 2500, max(begun, end))], rule)
+    for start, end, rule, before in sorted(set(cues), key=lambda cue: (-cue[1], cue[0]))[:_MAXIMUM]:
+        answer = before or _stated(text[end : min(len(text), end + 2500, max(begun, end))], rule)
         begun = min(begun, start) if rule == SENTENCE else begun
         if answer:
             yield Statement(start, answer, rule, not _bears(answer), "final answer" in text[max(0, start - 6) : end].lower())

@@ -224,7 +224,7 @@ def _unwrapped(answer: str) -> str:
 def _spelling(answer: str) -> str:
     answer = characters.plain(answer)
     if "\\" in answer or "~" in answer:
-        answer = _SPACING.sub("", answer.replace("dfrac", "frac").replace("tfrac", "frac"))
+        answer = _SPACING.sub("", answer.replace("dfrac", "frac").replace("tfrac", "frac").replace("\\varnothing", "\\emptyset"))
         answer = _TEXT.sub(r"\1", answer)
     if "$" in answer:
         answer = _DELIMITER.sub("", answer)

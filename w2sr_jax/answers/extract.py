@@ -71,8 +71,14 @@ _RETRACTED = re.compile(
     r"|should be|on second thought)\b",
     re.I,
 )
-_EQUATED = re.compile(r"[<>,;]|\d\s*[a-zA-Z](?![a-zA-Z])|(?<![a-zA-Z])[a-zA-Z]\s*(?:\^|\*\*|[-+*/])|[-+*/}]\s*[a-zA-Z](?![a-zA-Z])")
+_EQUATED = re.compile(
+    r"[<>,;]|\b(?:and|or)\b|\d\s*[a-zA-Z](?![a-zA-Z])|(?<![a-zA-Z])[a-zA-Z]\s*(?:\^|\*\*|[-+*/])|[-+*/}]\s*[a-zA-Z](?![a-zA-Z])"
+)
 """What in a side of an equation makes it one in unknowns, or a list: `4x - 5y = 50` states more than 50."""
+_STYLED = re.compile(
+    r"\\(?:text)?color\s*\{[^{}]*\}|\\(?:displaystyle|large|Large|huge|bf)(?![a-zA-Z])"
+    r"|\\(?:underline|uline|bm|boldsymbol|mathbf|textcolor\s*\{[^{}]*\})\s*\{([^{}]*)\}"
+)
 _EMPTY_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{\s*\}")
 _CASE = re.compile(r"^\(?([A-J])[).:]\s+(.+)$", re.S)
 
@@ -125,13 +131,13 @@ def extract(text: str) -> Extraction:
 
 
 def tidy(answer: str) -> str:
-    """Without outer spaces, math delimiters, emphasis and closing full stops."""
+    """Without outer spaces, math delimiters, emphasis, colours and closing full stops."""
     if answer.isalnum():
         return answer
     previous = None
     while answer != previous:
         previous = answer
-        answer = _trimmed(answer)
+        answer = _trimmed(_STYLED.sub(r"\1", answer) if "\\" in answer else answer)
         for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
             inner = answer[len(left) : len(answer) - len(right)]
             if len(answer) > len(left) + len(right) and answer.startswith(left) and answer.endswith(right) and left not in inner:

@@ -88,6 +88,7 @@ _CUES = (
         for words in SPACED.values()
     ),
     *((words.hints, re.compile(words.nouns, re.I)) for words in UNSPACED.values()),
+    (("answer",), re.compile(r"\b(?:an|a[ \t]+final|the[ \t]+final|our)[ \t]+(?:final[ \t]+)?answer[ \t]+of\b", re.I)),
     (("ответ", "результат"), re.compile(r"\b(?:ответ(?:ом)?|результат)\b[^.\n:：=?!]{0,20}?[—–-](?=\s)", re.I)),
 )
 

@@ -49,7 +49,7 @@ _CJK = r"[\u2e80-\u2fdf\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 _UNIT = re.compile(
     r"(?:(?:\s*-?\s*[^\W\d_\u2e80-\ud7af]{3,}\.?(?:[\s./-]+(?:[^\W\d_\u2e80-\ud7af]{1,20}\.?|\([^()\d]{1,30}\))){0,5}"
     r"|\s*(?:[ckmμn]?m|[km]?g|lbs?|ft|in|hrs?|oz|m?l|L|mph|kph|mins?|secs?|s|h|d|yd|mi|kWh?|[kM]?W|[kM]?J|[kM]?Hz|[kM]?Pa|N|V|K|eV|mol"
-    r"|km/h|m/s|cm/s|ft/s|кг|г|км|м|см|ч|шт|р|л|дн|€|Std|Stk)\b\.?(?:\s*(?:/|per)\s*[a-zA-Z]{1,12})?)"
+    r"|km/h|m/s|cm/s|ft/s|o'clock|кг|г|км|м|см|ч|шт|р|л|дн|€|Std|Stk)\b\.?(?:\s*(?:/|per)\s*[a-zA-Z]{1,12})?)"
     r"(?:\s*(?:\^\s*\{?-?\d\}?|\*\*\s*\d))?"
     rf"|\s*{_CJK}{{1,10}}(?:\s*/\s*{_CJK}{{1,4}})?)?[\s.。]*"
 )
