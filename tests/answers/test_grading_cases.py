@@ -38,7 +38,9 @@ def test_what_answers_rightly_answers_no_other_number() -> None:
             for other in {value.value + 1, -value.value, 10 * value.value} - {value.value}:
                 pairs.append((case.text, _written(other)))
     assert len(pairs) > 400
-    wrong = [(pair, verdict) for pair, verdict in zip(pairs, grade(pairs, workers=2), strict=True) if verdict.verdict == "correct"]
+    wrong = [
+        (pair, verdict) for pair, verdict in zip(pairs, grade(pairs, workers=2), strict=True) if verdict.verdict == "correct"
+    ]
     assert not wrong
 
 
@@ -86,7 +88,13 @@ def test_a_solution_of_several_boxes_is_right_about_its_own_problem() -> None:
     """MATH keeps the last box of a solution alone; a text that gives all of its boxes is as right as the solution."""
     solution = "They meet at $\\boxed{(-3,11)}$ and $\\boxed{(4,25)}$."
     problem = Problem.of("Where?", "(4,25)", solution)
-    texts = [solution, "$\\boxed{(4,25)}$", "$\\boxed{(4,25)}$ or $\\boxed{(-3,11)}$", "$\\boxed{(-3,11)}$", "$\\boxed{(0,1), (4,25)}$"]
+    texts = [
+        solution,
+        "$\\boxed{(4,25)}$",
+        "$\\boxed{(4,25)}$ or $\\boxed{(-3,11)}$",
+        "$\\boxed{(-3,11)}$",
+        "$\\boxed{(0,1), (4,25)}$",
+    ]
     verdicts = MathGrader(workers=1).many(texts, [problem] * len(texts))
     assert [verdict.verdict for verdict in verdicts] == ["correct", "correct", "correct", "incorrect", "incorrect"]
     alone = Problem.of("Where?", "(4,25)")

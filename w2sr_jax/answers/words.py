@@ -53,7 +53,8 @@ HEDGE = re.compile(
     r"(?:\s*(?:\\approx|\\simeq|\\sim|≈|≅|~(?=\s*[\d$\\-])|="
     r"|(?:about|approximately|approx\.?|around|roughly|nearly|almost|close to|exactly|precisely|simply|just|only|merely|indeed"
     r"|clearly|therefore|thus|hence|then"
-    r"|donc|alors|also|somit|daher|entonces|portanto|logo|quindi|итак|значит|equal to|equals|at least|at most|up to|a total of|an average of|ca\.|circa"
+    r"|donc|alors|also|somit|daher|entonces|portanto|logo|quindi|итак|значит"
+    r"|equal to|equals|at least|at most|up to|a total of|an average of|ca\.|circa"
     r"|etwa|ungefähr|genau|environ|exactement|aproximadamente|exactamente|exatamente|cerca de|примерно|около|ровно"
     r"|大约|约|約|大概|共|一共|总共|正好|恰好|약|모두)(?![a-zäöüé])\s*:?))+\s*",
     re.I,
