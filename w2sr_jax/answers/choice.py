@@ -22,12 +22,13 @@ _TAG = re.compile(r"<(answer|final_answer|final|choice)>(.{0,2000}?)(?:</\1>|$)"
 _SAID = re.compile(  # all of the line that follows counts, and what is said again in it
     r"(?:\b(?:(?:answer|choice|option)\b[^.\n:=]{0,60}?\b(?:is|be|are)\b[ \t]*:?|(?:answer|choice)\b[ \t*_]*[:=]"
     r"|I(?:'ll| will| would)?[ \t]+(?:choose|pick|select|go with)\b[ \t]*:?|my[ \t]+choice\b[ \t]+(?:is|would be)\b"
-    r"|(?:antwort|lösung|option)\b[^.\n:=]{0,40}?\b(?:ist|lautet|wäre)\b|(?:antwort|lösung)\b[ \t*_]*:"
-    r"|(?:réponse|option)\b[^.\n:=]{0,40}?\best\b|réponse\b[ \t*_]*:|(?:respuesta|opción)\b[^.\n:=]{0,40}?\bes\b"
-    r"|respuesta\b[ \t*_]*:|(?:resposta|alternativa|opção)\b[^.\n:=]{0,40}?\bé(?!\w)|resposta\b[ \t*_]*:"
+    r"|(?:antwort|lösung|option)\b[^.\n:=]{0,40}?\b(?:ist|lautet|wäre)\b|(?:antwort|lösung)\b[ \t*_]*:|\brichtig\b[ \t]+ist\b"
+    r"|(?:réponse|option)\b[^.\n:=]{0,40}?\best\b|réponse(?:[ \t]+correcte)?[ \t*_]*:|(?:respuesta|opción)\b[^.\n:=]{0,40}?\bes\b"
+    r"|respuesta(?:[ \t]+correcta)?[ \t*_]*:"
+    r"|(?:resposta|alternativa|opção)\b[^.\n:=]{0,40}?\bé(?!\w)|(?:resposta|alternativa|opção)(?:[ \t]+corret[ao])?[ \t*_]*:"
     r"|(?:risposta|opzione)\b[^.\n:=]{0,40}?\bè(?!\w)|risposta\b[ \t*_]*:|antwoord\b[^.\n:=]{0,40}?(?:\bis\b|:)"
     r"|ответ\b[^.\n:=]{0,30}?(?:[:—–-]|\bбудет\b)"
-    r"|правильный[ \t]+(?:ответ|вариант)\b[ \t]*(?:[:—–-]|\bэто\b)?"
+    r"|правильный[ \t]+(?:ответ|вариант(?:[ \t]+ответа)?)\b[ \t]*(?:[:—–-]|\bэто\b)?"
     r"|odpowiedź\b[ \t*_]*(?::|\bto\b)"
     r"|jawaban(?:nya)?\b[^.\n:=]{0,30}?(?:\badalah\b|:))"
     r"|đáp[ \t]+án\b[^.\n:=]{0,30}?(?:\blà\b|:)"
@@ -35,7 +36,11 @@ _SAID = re.compile(  # all of the line that follows counts, and what is said aga
     r"|故?(?:本题)?(?:选|選)(?:择|擇)?[:：]?"
     r"|(?:答え|正解|解答)(?:は|[:：])"
     r"|(?:정답|답)(?:은|는|[:：])|(?:الجواب|الإجابة)[^.\n]{0,20}?(?:هو|هي|:)|उत्तर[^\n]{0,10}?(?=[A-Z(]))"
-    r"[ \t*_:：]*\n?[ \t]*(?=([^\n]*))",
+    r"[ \t*_:：]*\n?[ \t]*"
+    r"(?:(?:die|der|das|la|le|l['’]|a|o|il|the)[ \t]*(?=(?:opt|opc|opç|let|alt|buch|wah|antw|resp|rép|ant|[(\[]?[A-Z]\b)))?"
+    r"(?:(?:option|opción|opção|letra|lettre|lettera|letter|alternativa|choix|buchstabe|antwort|вариант)\b"
+    r"[ \t:]*(?=[(\[*]*[A-Z]\b))?"
+    r"(?=([^\n]*))",
     re.I,
 )
 _NOT_BUT = re.compile(  # "not A; it is C" settles on C
@@ -57,6 +62,7 @@ _LABEL = re.compile(  # a letter, and what follows it where that cannot make it 
 )
 _MORE = re.compile(r"^[\s,;/&]*(?:(?:and|or|nor)\b[\s,]*)?[(\[]?([A-Z])(?:[)\]]|(?=\s*(?:[.,;)]|$)|\s+(?:and|or)\b))")
 _DENIED = re.compile(r"\bnot\b|n't\b|\b(?:neither|nor|wrong|incorrect|except|eliminate\w*|rule[sd]? out)\b", re.I)
+_BRACKETS = str.maketrans("【】「」『』", "()()()")
 _SPACE = re.compile(r"\s+")
 _PLACES = 50  # from the end, that are read at all …
 _LONGEST_PLACE = 2000  # … and characters of one
@@ -102,7 +108,7 @@ def read(text: str, options: Sequence[str], letters: str) -> Reading:
     place of a rule names two letters, or a letter and the words of another option, no later rule is asked: the text is
     ambiguous. Only the last 30,000 characters are looked at.
     """
-    text = scope.said(text)
+    text = scope.said(text).translate(_BRACKETS)
     for rule, places in (
         ("tag", _tagged(text)),
         ("####", _after_hashes(text, options)),

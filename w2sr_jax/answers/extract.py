@@ -57,7 +57,8 @@ _SYMBOLIC = re.compile(
 )
 _NUMBER = re.compile(
     r"\\[dt]?frac\s*\{-?\d+\}\s*\{-?\d+\}|(?<![A-Za-z_\d])(?<!\d[.,])(?:(?<![\w)\]}.])[-−–])?(?:(?:R\$|US\$|[$€£¥₹₽₩])\s?[-−]?)?"
-    r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?: \d{3})+(?![\d.])|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,3}(?!\w))?"
+    r"(?:\d{1,3}(?:\.\d{3}){2,}(?![\d.])|\d{1,3}(?:\.\d{3})+,\d{1,2}(?![\d,])|\d{1,3}(?:,\d{3})+(?!\d)|\d+,\d+(?![\d,.])"
+    r"|\d{1,3}(?: \d{3})+(?![\d.])|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,3}(?!\w))?"
     r"(?:\s?/\s?\d+(?![\d.,/]{0,8}\d))?"
     r"(?:\s?(?:\\times|×|\*|x)\s?10\^\{?-?\d+\}?)?(?:\s?\\?%|\s(?:hundred|thousand|million|billion|trillion|dozen)\b|\s?[万亿萬億만억])?|(?<![\w.])\.\d+",
 )
@@ -80,6 +81,10 @@ _STYLED = re.compile(
     r"|\\(?:underline|uline|bm|boldsymbol|mathbf|textcolor\s*\{[^{}]*\})\s*\{([^{}]*)\}"
 )
 _EMPTY_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{\s*\}")
+_COMPARED = re.compile(r"\b(?:greater|more|less|fewer|larger|smaller|higher|lower|bigger)\s+than\s+\$?-?[\d.,]*\d\$?", re.I)
+_PART_OF = re.compile(
+    r"\b(?:half|thirds?|quarters?|fourths?|fifths?|tenths?|twice|double|triple|percent|times|%)\s+(?:of\s+)?\$?$", re.I
+)
 _CASE = re.compile(r"^\(?([A-J])[).:]\s+(.+)$", re.S)
 
 
@@ -126,7 +131,7 @@ def extract(text: str) -> Extraction:
         return Extraction(tidy(text), "last_number")
     if "####" in text:
         text = _HASHES.sub(_without_heading, text)
-    last = _last(_NUMBER, _DENIED.sub(_blank, text))
+    last = _last(_NUMBER, _COMPARED.sub(_blank, _DENIED.sub(_blank, text)))
     return Extraction(last.group().strip(), "last_number") if last else Extraction(None, "none")
 
 
@@ -161,9 +166,9 @@ def reduced(answer: str) -> str:
     if number(answer) is not None or _SYMBOLIC.search(answer):
         return answer
     if _PROSE.search(answer) or not answer.isascii():
-        found = [match.group().strip() for match in _NUMBER.finditer(answer)]
-        if len(found) == 1:
-            return found[0]
+        found = list(_NUMBER.finditer(answer))
+        if len(found) == 1 and not _PART_OF.search(answer, 0, found[0].start()):
+            return found[0].group().strip()
     return answer
 
 

@@ -88,6 +88,15 @@ _CUES = (
         for words in SPACED.values()
     ),
     *((words.hints, re.compile(words.nouns, re.I)) for words in UNSPACED.values()),
+    (
+        ("antwort", "ergebnis", "lösung"),
+        re.compile(
+            r"\b(?:ist|lautet|beträgt)\s+(?:\w+\s+)?(?:die|das|unsere)\s+(?:endgültige\s+|richtige\s+|gesuchte\s+)?"
+            r"(?:antwort|ergebnis|lösung)\b(?:\s+(?:somit|also|daher))?\s*[:：]?",
+            re.I,
+        ),
+    ),
+    (("antwoord",), re.compile(r"\bis\s+(?:dus\s+)?het\s+(?:juiste\s+)?antwoord\b\s*:?", re.I)),
     (("answer",), re.compile(r"\b(?:an|a[ \t]+final|the[ \t]+final|our)[ \t]+(?:final[ \t]+)?answer[ \t]+of\b", re.I)),
     (("ответ", "результат"), re.compile(r"\b(?:ответ(?:ом)?|результат)\b[^.\n:：=?!]{0,20}?[—–-](?=\s)", re.I)),
 )

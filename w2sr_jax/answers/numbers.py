@@ -32,6 +32,10 @@ _PLAIN = r"\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d{1,3}(?: \d{3})+(?!\d)(?:\.\d*)?|\d{1,
 _REPEATING = re.compile(
     r"(\d*)\.(\d*)(?:\\overline\s*\{?(\d+)\}?|\\bar\s*\{?(\d+)\}?|\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\{?(\d)\}?)?|\((\d{1,30})\)(?!\d))"
 )
+_DOTTED = re.compile(
+    r"(?<![\d.,])(\d{1,3}(?:\.\d{3}){2,})(?:,(\d+))?(?![\d.,]*\d)|(?<![\d.,])(\d{1,3}(?:\.\d{3})+),(\d{1,2})(?!\d)"
+)
+_UPRIGHT_E = re.compile(r"(?<=\d)\s*\\(?:mathrm|text)\s*\{\s*[eE]\s*\}\s*\{?\s*([-+]?\d{1,3})\s*\}?")
 _GOES_ON = re.compile(r"(\d*)\.(\d{1,60})\s*(?:\.{3,}|…|\\[lc]?dots\b)")
 _TO_THE = r"\s*(?:\^|\*\*)\s*(?:\{\s*([-+]?\s*\d{1,3})\s*\}|\(\s*([-+]?\s*\d{1,3})\s*\)|([-+]?\d{1,3}))"
 _POWER = re.compile(r"(?:\\times|\\cdot|\\ast|×|·|⋅|∙|\*|(?<=[\d ])x(?=\s*10\b))\s*10" + _TO_THE, re.I)
@@ -97,9 +101,11 @@ def plain_spelling(text: str) -> str:
     text = characters.mathematical(text).replace("{,}", ",").replace(",\\!", ",").replace("\\!", "")
     if "\\" in text or "~" in text:
         text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\%", "%")
-        text = _SPACES.sub(" ", text)
+        text = _SPACES.sub(" ", _UPRIGHT_E.sub(r"e\1", text))
         text = _WRAPPERS.sub(r" \1 ", text)
     text = _DECORATION.sub("", text)
+    if "." in text:
+        text = _DOTTED.sub(_undotted, text)
     if "frac" in text or "over" in text:
         text = _FRACTION.sub(_plain_fraction, text)
     text = text.strip()
@@ -220,6 +226,12 @@ def _without_currency(rest: str) -> str:
 
 def _decimal(text: str) -> Fraction:
     return Fraction(text.replace(",", "").replace(" ", "").replace("'", "").rstrip(".") or "0")
+
+
+def _undotted(match: re.Match[str]) -> str:
+    """`1.250.000` and `1.250,50`, which can be read in one way only, with the marks that English has."""
+    whole, part = match[1] or match[3], match[2] or match[4]
+    return whole.replace(".", "") + (f".{part}" if part else "")
 
 
 def _plain_fraction(match: re.Match[str]) -> str:
