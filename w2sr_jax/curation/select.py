@@ -181,7 +181,7 @@ def curate(
     ours = [(problem, by_problem.pop(problem.id)) for problem in problems if problem.id in by_problem]
     fates = list[Fate]()
     with Equality() as equality:
-        selector = Selector(arm, settings, Known(forbidden) if forbidden else None, weights, equality)
+        selector = Selector(arm, settings, Known(forbidden, settings.copies) if forbidden else None, weights, equality)
         for problem, group in (*ours, *((None, by_problem[key]) for key in sorted(by_problem))):
             fates += selector.add(problem, list(candidates(group, count_tokens)))
     selection = selector.finish()

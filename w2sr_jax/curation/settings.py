@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal, get_args
 
 from w2sr_jax.errors import UserError
+from w2sr_jax.problems.settings import Copies
 
 Arm = Literal["all", "correct", "incorrect", "majority"]
 ARMS: tuple[Arm, ...] = get_args(Arm)
@@ -34,7 +35,9 @@ class Curation:
     majority_votes: int = 2
     """Arm `majority`: fewest traces of a problem that can agree; a single trace agrees with itself alone."""
     decontaminate: bool = True
-    """Leave out traces of questions that equal or overlap a forbidden (test) question."""
+    """Leave out traces of questions that are copies of a forbidden (test) question, also in another dress."""
+    copies: Copies = Copies()
+    """What counts as a copy."""
     weighting: Literal["mix", "loss"] = "mix"
     """Teachers' weights are odds of being drawn where a problem has more traces than `per_problem` (mix), or factors on the
     examples' weights, with every trace as likely to be drawn (loss)."""

@@ -26,7 +26,7 @@ def curate_rung(context: Context, index: int) -> Made:
     pool = prepare.pool(context.run, rung.pool)
     forbidden = [*prepare.read(context.run, prepare.TEST), *prepare.read(context.run, prepare.PROBE)]
     weights = {teacher.name: teacher.weight for teacher in experiment.teachers if teacher.name in rung.teachers}
-    known = Known(forbidden) if forbidden else None
+    known = Known(forbidden, rung.curation.copies) if forbidden else None
     with Equality() as equality:
         selectors = {arm: Selector(arm, rung.curation, known, weights, equality) for arm in rung.arms}
         given = _sift(context, index, pool, {directory / arm / FATES: selector for arm, selector in selectors.items()})

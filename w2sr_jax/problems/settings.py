@@ -66,6 +66,16 @@ class Files:
 
 
 @dataclasses.dataclass(frozen=True)
+class Copies:
+    """What else counts as a copy of a question, besides the same question in another dress."""
+
+    other_names: bool = False
+    """The same text with other names."""
+    other_numbers: bool = False
+    """The same text with other numbers."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Splits:
     """How many problems go to each use. No problem serves two uses."""
 
@@ -79,3 +89,5 @@ class Splits:
     """For decisions during development."""
     test: int = 0
     """For the reported numbers; nothing is tuned on it."""
+    copies: Copies = Copies()
+    """What counts as the same problem."""

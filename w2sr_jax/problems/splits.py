@@ -1,21 +1,20 @@
 """Splits by problem id: disjoint, free of near-duplicates across splits, and the same whatever the order the problems come in."""
 
 import dataclasses
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from w2sr_jax import files
 from w2sr_jax.errors import UserError
+from w2sr_jax.problems.copies.duplicates import Known, Question, lcs, normalised
 from w2sr_jax.problems.settings import Splits
 from w2sr_jax.records import Problem
 
+__all__ = ["Known", "SplitReport", "check_disjoint", "lcs", "normalised", "split"]
+
 PRIORITY = ("test", "probe", "teacher", "pool", "pretrain")  # who keeps a problem that two splits would share
 REST = -1  # as a count of the pool: all problems that the splits before it leave
-NGRAM = 13
-LCS_RATIO = 0.6
-
-_WORD = re.compile(r"""\d+(?:[.,:/]\d+)*|[^\W\d_]+|[^\w\s.,;:?!"'`’‘“”$]""")
+COUNTS = ("pretrain", "teacher", "pool", "probe", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +38,7 @@ def split(
     is left out (see `Known`). Within a split near-duplicates may stay. `test` gives the test split instead. Raises UserError
     where there are too few problems.
     """
-    wanted = {field.name: int(getattr(splits, field.name)) for field in dataclasses.fields(splits)}
+    wanted = {name: int(getattr(splits, name)) for name in COUNTS}
     for name, count in wanted.items():
         if count < 0 and not (name == "pool" and count == REST):
             raise UserError(
@@ -55,7 +54,8 @@ def split(
     for problem in problems:
         unique.setdefault(problem.id, problem)
     queue = sorted(unique.values(), key=lambda problem: files.digest_json([seed, problem.id]))
-    known = Known()
+    questions: dict[str, Question] = {}
+    known = Known(copies=splits.copies)
     done: dict[str, list[Problem]] = {}
     removed: dict[str, dict[str, int]] = {}
     position = 0
@@ -67,9 +67,11 @@ def split(
         while len(chosen) < wanted[name] and position < len(queue):
             problem = queue[position]
             position += 1
-            reason = known.match(problem)
+            asked = known.read(problem)
+            reason = known.match(problem, asked)
             if reason is None:
                 chosen.append(problem)
+                questions[problem.id] = asked
             else:
                 reasons[reason] += 1
         if len(chosen) < wanted[name] and not (name == "pool" and splits.pool == REST):
@@ -80,11 +82,11 @@ def split(
                 f"out as near-duplicates across splits; {name} gets {len(chosen)} of {wanted[name]}; ask for fewer"
             )
         for problem in chosen:
-            known.add(problem)
+            known.add(problem, questions.get(problem.id))
         done[name] = chosen
         removed[name] = dict(reasons)
     ordered = {name: done[name] for name in wanted}
-    check_disjoint(ordered)
+    _check(ordered, {key: asked.text for key, asked in questions.items()})
     sizes = {name: len(rows) for name, rows in ordered.items()}
     report = SplitReport(len(problems), sizes, len(queue) - position, len(problems) - len(unique), removed)
     return ordered, report
@@ -92,76 +94,16 @@ def split(
 
 def check_disjoint(splits: Mapping[str, Sequence[Problem]]) -> None:
     """Raise UserError if one problem, by id or by normalised question, is in two splits."""
+    _check(splits, {})
+
+
+def _check(splits: Mapping[str, Sequence[Problem]], texts: Mapping[str, str]) -> None:
+    """`check_disjoint`; `texts` are normalised questions that are known already, by problem."""
     owner: dict[str, str] = {}
     for name, problems in splits.items():
         for problem in problems:
-            for key in (problem.id, normalised(problem.question)):
+            for key in (problem.id, texts.get(problem.id) or normalised(problem.question)):
                 if owner.setdefault(key, name) != name:
                     raise UserError(
                         f"problem {problem.id} is in both split {owner[key]} and split {name}; splits must not share problems"
                     )
-
-
-def normalised(question: str) -> str:
-    """Words, numbers and operators in lower case with single spaces between; punctuation is dropped."""
-    return " ".join(_WORD.findall(question.lower()))
-
-
-class Known:
-    """Problems already given away, to be asked whether another one nearly equals one of them.
-
-    `exact`: the same words and numbers. `renamed`: generated problems with equal `meta["signature"]`; two that both have a
-    signature are judged by it alone. `overlap`: the same numbers in the same order, 13 words in a row in common, and a longest
-    common subsequence above 0.6 of the shorter text. The same text with other numbers is another problem.
-    """
-
-    def __init__(self, problems: Iterable[Problem] = ()) -> None:
-        self._exact: set[str] = set()
-        self._signatures: set[str] = set()
-        self._texts: list[list[str]] = []
-        self._grams: dict[int, list[int]] = defaultdict(list)
-        for problem in problems:
-            self.add(problem)
-
-    def add(self, problem: Problem) -> None:
-        words = normalised(problem.question).split()
-        self._exact.add(" ".join(words))
-        if "signature" in problem.meta:
-            self._signatures.add(problem.meta["signature"])
-            return
-        self._texts.append(words)
-        for gram in _grams(words):
-            self._grams[gram].append(len(self._texts) - 1)
-
-    def match(self, problem: Problem) -> str | None:
-        """The reason why `problem` is a near-duplicate of a known one, or None."""
-        words = normalised(problem.question).split()
-        if " ".join(words) in self._exact:
-            return "exact"
-        if "signature" in problem.meta:
-            return "renamed" if problem.meta["signature"] in self._signatures else None
-        numbers = [word for word in words if word[0].isdigit()]
-        for index in sorted({i for gram in _grams(words) for i in self._grams.get(gram, ())}):
-            other = self._texts[index]
-            if numbers != [word for word in other if word[0].isdigit()]:
-                continue
-            if lcs(words, other) > LCS_RATIO * min(len(words), len(other)):
-                return "overlap"
-        return None
-
-
-def lcs(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest common subsequence, bit-parallel (Hyyrö 2004)."""
-    places: dict[str, int] = defaultdict(int)
-    for position, word in enumerate(a):
-        places[word] |= 1 << position
-    full = (1 << len(a)) - 1
-    row = full
-    for word in b:
-        common = row & places.get(word, 0)
-        row = ((row + common) | (row - common)) & full
-    return len(a) - row.bit_count()
-
-
-def _grams(words: Sequence[str]) -> set[int]:
-    return {hash(tuple(words[i : i + NGRAM])) for i in range(len(words) - NGRAM + 1)}
