@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from w2sr_jax import sentences
-from w2sr_jax.answers import scope
-from w2sr_jax.answers.boxes import filled
 from w2sr_jax.answers.equal import grade_one
 from w2sr_jax.answers.extract import tidy
+from w2sr_jax.answers.reading import scope
+from w2sr_jax.answers.reading.boxes import filled
 from w2sr_jax.errors import UserError
 from w2sr_jax.records import Problem, Verdict
 
@@ -101,7 +101,7 @@ class ChoiceGrader:
 def read(text: str, options: Sequence[str], letters: str) -> Reading:
     """The letter that a text settles on.
 
-    Thoughts and what follows the answer's end are not read (`answers.scope.said`). Rules in order, each taking its last
+    Thoughts and what follows the answer's end are not read (`answers.reading.scope.said`). Rules in order, each taking its last
     occurrence that says anything: `tag` (`<answer>C</answer>`), `####` (no heading, as `#### B. Discussion`), `boxed` (the last
     box), `answer` (`Answer: C`, `the answer is (C) Paris`, `C is correct`, in some fifteen languages), `last_line` (nothing but
     a letter or an option's words; or one bracketed letter, or one option's words, in a line that denies nothing). Where the

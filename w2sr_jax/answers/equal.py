@@ -5,11 +5,11 @@ import re
 from fractions import Fraction
 from typing import Literal
 
-from w2sr_jax.answers import arithmetic, characters
-from w2sr_jax.answers.boxes import boxes
 from w2sr_jax.answers.extract import extract, reduced, tidy
 from w2sr_jax.answers.numbers import Number, number
-from w2sr_jax.answers.units import comparable
+from w2sr_jax.answers.reading.boxes import boxes
+from w2sr_jax.answers.values import arithmetic, characters
+from w2sr_jax.answers.values.units import comparable
 
 LONGEST = 1500  # characters of an answer that is still compared
 PLACES = 6  # decimals from which a decimal may stand for a repeating fraction

@@ -8,9 +8,9 @@ import re
 from collections import deque
 from typing import NamedTuple
 
-from w2sr_jax.answers import cues, languages, scope
-from w2sr_jax.answers.boxes import boxes, cut, filled, joined
 from w2sr_jax.answers.numbers import number
+from w2sr_jax.answers.reading import cues, languages, scope
+from w2sr_jax.answers.reading.boxes import boxes, cut, filled, joined
 
 __all__ = ["GUESSES", "LONGEST", "Extraction", "boxes", "extract", "tidy"]
 
@@ -91,7 +91,7 @@ _CASE = re.compile(r"^\(?([A-J])[).:]\s+(.+)$", re.S)
 def extract(text: str) -> Extraction:
     """The final answer of a text; never raises.
 
-    Looked at is what the text says itself (`answers.scope.said`). Places made for answers come first, and of these the last
+    Looked at is what the text says itself (`reading.scope.said`). Places made for answers come first, and of these the last
     one: `tag` (`<answer>…</answer>`), `####` (the rest of a line that is no heading), `boxed` (`\\boxed{…}`, neighbours joined).
     Then statements: `A:` (a line that begins with `Answer:`) and `answer_is` (a sentence, in some twenty languages), the last
     that states something; one that follows a box and takes it back counts before the box. Else what stands last is guessed at:

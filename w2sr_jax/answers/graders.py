@@ -12,11 +12,11 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from w2sr_jax import sentences, thinking
-from w2sr_jax.answers import arithmetic
 from w2sr_jax.answers.choice import ChoiceGrader
 from w2sr_jax.answers.equal import bare, grade_one
 from w2sr_jax.answers.extract import LONGEST, Extraction, extract
 from w2sr_jax.answers.numbers import number
+from w2sr_jax.answers.values import arithmetic
 from w2sr_jax.errors import UserError
 from w2sr_jax.records import Problem, Verdict
 

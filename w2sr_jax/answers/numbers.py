@@ -4,7 +4,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from w2sr_jax.answers import characters, words
+from w2sr_jax.answers.values import characters, words
 
 LONGEST = 1500  # characters; a longer string is no plain number
 DIGITS = 1500

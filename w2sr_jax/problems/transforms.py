@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from w2sr_jax.answers.boxes import filled, joined
 from w2sr_jax.answers.extract import extract, tidy
+from w2sr_jax.answers.reading.boxes import filled, joined
 from w2sr_jax.problems.rows import Unusable
 from w2sr_jax.problems.settings import Transform
 

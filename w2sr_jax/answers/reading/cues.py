@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from w2sr_jax.answers import languages, words
 from w2sr_jax.answers.numbers import number
+from w2sr_jax.answers.reading import languages
+from w2sr_jax.answers.values import words
 
 LINE, SENTENCE = "A:", "answer_is"
 

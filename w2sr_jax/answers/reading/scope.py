@@ -4,7 +4,8 @@ import re
 from itertools import islice
 
 from w2sr_jax import thinking
-from w2sr_jax.answers import characters, languages
+from w2sr_jax.answers.reading import languages
+from w2sr_jax.answers.values import characters
 
 LONGEST = 30_000  # characters from the end of what is said that are looked at
 _MOST = 50  # places where another question may begin that are looked at

@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import factorial, isqrt
 from typing import NamedTuple
 
-from w2sr_jax.answers import characters
+from w2sr_jax.answers.values import characters
 
 LONGEST = 400  # characters of an expression
 BITS = 40_000  # of a numerator or denominator

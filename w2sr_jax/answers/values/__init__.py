@@ -1,0 +1,1 @@
+"""What a written answer is worth: characters, words, exact arithmetic and units of measure."""
