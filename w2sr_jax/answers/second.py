@@ -1,0 +1,155 @@
+"""A second opinion on verdicts: a cheap set of rules of its own, for golds that are numbers.
+
+It shares no code with the rules that grade (`answers.extract`, `answers.numbers`, `answers.grade`): what both say is surer than
+what one says, and where they differ one of them errs. It knows few spellings and has no opinion on the others.
+"""
+
+import re
+from collections import deque
+from typing import Literal, NamedTuple
+
+from w2sr_jax import thinking
+from w2sr_jax.answers.second_value import LONGEST, NUMBER, Reading, Value, equal, goes_on, one_number, plain, spelling, statement
+
+TEXT = 100_000  # characters from the end of a text that are looked at
+MARKS = 100  # statements from the end of a text that are looked at
+_SENTENCE = 160  # characters of a sentence that states an answer
+_NEAR = 60  # characters between two boxes of one answer
+
+
+class Opinion(NamedTuple):
+    """`verdict` is None where there is no opinion; `answer` is what was read, None where nothing was."""
+
+    verdict: Literal["correct", "incorrect"] | None
+    answer: str | None
+
+
+def second_opinion(text: str, gold: str | None) -> Opinion:
+    """Whether the number that a text states last is the gold one, exactly; a percentage equals its number and its value.
+
+    A number is stated after `####`, in a box, in an `<answer>` tag, or after a word for *answer*; where none is, the last number
+    counts. Thoughts do not count, nor what follows the label of a next question. There is no opinion where gold is no number,
+    where nothing is stated, and where what is stated is more than a number, or unclear (`9\\pi`, `3,5`, a list).
+    """
+    known = _gold(gold)
+    if known is None:
+        return Opinion(None, None)
+    found = _stated(_one_turn(plain(thinking.read(text).outside[-TEXT:])))
+    if found.value is None:
+        return Opinion(None, found.spelling)
+    return Opinion("correct" if equal(found.value, known) else "incorrect", found.spelling)
+
+
+_CUES = (
+    "answer|antwort|réponse|reponse|respuesta|resposta|risposta|antwoord|ответ|відповідь|odpowiedź|cevap|yanıt|jawaban|svaret"
+    "|vastaus|đáp án|đáp số|答案|答え|正解|解答|答|정답|답|الجواب|الإجابة|उत्तर|คำตอบ"
+)
+_MARK = re.compile(
+    r"(?P<hashes>\#{4,6})|(?P<box>\\(?:boxed|fbox)\s?\{)|(?P<tag><(?:final_)?answer>)"
+    rf"|(?P<cue>(?<![^\W\d_])(?:{_CUES})|^\s{{0,4}}A(?=:))",
+    re.I | re.M,
+)
+_NEXT = re.compile(
+    r"\n[\s#*]{0,6}(?:question|problem|user|human|q|instruction|问题|題目|题目)[ \t]?[0-9]{0,4}\*{0,2}[ \t]?:", re.I
+)
+_INTRODUCED = re.compile(r"[^\n:.!?0-9]{0,60}:[ *_]{0,6}\s{0,8}(?:\$\$?|\\\[|\\\()?\s{0,8}")
+_SENTENCE_END = re.compile(r"\n|[.!?;](?=\s|\Z|[*$])|。|</|,\s(?=[a-z])")
+_DENIED = re.compile(r"\b(?:not|if|nicht|pas|no es|não|не)\b|n't\b|不是", re.I)
+_HEADING = re.compile(r"[0-9]{1,2}[.)]\s")
+_INSIDE = re.compile(r"(?:\^|_|\\[a-z]{1,12}\s?|√)\{?\s?-?\Z|\{\s?-?\Z")
+_SYMBOLS = re.compile(r"[\\^_]|[0-9][A-Za-z](?![A-Za-z])|(?<![A-Za-z'’])[b-zB-Z]\s?[-+*/]")
+_OUTER = " \t\r*_$"
+
+
+def _gold(gold: str | None) -> Value | None:
+    gold = (gold or "").rpartition("####")[2]
+    if len(gold) <= LONGEST or "\\boxed" in gold:
+        gold = plain(gold[-TEXT:])
+        boxes = [match for match in _MARK.finditer(gold) if match["box"]]
+        content = _braced(gold, boxes[-1].end()) if boxes else gold
+        return one_number(content).value if content else None
+    return None
+
+
+def _one_turn(text: str) -> str:
+    """The text up to the label of a next question, once something was stated."""
+    first = _MARK.search(text)
+    following = _NEXT.search(text, first.end()) if first else None
+    return text[: following.start()] if following else text
+
+
+def _stated(text: str) -> Reading:
+    """What a text states last, or its last number."""
+    marks = list(_MARK.finditer(text))[-MARKS:]
+    for before, mark in reversed(list(zip([None, *marks], marks))):
+        if before is not None and _two_boxes(text, before, mark):
+            return Reading(None, None)
+        found = _after(text, mark)
+        if found is not None:
+            return found
+    last = _last(text)
+    if last is None:
+        return Reading(None, None)
+    value, end = statement(text, last)
+    inside = _INSIDE.search(text, max(0, last.start() - 20), last.start())
+    return Reading(None if inside or goes_on(text, end) else value, spelling(last))
+
+
+def _last(text: str) -> re.Match[str] | None:
+    for start in (max(0, len(text) - 1000), 0):
+        found = deque(NUMBER.finditer(text, start), maxlen=1)
+        if found:
+            return found[0]
+    return None
+
+
+def _after(text: str, mark: re.Match[str]) -> Reading | None:
+    """What a mark states; None where it states nothing."""
+    if mark["cue"] is not None:
+        return _sentence(text[mark.end() : mark.end() + _SENTENCE])
+    if mark["box"]:
+        content = _braced(text, mark.end())
+        return Reading(None, None) if content is None else one_number(content) if content.strip() else None
+    rest = text[mark.end() : mark.end() + LONGEST]
+    if mark["tag"]:
+        content = rest.partition("</")[0]
+        return one_number(content) if content.strip() else None
+    line, _, after = rest.partition("\n")
+    line = line.strip(_OUTER)
+    heading = line[:1].isalpha() or (_HEADING.match(line) and after.strip())
+    return one_number(line) if line and not heading else None
+
+
+def _braced(text: str, start: int) -> str | None:
+    """What stands between a brace that ends at `start` and its partner; None where that is missing or far."""
+    depth = 1
+    for place in range(start, min(len(text), start + LONGEST)):
+        depth += {"{": 1, "}": -1}.get(text[place], 0)
+        if not depth:
+            return text[start:place]
+    return None
+
+
+def _two_boxes(text: str, one: re.Match[str], other: re.Match[str]) -> bool:
+    """Whether two boxes of a line hold different things: the parts of one answer, or a choice that is not made."""
+    if not (one["box"] and other["box"]) or other.start() - one.end() > _NEAR or "\n" in text[one.end() : other.start()]:
+        return False
+    return _braced(text, one.end()) != _braced(text, other.end())
+
+
+def _sentence(rest: str) -> Reading | None:
+    """The number in what follows a word for *answer*; None where its sentence has none, or denies or supposes one."""
+    introduced = _INTRODUCED.match(rest)
+    rest = rest[introduced.end() :] if introduced else rest
+    end = _SENTENCE_END.search(rest)
+    rest = rest[: end.start()] if end else rest
+    numbers = list(NUMBER.finditer(rest))
+    if not numbers or _DENIED.search(rest, 0, numbers[0].start()):
+        return None
+    last = numbers[-1]
+    before = rest[: last.start()].rstrip(" $")
+    if len(numbers) > 1 and (not before.endswith("=") or _SYMBOLS.search(before)):
+        return Reading(None, None)
+    value, stop = statement(rest, last)
+    inside = _INSIDE.search(rest, 0, last.start()) or before.endswith(("+", "*", "/", "^", "×", "·"))
+    return Reading(None if inside or goes_on(rest, stop) else value, spelling(last))
