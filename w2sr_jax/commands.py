@@ -138,6 +138,12 @@ def _publish(argv: list[str], _: Stop) -> int:
     return 0
 
 
+def _grade(argv: list[str], _: Stop) -> int:
+    from w2sr_jax.grading.command import run
+
+    return run(argv, COMMANDS["grade"].about)
+
+
 def _add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--coordinator", default="", metavar="HOST:PORT", help="of process 0, where several share the work")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="how many; 0: as the cluster says (default: 1)")
@@ -166,6 +172,9 @@ COMMANDS = {
     ),
     "compare": Command(
         "compare RUN RUN ...", "runs side by side, with paired tests, and how a metric moved over runs and dates", _compare
+    ),
+    "grade": Command(
+        "grade FILE --gold A --text B", "grade texts of a file: verdicts, rules, kinds, and where labels disagree", _grade
     ),
     "reproduce": Command(
         "reproduce RUN [--stage NAME]", "run a finished experiment again, or one stage of it, and compare digests", _reproduce

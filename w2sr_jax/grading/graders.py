@@ -1,0 +1,56 @@
+"""Graders by name: those of the package with their defaults, or one of a user's own file."""
+
+import inspect
+from pathlib import Path
+from typing import NamedTuple
+
+from w2sr_jax import sentences, usercode
+from w2sr_jax.answers.choice import ChoiceGrader
+from w2sr_jax.answers.grade import Grader, MathGrader, NumberGrader
+from w2sr_jax.answers.graders import ExactGrader, NumericGrader, RegexGrader
+from w2sr_jax.errors import UserError
+
+KNOWN = {
+    "math": MathGrader,
+    "number": NumberGrader,
+    "numeric": NumericGrader,
+    "exact": ExactGrader,
+    "choice": ChoiceGrader,
+    "regex": RegexGrader,
+}
+
+
+class Named(NamedTuple):
+    """A grader, what it is called, and the user's file it comes from, if any."""
+
+    name: str
+    grader: Grader
+    file: Path | None = None
+
+
+def named(name: str) -> Named:
+    """A grader by the name of its class or the first part of it (`MathGrader`, `math`), or FILE.py:NAME, where NAME is what a
+    configuration could have as its `grader`. Raises UserError."""
+    file, colon, own = name.rpartition(":")
+    if colon and file.endswith(".py"):
+        return _own(name, Path(file), own)
+    key = name.strip().lower().removesuffix("grader")
+    if key not in KNOWN:
+        raise UserError(f"there is no grader {sentences.value(name)}; there are {', '.join(KNOWN)}, and FILE.py:NAME")
+    return Named(KNOWN[key].__name__, KNOWN[key]())
+
+
+def _own(name: str, path: Path, own: str) -> Named:
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; a grader of your own is FILE.py:NAME")
+    module = usercode.load(path)
+    if not hasattr(module, own):
+        raise UserError(f"{path} has no {sentences.value(own)}")
+    with usercode.running(path):
+        found = getattr(module, own)
+        found = found() if inspect.isclass(found) else found
+    if not callable(found):
+        raise UserError(
+            f"{name} is no grader: it is {sentences.value(found, 40)}, not something to call with a text and its problem"
+        )
+    return Named(sentences.shown(own, 40), found, path)
