@@ -69,7 +69,7 @@ class Stub:
         return self.script(body, before) or Reply(body=self.answer(body))
 
 
-def chat(content: Any = None, finish: str = "stop", **message: Any) -> Reply:
+def chat(content: Any = None, finish: Any = "stop", **message: Any) -> Reply:
     """A reply with one message."""
     choice = {"message": {"role": "assistant", "content": content, **message}, "finish_reason": finish}
     return Reply(body={"model": "stub", "choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 5}})

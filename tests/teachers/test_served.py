@@ -300,6 +300,64 @@ def test_answers_without_a_trace_are_counted_and_not_asked_again(tmp_path: Path)
             asked(tmp_path / "none", settings)
 
 
+def test_how_answers_ended_is_counted_under_the_servers_own_words(tmp_path: Path) -> None:
+    replies = [
+        chat("so #### 4", "EOS_TOKEN"),
+        chat("so #### 4", "model_length"),
+        chat("so #### 4", "odd\x1b[2J\nword" + "!" * 99),
+        chat(None, "stop", reasoning="so #### 4"),
+        chat("so #### 4", None),
+        chat("half", "SAFETY"),
+    ]
+    with serving(Stub(lambda body, before: replies[place(body)[0]])) as stub:
+        result = asked(tmp_path, teacher(stub, samples=1))
+        again = asked(tmp_path, teacher(stub, samples=1))
+    assert [trace.finish for trace in traces(result)] == ["stop", "length", "length", "length", "length"]
+    assert [trace.verdict for trace in traces(result)][3] == "unparsed"
+    odd = next(iter(result.unknown))
+    assert odd.startswith("odd\\x1b[2J word")
+    assert odd.isprintable()
+    assert len(odd) <= 40
+    said = {"EOS_TOKEN": 1, "model_length": 1, odd: 1, "stop": 1, "not given": 1, "SAFETY": 1}
+    assert result.reasons == again.reasons == said
+    assert {name: result.counts[name] for name in ("unfinished", "unanswered", "filtered")} == {
+        "unfinished": 4,
+        "unanswered": 1,
+        "filtered": 1,
+    }
+
+
+def test_a_server_of_many_words_does_not_fill_a_report(tmp_path: Path) -> None:
+    with serving(Stub(lambda body, before: chat("so #### 4", f"word {body['seed']}"))) as stub:
+        result = asked(tmp_path, teacher(stub, samples=4))
+    assert len(result.reasons) == 21
+    assert result.reasons["other reasons"] == 4
+    assert sum(result.reasons.values()) == 24
+
+
+def test_errors_in_a_success_are_tried_again_and_end_the_work_as_errors_do(tmp_path: Path) -> None:
+    failures = [
+        Reply(body={"error": {"message": "overloaded", "code": 503}}),
+        Reply(body={"choices": [{"error": {"message": "upstream"}, "message": {"content": "so #### 4"}}]}),
+        chat("so #### 4", "error"),
+        chat("so #### 4", "abort"),
+        Reply(body={"error": "slow down"}),
+        chat("so #### 4", "insufficient_system_resource"),
+    ]
+    with serving(Stub(lambda body, before: failures[place(body)[0]] if before == 0 else None)) as stub:
+        result = asked(tmp_path / "mended", teacher(stub, samples=1))
+        assert (result.counts["retries"], result.counts["failed"], result.counts["traces"]) == (6, 0, 6)
+        assert set(result.reasons) == {"stop"}
+        stub.script = lambda body, before: failures[place(body)[0]] if place(body)[0] < 3 else None
+        gaps = asked(tmp_path / "gaps", teacher(stub, samples=1, attempts=2))
+        assert (gaps.counts["failed"], gaps.counts["traces"]) == (3, 3)
+        stub.script = lambda body, before: Reply(body={"error": {"message": "no credit", "code": "insufficient_quota"}})
+        before = len(stub.requests)
+        with pytest.raises(UserError, match="has no credit left"):
+            asked(tmp_path / "spent", teacher(stub, concurrency=1))
+        assert len(stub.requests) == before + 1
+
+
 def test_completions_continue_a_prompt(tmp_path: Path) -> None:
     choice = {"text": " 4 #### 4", "finish_reason": "length", "logprobs": {"token_logprobs": [-1.0, -2.0]}}
     with serving(Stub(lambda body, before: Reply(body={"model": "base", "choices": [choice]}))) as stub:

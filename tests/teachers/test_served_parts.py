@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from w2sr_jax import files
 from w2sr_jax.errors import UserError
 from w2sr_jax.records import Problem
 from w2sr_jax.teachers.served_answer import Answer, Malformed, parse
@@ -27,12 +28,16 @@ def reply(message: Any, finish: Any = "stop", **more: Any) -> bytes:
     ("message", "finish", "text", "outcome", "cut"),
     [
         ({"content": " a\n"}, "stop", "a", "answered", "stop"),
-        ({"content": "a"}, None, "a", "answered", "stop"),
+        ({"content": "a"}, None, "a", "answered", "length"),
+        ({"content": "a"}, "MAX_TOKENS", "a", "answered", "length"),
+        ({"content": "a"}, "end_turn", "a", "answered", "stop"),
         ({"content": "a"}, "length", "a", "answered", "length"),
         ({"content": None}, "stop", "", "empty", "stop"),
-        ({"content": None, "tool_calls": [{}]}, "tool_calls", "", "empty", "stop"),
+        ({"content": None, "tool_calls": [{}]}, "tool_calls", "", "empty", "length"),
         ({"content": None, "refusal": "no"}, "stop", "", "refused", "stop"),
-        ({"content": "half"}, "content_filter", "half", "filtered", "stop"),
+        ({"content": "half"}, "content_filter", "half", "filtered", "length"),
+        ({"content": "no"}, "refusal", "no", "refused", "length"),
+        ({"content": [{"type": "refusal", "refusal": "no"}]}, "stop", "", "refused", "stop"),
         ({"content": "b", "reasoning_content": "a\n"}, "stop", "<think>\na\n</think>\n\nb", "answered", "stop"),
         ({"content": "b", "reasoning": "a"}, "stop", "<think>\na\n</think>\n\nb", "answered", "stop"),
         ({"content": "b", "reasoning_content": "", "reasoning": None}, "stop", "b", "answered", "stop"),
@@ -203,7 +208,7 @@ def test_a_purse_waits_for_change_and_never_spends_more_than_it_has() -> None:
 def test_a_journal_gives_back_what_it_was_given(tmp_path: Path) -> None:
     path = tmp_path / "a" / "answers.jsonl"
     answers = [
-        Answer("line\nend \u2028 \x1b[31m", "answered", "stop", 3, 4, -0.25, "m"),
+        Answer("line\nend \u2028 \x1b[31m", "answered", "stop", 3, 4, -0.25, "m", "eos_token"),
         Answer("", "refused", "length", None, None, None, ""),
     ]
     with Journal(path) as journal:
@@ -214,6 +219,16 @@ def test_a_journal_gives_back_what_it_was_given(tmp_path: Path) -> None:
     with Journal(path) as journal:
         assert [journal.get(("p", sample, "d")) for sample in (0, 1)] == [("asked", answer) for answer in answers]
         assert (journal.get(("p", 0, "other")), len(journal), journal.torn) == (None, 2, 0)
+
+
+def test_a_journal_from_before_reasons_were_kept_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    row = {"asked": "m", "completion_tokens": 4, "finish": "stop", "mean_logprob": None, "model": "m", "outcome": "answered"}
+    row |= {"problem": "p", "prompt_tokens": 3, "request": "d", "sample": 0, "text": "so 4"}
+    path.write_text(files.canonical_json({**row, "check": files.digest_json(row)[:16]}) + "\n")
+    with Journal(path) as journal:
+        assert journal.torn == 0
+        assert journal.get(("p", 0, "d")) == ("m", Answer("so 4", "answered", "stop", 3, 4, None, "m", None))
 
 
 @pytest.mark.parametrize("kept", [1, 40, -1])

@@ -152,7 +152,7 @@ def test_lists_of_traces_are_samples(tmp_path: Path) -> None:
         (1, "trace 2 of field 'generations' is empty"),
         (3, "field 'generations' holds str where other rows hold lists of traces"),
         (4, "field 'generations' is an empty list"),
-        (5, "field 'reasons' holds 'tool', which is neither 'stop' nor 'length'"),
+        (5, "field 'reasons' holds 'tool', which is neither 'stop' nor 'length', nor another known word"),
         (6, "field 'reasons' holds 1 values for 2 traces"),
         (7, "none of its 2 traces can be used: trace 0 of field 'generations' is empty"),
     ]

@@ -20,7 +20,7 @@ from w2sr_jax.sampling.estimate import Estimate
 from w2sr_jax.sampling.shards import draw_shards
 from w2sr_jax.sampling.traces import Author
 from w2sr_jax.saved import encode
-from w2sr_jax.teachers import recorded
+from w2sr_jax.teachers import endings, recorded
 from w2sr_jax.teachers.settings import Recorded, Served
 
 DRAWN = ("token_ids", "logprobs")
@@ -134,7 +134,9 @@ def record(context: Context, index: int, teacher: Recorded) -> Made:
     records.write(path, Trace, sorted(graded, key=partial(_place, {key: place for place, key in enumerate(wanted)})))
     made = _made([path], 0, 0)
     measures = {**made.measures, "read_as": found.shape, "of_other_problems": found.unmatched}
+    measures |= {"beside": dict(found.notes)} if found.notes else {}
     other = f"; {found.unmatched:,} more answer other problems" if found.unmatched else ""
+    other += "".join(f"; {note} ({count:,} rows)" for note, count in found.notes.items())
     return made._replace(measures=measures, note=f"{made.note}{other}")
 
 
@@ -159,8 +161,21 @@ def ask(context: Context, index: int, teacher: Served) -> Made:
     tokens = {"prompt_tokens": found.prompt_tokens, "tokens": found.completion_tokens, "flops": None}
     missing = sum(found.counts[name] for name in ("refused", "filtered", "empty", "failed"))
     note = made.note + (f", {missing:,} answers without a trace" if missing else "")
+    if found.counts["unfinished"]:
+        note += f", {found.counts['unfinished']:,} not finished ({_listed(found.reasons)})"
+    unsaid = found.unknown | {name: count for name, count in found.reasons.items() if name == endings.NOT_GIVEN}
+    if unsaid:
+        context.watcher.warn(
+            f"{teacher.name}: {teacher.url} gives no known reason why answers ended ({_listed(unsaid)}); they count as not finished"
+        )
+    ends = {name: found.counts[name] for name in ("unfinished", "unanswered")} | {"finish_reasons": found.reasons}
     price = f"; {found.prompt_tokens + found.completion_tokens:,} tokens, cost {found.cost:,.2f}"
-    return made._replace(measures={**made.measures, **tokens, "cost": found.cost}, note=note + price)
+    return made._replace(measures={**made.measures, **tokens, **ends, "cost": found.cost}, note=note + price)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    """Counts by name, in words."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
 def author_of(context: Context, model: Model, name: str) -> Author:

@@ -1,10 +1,11 @@
 """Lists of messages: one question and one trace out of a dialogue of one exchange, or the reason why there is none."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from w2sr_jax import sentences
+from w2sr_jax import sentences, thinking
 from w2sr_jax.problems.rows import Unusable
+from w2sr_jax.teachers import thoughts
 
 _ROLES = {
     "system": "system",
@@ -20,15 +21,14 @@ _ROLES = {
     "function_call": "tool",
     "observation": "tool",
 }
-_REASONING = ("reasoning_content", "reasoning", "thinking")
-_CLOSED = "</think>"
 
 
 class Turn(NamedTuple):
-    """Who speaks (`system`, `user`, `assistant` or `tool`), and what."""
+    """Who speaks (`system`, `user`, `assistant` or `tool`), what, and what was done with the reasoning beside it, if any was."""
 
     role: str
     text: str
+    note: str = ""
 
 
 def turns(value: Any, field: str) -> list[Turn]:
@@ -70,19 +70,22 @@ def asked(said: Sequence[Turn]) -> str:
     return sound(questions[0], "the user's turn")
 
 
-def reasoned(values: Mapping[str, Any], text: str) -> str:
-    """A text behind the reasoning that is kept in a field beside it, as `<think>…</think>`. Raises Unusable."""
-    name = next((name for name in _REASONING if values.get(name) and not isinstance(values[name], bool | int | float)), None)
-    if name is None:
+def reasoned(reasoning: str, name: str, text: str) -> str:
+    """A text behind the reasoning that is kept beside it under a name, as `<think>…</think>`; a text that holds it already stays
+    as it is. Raises Unusable where one of the two has other thoughts between marks."""
+    if not reasoning.strip() or thoughts.held(reasoning, text):
         return text
-    if not isinstance(values[name], str):
-        raise Unusable(f"field {name!r} is not text")
-    reasoning = values[name].strip()
-    if not reasoning or reasoning in text:
-        return text
-    if _CLOSED in text or _CLOSED in reasoning:
-        raise Unusable(f"field {name!r} holds reasoning, but its end, {_CLOSED}, stands in the text already")
-    return f"<think>\n{sound(reasoning, f'field {name!r}')}\n{_CLOSED}\n\n{text.strip()}"
+    for one in (text, thoughts.unmarked(reasoning)):
+        if thinking.marked(one):
+            what = f"its end, {thoughts.CLOSED}," if thinking.read(one).closed else "a mark of thinking"
+            raise Unusable(f"field {name!r} holds reasoning, but {what} stands in the text already")
+    return thoughts.joined(sound(reasoning, f"field {name!r}"), text)
+
+
+def noted(what: str, joined: bool) -> str:
+    """What was done with reasoning beside a trace, in words."""
+    done = "put in front of the trace as its reasoning" if joined else "left out, since the trace holds it already"
+    return f"{what} {done}"
 
 
 def sound(text: str, what: str) -> str:
@@ -104,25 +107,25 @@ def _turn(message: Any, what: str) -> Turn:
         raise Unusable(f"{what} has the role {sentences.value(role, 40)}, which is neither system, user nor assistant")
     if message.get("tool_calls") or message.get("function_call"):
         return Turn("tool", "")
-    text = _content(message.get("content", message.get("value")), what)
-    if known != "assistant" or not text.strip():
-        return Turn(known, text)
-    return Turn(known, reasoned(message, text))
+    said = _content(message.get("content", message.get("value")), what)
+    if known != "assistant":
+        return Turn(known, said.answer)
+    fields = [name for name in thoughts.FIELDS if message.get(name) and not isinstance(message[name], bool | int | float)]
+    reasoning = thoughts.of_fields(message, [said.thought])
+    if fields and not reasoning and any(not isinstance(message[name], str | list) for name in fields):
+        raise Unusable(f"field {fields[0]!r} is not text")
+    if reasoning and not said.answer.strip():
+        raise Unusable("the assistant's turn is empty but for its reasoning")
+    name = next(iter(fields), "content")
+    told = reasoned(reasoning, name, said.answer)
+    return Turn(known, told, noted(f"field {name!r} of messages", told != said.answer) if reasoning else "")
 
 
-def _content(value: Any, what: str) -> str:
-    """The text of a message, also in parts."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, list):
+def _content(value: Any, what: str) -> thoughts.Parts:
+    """What a message says, also in parts."""
+    said = thoughts.parts(value)
+    if said is None and not isinstance(value, list):
         raise Unusable(f"{what} holds {type(value).__name__}, not text")
-    texts = []
-    for part in value:
-        text = part if isinstance(part, str) else part.get("text") if isinstance(part, dict) else None
-        kind = part.get("type", "text") if isinstance(part, dict) else "text"
-        if kind != "text" or not isinstance(text, str):
-            raise Unusable(f"{what} holds an image or another part that is not text")
-        texts.append(text)
-    return "".join(texts)
+    if said is None or said.other:
+        raise Unusable(f"{what} holds an image or another part that is not text")
+    return said

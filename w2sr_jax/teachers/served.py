@@ -18,13 +18,15 @@ from w2sr_jax import files, lock, records
 from w2sr_jax.answers.grade import Grader, grade_all
 from w2sr_jax.errors import UserError
 from w2sr_jax.records import Problem, Trace
-from w2sr_jax.teachers import served_run
+from w2sr_jax.teachers import endings, served_run, thoughts
 from w2sr_jax.teachers.served_answer import OUTCOMES, Answer
 from w2sr_jax.teachers.served_journal import Journal
 from w2sr_jax.teachers.served_request import Messages, Request, cost, requests, steering
 from w2sr_jax.teachers.settings import Served
 
 JOURNAL = "answers.jsonl"
+REASON = "reason "
+MOST_REASONS = 20
 SHARD = 4096
 
 
@@ -37,6 +39,8 @@ class Asked:
     failed      requests of this call without an answer; `retries`: its attempts in vain
     kept        answers that were there before; `asked`: answers of this call
     unmetered   answers without token counts; `torn`: lines of the journal that could not be used
+    unfinished  traces that their model did not end by itself; `unanswered`: those that hold thoughts and no answer
+    reason …    answers by what the server said of their end, under its own word: `reason stop`, `reason length`, …
     """
 
     paths: tuple[Path, ...]
@@ -45,6 +49,19 @@ class Asked:
     completion_tokens: int
     cost: float
     seconds: float
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Answers by what the server said of their end, most frequent first; the rarest under one name where there are many."""
+        said = {name.removeprefix(REASON): count for name, count in self.counts.items() if name.startswith(REASON)}
+        every = sorted(said.items(), key=lambda one: (-one[1], one[0]))
+        rest = sum(count for _, count in every[MOST_REASONS:])
+        return dict(every[:MOST_REASONS]) | ({"other reasons": rest} if rest else {})
+
+    @property
+    def unknown(self) -> dict[str, int]:
+        """Those of `reasons` that are no known word, so that the traces count as not finished."""
+        return {name: count for name, count in self.reasons.items() if endings.meaning(name) == "unknown"}
 
 
 def ask(
@@ -79,7 +96,7 @@ def ask(
 
     with lock.locked(path.parent), Journal(path) as kept:
         done = served_run.run(settings, plan, kept, seed, on_progress, stop)
-        counts: Counter[str] = Counter(dict.fromkeys(("traces", *OUTCOMES[1:], "unmetered"), 0))
+        counts: Counter[str] = Counter(dict.fromkeys(("traces", *OUTCOMES[1:], "unmetered", "unfinished", "unanswered"), 0))
         counts.update(done, torn=kept.torn)
         usage: Counter[str] = Counter()
         paths: list[Path] = []
@@ -104,16 +121,25 @@ def _traces(
         entry = kept.get(request.key)
         if entry is None:
             continue
-        answer = entry[1]
+        answer = _ended(entry[1])
         usage.update(prompt=answer.prompt_tokens or 0, completion=answer.completion_tokens or 0)
         if answer.outcome == "answered":
             found.append((request, answer))
+            counts["unfinished"] += answer.finish == "length"
+            counts["unanswered"] += thoughts.unanswered(answer.text)
         else:
             counts[answer.outcome] += 1
         counts["unmetered"] += answer.prompt_tokens is None or answer.completion_tokens is None
+        if answer.reason is not None:
+            counts[f"{REASON}{answer.reason or endings.NOT_GIVEN}"] += 1
     counts["traces"] += len(found)
     verdicts = grade_all(grader, [answer.text for _, answer in found], [request.problem for request, _ in found])
     return [_trace(settings, request, answer).graded(verdict) for (request, answer), verdict in zip(found, verdicts, strict=True)]
+
+
+def _ended(answer: Answer) -> Answer:
+    """An answer as it counts today: journals may have kept thoughts alone as finished."""
+    return answer._replace(finish="length") if thoughts.unanswered(answer.text) else answer
 
 
 def _trace(settings: Served, request: Request, answer: Answer) -> Trace:

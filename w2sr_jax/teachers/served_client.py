@@ -14,7 +14,7 @@ from typing import Any, Self
 from w2sr_jax import sentences
 from w2sr_jax.errors import UserError
 from w2sr_jax.teachers import address
-from w2sr_jax.teachers.served_answer import Answer, Malformed, parse
+from w2sr_jax.teachers.served_answer import Answer, Failed, Malformed, parse
 from w2sr_jax.teachers.served_pace import retry_after
 from w2sr_jax.teachers.settings import Served
 
@@ -84,8 +84,12 @@ class Server:
         raw = await self._bytes(resource.with_streaming_response.create(**own, extra_body=rest), about)
         try:
             return parse(raw, self.clean)
+        except Failed as error:
+            again = Again(f"the answer of {self._settings.url} is none: {error}")
+            status, said = error.status, error.body
         except Malformed as error:
             raise Again(f"the answer of {self._settings.url} is malformed: {error}") from None
+        raise again if status is None else self._meaning(_Refused(status, {}, said), about)
 
     async def models(self) -> list[str]:
         """Names of the models that the server lists. Raises Again and UserError."""

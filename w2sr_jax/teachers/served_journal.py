@@ -3,7 +3,7 @@
     {"problem": …, "sample": …, "request": DIGEST, "asked": MODEL, "text": …, …, "check": DIGEST}
 
 Lines are only ever appended. One that a killed process tore off, or that was damaged since, is left aside and counted; its
-request is sent again.
+request is sent again. Lines from before servers' finish reasons were kept have none; they are read like all others.
 """
 
 import json
@@ -79,7 +79,8 @@ class Journal:
         outcome: Outcome = row["outcome"]
         finish: Finish = row["finish"]
         tokens = row["prompt_tokens"], row["completion_tokens"]
-        return row["asked"], Answer(row["text"], outcome, finish, *tokens, row["mean_logprob"], row["model"])
+        more = row["mean_logprob"], row["model"], row.get("reason")
+        return row["asked"], Answer(row["text"], outcome, finish, *tokens, *more)
 
     def _write(self, data: bytes) -> int:
         """Append, and give the place."""

@@ -65,7 +65,11 @@ class Recorded:
     """Texts that are taken off the beginning or end of questions, such as an instruction to reason step by step, so that they
     match the problems' questions."""
     finish: str | None = None
-    """Field that says `stop` or `length` (cut off at a limit); None: all traces count as finished."""
+    """Field that says how a trace ended, in the words of servers (`stop`, `length`, …) or as true or false; None: one that is
+    called so (`finish_reason`, `truncated`, …), if there is one; "": none. Without it all traces count as finished."""
+    reasoning: str | None = None
+    """Field with the reasoning that belongs in front of the trace, between `<think>` and `</think>`; None: one that is called so
+    (`reasoning_content`, `thinking`, …) and holds no labels, if there is one; "": none."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight >= 0):

@@ -73,20 +73,23 @@ def recognise(settings: Recorded, head: Sequence[Row]) -> Shape:
     return _completed(best[0] if best else _expected(settings), settings, rows)
 
 
-def read(shape: Shape, row: Row) -> tuple[str, list[str | Unusable]]:
-    """A row's question and its traces, unusable ones among several with their reason. Raises Unusable."""
+def read(shape: Shape, row: Row) -> tuple[str, list[str | Unusable], list[str]]:
+    """A row's question and its traces, unusable ones among several with their reason, and what was done with the reasoning that
+    its messages keep beside their text. Raises Unusable."""
     if row.fault is not None:
         raise Unusable(row.fault)
     values = row.values
     if not shape.named:
         _check(shape, values)
     if shape.kind == "messages":
-        question, trace = dialogue.exchange(dialogue.turns(_value(row, shape.trace), shape.trace))
-        return question, [trace]
+        said = dialogue.turns(_value(row, shape.trace), shape.trace)
+        question, trace = dialogue.exchange(said)
+        return question, [trace], [turn.note for turn in said if turn.note]
     question = _question(shape, row)
     value = _value(row, shape.trace)
     if not shape.many:
-        return question, [_one(shape, row, question, value)]
+        trace, notes = _one(shape, row, value)
+        return question, [trace], notes
     if not isinstance(value, list):
         raise Unusable(f"field {shape.trace!r} holds {type(value).__name__} where other rows hold lists of traces")
     if not value:
@@ -97,7 +100,7 @@ def read(shape: Shape, row: Row) -> tuple[str, list[str | Unusable]]:
             traces.append(_text(part, f"trace {number} of field {shape.trace!r}"))
         except Unusable as bad:
             traces.append(bad)
-    return question, traces
+    return question, traces, []
 
 
 def gold_of(shape: Shape, row: Row) -> str | None:
@@ -122,14 +125,13 @@ def _question(shape: Shape, row: Row) -> str:
     return f"{text}\n" + _text(more, "field 'input'")
 
 
-def _one(shape: Shape, row: Row, question: str, value: Any) -> str:
-    """The trace of a row that holds one."""
+def _one(shape: Shape, row: Row, value: Any) -> tuple[str, list[str]]:
+    """The trace of a row that holds one, and what was done with reasoning beside it."""
     if shape.kind == "prompt":
         prompt = dialogue.spoken(_value(row, shape.question), shape.question, "user")
-        trace = dialogue.exchange([*prompt, *dialogue.spoken(value, shape.trace, "assistant")])[1]
-    else:
-        trace = _field(row, shape.trace)
-    return trace if shape.named else dialogue.reasoned(row.values, trace)
+        said = [*prompt, *dialogue.spoken(value, shape.trace, "assistant")]
+        return dialogue.exchange(said)[1], [turn.note for turn in said if turn.note]
+    return _field(row, shape.trace), []
 
 
 def _check(shape: Shape, values: Mapping[str, Any]) -> None:
