@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import fabricated_evidence
+import fabricated_grading
 import numpy as np
 
 from w2sr_jax import seeds as randomness
@@ -181,6 +182,8 @@ def report(seeds: tuple[int, ...] = (0,), count: int = 300) -> Report:
     pages += [fabricated_evidence.answers(name, asked, group[0].greedy, teacher) for name, group in runs.items()]
     pages += [fabricated_evidence.curation(asked, rung, arm) for rung in ("0-small", "1-medium") for arm in ("all", "correct")]
     pages.append(fabricated_evidence.teacher_page(asked))
+    graded, doubts = fabricated_grading.grading(asked, list(models))
+    pages += doubts
     found = {
         "name": "made-up",
         "experiment": {"name": "made-up", "rungs": [{"name": "small", "training": {"learning_rate": 2e-3}}]},
@@ -194,6 +197,7 @@ def report(seeds: tuple[int, ...] = (0,), count: int = 300) -> Report:
         "models": models,
         "ledgers": entries,
         "teachers": fabricated_evidence.compared(asked[:100], SETTINGS),
+        "grading": graded,
         "climb": {
             "student": "1-medium.correct",
             "teacher": "teacher",

@@ -114,7 +114,7 @@ def test_sections_that_have_nothing_to_say_disappear(results: dict[str, Any]) ->
     for model in bare["models"].values():
         model.update(training=None, held_out=None, faithfulness=None, probe=None)
         model["scores"]["process"] = None
-    bare.update(ledgers=[], teachers=[], warnings=[], stages=[], samples=[], climb=None)
+    bare.update(ledgers=[], teachers=[], grading={}, warnings=[], stages=[], samples=[], climb=None)
     page = Page(render(bare))
     kept = {section.get("id") for section in page.all("section")} - {None}
     assert kept == {"qualified", "accuracy", "ladder", "run"}

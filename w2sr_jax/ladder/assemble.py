@@ -12,7 +12,7 @@ from w2sr_jax import files, lineage
 from w2sr_jax.answers.steps import steps
 from w2sr_jax.evaluation.scores import Generations, compare, outcomes, score_seeds
 from w2sr_jax.experiment import BASE, GOLD, Experiment, Graduate, ModelTeacher
-from w2sr_jax.ladder import curate, evidence, faithful, measure, models, prepare, probing, tables
+from w2sr_jax.ladder import curate, evidence, faithful, graded, measure, models, prepare, probing, tables
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.outcomes import GENERATIONS
 from w2sr_jax.ladder.sources import Sources
@@ -73,6 +73,8 @@ def results(experiment: Experiment, sources: Sources) -> tuple[dict[str, Any], l
         page = evidence.answers(name, name, sources, test, traces, taught, _looks(runs, name))
         model["evidence"] = page.key
         pages.append(page)
+    verdicts, doubts = graded.grading(experiment, sources, evaluated)
+    pages += doubts
     return {
         "name": experiment.name,
         "rehearsal": experiment.rehearsal,
@@ -88,6 +90,7 @@ def results(experiment: Experiment, sources: Sources) -> tuple[dict[str, Any], l
         "models": described,
         "ledgers": ledgers,
         "teachers": [found for found, _ in compared],
+        "grading": verdicts,
         "warnings": warnings(experiment, runs),
         "stages": _stages(sources, devices),
         "samples": _samples(experiment, runs[0], test, evaluated),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from w2sr_jax.report.schema_evidence import Faithfulness, Ledger, ProbePoint, Source, Teachers
+from w2sr_jax.report.schema_grading import Grading
 from w2sr_jax.report.schema_numbers import AtK, Difference, Gap, Interval, Rate
 from w2sr_jax.report.schema_verdict import Climb, Verdict
 
@@ -239,6 +240,7 @@ class Results(TypedDict, total=False):
     models: dict[str, Model]
     ledgers: list[Ledger]
     teachers: list[Teachers]
+    grading: Grading
     warnings: list[str]
     stages: list[StageCost]
     samples: list[Sample]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from w2sr_jax.report import cards, climb, figures, hostile, ledger, rule, sources, teachers, watched, wording
+from w2sr_jax.report import cards, climb, figures, grading, hostile, ledger, rule, sources, teachers, watched, wording
 from w2sr_jax.report.costs import costs
 from w2sr_jax.report.links import Links
 from w2sr_jax.report.notes import notes
@@ -53,6 +53,7 @@ def everything(data: Mapping[str, Any], timings: Mapping[str, Any] | None, links
         "ledger_loss": ledger.one_loss(ledgers),
         "ledger_definitions": ledger.DEFINITIONS,
         "teacher_tables": teachers.tables(data, links),
+        "grading": grading.section(data, links),
         "funnels": funnel_groups(rungs, links),
         "trained": [row for row in models if row["training"] or row["held_out"]],
         "probed": watched.probed(models),
