@@ -52,6 +52,10 @@ _CALLED = re.compile(
     r"(?:\b(?:option|choice|answer)[ \t]+)?[*_(\[]{0,4}\b([A-Z])\b[*_)\].]{0,4}[ \t]+(?:is|would be|must be)[ \t]+"
     r"(?:(?:therefore|thus|clearly)[ \t]+)?(?:the[ \t]+)?(?:best[ \t]+|only[ \t]+)?(?:correct|right|answer|best)\b"
 )
+_ENDING = re.compile(
+    r"\b(?:[Ss]o|[Tt]herefore|[Tt]hus|[Hh]ence|must be|it(?:'s|[ ]is)|it has to be)[ ,:]+"
+    r"(?:it(?:'s|[ ]is|[ ]must be)[ ]+)?[(\[*]*([A-Z])[)\]*]*[.!]?$"
+)
 _WRAPPED = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox|textrm|rm|bf)\s*\{([^{}]*)\}|\\(?:boxed|fbox)\s*\{([^{}]*)\}")
 _BRACKETED = re.compile(r"[(\[]([A-Z])[)\]]")
 _LABEL = re.compile(  # a letter, and what follows it where that cannot make it the article or a name
@@ -119,6 +123,9 @@ def read(text: str, options: Sequence[str], letters: str) -> Reading:
             meant = _meant(_affirmed(place), options, letters)
             if meant:
                 return _reading(meant, rule)
+    ending = _ENDING.search(text.rstrip()[-_LONGEST_PLACE:])
+    if ending is not None and ending[1] in letters:
+        return Reading(ending[1], "last_line")
     last = next((line for line in reversed(text.splitlines()) if line.strip()), "")[-_LONGEST_PLACE:]
     return _reading(_meant(last, options, letters, alone=True) or _mentioned(last, options, letters), "last_line")
 

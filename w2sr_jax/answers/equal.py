@@ -9,7 +9,7 @@ from w2sr_jax.answers.extract import extract, reduced, tidy
 from w2sr_jax.answers.numbers import Number, number
 from w2sr_jax.answers.reading.boxes import boxes
 from w2sr_jax.answers.values import arithmetic, characters
-from w2sr_jax.answers.values.units import comparable
+from w2sr_jax.answers.values.units import comparable, without_unit
 
 LONGEST = 1500  # characters of an answer that is still compared
 PLACES = 6  # decimals from which a decimal may stand for a repeating fraction
@@ -40,6 +40,15 @@ _DELIMITER = re.compile(r"(?<!\\)\$")
 _APART = re.compile(r"(?<=\d)\s+(?=\d)")
 _LETTER = re.compile(r"[(\[]?\s*([A-Za-z])\s*[)\]]?\.?")
 _MERIDIEM = re.compile(r"\b([ap])\.?\s?m\b\.?", re.I)
+_RISING = {">": "<", "\\gt": "<", "\\ge": "\\leq", "\\geq": "\\leq", "\\geqslant": "\\leq", ">=": "\\leq", "≥": "\\leq"}
+_FALLS = r"\\geqslant|\\geq|\\ge|\\gt|>=|≥|>"
+_FALLING = re.compile(rf"(?P<high>[^<>≤≥=]+?)(?P<first>{_FALLS})(?P<middle>[^<>≤≥=]+?)(?P<second>{_FALLS})(?P<low>[^<>≤≥=]+)")
+_TRIGONOMETRIC = re.compile(r"\\?(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?|°|\\degree)")
+_OPTION = re.compile(r"\\?(?:text|textbf|mathrm|mathbf)?\s*\{?\s*\(?([A-J])\s*[).:]\s*\}?(?:\s|\\[ ,;:]|\\quad|~)*(\S.*)", re.S)
+_CONGRUENCE = re.compile(
+    r"\s*([a-zA-Z]\w?)\s*(?:\\equiv|≡)\s*(-?\d{1,18})\s*(?:\\pmod|\\mod|\\bmod|\(\s*\\?(?:text\{)?mod\}?)\s*\{?\s*(\d{1,18})\s*\}?\s*\)?\s*"
+)
 _TIME = re.compile(r"(\d{1,2})\s*:\s*(\d\d)\s*([ap])\.?\s?m\.?", re.I)
 _TOP_EQUALS = re.compile(r"(?<![<>!\\:])=")
 
@@ -84,6 +93,14 @@ def grade_one(answer: str, gold: str, conventions: Conventions = DEFAULT, rule: 
     letters = _LETTER.fullmatch(_unwrapped(answer)), _LETTER.fullmatch(_unwrapped(gold))
     if letters[0] and letters[1]:
         return letters[0][1] == letters[1][1]
+    option = _OPTION.fullmatch(answer)
+    if option is not None and _OPTION.fullmatch(gold) is None:
+        return letters[1][1] == option[1] if letters[1] else grade_one(option[2], gold, conventions, rule)
+    residues = _CONGRUENCE.fullmatch(answer), _CONGRUENCE.fullmatch(gold)
+    if residues[0] and residues[1]:
+        modulus = int(residues[1][3])
+        same = residues[0][1].strip() == residues[1][1].strip() and int(residues[0][3]) == modulus
+        return same and modulus > 0 and (int(residues[0][2]) - int(residues[1][2])) % modulus == 0
     bases = arithmetic.based(answer), arithmetic.based(gold)
     if bases[0] or bases[1]:
         return _same_base(answer, gold, *bases)
@@ -119,6 +136,17 @@ def bare(gold: str) -> str:
         return extract(gold).answer or tidy(gold)
     gold = tidy(gold)
     return reduced(gold) if "=" in gold else gold
+
+
+def algebraic(answer: str) -> str:
+    """An answer as computer algebra reads it best: without a unit behind it, inequalities from the smaller to the larger side,
+    the degrees of sines and the like in radians."""
+    answer = without_unit(characters.mathematical(answer))
+    chain = _FALLING.fullmatch(answer)
+    if chain is not None:
+        high, first, middle, second, low = (chain[name].strip() for name in ("high", "first", "middle", "second", "low"))
+        answer = f"{low} {_RISING[second]} {middle} {_RISING[first]} {high}"
+    return _DEGREES.sub(r"\\frac{\1\\pi}{180}", answer) if _TRIGONOMETRIC.search(answer) else answer
 
 
 def too_large(answer: str) -> bool:

@@ -56,14 +56,14 @@ _SYMBOLIC = re.compile(
     r"\\(?!text|mbox|mathrm|textbf|mathbf|\$|%|[,;:! ]|quad|qquad|left|right|d?frac|tfrac)|[\^_√π∞=<>≤≥]|\d[a-zA-Z]|[a-zA-Z]\d"
 )
 _NUMBER = re.compile(
-    r"\\[dt]?frac\s*\{-?\d+\}\s*\{-?\d+\}|(?<![A-Za-z_\d])(?<!\d[.,])(?:(?<![\w)\]}.])[-−–])?(?:(?:R\$|US\$|[$€£¥₹₽₩])\s?[-−]?)?"
+    r"\\[dt]?frac\s*\{-?\d+\}\s*\{-?\d+\}|(?<![\w.,/])-?\d+\s\d+/\d+(?![\d/])|(?<![A-Za-z_\d])(?<!\d[.,])(?:(?<![\w)\]}.])[-−–])?(?:(?:R\$|US\$|[$€£¥₹₽₩])\s?[-−]?)?"
     r"(?:\d{1,3}(?:\.\d{3}){2,}(?![\d.])|\d{1,3}(?:\.\d{3})+,\d{1,2}(?![\d,])|\d{1,3}(?:,\d{3})+(?!\d)|\d+,\d+(?![\d,.])"
     r"|\d{1,3}(?: \d{3})+(?![\d.])|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,3}(?!\w))?"
     r"(?:\s?/\s?\d+(?![\d.,/]{0,8}\d))?"
     r"(?:\s?(?:\\times|×|\*|x)\s?10\^\{?-?\d+\}?)?(?:\s?\\?%|\s(?:hundred|thousand|million|billion|trillion|dozen)\b|\s?[万亿萬億만억])?|(?<![\w.])\.\d+",
 )
 _DENIED = re.compile(
-    r"\b(?:no(?:t|\slonger)|rather\sthan|instead\sof|isn't|aren't|nicht)\s+(?:be\s+|equal\s+(?:to\s+)?)?\$?-?[\d.,]*\d\$?"
+    r"\b(?:no(?:t|\slonger)|can(?:not|'t)|rather\sthan|instead\sof|isn't|aren't|nicht)\s+(?:be\s+|equal\s+(?:to\s+)?)?\$?-?[\d.,]*\d\$?"
     r"|不是\s*-?[\d.,]*\d|ではなく",
     re.I,
 )
@@ -80,12 +80,23 @@ _STYLED = re.compile(
     r"\\(?:text)?color\s*\{[^{}]*\}|\\(?:displaystyle|large|Large|huge|bf)(?![a-zA-Z])"
     r"|\\(?:underline|uline|bm|boldsymbol|mathbf|textcolor\s*\{[^{}]*\})\s*\{([^{}]*)\}"
 )
+_NOTE = re.compile(r"(?<=[^\s(])\s+\((?=[^()\n]*[^\W\d_]{2})[^()\n]{1,60}\)[.\s]*$")
+_TOUCHING = frozenset("0123456789.^*/()√π∞:abcdefghijklmnopqrstuvwxyz+-{}\\²³¹⁰⁴⁵⁶⁷⁸⁹!_")
+_SIGNS = re.compile(r"[√π^²³⁴⁵⁶⁷⁸⁹⁰]|\*\*|\b(?:sqrt|pi)\b|\d\s?pi\b|^\d+(?::\d+)+$|\d[xyznkabt]\b|\d(?:sqrt|pi)")
+_SYMBOL_BEHIND = re.compile(r"\s(?:π|pi\b|√\d+)")
+_TUPLE = re.compile(r"[(\[]\s*-?\d[\d./]*(?:\s*,\s*-?\d[\d./]*)+\s*[)\]]")
+_LISTED = re.compile(r"\s*(?:,|;|,?\s*\b(?:and|or)\b)\s*")
 _EMPTY_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{\s*\}")
+_REJECTED = re.compile(
+    r"\banswers?[ ](?:is|was|would[ ]be|might[ ]be|could[ ]be)[ ][^.!?\n]{1,60}?,?[ ]?\b(?:but|which|and|though)\b[^.!?\n]{0,20}"
+    r"\b(?:wrong|incorrect|not\s+(?:right|correct|true)|false|mistaken|a\s+mistake)\b",
+    re.I,
+)
+"""A statement that the same sentence takes back: `some say the answer is 10, but that is wrong`."""
 _COMPARED = re.compile(r"\b(?:greater|more|less|fewer|larger|smaller|higher|lower|bigger)\s+than\s+\$?-?[\d.,]*\d\$?", re.I)
 _PART_OF = re.compile(
     r"\b(?:half|thirds?|quarters?|fourths?|fifths?|tenths?|twice|double|triple|percent|times|%)\s+(?:of\s+)?\$?$", re.I
 )
-_CASE = re.compile(r"^\(?([A-J])[).:]\s+(.+)$", re.S)
 
 
 def extract(text: str) -> Extraction:
@@ -98,6 +109,8 @@ def extract(text: str) -> Extraction:
     `last_math` (the last TeX formula, where no number follows it), `last_number`. A last box that is cut off leaves no answer.
     """
     text = scope.said(text)
+    if "answer" in text:
+        text = _REJECTED.sub("", text)
     if "box" in text:
         text = _EMPTY_BOX.sub("", text)
     place = _place(text)
@@ -131,8 +144,8 @@ def extract(text: str) -> Extraction:
         return Extraction(tidy(text), "last_number")
     if "####" in text:
         text = _HASHES.sub(_without_heading, text)
-    last = _last(_NUMBER, _COMPARED.sub(_blank, _DENIED.sub(_blank, text)))
-    return Extraction(last.group().strip(), "last_number") if last else Extraction(None, "none")
+    last = _last(_NUMBER, _NOTE.sub("", _COMPARED.sub(_blank, _DENIED.sub(_blank, text))))
+    return Extraction(_whole(text, last), "last_number") if last else Extraction(None, "none")
 
 
 def tidy(answer: str) -> str:
@@ -152,7 +165,7 @@ def tidy(answer: str) -> str:
 
 def reduced(answer: str) -> str:
     """What of a statement is its answer: of a sentence with one number in it that number, of `5, not 6` the first, of `3 + 4 = 7`
-    in numbers the last side, of `(B) 15` the 15."""
+    in numbers the last side."""
     answer = tidy(answer)
     if number(answer) is not None:
         return answer
@@ -160,9 +173,6 @@ def reduced(answer: str) -> str:
     sides = re.split(r"(?<![<>!\\=])=(?!=)", answer)
     if len(sides) > 1 and number(tidy(sides[-1])) is not None and not any(map(_EQUATED.search, sides[:-1])):
         return tidy(sides[-1])
-    option = _CASE.match(answer)
-    if option and number(option[2]) is not None:
-        return tidy(option[2])
     if number(answer) is not None or _SYMBOLIC.search(answer):
         return answer
     if _PROSE.search(answer) or not answer.isascii():
@@ -231,6 +241,25 @@ def _is_heading(line: str, rest: str) -> bool:
     return follows and len(re.findall(r"[^\W\d_]{2,}", line)) >= 2 and line[:1].isupper() and "is" not in line.split()
 
 
+def _whole(text: str, figure: re.Match[str]) -> str:
+    """The expression that a number is part of, where it touches one (`4√3`, `9π`, `2^10`, `3x`, `(2, 5)`, `8:34`); else the
+    number."""
+    pair = next(
+        (match for match in _TUPLE.finditer(text, max(0, figure.start() - 60)) if match.start() < figure.start() < match.end()),
+        None,
+    )
+    if pair is not None:
+        return pair.group()
+    start, end = figure.start(), figure.end()
+    while start and text[start - 1] in _TOUCHING:
+        start -= 1
+    while end < len(text) and text[end] in _TOUCHING:
+        end += 1
+    behind = _SYMBOL_BEHIND.match(text, end)
+    run = tidy(text[start : behind.end() if behind else end].rstrip(".,;:!?*").rpartition("=")[2].lstrip(":*"))
+    return run if _SIGNS.search(run) and number(run) is None else figure.group().strip()
+
+
 def _without_heading(match: re.Match[str]) -> str:
     return _blank(match) if _HEADING_WORD.match(match[1]) else match.group()
 
@@ -250,12 +279,21 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 
 
 def _last_math(text: str) -> str | None:
+    """The last formula, with its neighbours on the left where only commas, `and` or `or` stand between and none is an equation;
+    None where a number follows it."""
     if cues.is_formula(text):
         return tidy(cues.inside(text))
-    formula = None
-    for match in cues.formulas(text):
-        if not _PROSE.search(match.group()):
-            formula = match
-    if formula is None or _NUMBER.search(text, formula.end()):
+    text = _NOTE.sub("", text)
+    found = [match for match in cues.formulas(text) if not _PROSE.search(match.group())]
+    if not found or _NUMBER.search(text, found[-1].end()):
         return None
-    return tidy(cues.inside(formula.group()))
+    parts = [found[-1]]
+    for formula in reversed(found[:-1]):
+        if (
+            "=" in formula.group() + parts[0].group()
+            or not any(map(str.isdigit, formula.group()))
+            or not _LISTED.fullmatch(text, formula.end(), parts[0].start())
+        ):
+            break
+        parts.insert(0, formula)
+    return ", ".join(tidy(cues.inside(part.group())) for part in parts)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 from w2sr_jax.answers import pool
-from w2sr_jax.answers.equal import DEFAULT, LONGEST, Conventions, bare, canonical, grade_one, too_large
+from w2sr_jax.answers.equal import DEFAULT, LONGEST, Conventions, algebraic, bare, canonical, grade_one, too_large
 from w2sr_jax.answers.extract import Extraction, extract
 from w2sr_jax.answers.pool import MEMORY, TIMEOUT
 from w2sr_jax.answers.reading.boxes import filled, joined
@@ -110,7 +110,7 @@ def grade(
         found.append(extraction)
         verdicts.append(_decide(extraction, gold, conventions))
         if verdicts[-1] is None and extraction.answer is not None and gold is not None:
-            open_items.setdefault((extraction.answer, bare(gold)), []).append(position)
+            open_items.setdefault((algebraic(extraction.answer), algebraic(bare(gold))), []).append(position)
     total = len(pairs)
     settled = total - sum(map(len, open_items.values()))
     if on_progress is not None and settled:

@@ -22,6 +22,7 @@ class Number(NamedTuple):
 
 
 _QUICK = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?")
+_SPACE = re.compile(r"\s{2,}")
 _SPACES = re.compile(r"\\[,;:> ]|\\!|\\q?quad\b|~(?!\s*[\d$])|\\space\b")
 _WRAPPERS = re.compile(r"\\(?:text|mathrm|mathbf|mathit|textbf|textit|mbox|textrm|operatorname|rm|bf)\s*\{([^{}]*)\}")
 _DECORATION = re.compile(r"\\left|\\right|\\mathopen|\\mathclose|\^\s*\\circ\b|\^\s*\{\s*\\circ\s*\}|\\degree\b|\\circ\b|°|º")
@@ -52,8 +53,8 @@ _PERCENT = re.compile(
 _CJK = r"[\u2e80-\u2fdf\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 _UNIT = re.compile(
     r"(?:(?:\s*-?\s*[^\W\d_\u2e80-\ud7af]{3,}\.?(?:[\s./-]+(?:[^\W\d_\u2e80-\ud7af]{1,20}\.?|\([^()\d]{1,30}\))){0,5}"
-    r"|\s*(?:[ckmμn]?m|[km]?g|lbs?|ft|in|hrs?|oz|m?l|L|mph|kph|mins?|secs?|s|h|d|yd|mi|kWh?|[kM]?W|[kM]?J|[kM]?Hz|[kM]?Pa|N|V|K|eV|mol"
-    r"|km/h|m/s|cm/s|ft/s|o'clock|кг|г|км|м|см|ч|шт|р|л|дн|€|Std|Stk)\b\.?(?:\s*(?:/|per)\s*[a-zA-Z]{1,12})?)"
+    r"|\s*(?:[ckmμµn]?m|[km]?g|lbs?|ft|in|hrs?|oz|m?l|mL|mph|kph|mins?|secs?|yd|kWh|[kMG]W|[kM]J|[kMG]Hz|[kM]Pa|[kM]?eV|[kcm]?m/s|km/h"
+    r"|\s[GMkmμµnp]?(?:W|J|Hz|Pa|N|V|A|K|C|F|T|L|s|h|d|mol)|\smi|ft/s|o'clock|кг|г|км|м|см|ч|шт|р|л|дн|€|Std|Stk)\b\.?(?:\s*(?:/|per)\s*[a-zA-Z]{1,12})?)"
     r"(?:\s*(?:\^\s*\{?-?\d\}?|\*\*\s*\d))?"
     rf"|\s*{_CJK}{{1,10}}(?:\s*/\s*{_CJK}{{1,4}})?)?[\s.。]*"
 )
@@ -64,7 +65,10 @@ _NOT_UNITS = re.compile(
     re.I,
 )
 _BEFORE = re.compile(r"\s*\d+\s*/\s*\d")
-_NOTE = re.compile(r"\s*(?:\(([^()]{1,60})\)|（([^（）]{1,60})）|\[([^\[\]]{1,60})\])\s*[.。]?\s*$")
+_DOLLARS_AND_CENTS = re.compile(r"\$?\s*([\d,]{1,12})\s*(?:dollars?)?\s*(?:and|,)\s*(\d{1,2})\s*cents?", re.I)
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_SHARE = re.compile(r"(\d{1,9})\s+(?:in|out of)\s+(\d{1,9})")
+_NOTE = re.compile(r"(?:\s+|(?<![\d)])|(?=（))(?:\(([^()]{1,60})\)|（([^（）]{1,60})）|\[([^\[\]]{1,60})\])\s*[.。]?\s*$")
 
 
 def number(text: str) -> Number | None:
@@ -80,6 +84,12 @@ def number(text: str) -> Number | None:
         whole, _, part = text.partition(".")
         return Number(Fraction(int(whole + part), 10 ** len(part)) if part else Fraction(int(whole)), False, len(part))
     text = plain_spelling(text)
+    share = _SHARE.fullmatch(text)
+    if share is not None and int(share[2]):
+        return Number(Fraction(int(share[1]), int(share[2])), False, 0)
+    money = _DOLLARS_AND_CENTS.fullmatch(text)
+    if money is not None:
+        return Number(int(money[1].replace(",", "")) + Fraction(int(money[2]), 100), False, 2, "dollars")
     hedge = words.HEDGE.match(text)
     text, negative = words.signed(text[hedge.end() :] if hedge else text)
     found = _digits(text) or _spelt(text)
@@ -90,15 +100,16 @@ def number(text: str) -> Number | None:
         found = _digits(text[: note.start()]) or _spelt(text[: note.start()])
         if found is None:
             return None
-        repeated = number(note[1] or note[2] or note[3])
-        if repeated is not None and repeated.value != found.value:
+        inner = note[1] or note[2] or note[3]
+        repeated = number(inner)
+        if repeated.value != found.value if repeated is not None else _WORD.search(inner) is None:
             return None
     return found._replace(value=-found.value) if negative else found
 
 
 def plain_spelling(text: str) -> str:
     """A number's text without what LaTeX and typography add to it: spacing, wrappers, delimiters' sizes, forms of fractions."""
-    text = characters.mathematical(text).replace("{,}", ",").replace(",\\!", ",").replace("\\!", "")
+    text = _SPACE.sub(" ", characters.mathematical(text)).replace("{,}", ",").replace(",\\!", ",").replace("\\!", "")
     if "\\" in text or "~" in text:
         text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\%", "%")
         text = _SPACES.sub(" ", _UPRIGHT_E.sub(r"e\1", text))

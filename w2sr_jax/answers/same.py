@@ -5,7 +5,7 @@ from itertools import combinations
 from types import TracebackType
 from typing import Self
 
-from w2sr_jax.answers.equal import canonical, grade_one, too_large
+from w2sr_jax.answers.equal import algebraic, canonical, grade_one, too_large
 from w2sr_jax.answers.numbers import number
 from w2sr_jax.answers.pool import Comparer
 
@@ -51,7 +51,7 @@ class Equality:
             elif certain is None and len(names) <= MOST and not (too_large(texts[one]) or too_large(texts[other])):
                 undecided.append((one, other))
         if undecided and self._comparer is not None:
-            outcomes = self._comparer.compare([(texts[one], texts[other]) for one, other in undecided])
+            outcomes = self._comparer.compare([(algebraic(texts[one]), algebraic(texts[other])) for one, other in undecided])
             equal.update(pair for pair, outcome in zip(undecided, outcomes, strict=True) if outcome.equal)
         joined: dict[str, str] = {}
         for name in names:

@@ -6,6 +6,7 @@ what one says, and where they differ one of them errs. It knows few spellings an
 
 import re
 from collections import deque
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from w2sr_jax import thinking
@@ -29,15 +30,18 @@ def second_opinion(text: str, gold: str | None) -> Opinion:
 
     A number is stated after `####`, in a box, in an `<answer>` tag, or after a word for *answer*; where none is, the last number
     counts. Thoughts do not count, nor what follows the label of a next question. There is no opinion where gold is no number,
-    where nothing is stated, and where what is stated is more than a number, or unclear (`9\\pi`, `3,5`, a list).
+    where nothing is stated, and where what is stated is more than a number, or unclear (`9\\pi`, `3,5`, a list, another unit, a
+    sentence with several numbers, two answers with a question between them).
     """
     known = _gold(gold)
     if known is None:
         return Opinion(None, None)
-    found = _stated(_one_turn(plain(thinking.read(text).outside[-TEXT:])))
+    said = _one_turn(plain(thinking.read(text).outside[-TEXT:]))
+    found = Reading(None, None) if said is None else _stated(said)
     if found.value is None:
         return Opinion(None, found.spelling)
-    return Opinion("correct" if equal(found.value, known) else "incorrect", found.spelling)
+    same = equal(found.value, known)
+    return Opinion(None if same is None else "correct" if same else "incorrect", found.spelling)
 
 
 _CUES = (
@@ -55,6 +59,10 @@ _NEXT = re.compile(
 _INTRODUCED = re.compile(r"[^\n:.!?0-9]{0,60}:[ *_]{0,6}\s{0,8}(?:\$\$?|\\\[|\\\()?\s{0,8}")
 _SENTENCE_END = re.compile(r"\n|[.!?;](?=\s|\Z|[*$])|。|</|,\s(?=[a-z])")
 _DENIED = re.compile(r"\b(?:not|if|nicht|pas|no es|não|не)\b|n't\b|不是", re.I)
+_END = re.compile(r"<\|(?:im_end|im_start|endoftext|end_of_text|eot_id|end)\|>|</s>|<(?:end_of_turn|start_of_turn|eos)>")
+_WITHDRAWN = re.compile(r"[^.\n]{0,60}\b(?:wrong|incorrect|mistake|impossible)\b", re.I)
+_SUPPOSED = re.compile(r"\b(?:wrong|incorrect|if|whether|guess|suppose|think|thought)\b[^.!?\n]*\Z", re.I)
+_TURNED = re.compile(r"\b(?:negative|minus|than|not|be|of|half|twice|times|over|under|by)\s+\Z", re.I)  # 42 is not what it says
 _HEADING = re.compile(r"[0-9]{1,2}[.)]\s")
 _INSIDE = re.compile(r"(?:\^|_|\\[a-z]{1,12}\s?|√)\{?\s?-?\Z|\{\s?-?\Z")
 _SYMBOLS = re.compile(r"[\\^_]|[0-9][A-Za-z](?![A-Za-z])|(?<![A-Za-z'’])[b-zB-Z]\s?[-+*/]")
@@ -71,11 +79,18 @@ def _gold(gold: str | None) -> Value | None:
     return None
 
 
-def _one_turn(text: str) -> str:
-    """The text up to the label of a next question, once something was stated."""
+def _one_turn(text: str) -> str | None:
+    """The text up to the end of the turn, or the label of a next question, once something was stated; None where a question
+    follows numbers of which none is stated."""
+    end = next((match for match in _END.finditer(text) if text[: match.start()].strip()), None)
+    text = text[: end.start()] if end else text
     first = _MARK.search(text)
-    following = _NEXT.search(text, first.end()) if first else None
-    return text[: following.start()] if following else text
+    following = _NEXT.search(text)
+    if following is None or not any(char.isdigit() for char in text[: following.start()]):
+        return text
+    if first is None or first.start() > following.start():
+        return None
+    return text[: following.start()]
 
 
 def _stated(text: str) -> Reading:
@@ -86,13 +101,14 @@ def _stated(text: str) -> Reading:
             return Reading(None, None)
         found = _after(text, mark)
         if found is not None:
-            return found
+            return Reading(None, found.spelling) if _asked_again(text, mark, marks, found) else found
     last = _last(text)
     if last is None:
         return Reading(None, None)
-    value, end = statement(text, last)
-    inside = _INSIDE.search(text, max(0, last.start() - 20), last.start())
-    return Reading(None if inside or goes_on(text, end) else value, spelling(last))
+    start = max((end.end() for end in _SENTENCE_END.finditer(text, max(0, last.start() - 400), last.start())), default=0)
+    heading = text[text.rfind("\n", 0, last.start()) + 1 : last.start()].lstrip().startswith("#")
+    found = _in_sentence(text[max(start, last.start() - 400) : last.end() + 40], last.start() - max(start, last.start() - 400))
+    return Reading(None, spelling(last)) if heading else found
 
 
 def _last(text: str) -> re.Match[str] | None:
@@ -103,10 +119,23 @@ def _last(text: str) -> re.Match[str] | None:
     return None
 
 
+def _asked_again(text: str, mark: re.Match[str], marks: Sequence[re.Match[str]], found: Reading) -> bool:
+    """Whether the same kind of place states something else before, and a question or an empty box stands between: the text may
+    have gone on to a problem of its own."""
+    kind = mark.lastgroup
+    earlier = (one for one in marks if one.lastgroup == kind and kind != "cue" and one.start() < mark.start())
+    for one in earlier:
+        other = _after(text, one)
+        between = text[one.end() : mark.start()]
+        if other is not None and other.value != found.value and ("?" in between or "\\boxed{}" in between):
+            return True
+    return False
+
+
 def _after(text: str, mark: re.Match[str]) -> Reading | None:
     """What a mark states; None where it states nothing."""
     if mark["cue"] is not None:
-        return _sentence(text[mark.end() : mark.end() + _SENTENCE])
+        return _sentence(text, mark)
     if mark["box"]:
         content = _braced(text, mark.end())
         return Reading(None, None) if content is None else one_number(content) if content.strip() else None
@@ -137,19 +166,35 @@ def _two_boxes(text: str, one: re.Match[str], other: re.Match[str]) -> bool:
     return _braced(text, one.end()) != _braced(text, other.end())
 
 
-def _sentence(rest: str) -> Reading | None:
+def _sentence(text: str, mark: re.Match[str]) -> Reading | None:
     """The number in what follows a word for *answer*; None where its sentence has none, or denies or supposes one."""
+    if _SUPPOSED.search(text, max(0, mark.start() - 40), mark.start()):
+        return None
+    rest = text[mark.end() : mark.end() + _SENTENCE]
     introduced = _INTRODUCED.match(rest)
     rest = rest[introduced.end() :] if introduced else rest
     end = _SENTENCE_END.search(rest)
-    rest = rest[: end.start()] if end else rest
-    numbers = list(NUMBER.finditer(rest))
-    if not numbers or _DENIED.search(rest, 0, numbers[0].start()):
+    sentence = rest[: end.start()] if end else rest
+    numbers = list(NUMBER.finditer(sentence))
+    if not numbers or _DENIED.search(sentence, 0, numbers[0].start()) or _WITHDRAWN.match(rest, numbers[-1].end()):
         return None
+    return _in_sentence(sentence, numbers[-1].start())
+
+
+def _in_sentence(sentence: str, start: int) -> Reading:
+    """The number that begins at `start`, if it is the only one up to there, or stands after the last `=`."""
+    numbers = [match for match in NUMBER.finditer(sentence) if match.start() <= start]
+    if not numbers:
+        return Reading(None, None)
     last = numbers[-1]
-    before = rest[: last.start()].rstrip(" $")
+    before = sentence[: last.start()].rstrip(" $")
     if len(numbers) > 1 and (not before.endswith("=") or _SYMBOLS.search(before)):
         return Reading(None, None)
-    value, stop = statement(rest, last)
-    inside = _INSIDE.search(rest, 0, last.start()) or before.endswith(("+", "*", "/", "^", "×", "·"))
-    return Reading(None if inside or goes_on(rest, stop) else value, spelling(last))
+    value, stop = statement(sentence, last)
+    unclear = (
+        _INSIDE.search(sentence, 0, last.start())
+        or before.endswith(("+", "*", "/", "^", "×", "·"))
+        or _TURNED.search(sentence, 0, last.start())
+        or goes_on(sentence, stop)
+    )
+    return Reading(None if unclear else value, spelling(last))

@@ -6,15 +6,17 @@ from fractions import Fraction
 from typing import NamedTuple
 
 LONGEST = 500  # characters of a place that is made for an answer, and of a gold one
+NEAR = Fraction(1, 10_000)  # of a value, that a rounded fraction may be off
 _DIGITS = 300
 _EXPONENT = 400
 
 
 class Value(NamedTuple):
-    """An exact value; `percent` where a percent sign followed it (5 % has value 5)."""
+    """An exact value; `percent` where a percent sign followed it (5 % has value 5); `unit` as written behind it."""
 
     value: Fraction
     percent: bool
+    unit: str = ""
 
 
 class Reading(NamedTuple):
@@ -61,7 +63,7 @@ _NO_UNIT = re.compile(
     r"|power|not|but|sin|cos|tan|log|ln)\b|[πи十百千又]"
 )
 _GOES_ON = re.compile(
-    r"\s?(?:[-+*/^×·!√π]|\\(?!\)|\]|\\|text|mathrm|circ|,|;|quad)|[({](?=[0-9])|(?![mgshLlNJWVK](?![A-Za-z]))[A-Za-z](?![A-Za-z]))"
+    r"\s?(?:[-+*/^×·!√π]|\.\.|…|\\(?!\)|\]|\\|text|mathrm|circ|,|;|quad)|[({](?=[0-9])|(?![mgshLlNJWVK](?![A-Za-z]))[A-Za-z](?![A-Za-z]))"
 )
 _SIDE = r"[-+*/×·()0-9., \u2009$%]{1,200}"
 _ASSIGNED = re.compile(rf"^(?:\\?[A-Za-z]{{1,12}}(?:_\{{?\w{{1,4}}\}}?)?|{_SIDE}(?:={_SIDE}){{0,5}})\s?=(?!=)")
@@ -109,7 +111,7 @@ def one_number(content: str) -> Reading:
     rest = content[end:]
     if not _UNIT.fullmatch(rest) or _NO_UNIT.search(rest):
         return Reading(None, content[:80])
-    return Reading(value, spelling(match))
+    return Reading(value and value._replace(unit=rest.strip(" .")), spelling(match))
 
 
 def statement(text: str, match: re.Match[str]) -> tuple[Value | None, int]:
@@ -129,14 +131,18 @@ def spelling(match: re.Match[str]) -> str:
     return match.group().strip("$ ")
 
 
-def equal(one: Value, other: Value) -> bool:
-    """Whether values are the same; a percentage is its number and its value."""
+def equal(one: Value, other: Value) -> bool | None:
+    """Whether values are the same; a percentage is its number and its value. None where their units differ, or they do by less than
+    a rounding of a fraction would."""
+    if one.unit and other.unit and one.unit != other.unit:
+        return None
     if one.value == other.value:
         return True
-    if one.percent == other.percent:
-        return False
-    part, whole = (one, other) if one.percent else (other, one)
-    return part.value == 100 * whole.value
+    if one.percent != other.percent:
+        part, whole = (one, other) if one.percent else (other, one)
+        return part.value == 100 * whole.value
+    rounded = one.value.denominator != other.value.denominator and abs(one.value - other.value) < NEAR * abs(other.value)
+    return None if rounded else False
 
 
 def _value(match: re.Match[str]) -> Value | None:

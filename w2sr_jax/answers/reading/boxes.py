@@ -24,7 +24,7 @@ _PLACEHOLDER = re.compile(
 _DENIED = re.compile(r"\b(?:not|isn't|instead of|rather than)\s+(?:equal to\s+|be\s+)?[$(\\*]*$", re.I)
 _BETWEEN = re.compile(
     r"(?:[\s,;$]|\\[()\[\]]|\\q?quad|\\[,;: ]|\\text\{\s*(?:and|or)?\s*\}|\b(?:and|or|und|oder|et|ou|y|e)\b|和|或|与"
-    r"|\b[a-zA-Z](?:_\{?\w\}?)?\s*=)*"
+    r"|\((?:[a-h]|i{1,3}|iv|\d)\)|\b[a-zA-Z](?:_\{?\w\}?)?\s*=)*"
     r"|\s*(?!(?:then|so|but|not|now|here|first|wait|where)\b)[a-z]{2,15}\s+(?:and|or)\s+\$?"
 )
 

@@ -29,14 +29,14 @@ _LINE = re.compile(
     re.I | re.M,
 )
 _HEADING = re.compile(
-    rf"^[ \t]{{0,12}}(?:\#{{1,6}}[ \t]{{0,12}}[*_]{{0,3}}|[*_]{{2,3}})[ \t]{{0,12}}(?:the[ \t]+)?"
+    rf"^[ \t]{{0,12}}(?:\#{{1,6}}[ \t]{{0,12}}[^\w\n\#]{{0,6}}|[*_]{{2,3}})[ \t]{{0,12}}(?:the[ \t]+)?"
     rf"(?:{languages.LABELS}|conclusion|result|fazit|conclusión|结论)[ \t]{{0,12}}[*_]{{0,3}}[ \t]{{0,12}}[:：]?"
     r"[ \t]{0,12}[*_]{0,3}[ \t]{0,12}(?=\n|$)",
     re.I | re.M,
 )
 _DISCARDED = re.compile(rf"\b(?:{languages.BEFORE_A_CUE})\b[^.!?\n]{{0,80}}$", re.I)
 _SENTENCE_END = re.compile(
-    rf"(?<!\\)[.!?;](?=\s|$|[*_\"”)])|[。！？；]|(?<!\s)[\s,]+(?:{languages.CLAUSES})\b|，(?!\s*\d{{3}}(?!\d))|,?\s+(?:因为|所以|因此)|\s*\n"
+    rf"(?<!\\)[.?;](?=\s|$|[*_\"”)])|(?<!\\)!(?!\s*[=+*×/^)])(?=\s|$|[*_\"”)])|[。！？；]|(?<!\s)[\s,]+(?:{languages.CLAUSES})\b|，(?!\s*\d{{3}}(?!\d))|,?\s+(?:因为|所以|因此)|\s*\n"
 )
 _NOT_AN_ANSWER = re.compile(languages.NO_ANSWER, re.I)
 _CONTRAST = re.compile(
@@ -58,6 +58,8 @@ _BEFORE = re.compile(  # 5 is the answer; we get $x + 1$ as our final answer
     r"((?:[-−]?[$€£]?\d[\d.,/]{0,30}(?:%|(?<=\d))|\$[^$\n]{1,200}\$))(?:\s+[a-z]{1,15}){0,2}?\s+(?:is|as)\s+(?:the|our|my)\s+"
     r"(?:final\s+|correct\s+)?answer\b(?!\s+to\s+(?:a|another|the\s+first)\b)"
 )
+_FIGURE = re.compile(r"(?<![\w.,])[-−]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?(?![\w])")
+_LINES = 4  # below a heading in which its answer is looked for
 _MAXIMUM = 60  # cues from the end that are looked at
 
 
@@ -75,10 +77,16 @@ def statements(text: str) -> Iterator[Statement]:
         cues += [(match.start(), match.end(), SENTENCE, match[1]) for match in _BEFORE.finditer(text)]
     begun = len(text) + 1
     for start, end, rule, before in sorted(set(cues), key=lambda cue: (-cue[1], cue[0]))[:_MAXIMUM]:
-        answer = before or _stated(text[end : min(len(text), end + 2500, max(begun, end))], rule)
+        rest = text[end : min(len(text), end + 2500, max(begun, end))]
+        answer = before or _stated(rest, rule) or (_section(rest) if rule == LINE and rest[:1] in ("", "\n", "\r") else None)
         begun = min(begun, start) if rule == SENTENCE else begun
         if answer:
             yield Statement(start, answer, rule, not _bears(answer), "final answer" in text[max(0, start - 6) : end].lower())
+
+
+def labels(text: str) -> Iterator[re.Match[str]]:
+    """Where lines begin with a label as `A:` or `Answer:`; what they state begins where a match ends."""
+    return _LINE.finditer(text)
 
 
 def formulas(text: str) -> Iterator[re.Match[str]]:
@@ -128,6 +136,22 @@ def _stated(rest: str, rule: str) -> str | None:
     if spoken > (6 if rule == LINE else 4) and not any(char.isdigit() for char in sentence) and number(sentence) is None:
         return None
     return sentence or None
+
+
+def _section(rest: str) -> str | None:
+    """What the first lines below a heading as `Final Answer` state, where these are sentences: the first formula, else the first
+    number."""
+    paragraphs = [part for part in rest.split("\n") if part.strip()][:_LINES]
+    text = "\n".join(paragraphs)
+    formula = next((match for match in _MATH.finditer(text) if _worth(inside(match.group()))), None)
+    figure = _FIGURE.search(_MATH.sub(lambda match: " " * len(match.group()), text))
+    if formula is not None and (figure is None or formula.start() < figure.start()):
+        return inside(formula.group()).rstrip(".,;")
+    return figure.group() if figure is not None else None
+
+
+def _worth(formula: str) -> bool:
+    return any(char.isdigit() for char in formula) or "\\" in formula
 
 
 def _end(place: str) -> int:

@@ -4,7 +4,8 @@ import re
 from itertools import islice
 
 from w2sr_jax import thinking
-from w2sr_jax.answers.reading import languages
+from w2sr_jax.answers.numbers import number
+from w2sr_jax.answers.reading import cues, languages
 from w2sr_jax.answers.values import characters
 
 LONGEST = 30_000  # characters from the end of what is said that are looked at
@@ -67,7 +68,7 @@ def _without_run_on(text: str) -> str:
         before = text[: match.start()]
         if not before.strip():
             continue
-        if _stated(before) >= 0:
+        if _stated(before) >= 0 or (len(before) < 100 and number(before.strip()) is not None):
             return before
         label = match.group().lstrip(" \t#>*_")
         if label[:1] in "QqHhUu问質질" and _WORK.search(before) and _ANSWERED.search(text, match.end()):
@@ -82,5 +83,7 @@ def _without_run_on(text: str) -> str:
 def _stated(text: str) -> int:
     """Where a text first seems to state an answer; -1 where it never does."""
     marked = _MARKED.search(text)
-    places = [marked.start()] if marked else [cue.start() for cue in languages.cues(text) if _VALUE.match(text, cue.end())]
+    places = [marked.start()] if marked else []
+    if not marked:
+        places = [cue.start() for cue in (*languages.cues(text), *cues.labels(text)) if _VALUE.match(text, cue.end())]
     return min(places, default=-1)

@@ -27,28 +27,75 @@ _KINDS: dict[str, dict[str, Fraction]] = {
         "ml": Fraction(1, 1000), "milliliter": Fraction(1, 1000), "millilitre": Fraction(1, 1000), "l": Fraction(1),
         "liter": Fraction(1), "litre": Fraction(1),
     },
+    "kitchen volume": {
+        "cup": Fraction(1), "pint": Fraction(2), "quart": Fraction(4), "gallon": Fraction(16), "tablespoon": Fraction(1, 16),
+        "teaspoon": Fraction(1, 48),
+    },
     "money": {"cent": Fraction(1), "dollar": Fraction(100)},
 }  # fmt: skip
-_UNITS = {name: (kind, size) for kind, units in _KINDS.items() for name, size in units.items()}
-_POWER = re.compile(r"^(square|sq\.?|cubic|cu\.?)\s+|\s*\^\s*\{?([23])\}?$")
+_PREFIXES = {
+    "G": Fraction(10**9), "M": Fraction(10**6), "k": Fraction(1000), "": Fraction(1), "c": Fraction(1, 100),
+    "m": Fraction(1, 1000), "μ": Fraction(1, 10**6), "µ": Fraction(1, 10**6), "n": Fraction(1, 10**9), "p": Fraction(1, 10**12),
+}  # fmt: skip
+_SYMBOLS = {
+    "J": "energy", "W": "power", "A": "current", "Pa": "pressure", "Hz": "frequency", "V": "voltage", "N": "force",
+    "eV": "electronvolt", "C": "charge", "F": "capacitance", "T": "field", "m": "length", "s": "time",
+    "g": "mass", "L": "volume", "l": "volume",
+}  # fmt: skip
+_NAMES = {
+    "joule": "J",
+    "watt": "W",
+    "ampere": "A",
+    "amp": "A",
+    "pascal": "Pa",
+    "hertz": "Hz",
+    "volt": "V",
+    "newton": "N",
+    "second": "s",
+}
+_WORDS = {"kilo": "k", "mega": "M", "giga": "G", "milli": "m", "micro": "μ", "nano": "n"}
+_SI = {prefix + symbol: (kind, size) for symbol, kind in _SYMBOLS.items() for prefix, size in _PREFIXES.items()} | {
+    "h": ("time", Fraction(3600))
+}
+_SPELT = {
+    word + name: (_SYMBOLS[symbol], _PREFIXES[prefix])
+    for name, symbol in _NAMES.items()
+    for word, prefix in {**_WORDS, "": ""}.items()
+}
+_UNITS = _SPELT | {name: (kind, size) for kind, units in _KINDS.items() for name, size in units.items()}
+_POWER = re.compile(r"^(square|sq\.?|cubic|cu\.?)\s+|\s*\^\s*\{?\s*([23])\s*\}?$")
+_RATIO = re.compile(r"\s*(?:/|\bper\b|\ba\b)\s*")
+_SPEEDS = {"mph": "mile/hour", "kph": "km/hour", "kmh": "km/hour"}
+_BEHIND = re.compile(
+    r"(?<=[\w)}\]!°πi])\s+(?:(?:square|sq\.?|cubic|cu\.?)\s+)?([a-zA-Zμµ]{1,12}(?:\s*(?:/|per)\s*[a-zA-Z]{1,12})?)\s*(?:\^\s*\{?\s*-?\d\s*\}?)?\.?$"
+)
 
 
 def comparable(left: str, right: str) -> Fraction | None:
     """How many of the `right` unit one `left` unit is, where both are units of one kind; None where one is unknown or absent."""
     one, other = _unit(left), _unit(right)
-    if one is None or other is None or one[0] != other[0] or one[2] != other[2]:
-        return None
-    return (one[1] / other[1]) ** one[2]
+    return one[1] / other[1] if one is not None and other is not None and one[0] == other[0] else None
 
 
-def _unit(text: str) -> tuple[str, Fraction, int] | None:
-    """(kind, size, power) of a unit."""
-    text = text.strip().rstrip(".")
+def without_unit(text: str) -> str:
+    """An expression without the unit of measure that stands behind it: `16π cm^2` without `cm^2`."""
+    match = _BEHIND.search(text)
+    return text[: match.start()] if match is not None and len(match[1]) > 1 and _unit(match[1]) is not None else text
+
+
+def _unit(text: str) -> tuple[str, Fraction] | None:
+    """(kind, size) of a unit."""
+    text = text.strip().rstrip(".").strip()
+    text = _SPEEDS.get(text.lower(), text)
+    parts = _RATIO.split(text)
+    if len(parts) == 2:
+        over, under = _unit(parts[0]), _unit(parts[1])
+        return (f"{over[0]}/{under[0]}", over[1] / under[1]) if over and under else None
     power = 1
-    match = _POWER.search(text.lower())
+    match = _POWER.search(text)
     if match is not None:
         power = int(match[2]) if match[2] else 2 if match[1].startswith("sq") else 3
-        text = _POWER.sub("", text.lower())
-    name = text.strip().lower()
-    found = _UNITS.get(name) or _UNITS.get(name.removesuffix("s")) or _UNITS.get(name.removesuffix("es"))
-    return (*found, power) if found else None
+        text = _POWER.sub("", text).strip()
+    name = text.lower()
+    found = _SI.get(text) or _UNITS.get(name) or _UNITS.get(name.removesuffix("s")) or _UNITS.get(name.removesuffix("es"))
+    return (f"{found[0]}^{power}", found[1] ** power) if found else None
