@@ -37,7 +37,7 @@ class MathGrader:
     memory: int = MEMORY
     """Bytes of address space a process may take; 0: no limit."""
     decimal_comma: Literal["text", "always", "never"] = DEFAULT.decimal_comma
-    """Whether `3,5` is 3.5: outside of boxes and formulas (as Math-Verify reads it), everywhere (`1.234,5` is then 1234.5), or
+    """Whether `3,5` is 3.5: outside of boxes and formulas (as Math-Verify reads it), everywhere (`1.234` is then 1234), or
     nowhere."""
     relations_as_sets: bool = DEFAULT.relations_as_sets
     """Whether an inequality answers a gold interval; Math-Verify accepts the reverse alone."""

@@ -15,6 +15,7 @@ from w2sr_jax.answers.second_value import LONGEST, NUMBER, Reading, Value, equal
 TEXT = 100_000  # characters from the end of a text that are looked at
 MARKS = 100  # statements from the end of a text that are looked at
 _SENTENCE = 160  # characters of a sentence that states an answer
+_LINE = 400  # characters of a sentence in which the last number stands
 _NEAR = 60  # characters between two boxes of one answer
 
 
@@ -58,7 +59,7 @@ _NEXT = re.compile(
 )
 _INTRODUCED = re.compile(r"[^\n:.!?0-9]{0,60}:[ *_]{0,6}\s{0,8}(?:\$\$?|\\\[|\\\()?\s{0,8}")
 _SENTENCE_END = re.compile(r"\n|[.!?;](?=\s|\Z|[*$])|。|</|,\s(?=[a-z])")
-_DENIED = re.compile(r"\b(?:not|if|nicht|pas|no es|não|не)\b|n't\b|不是", re.I)
+_DENIED = re.compile(r"\b(?:not|if|from|out of|nicht|pas|no es|não|не)\b|n't\b|不是", re.I)
 _END = re.compile(r"<\|(?:im_end|im_start|endoftext|end_of_text|eot_id|end)\|>|</s>|<(?:end_of_turn|start_of_turn|eos)>")
 _WITHDRAWN = re.compile(r"[^.\n]{0,60}\b(?:wrong|incorrect|mistake|impossible)\b", re.I)
 _SUPPOSED = re.compile(r"\b(?:wrong|incorrect|if|whether|guess|suppose|think|thought)\b[^.!?\n]*\Z", re.I)
@@ -105,10 +106,11 @@ def _stated(text: str) -> Reading:
     last = _last(text)
     if last is None:
         return Reading(None, None)
-    start = max((end.end() for end in _SENTENCE_END.finditer(text, max(0, last.start() - 400), last.start())), default=0)
+    far = max(0, last.start() - _LINE)
+    start = max((end.end() for end in _SENTENCE_END.finditer(text, far, last.start())), default=far)
     heading = text[text.rfind("\n", 0, last.start()) + 1 : last.start()].lstrip().startswith("#")
-    found = _in_sentence(text[max(start, last.start() - 400) : last.end() + 40], last.start() - max(start, last.start() - 400))
-    return Reading(None, spelling(last)) if heading else found
+    found = _in_sentence(text[start : last.end() + _NEAR], last.start() - start)
+    return Reading(None, spelling(last)) if heading or _WITHDRAWN.match(text, last.end()) else found
 
 
 def _last(text: str) -> re.Match[str] | None:

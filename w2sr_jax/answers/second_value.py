@@ -56,7 +56,7 @@ _SCALE = re.compile(rf"\s?({'|'.join(_SCALES)})(?![A-Za-z])", re.I)
 _UNIT = re.compile(
     r"(?:\s?°[CF]?|\s?\^\s?\{?\s?\\circ\s?\}?|\s?\\circ)?"
     r"(?:(?:[ -]?[^\W\d_]{2,20}(?![^\W\d_])\.?|[ ]?[mgshLlNJWVK€£$°](?![^\W\d_])){1,6}"
-    r"(?:\s?\^\s?\{?[23]\}?)?(?:\s?/\s?[a-z]{1,12}\s?){0,2})?[\s.。]*"
+    r"(?:\s?\^\s?\{?[23]\}?)?(?:\s?/\s?[a-z]{1,12}\s?){0,2})?\s*[.。]?\s*"
 )
 _NO_UNIT = re.compile(
     r"\b(?:pi|sqrt|or|and|to|plus|minus|times|over|more|less|than|base|mod|factorial|squared|cubed|half|halves|thirds?|quarters?"
@@ -132,8 +132,8 @@ def spelling(match: re.Match[str]) -> str:
 
 
 def equal(one: Value, other: Value) -> bool | None:
-    """Whether values are the same; a percentage is its number and its value. None where their units differ, or they do by less than
-    a rounding of a fraction would."""
+    """Whether values are the same; a percentage is its number and its value. None where their units differ, or they themselves by
+    less than the rounding of a fraction would."""
     if one.unit and other.unit and one.unit != other.unit:
         return None
     if one.value == other.value:
