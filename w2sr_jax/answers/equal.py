@@ -22,7 +22,8 @@ class Conventions:
 
     decimal_comma: Literal["text", "always", "never"] = "text"
     """Whether `3,5` is 3.5: outside of boxes and formulas (as Math-Verify reads it), everywhere, or nowhere. `1,234` is a
-    thousand except with "always", where `1.234` is 1234. `1.234,50` is 1234.5 with each. Where the gold answer is spelt the same, it is right anyway."""
+    thousand except with "always", where `1.234` is 1234. `1.234,50` is 1234.5 with each. Where the gold answer is spelt the
+    same, it is right anyway."""
     relations_as_sets: bool = False
     """Whether an inequality answers a gold interval (`0 < x \\leq 1` for `(0,1]`). The reverse always holds."""
 
