@@ -9,6 +9,7 @@ from w2sr_jax import sentences
 from w2sr_jax.answers.numbers import number
 from w2sr_jax.errors import UserError
 from w2sr_jax.problems import sources
+from w2sr_jax.problems.copies.matching import Questions, written
 from w2sr_jax.problems.rows import Rejected, set_aside
 from w2sr_jax.records import Problem, Trace
 from w2sr_jax.teachers import reading
@@ -32,11 +33,11 @@ class Loaded(NamedTuple):
 def load(settings: Recorded, problems: Sequence[Problem] | None = None) -> Loaded:
     """Read the traces of one teacher; without `problems` the file brings its own.
 
-    Problems are matched by question, whitespace aside. A question that occurs with two golds is quarantined with all its rows, as
-    is a row whose gold contradicts the given problem's. Traces are ungraded; where no column says how they ended, they count as
-    finished. Reasoning in a column beside a trace is put in front of it (see `beside`). A repeated (problem, sample) gets the
-    next free number. Raises `UserError` where the file, a field or every row is missing, and where the file can be read in several
-    ways.
+    Problems are matched by question, whitespace aside, or else in another dress (`copies.matching.Questions`). A question that
+    occurs with two golds is quarantined with all its rows, as is a row whose gold contradicts the given problem's. Traces are
+    ungraded; where no column says how they ended, they count as finished. Reasoning in a column beside a trace is put in front of
+    it (see `beside`). A repeated (problem, sample) gets the next free number. Raises `UserError` where the file, a field or every
+    row is missing, and where the file can be read in several ways.
     """
     if not settings.path:
         raise UserError(
@@ -48,27 +49,25 @@ def load(settings: Recorded, problems: Sequence[Problem] | None = None) -> Loade
     golds: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         if row.gold is not None:
-            golds[_question_key(row.question)].add(_gold_key(row.gold))
-    known: dict[str, Problem] = {}
-    for problem in problems or ():
-        known.setdefault(_question_key(problem.question), problem)
+            golds[written(row.question)].add(_gold_key(row.gold))
+    known = Questions(problems or ())
     used: dict[str, Problem] = {}
     taken: dict[str, set[int]] = defaultdict(set)
     traces = []
     unmatched = 0
-    first_gold = {_question_key(row.question): row.gold for row in reversed(rows) if row.gold is not None}
+    first_gold = {written(row.question): row.gold for row in reversed(rows) if row.gold is not None}
     for row in rows:
-        key = _question_key(row.question)
+        key = written(row.question)
         if len(golds[key]) > 1:
             set_aside(quarantine, settings.path, row.line, "the question occurs with different gold answers")
             continue
         if problems is None:
             problem = used.get(key) or Problem.of(row.question, first_gold.get(key), None, settings.task, row.meta)
-        elif key not in known:
+        elif (matched := known.find(row.question)) is None:
             unmatched += 1
             continue
         else:
-            problem = known[key]
+            problem = matched
             if row.gold is not None and problem.answer is not None and _gold_key(row.gold) != _gold_key(problem.answer):
                 given, known_gold = sentences.value(row.gold), sentences.value(problem.answer)
                 set_aside(quarantine, settings.path, row.line, f"its gold answer {given} contradicts the problem's, {known_gold}")
@@ -77,7 +76,8 @@ def load(settings: Recorded, problems: Sequence[Problem] | None = None) -> Loade
         sample = _free(taken[problem.id], row.sample)
         traces.append(_trace(settings.name, problem.id, sample, row, f"{name}:{row.line}"))
     quarantine.sort(key=lambda bad: bad.line)
-    return Loaded(list(used.values()), traces, quarantine, unmatched, str(shape), MappingProxyType(notes))
+    unique = {problem.id: problem for problem in used.values()}
+    return Loaded(list(unique.values()), traces, quarantine, unmatched, str(shape), MappingProxyType(notes))
 
 
 def load_all(teachers: Sequence[Recorded]) -> Loaded:
@@ -90,11 +90,11 @@ def load_all(teachers: Sequence[Recorded]) -> Loaded:
     for found in loaded:
         for problem in found.problems:
             if problem.answer is not None:
-                golds[_question_key(problem.question)].add(_gold_key(problem.answer))
+                golds[written(problem.question)].add(_gold_key(problem.answer))
     problems: dict[str, Problem] = {}
     for found in loaded:
         for problem in found.problems:
-            key = _question_key(problem.question)
+            key = written(problem.question)
             if len(golds[key]) <= 1 and (key not in problems or problems[key].answer is None):
                 problems[key] = problem
     agreed = list(problems.values())
@@ -113,10 +113,6 @@ def load_all(teachers: Sequence[Recorded]) -> Loaded:
                 set_aside(quarantine, teacher.path, line, "the question has another gold answer in another file")
     read_as = "; ".join(f"{teacher.name}: {found.shape}" for teacher, found in zip(teachers, loaded, strict=True))
     return Loaded(agreed, traces, quarantine, 0, read_as, MappingProxyType(notes))
-
-
-def _question_key(question: str) -> str:
-    return " ".join(question.split())
 
 
 def _gold_key(gold: str) -> str:
