@@ -115,8 +115,15 @@ def compare(
     ceiling: ArrayLike | None,
     settings: Evaluation,
     ceiling_name: str = "gold SFT",
+    places: ArrayLike | None = None,
 ) -> Comparison:
-    """One student against its teacher, its own base and the ceiling: score vectors `[problems]` or `[seeds, problems]`."""
+    """One student against its teacher, its own base and the ceiling: score vectors `[problems]` or `[seeds, problems]`.
+
+    A teacher may have scores for some of the problems only: `places` says for which, and it is compared on these alone.
+    """
+
+    def taught(scores: ArrayLike) -> ArrayLike:
+        return scores if places is None else np.asarray(scores)[..., np.asarray(places)]
 
     def difference(other: ArrayLike | None) -> Difference | None:
         return None if other is None else statistics.paired(student, other, settings)
@@ -124,12 +131,13 @@ def compare(
     def gap(anchor: ArrayLike | None) -> Gap | None:
         return None if anchor is None or ceiling is None else statistics.gap_recovered(student, anchor, ceiling, settings)
 
+    held = None if teacher is None or ceiling is None else (taught(student), teacher, taught(ceiling))
     return Comparison(
-        vs_teacher=difference(teacher),
+        vs_teacher=None if teacher is None else statistics.paired(taught(student), teacher, settings),
         vs_base=difference(base),
         vs_ceiling=difference(ceiling),
         rgr_base=gap(base),
-        pgr=gap(teacher),
+        pgr=None if held is None else statistics.gap_recovered(*held, settings),
         ceiling=ceiling_name,
         confidence=settings.confidence,
     )

@@ -10,16 +10,17 @@ import numpy as np
 
 from w2sr_jax import files, lineage
 from w2sr_jax.answers.steps import steps
-from w2sr_jax.evaluation.scores import Generations, compare, outcomes, score_seeds
-from w2sr_jax.experiment import BASE, GOLD, Experiment, Graduate, ModelTeacher
-from w2sr_jax.ladder import curate, evidence, faithful, graded, measure, models, prepare, probing, tables
+from w2sr_jax.evaluation.answered import by_problem, settled
+from w2sr_jax.evaluation.scores import Generations, outcomes, score_seeds
+from w2sr_jax.experiment import Experiment, ModelTeacher
+from w2sr_jax.ladder import compared, curate, evidence, faithful, graded, measure, models, on_file, prepare, probing, tables
+from w2sr_jax.ladder.compared import Scored
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.outcomes import GENERATIONS
 from w2sr_jax.ladder.sources import Sources
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.records import Problem, Trace
 from w2sr_jax.report.evidence import Evidence
-from w2sr_jax.report.rule import headline_arm, headline_comparison
 from w2sr_jax.report.write import write
 from w2sr_jax.saved import config_hash, encode
 from w2sr_jax.training import journal
@@ -52,23 +53,30 @@ def results(experiment: Experiment, sources: Sources) -> tuple[dict[str, Any], l
     greedy = {
         name: np.stack([outcomes(test, measure.generations(run / "evaluations" / name)[0]) for run in runs]) for name in evaluated
     }
+    on_files = on_file.sat(experiment, runs[0], test)
+    scored = Scored(greedy, on_files)
     devices = jax.devices()
     mesh = models.device_mesh(experiment)
     ledgers, pages = evidence.ledgers(experiment, sources)
-    compared = evidence.teachers(experiment, sources)
-    pages += [page for _, page in compared]
-    rungs = [_rung(experiment, runs, index, greedy) for index in range(len(experiment.rungs))]
+    beside = evidence.teachers(experiment, sources)
+    pages += [page for _, page in beside]
+    rungs = [compared.rung(experiment, runs, index, scored) for index in range(len(experiment.rungs))]
     for rung in rungs:
         made = dict(evidence.curations(experiment, rung["index"], sources))
         rung["curation_evidence"] = {arm: page.key for arm, page in made.items()}
         folder = models.rung_directory(experiment, rung["index"])
         rung["sources"] = sources.of([f"{folder}/curation.json", *(f"{folder}/{arm}/{curate.FATES}" for arm in made)])
         pages += made.values()
-    described = {name: _model(experiment, sources, model, test) for name, model in evaluated.items()}
+    described: dict[str, Any] = {}
+    for recorded in on_file.teachers(experiment):
+        if recorded.name in on_files:
+            described[recorded.name], page = on_file.described(experiment, sources, recorded, test)
+            pages.append(page)
+    described |= {name: _model(experiment, sources, model, test) for name, model in evaluated.items()}
     held = {rung["models"][arm]: found["teacher"] for rung in rungs for arm, found in rung["comparisons"].items()}
-    for name, model in described.items():
-        teacher = held.get(name)
-        taught = [right(test, measure.generations(run / "evaluations" / teacher)[0]) for run in runs] if teacher else None
+    for name in evaluated:
+        teacher, model = held.get(name), described[name]
+        taught = [_right(run, teacher, test, scored) for run in runs] if teacher else None
         traces = [measure.generations(run / "evaluations" / name)[0] for run in runs]
         page = evidence.answers(name, name, sources, test, traces, taught, _looks(runs, name))
         model["evidence"] = page.key
@@ -86,10 +94,10 @@ def results(experiment: Experiment, sources: Sources) -> tuple[dict[str, Any], l
         "test_problems": len(test),
         "problems": files.read_json(runs[0] / "problems" / "report.json"),
         "rungs": rungs,
-        "climb": _climb(experiment, rungs, greedy),
+        "climb": compared.climb(experiment, rungs, scored),
         "models": described,
         "ledgers": ledgers,
-        "teachers": [found for found, _ in compared],
+        "teachers": [found for found, _ in beside],
         "grading": verdicts,
         "warnings": warnings(experiment, runs),
         "stages": _stages(sources, devices),
@@ -125,71 +133,6 @@ def _models(experiment: Experiment) -> list[Model]:
     for index in range(len(experiment.rungs)):
         found.extend(models.evaluated(experiment, index))
     return found
-
-
-def _rung(experiment: Experiment, runs: Sequence[Path], index: int, greedy: dict[str, Any]) -> dict[str, Any]:
-    rung = experiment.rungs[index]
-    own = {model.arm or "": model.name for model in models.evaluated(experiment, index)}
-    teachers = [_teacher_model(experiment, index, name) for name in rung.teachers]
-    answering = [name for name in teachers if name in greedy]
-    # With several teachers a student is held against the best of them: outgrowing the weakest would prove little.
-    best = max(answering, key=lambda name: float(greedy[name].mean()), default=None)
-    comparisons = {}
-    for arm in rung.arms:
-        found = compare(
-            greedy[own[arm]],
-            greedy[best] if best else None,
-            greedy[own[BASE]],
-            greedy[own[GOLD]] if rung.gold else None,
-            experiment.evaluation,
-        )
-        comparisons[arm] = {**found, "teacher": best}
-    curation = files.read_json(runs[0] / models.rung_directory(experiment, index) / "curation.json")
-    config = models.sized(rung.model, prepare.renderer(runs[0]))
-    parent = getattr(rung.start, "arm", None)
-    return {
-        "index": index,
-        "name": rung.name,
-        "student": {"parameters": config.parameters(), "width": config.width, "layers": config.layers},
-        "teachers": teachers,
-        "parent": models.student(experiment, index - 1, parent).name if parent else None,
-        "models": own,
-        "comparisons": comparisons,
-        "curation": curation,
-        "traces": [_traces(experiment, runs, index, name) for name in rung.teachers],
-    }
-
-
-def _climb(experiment: Experiment, rungs: Sequence[dict[str, Any]], greedy: dict[str, Any]) -> dict[str, Any] | None:
-    """From end to end: the last rung's student against the teacher of the first, each as the rule has it."""
-    if len(rungs) < 2:
-        return None
-    teacher = headline_comparison(rungs[0]).get("teacher")
-    student = rungs[-1]["models"].get(headline_arm(rungs[-1]) or "")
-    if teacher not in greedy or student not in greedy or greedy[teacher].shape != greedy[student].shape:
-        return None
-    difference = compare(greedy[student], greedy[teacher], None, None, experiment.evaluation)["vs_teacher"]
-    return {"student": student, "teacher": teacher, "difference": difference}
-
-
-def _teacher_model(experiment: Experiment, index: int, name: str) -> str:
-    """The model behind a teacher's name."""
-    teacher = next(teacher for teacher in experiment.teachers if teacher.name == name)
-    return models.student(experiment, index - 1, teacher.arm).name if isinstance(teacher, Graduate) else name
-
-
-def _traces(experiment: Experiment, runs: Sequence[Path], index: int, name: str) -> dict[str, Any]:
-    """How many traces a teacher wrote for a rung, and how many of them are right."""
-    made = [lineage.load(run, f"{models.rung_directory(experiment, index)}/traces-{name}") for run in runs]
-    measures = [manifest.measures for manifest in made if manifest]
-    traces, graded, correct = (sum(m[key] for m in measures) for key in ("traces", "graded", "correct"))
-    return {
-        "teacher": name,
-        "traces": traces,
-        "graded": graded,
-        "correct": correct,
-        "accuracy": correct / graded if graded else None,
-    }
 
 
 def _model(experiment: Experiment, sources: Sources, model: Model, test: Sequence[Problem]) -> dict[str, Any]:
@@ -245,6 +188,13 @@ def right(problems: Sequence[Problem], traces: Sequence[Trace]) -> dict[str, boo
     return {trace.problem_id: trace.verdict == "correct" for trace in traces if trace.problem_id in known}
 
 
+def _right(run: Path, teacher: str, test: Sequence[Problem], scored: Scored) -> dict[str, bool]:
+    """Which problems a teacher gets right, of those that it answered."""
+    if teacher in scored.on_file:
+        return settled(on_file.answers(run, teacher))
+    return right(test, measure.generations(run / "evaluations" / teacher)[0])
+
+
 def _held_out(found: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     known = [held for held in found if held["nll"] is not None]
     if not known:
@@ -281,19 +231,23 @@ def _samples(experiment: Experiment, run: Path, test: Sequence[Problem], evaluat
         model.name: {trace.problem_id: trace for trace in measure.generations(run / "evaluations" / model.name)[0]}
         for model in shown
     }
+    written = {teacher.name: by_problem(on_file.answers(run, teacher.name)) for teacher in on_file.teachers(experiment)}
     return [
         {
             "problem": {"id": problem.id, "question": problem.question, "answer": problem.answer},
-            "traces": [_shown(traces[model.name][problem.id], model) for model in shown],
+            "traces": [
+                *(_shown(own[problem.id][0], name, on_file.ROLE) for name, own in written.items() if problem.id in own),
+                *(_shown(traces[model.name][problem.id], model.name, model.role) for model in shown),
+            ],
         }
         for problem in test[:SAMPLES]
     ]
 
 
-def _shown(trace: Trace, model: Model) -> dict[str, Any]:
+def _shown(trace: Trace, name: str, role: str) -> dict[str, Any]:
     return {
-        "model": model.name,
-        "role": model.role,
+        "model": name,
+        "role": role,
         "text": trace.text,
         "verdict": trace.verdict,
         "rule": trace.rule,

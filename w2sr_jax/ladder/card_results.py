@@ -9,28 +9,28 @@ from w2sr_jax.experiment import Graduate, ModelTeacher
 from w2sr_jax.ladder import measure, models
 from w2sr_jax.ladder.exportable import OfRun, all_models
 from w2sr_jax.ladder.markdown import Raw
-from w2sr_jax.ladder.models import Model
 from w2sr_jax.problems.settings import Generated
 from w2sr_jax.report import wording
 from w2sr_jax.report.write import RESULTS
+from w2sr_jax.teachers.settings import Recorded
 
 
 def results(part: OfRun) -> dict[str, Any]:
     """Measured results of the model and of those it is held against, from evaluations and report whose digests are right."""
     rows = []
-    for other in _compared(part):
-        scores = _measured(part.run, other.name, measure.SCORES)
+    for name in _compared(part):
+        scores = _measured(part.run, name, measure.SCORES)
         if scores:
             accuracy = scores["accuracy"]
             rows.append(
                 {
-                    "name": other.name,
+                    "name": name,
                     "value": Raw(wording.percent(accuracy["value"])),
                     "range": Raw(wording.percent_range(accuracy)),
                     "n": Raw(wording.count(accuracy["n"])),
                     "unparsed": Raw(wording.percent((scores.get("unparsed") or {}).get("value"))),
                     "truncated": Raw(wording.percent(((scores.get("process") or {}).get("truncation") or {}).get("value"))),
-                    "own": other.name == part.model.name,
+                    "own": name == part.model.name,
                 }
             )
     own = _measured(part.run, part.model.name, measure.SCORES) or {}
@@ -47,19 +47,21 @@ def results(part: OfRun) -> dict[str, Any]:
     }
 
 
-def _compared(part: OfRun) -> list[Model]:
-    """The model, then teachers and the other models of its rung."""
+def _compared(part: OfRun) -> list[str]:
+    """Names of the model, then of teachers and the other models of its rung."""
     model, experiment = part.model, part.experiment
     if model.rung is None:
-        return [model]
+        return [model.name]
     teachers = {t.name: t for t in experiment.teachers if t.name in experiment.rungs[model.rung].teachers}
-    found = [model]
+    found = [model.name]
     for teacher in teachers.values():
         if isinstance(teacher, ModelTeacher):
-            found.append(models.teacher(teacher))
+            found.append(models.teacher(teacher).name)
         elif isinstance(teacher, Graduate):
-            found.append(models.student(experiment, model.rung - 1, teacher.arm))
-    return found + [other for other in all_models(experiment) if other.rung == model.rung and other.name != model.name]
+            found.append(models.student(experiment, model.rung - 1, teacher.arm).name)
+        elif isinstance(teacher, Recorded):
+            found.append(teacher.name)
+    return found + [other.name for other in all_models(experiment) if other.rung == model.rung and other.name != model.name]
 
 
 def _comparison(part: OfRun) -> list[tuple[Raw, Raw]]:

@@ -199,7 +199,8 @@ def _scores(answers: Answers, problems: Sequence[str]) -> Reals:
 
 
 def _answers(run: Run, model: str) -> Answers:
-    """Right and wrong greedy answers of one model; empty where a seed's file is not there."""
+    """How good one model's greedy answers are; of a teacher whose answers lay in a file, the mean of those to each problem. Empty
+    where a seed's file is not there."""
     found = []
     for seed in run.seeds:
         path = seed / "evaluations" / model / GENERATIONS
@@ -208,10 +209,14 @@ def _answers(run: Run, model: str) -> Answers:
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 rows = file.read(["problem_id", "sample", "verdict"]).to_pylist()
-            graded = [row for row in rows if row["sample"] == GREEDY and row["verdict"] != "ungraded"]
+            known = [row for row in rows if row["verdict"] != "ungraded"]
+            graded = [row for row in known if row["sample"] == GREEDY] or known
         except Exception as error:  # the library answers damage with many kinds
             raise UserError(f"{path} cannot be read as generations: {sentences.cause(error)}") from None
-        found.append({row["problem_id"]: float(row["verdict"] == "correct") for row in graded})
+        given: dict[str, list[bool]] = {}
+        for row in graded:
+            given.setdefault(row["problem_id"], []).append(row["verdict"] == "correct")
+        found.append({problem: sum(right) / len(right) for problem, right in given.items()})
     return found
 
 

@@ -149,7 +149,7 @@ def answers(
             values = (problem.question, problem.answer, trace.answer, trace.rule, trace.text)
             taught = None if teacher is None else teacher[number].get(trace.problem_id)
             also = [faithful.shown(row) if row else None] if looks else []
-            groups = [*_groups(trace, taught), *(_looked_groups(row) if row else ())]
+            groups = [*groups_of(trace, taught), *(_looked_groups(row) if row else ())]
             rows.append(EvidenceRow(problem.id, (*([run.name] if several else []), *values, *also), tuple(groups)))
     more = ["when its chain is cut or changed"] if looks else []
     columns = (*(["seed"] if several else []), "question", "gold", "answer", "found by", "what it wrote", *more)
@@ -158,7 +158,8 @@ def answers(
     return Evidence(f"answers-{name}", f"Answers: {title}", about, files, columns, ANSWERS, rows)
 
 
-def _groups(trace: Trace, taught: bool | None) -> Iterator[str]:
+def groups_of(trace: Trace, taught: bool | None = None) -> Iterator[str]:
+    """The groups (`ANSWERS`) that an answer belongs to; `taught` says whether its teacher is right."""
     yield trace.verdict
     right = trace.verdict == "correct"
     if taught is not None and taught != right:

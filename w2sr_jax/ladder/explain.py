@@ -12,9 +12,10 @@ from w2sr_jax.experiment import BASE, GOLD, Experiment, ModelTeacher
 from w2sr_jax.ladder import curate, life, models, prepare
 from w2sr_jax.ladder.life import Files, Found, Learnt, Use
 from w2sr_jax.ladder.models import Model
-from w2sr_jax.ladder.outcomes import GREEDY
+from w2sr_jax.ladder.outcomes import GENERATIONS, GREEDY
 from w2sr_jax.records import Problem, Trace
 from w2sr_jax.report import hostile, wording
+from w2sr_jax.teachers.settings import Recorded
 
 LONGEST = 4000  # characters of one text
 STEPS = 8  # steps listed of one example
@@ -70,6 +71,8 @@ class _Story:
         for teacher in self.experiment.teachers:
             if isinstance(teacher, ModelTeacher) and self.split in (prepare.TEACHER, prepare.TEST):
                 self._teacher(models.teacher(teacher))
+            if isinstance(teacher, Recorded) and self.split == prepare.TEST:
+                self._on_file(teacher.name)
         for index in range(len(self.experiment.rungs)):
             self._rung(index)
 
@@ -92,6 +95,15 @@ class _Story:
             self._learnt([model])
         else:
             self._answers([model], {})
+
+    def _on_file(self, teacher: str) -> None:
+        """A recorded teacher's answers to a test problem, which are its evaluation."""
+        self.write(f"\nTeacher {teacher}, a file")
+        found = list(life.rows(self.run, f"evaluations/{teacher}/{GENERATIONS}", Trace, "problem_id", self.problem))
+        if not found:
+            self._missing(f"evaluations/{teacher}", "it has no answer to this problem", 1)
+        for one in found:
+            self._trace(1, one, f"sample {one.record.sample}")
 
     def _rung(self, index: int) -> None:
         rung = self.experiment.rungs[index]
@@ -259,7 +271,7 @@ def _use(use: Use, known: bool) -> str:
     made = "its text" if example.style == "document" else "its solution"
     who = f"trace {hostile.one_line(example.trace_id)} of {hostile.one_line(example.teacher)}" if example.trace_id else made
     if use.row is None:
-        return f"{who}: left out, too long for a row"
+        return f"{who}: left out, too long for a row or with an end of turn in its midst"
     weight = "" if example.weight == 1 else f", weight {example.weight:.3g}"
     return f"{who}: packed in row {use.row}{weight}" + (f"; {_steps(use.steps, use.total)}" if known else "")
 

@@ -26,7 +26,7 @@ def evaluate(context: Context, model: Model, held_out: bool) -> Made:
     """Write evaluations/MODEL/{generations.parquet,scores.json}; with `held_out` also held_out.json.
 
     For the error ledger a rung's models also answer training problems (pool.parquet) and, where a teacher is a recorded file,
-    which holds no answers to test problems, probe problems (probe.parquet).
+    which need not hold answers to test problems, probe problems (probe.parquet).
     """
     experiment = context.experiment
     directory = context.run / "evaluations" / model.name

@@ -1,6 +1,6 @@
 """What teacher, base and student answered to the same problem: the rows behind the error ledger.
 
-Held-out problems are the test problems, or the probe problems where the teacher is a recorded file, which answers no others.
+Held-out problems are the test problems, or the probe problems where the teacher is a recorded file, which need not answer others.
 Training problems are those of the rung's pool that `evaluation.pool` asks for; the teacher's answer is its first trace, whether
 or not an arm was trained on it.
 """

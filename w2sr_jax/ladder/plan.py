@@ -3,7 +3,7 @@
 from functools import partial
 
 from w2sr_jax.experiment import BASE, GOLD, Experiment, FromCheckpoint, FromParent, Graduate, ModelTeacher, Teacher
-from w2sr_jax.ladder import assemble, curate, given, learn, measure, models, prepare, teach
+from w2sr_jax.ladder import assemble, curate, given, learn, measure, models, on_file, prepare, teach
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.task import Task
 from w2sr_jax.problems.settings import Files
@@ -31,6 +31,8 @@ def tasks(experiment: Experiment) -> list[Task]:
             weights = () if teacher.checkpoint is None else (given.weights(teacher.checkpoint),)
             plan.append(Task(model.task, "train", settings, ("problems", "tokenizer"), work, given=weights))
             plan.append(_evaluation(experiment, model))
+        if isinstance(teacher, Recorded):
+            plan.append(_on_file(experiment, teacher))
     for index in range(len(experiment.rungs)):
         plan.extend(_rung_tasks(experiment, index))
     measured = tuple(task.name for task in plan if task.kind in ("evaluate", "curate"))
@@ -97,6 +99,12 @@ def _sampling(experiment: Experiment, index: int, teacher: Teacher) -> Task:
     )
     work = partial(teach.sample, index=index, teacher=teacher, model=model)
     return Task(name, "sample", settings, ("problems", "tokenizer", model.task), work, rung=index)
+
+
+def _on_file(experiment: Experiment, teacher: Recorded) -> Task:
+    settings = (teacher, experiment.evaluation, experiment.grader)
+    work = partial(on_file.evaluate, teacher=teacher)
+    return Task(f"evaluations/{teacher.name}", "evaluate", settings, ("problems",), work, given=(given.data(teacher.path),))
 
 
 def _evaluation(experiment: Experiment, model: Model, held_out: tuple[str, ...] = ()) -> Task:

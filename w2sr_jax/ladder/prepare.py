@@ -10,6 +10,7 @@ from w2sr_jax.ladder import tables
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.problems import files as problem_files
 from w2sr_jax.problems import generated
+from w2sr_jax.problems.copies.matching import Questions
 from w2sr_jax.problems.settings import Files, Generated
 from w2sr_jax.problems.splits import split
 from w2sr_jax.records import Problem, Stored
@@ -62,19 +63,19 @@ def problems(context: Context) -> Made:
     else:
         candidates, bad = problem_files.load(experiment.problems)
         quarantine.extend(bad.rows)
-    given = {_question(problem) for problem in candidates}
-    candidates, left_out = _with_recorded(experiment, candidates)
+    given = {problem.id for problem in candidates}
+    test = None
+    if experiment.test_problems is not None:
+        test, bad = problem_files.load(experiment.test_problems)
+        quarantine.extend(bad.rows)
+    candidates, left_out = _with_recorded(experiment, candidates, test or [])
     quarantine.extend(left_out)
-    own = sum(_question(problem) not in given for problem in candidates)
+    own = sum(problem.id not in given for problem in candidates)
     if own and isinstance(experiment.problems, Files):
         context.watcher.warn(
             f"{own:,} questions of recorded traces are not among the problems of {experiment.problems.path} and count as "
             "problems of their own; if a prompt is wrapped around them, name its text in the teacher's `strip`"
         )
-    test = None
-    if experiment.test_problems is not None:
-        test, bad = problem_files.load(experiment.test_problems)
-        quarantine.extend(bad.rows)
     dealt, report = split(candidates, experiment.splits, SPLIT_SEED, test)
     outputs = []
     for name, rows in dealt.items():
@@ -129,20 +130,17 @@ def _rows(count: int, bounds: tuple[float, float]) -> tuple[int, int]:
     return low, high
 
 
-def _question(problem: Problem) -> str:
-    """A question as recorded traces are matched to it."""
-    return " ".join(problem.question.split())
-
-
-def _with_recorded(experiment: Experiment, candidates: list[Problem]) -> tuple[list[Problem], list[Any]]:
-    """The problems with those that recorded traces bring along. Where every teacher is recorded, problems that none of them
-    answered are left out: no student could learn from them."""
+def _with_recorded(experiment: Experiment, candidates: list[Problem], test: Sequence[Problem]) -> tuple[list[Problem], list[Any]]:
+    """The problems with those that recorded traces bring along, but for those of a test set of its own, whose traces are the
+    teachers' evaluation. Where every teacher is recorded, problems that none of them answered are left out: no student could
+    learn from them."""
     teachers = [teacher for teacher in experiment.teachers if isinstance(teacher, Recorded)]
     if not teachers:
         return candidates, []
     found = recorded.load_all(teachers)
-    ours = {_question(problem): problem for problem in candidates}
-    answered = [ours.get(_question(problem), problem) for problem in found.problems]
+    ours, tested = Questions(candidates), Questions(test)
+    brought = [problem for problem in found.problems if tested.find(problem.question) is None]
+    answered = list({one.id: one for problem in brought for one in [ours.find(problem.question) or problem]}.values())
     if len(teachers) == len(experiment.teachers):
         return answered, found.quarantine
     known = {problem.id for problem in candidates}

@@ -122,9 +122,12 @@ def sample(context: Context, index: int, teacher: ModelTeacher | Graduate, model
 
 
 def record(context: Context, index: int, teacher: Recorded) -> Made:
-    """Read a file of recorded traces and grade those of the rung's problems."""
+    """Read a file of recorded traces and grade those of the rung's problems. Traces of test problems are set aside: they are the
+    teacher's evaluation (`on_file`), and no rung has them."""
     wanted = {problem.id: problem for problem in questions(context, index)}
-    found = recorded.load(teacher, list(wanted.values()))
+    test = prepare.read(context.run, prepare.TEST)
+    found = recorded.load(teacher, [*wanted.values(), *test])
+    aside = len(found.traces) - sum(trace.problem_id in wanted for trace in found.traces)
     traces = [trace for trace in found.traces if trace.problem_id in wanted]
     texts, problems = [trace.text for trace in traces], [wanted[trace.problem_id] for trace in traces]
     tell = context.watcher.progress
@@ -133,9 +136,11 @@ def record(context: Context, index: int, teacher: Recorded) -> Made:
     graded = [trace.graded(verdict) for trace, verdict in zip(traces, verdicts, strict=True)]
     records.write(path, Trace, sorted(graded, key=partial(_place, {key: place for place, key in enumerate(wanted)})))
     made = _made([path], 0, 0)
-    measures = {**made.measures, "read_as": found.shape, "of_other_problems": found.unmatched}
+    counts = {"of_test_problems": aside, "of_other_problems": found.unmatched}
+    measures = {**made.measures, "read_as": found.shape, **counts}
     measures |= {"beside": dict(found.notes)} if found.notes else {}
-    other = f"; {found.unmatched:,} more answer other problems" if found.unmatched else ""
+    other = f"; {aside:,} more answer test problems and are set aside for its evaluation" if aside else ""
+    other += f"; {found.unmatched:,} more answer other problems" if found.unmatched else ""
     other += "".join(f"; {note} ({count:,} rows)" for note, count in found.notes.items())
     return made._replace(measures=measures, note=f"{made.note}{other}")
 
@@ -165,9 +170,8 @@ def ask(context: Context, index: int, teacher: Served) -> Made:
         note += f", {found.counts['unfinished']:,} not finished ({_listed(found.reasons)})"
     unsaid = found.unknown | {name: count for name, count in found.reasons.items() if name == endings.NOT_GIVEN}
     if unsaid:
-        context.watcher.warn(
-            f"{teacher.name}: {teacher.url} gives no known reason why answers ended ({_listed(unsaid)}); they count as not finished"
-        )
+        why = f"{teacher.url} gives no known reason why answers ended ({_listed(unsaid)})"
+        context.watcher.warn(f"{teacher.name}: {why}; they count as not finished")
     ends = {name: found.counts[name] for name in ("unfinished", "unanswered")} | {"finish_reasons": found.reasons}
     price = f"; {found.prompt_tokens + found.completion_tokens:,} tokens, cost {found.cost:,.2f}"
     return made._replace(measures={**made.measures, **tokens, **ends, "cost": found.cost}, note=note + price)

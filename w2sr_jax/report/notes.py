@@ -4,7 +4,7 @@ many seeds and problems all of it speaks. Every note states the number it rests 
 from collections.abc import Mapping
 from typing import Any
 
-from w2sr_jax.report import hostile, rule, wording
+from w2sr_jax.report import hostile, on_file, rule, wording
 from w2sr_jax.report.verdict import confidence, model_title
 
 FEW_SEEDS = 10
@@ -21,7 +21,7 @@ def notes(results: Mapping[str, Any]) -> tuple[str, ...]:
             whose = f"“{hostile.one_line(rung.get('name'), 40)}” " if len(rungs) > 1 else "It "
             found += [f"{whose}{said}" for said in (recovery(rung), *_base_notes(rung)) if said]
             found += _trace_notes(results, rung)
-    return (*found, *_run_notes(results)) if found else ()
+    return (*found, *on_file.notes(results), *_run_notes(results)) if found else ()
 
 
 def recovery(rung: Mapping[str, Any]) -> str:

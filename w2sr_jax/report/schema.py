@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from w2sr_jax.report.schema_evidence import Faithfulness, Ledger, ProbePoint, Source, Teachers
+from w2sr_jax.report.schema_evidence import Faithfulness, Ledger, OnFile, ProbePoint, Source, Teachers
 from w2sr_jax.report.schema_grading import Grading
 from w2sr_jax.report.schema_numbers import AtK, Difference, Gap, Interval, Rate
 from w2sr_jax.report.schema_verdict import Climb, Verdict
@@ -155,12 +155,15 @@ class HeldOut(TypedDict, total=False):
 
 class Model(TypedDict, total=False):
     """`role` is teacher, base, base-direct (the base asked for the answer alone), student or gold; `arm` is its key in
-    `Rung.models`; `rung` is None for teachers of the whole run; `evidence` is the key of the page with its answers."""
+    `Rung.models`; `rung` is None for teachers of the whole run; `evidence` is the key of the page with its answers.
+    `on_file` is there for a recorded teacher, whose answers lie in a file: it is scored on the problems that these answer, and
+    students are held against it on them."""
 
     role: str
     rung: int | None
     arm: str | None
-    parameters: int
+    parameters: int | None
+    on_file: OnFile
     scores: Scores
     training: TrainingLog | None
     held_out: HeldOut | None

@@ -16,6 +16,15 @@ class Source(TypedDict, total=False):
     where: str | None
 
 
+class OnFile(TypedDict):
+    """A recorded teacher's answers to test problems: how many of its file at `path` there are, to how many of the problems."""
+
+    path: str
+    answers: int
+    problems: int
+    test_problems: int
+
+
 class Share(TypedDict, total=False):
     value: float | None
     low: float | None

@@ -160,7 +160,9 @@ def _climb(results: Mapping[str, Any]) -> str:
 
 def _where(results: Mapping[str, Any], difference: Mapping[str, Any]) -> str:
     seeds = difference.get("by_seed") or []
-    problems = f"on {wording.count(difference.get('n') or results.get('test_problems'))} test problems"
+    n, every = difference.get("n"), results.get("test_problems")
+    some = f"{wording.count(n)} of " if n and every and n < every else ""
+    problems = f"on {some}{wording.count(every if some else n or every)} test problems"
     if not seeds:
         return problems
     above = sum(rule.outcome(seed) == "yes" for seed in seeds)
