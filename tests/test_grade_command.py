@@ -293,6 +293,22 @@ def test_a_grader_that_raises_is_a_sentence_with_its_line(graded, tmp_path):
     assert "grade_command_raising.py, line 2: ValueError: no" in error
 
 
+def test_golds_may_be_worked_solutions(graded):
+    solution = "3 + 4 = <<3+4=7>>7\n#### 7"
+    _, lines, _ = graded(
+        [{"gold": solution, "trace": "#### 8", "ok": 1}, {"gold": solution, "trace": "#### 7", "ok": 1}], "--label", "ok"
+    )
+    assert found(lines, "Verdicts", "correct")[1] == "1"
+    assert any(re.match(r" +1  7 +8 +#### +incorrect +correct$", line) for line in lines)
+
+
+def test_a_share_is_all_only_where_it_is(graded):
+    rows = [{"gold": "7", "trace": "#### 7", "ok": 1}] * 3000 + [{"gold": "7", "trace": "#### 8", "ok": 1}]
+    _, lines, _ = graded(rows, "--label", "ok")
+    assert found(lines, "Verdicts", "correct")[2] == "99.9"
+    assert any("3,000 of 3,001 alike (99.97 %)" in line for line in lines)
+
+
 def test_only_the_first_rows_are_graded_where_that_is_asked(graded):
     _, lines, _ = graded(ROWS, "--limit", "2")
     assert any("2 rows graded" in line for line in lines)

@@ -59,7 +59,8 @@ def one_line(text: str) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "–"
+    """A share in percent, which says 100 only where it is all."""
+    return f"{min(100 * part / whole, 100 if part == whole else 99.9):.1f} %" if whole else "–"
 
 
 def _cell(text: str, width: int, column: Column) -> str:

@@ -1,11 +1,13 @@
 """What `w2sr grade` prints: verdicts, rules, graders, kinds of gold, and where others disagree."""
 
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from w2sr_jax import sentences
 from w2sr_jax.answers import guesses
+from w2sr_jax.answers.equal import bare
 from w2sr_jax.answers.extract import GUESSES
 from w2sr_jax.grading.audit import Count, Graded, counts
 from w2sr_jax.grading.kinds import KINDS
@@ -116,7 +118,9 @@ def _kinds(subject: Subject, rows: Sequence[Graded], width: int) -> Iterator[str
     ]
     yield from _section("Kinds of gold")
     yield from table(columns, shown, width)
-    yield from _wrapped(f"Two opinions: {subject.against} has one too; alike: both say right, or both do not.", width)
+    yield from _wrapped(
+        f"Two opinions: texts on which {subject.against} has one as well; alike: right for both, or for neither.", width
+    )
     letters = sum(count.n for count in found if count.name == LETTERS)
     if 2 * letters > len(rows) and subject.grader != "ChoiceGrader":
         yield from _wrapped(
@@ -173,7 +177,7 @@ def _differing(rows: Sequence[Graded], other: str, said: Callable[[Graded], str]
     cells = [
         (
             _place(row),
-            _short(row.item.problem.answer),
+            _short(bare(row.item.problem.answer or "")),
             _short(row.verdict.answer),
             one_line(row.verdict.rule),
             row.verdict.verdict,
@@ -233,8 +237,6 @@ def _many(count: int, one: str) -> str:
 
 
 def _wrapped(text: str, width: int) -> Iterator[str]:
-    import textwrap
-
     indent = "  "
     yield from textwrap.wrap(
         text.strip(), width, initial_indent=indent if text.startswith(indent) else "", subsequent_indent=indent
