@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from w2sr_jax.answers.extract import extract, tidy
-from w2sr_jax.answers.reading.boxes import filled, joined
+from w2sr_jax.answers.reading.boxes import filled
 from w2sr_jax.problems.rows import Unusable
 from w2sr_jax.problems.settings import Transform
 
@@ -32,8 +32,8 @@ def _take(text: str, step: Transform) -> str | None:
         case "hashes":
             return text.rpartition("####")[2] if "####" in text else None
         case "boxed":
-            box = joined(text, filled(text))  # as a text that states its answer in several boxes is read
-            return box.content if box else None
+            found = filled(text)
+            return found[-1].content if found else None
         case "last_line":
             return text.strip().splitlines()[-1] if text.strip() else None
         case "extract":
