@@ -26,7 +26,7 @@ def evaluate(context: Context, teacher: Recorded) -> Made:
     """Write evaluations/TEACHER/{generations.parquet,scores.json} from the file's answers to test problems; nothing where it
     has none. No student is trained on them: the pool holds no test problem."""
     problems = prepare.read(context.run, prepare.TEST)
-    found = recorded.load(teacher, problems) if problems else None
+    found = recorded.load(teacher, [], tested=problems) if problems else None
     known = {problem.id: problem for problem in problems}
     traces = found.traces if found else []
     tell = context.watcher.progress

@@ -10,7 +10,7 @@ from w2sr_jax.ladder import tables
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.problems import files as problem_files
 from w2sr_jax.problems import generated
-from w2sr_jax.problems.copies.matching import Questions
+from w2sr_jax.problems.copies.matching import Questions, written
 from w2sr_jax.problems.settings import Files, Generated
 from w2sr_jax.problems.splits import split
 from w2sr_jax.records import Problem, Stored
@@ -138,9 +138,9 @@ def _with_recorded(experiment: Experiment, candidates: list[Problem], test: Sequ
     if not teachers:
         return candidates, []
     found = recorded.load_all(teachers)
-    ours, tested = Questions(candidates), Questions(test)
+    ours, tested = {written(problem.question): problem for problem in candidates}, Questions(test)
     brought = [problem for problem in found.problems if tested.find(problem.question) is None]
-    answered = list({one.id: one for problem in brought for one in [ours.find(problem.question) or problem]}.values())
+    answered = [ours.get(written(problem.question), problem) for problem in brought]
     if len(teachers) == len(experiment.teachers):
         return answered, found.quarantine
     known = {problem.id for problem in candidates}

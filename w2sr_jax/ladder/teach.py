@@ -125,8 +125,7 @@ def record(context: Context, index: int, teacher: Recorded) -> Made:
     """Read a file of recorded traces and grade those of the rung's problems. Traces of test problems are set aside: they are the
     teacher's evaluation (`on_file`), and no rung has them."""
     wanted = {problem.id: problem for problem in questions(context, index)}
-    test = prepare.read(context.run, prepare.TEST)
-    found = recorded.load(teacher, [*wanted.values(), *test])
+    found = recorded.load(teacher, list(wanted.values()), tested=prepare.read(context.run, prepare.TEST))
     aside = len(found.traces) - sum(trace.problem_id in wanted for trace in found.traces)
     traces = [trace for trace in found.traces if trace.problem_id in wanted]
     texts, problems = [trace.text for trace in traces], [wanted[trace.problem_id] for trace in traces]

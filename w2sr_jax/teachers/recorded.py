@@ -30,14 +30,14 @@ class Loaded(NamedTuple):
     notes: Mapping[str, int] = MappingProxyType({})
 
 
-def load(settings: Recorded, problems: Sequence[Problem] | None = None) -> Loaded:
+def load(settings: Recorded, problems: Sequence[Problem] | None = None, tested: Sequence[Problem] = ()) -> Loaded:
     """Read the traces of one teacher; without `problems` the file brings its own.
 
-    Problems are matched by question, whitespace aside, or else in another dress (`copies.matching.Questions`). A question that
-    occurs with two golds is quarantined with all its rows, as is a row whose gold contradicts the given problem's. Traces are
-    ungraded; where no column says how they ended, they count as finished. Reasoning in a column beside a trace is put in front of
-    it (see `beside`). A repeated (problem, sample) gets the next free number. Raises `UserError` where the file, a field or every
-    row is missing, and where the file can be read in several ways.
+    Problems are matched by question, whitespace aside; those of a test, which come last, also in another dress
+    (`copies.matching.Questions`). A question that occurs with two golds is quarantined with all its rows, as is a row whose gold
+    contradicts the given problem's. Traces are ungraded; where no column says how they ended, they count as finished. Reasoning
+    in a column beside a trace is put in front of it (see `beside`). A repeated (problem, sample) gets the next free number.
+    Raises `UserError` where the file, a field or every row is missing, and where the file can be read in several ways.
     """
     if not settings.path:
         raise UserError(
@@ -50,7 +50,10 @@ def load(settings: Recorded, problems: Sequence[Problem] | None = None) -> Loade
     for row in rows:
         if row.gold is not None:
             golds[written(row.question)].add(_gold_key(row.gold))
-    known = Questions(problems or ())
+    known: dict[str, Problem] = {}
+    for problem in problems or ():
+        known.setdefault(written(problem.question), problem)
+    tests = Questions(tested)
     used: dict[str, Problem] = {}
     taken: dict[str, set[int]] = defaultdict(set)
     traces = []
@@ -63,7 +66,7 @@ def load(settings: Recorded, problems: Sequence[Problem] | None = None) -> Loade
             continue
         if problems is None:
             problem = used.get(key) or Problem.of(row.question, first_gold.get(key), None, settings.task, row.meta)
-        elif (matched := known.find(row.question)) is None:
+        elif (matched := known.get(key) or tests.find(row.question)) is None:
             unmatched += 1
             continue
         else:

@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+from question_copies import copies
+
+from w2sr_jax.problems.copies.duplicates import normalised
 from w2sr_jax.problems.copies.matching import Questions
 from w2sr_jax.records import Problem
 from w2sr_jax.teachers import recorded
@@ -35,7 +38,7 @@ def test_one_of_several_is_not_chosen() -> None:
     assert Questions([PLAIN, Problem.of(f"7. {PLAIN.question}", "1800")]).find(f"(a) {PLAIN.question}") is None
 
 
-def test_recorded_traces_in_another_dress_are_read_as_the_problem_s(tmp_path: Path) -> None:
+def test_recorded_traces_of_test_problems_are_known_in_another_dress(tmp_path: Path) -> None:
     rows = [
         {"question": f"Question: {PLAIN.question}\nAnswer:", "trace": "#### 1800", "gold": "1800"},
         {"question": PLAIN.question, "trace": "It is 1,800.", "gold": "1800"},
@@ -44,8 +47,20 @@ def test_recorded_traces_in_another_dress_are_read_as_the_problem_s(tmp_path: Pa
     ]
     path = tmp_path / "traces.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
-    found = recorded.load(Recorded("staff", str(path)), [PLAIN, OTHER])
+    found = recorded.load(Recorded("staff", str(path)), [], tested=[PLAIN, OTHER])
     assert found.problems == [PLAIN]
     assert [(trace.problem_id, trace.sample) for trace in found.traces] == [(PLAIN.id, 0), (PLAIN.id, 1)]
     assert found.unmatched == 1
     assert [(bad.line, "contradicts" in bad.reason) for bad in found.quarantine] == [(3, True)]
+    learnt = recorded.load(Recorded("staff", str(path)), [PLAIN, OTHER])
+    assert ([trace.text for trace in learnt.traces], learnt.unmatched) == (["It is 1,800."], 3)
+
+
+def test_the_quick_look_loses_no_copy() -> None:
+    """Every copy that has the same reading is found among a thousand other questions."""
+    others = [Problem.of(f"Order {n} holds {n} nails and {2 * n} screws. How many pieces?", str(3 * n)) for n in range(1000)]
+    bases = {base: Problem.of(base, "1") for base, _, _ in copies()}
+    questions = Questions([*bases.values(), *others])
+    pairs = [(base, copy) for base, copy, _ in copies() if normalised(base) == normalised(copy)]
+    assert len(pairs) > 300
+    assert [copy for base, copy in pairs if questions.find(copy) is not bases[base]] == []
