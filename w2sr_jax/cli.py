@@ -29,6 +29,7 @@ STAGES = {
 }
 
 REPORTING = ("run", "report")  # commands that end in a report
+READERS = ("show", "explain", "compare", "grade")  # commands that leave nothing half done
 NOT_MET = 3
 
 TOP = """usage: w2sr COMMAND ...
@@ -79,10 +80,10 @@ def run(argv: list[str]) -> int:
         print(f"w2sr: {stopped}; the same command goes on from there", file=sys.stderr)
         return stop.code
     except KeyboardInterrupt:
-        print("w2sr: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        print(f"w2sr: interrupted; {_afterwards(argv[0])}", file=sys.stderr)
         return 130
     except Terminated:
-        print("w2sr: terminated; the same command goes on where this one stopped", file=sys.stderr)
+        print(f"w2sr: terminated; {_afterwards(argv[0])}", file=sys.stderr)
         return stop.code
     except Exception as error:
         refused = files.refusal(error)
@@ -90,6 +91,10 @@ def run(argv: list[str]) -> int:
             raise
         print(f"w2sr: {refused}; what was finished before is kept, and the same command goes on from there", file=sys.stderr)
         return 2
+
+
+def _afterwards(command: str) -> str:
+    return "nothing was written" if command in READERS else "the same command goes on where this one stopped"
 
 
 def _command(name: str, argv: list[str], stop: Stop) -> int:
