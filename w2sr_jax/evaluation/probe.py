@@ -67,7 +67,8 @@ def rising(looks: Sequence[Mapping[str, Any]], settings: Probe) -> str | None:
     if not all(bound > lowest["induced"] + settings.induced_rise for bound in bounds):
         return None
     return (
-        f"induced errors are rising: {recent[-1]['induced']:.1%} of {recent[-1]['n_induced']} problems at step {recent[-1]['step']} "
+        f"induced errors are rising: {recent[-1]['induced']:.1%} of {recent[-1]['n_induced']} problems "
+        f"at step {recent[-1]['step']} "
         f"(at least {bounds[-1]:.1%}, 95 % sure), from {lowest['induced']:.1%} at step {lowest['step']}, "
         f"more than probe.induced_rise {settings.induced_rise:.1%} in {settings.patience} looks in a row"
     )

@@ -105,8 +105,8 @@ def self_consistency(samples: Sequence[Trace]) -> Rate:
 
 
 def votes(traces: Iterable[Trace]) -> Counter[str]:
-    """How many traces give each answer; right answers agree by their verdict, however they are spelt. A trace that was cut off has
-    stated nothing and has no vote."""
+    """How many traces give each answer; right answers agree by their verdict, however they are spelt. A trace that was cut off
+    has stated nothing and has no vote."""
     given = Counter[str]()
     for trace in traces:
         if trace.finish == "length":
