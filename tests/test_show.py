@@ -129,6 +129,24 @@ def test_every_token_is_shown_with_its_span(made: Path, number: int) -> None:
     assert f"end tokens <end>; style reason, teacher weak, {example(number).verdict}, trace t{number}" in text
 
 
+def test_odd_responses_are_said_and_those_that_are_left_out_are_refused(made: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(made, run)
+    odd = {1: "so 2</think> it is 2", 2: "so 3<|im_end|>", 3: "so <|im_end|> 4"}
+    rows = [dataclasses.replace(example(i), response=odd.get(i, response(i))) for i in range(6)]
+    records.write(run / "rungs/0-small/all/curated.parquet", Example, rows)
+    assert "note: the response closes a thinking that nothing opened" in told(run, 1)
+    assert "note: the response ends with '<|im_end|>' spelt out, which is taken off" in told(run, 2)
+    assert "note" not in told(run, 4)
+    with pytest.raises(
+        UserError, match=r"example 3 of 0-small\.all is left out of its training: its response spells out '<\|im_end\|>'"
+    ):
+        told(run, 3)
+    lessons = lessons_of(run, 0, "all")
+    assert (lessons.row_of(3), len(lessons.encoded)) == (None, 5)
+    assert [lessons.row_of(i) is None for i in (2, 4, 5)] == [False] * 3
+
+
 @pytest.mark.parametrize("number", [0, 4])
 def test_weights_are_those_of_the_objective(made: Path, number: int) -> None:
     text = told(made, number)

@@ -18,13 +18,17 @@ PAIRS = (
     ("◁think▷", "◁/think▷"),
     ("<|think|>", "<|/think|>"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|thought_start|>", "<|thought_end|>"),
+    ("<|inner_prefix|>", "<|inner_suffix|>"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<|channel>thought", "<channel|>"),
     ("<|channel|>analysis<|message|>", "<|end|>"),
     ("<unused94>thought", "<unused95>"),
+    ("[unused16]", "[unused17]"),
 )
 """(opening, closing) marks as models write them: Qwen3, DeepSeek-R1 and most others; Anthropic-style and GRPO prompts; Seed-OSS;
-LongCat; Magistral; Kimi-VL; Sky-T1 and OpenThinker; Command A; Gemma 4; gpt-oss (harmony); MedGemma."""
+LongCat; Magistral; Kimi-VL; Solar; Sky-T1 and OpenThinker; MiniCPM; Apertus; Command A; Gemma 4; gpt-oss (harmony); MedGemma;
+openPangu."""
 
 _OPENINGS = {opening.casefold(): closing.casefold() for opening, closing in PAIRS}
 _CLOSINGS = frozenset(_OPENINGS.values()) - {"<|end|>", "<channel|>"}  # these two end other things as well
@@ -37,7 +41,7 @@ def _any_of(marks: tuple[str, ...] | frozenset[str]) -> str:
 OPENING = re.compile(_any_of(tuple(_OPENINGS)), re.I)
 CLOSING = re.compile(_any_of(_CLOSINGS), re.I)
 _MARK = re.compile(_any_of(tuple({*_OPENINGS, *_OPENINGS.values()})), re.I)
-_HINTS = ("think", "thought", "reasoning", "analysis", "unused9", "<channel|>")
+_HINTS = ("think", "thought", "reasoning", "analysis", "unused", "inner_", "<channel|>")
 
 
 class Thinking(NamedTuple):
@@ -53,6 +57,11 @@ class Thinking(NamedTuple):
     def balanced(self) -> bool:
         """Whether each thought that is opened is closed and each that is closed was opened."""
         return self.opened == self.closed and not self.cut
+
+
+def closing(opening: str) -> str:
+    """The mark that ends what an opening mark begins."""
+    return next(end for begin, end in PAIRS if begin.casefold() == opening.casefold())
 
 
 def marked(text: str) -> bool:

@@ -33,6 +33,16 @@ def test_over_length_examples_are_counted_and_never_cut() -> None:
     assert encode([EXAMPLE], RENDERER, fits - 1)[0] == []
 
 
+def test_an_end_of_turn_in_the_midst_of_a_response_leaves_its_example_out_and_no_other() -> None:
+    renderer = Renderer(tokenizer.build(BpeTokenizer(vocab_size=300), [RESPONSE]))
+    texts = ["so 3", "so <|im_end|> 3", "so 3<|im_end|>\n", "<end>", "so <end> 4", "4"]
+    examples = [dataclasses.replace(EXAMPLE, id=f"e{i}", response=text) for i, text in enumerate(texts) if text != "<end>"]
+    encoded, rejected = encode(examples, renderer, 64)
+    assert rejected == {"end_of_turn_spelt": 2}
+    assert [renderer.decode(one.tokens[one.supervised].tolist()) for one in encoded] == ["so 3", "so 3", "4"]
+    assert encode(examples[:1], renderer, 64)[1] == {}
+
+
 @pytest.mark.parametrize(("verdict", "code"), [("correct", 1), ("incorrect", -1), ("unparsed", 0), ("ungraded", 0)])
 def test_verdicts_as_losses_see_them(verdict: str, code: int) -> None:
     example = dataclasses.replace(EXAMPLE, verdict=verdict)  # type: ignore[arg-type]

@@ -6,16 +6,17 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from chat_families import CHATML, FAMILIES, write
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from transformers.utils import chat_template_utils
 
+from w2sr_jax import thinking
 from w2sr_jax.errors import UserError
-from w2sr_jax.text import chat, spans, template, tokenizer
+from w2sr_jax.text import chat, spans, template, tokenizer, turns
 from w2sr_jax.text.render import Renderer
 
 QUESTIONS = [
@@ -73,10 +74,12 @@ def test_a_training_text_is_prompt_raw_response_and_one_end(opened: dict[str, Re
 
 @pytest.mark.parametrize("name", FAMILIES)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(words=st.lists(st.one_of(WEIRD, st.sampled_from(["<|im_end|>", "</s>", "<think>", "</think>", "[/INST]", "<bos>", "🙂"]))))
+@given(words=st.lists(st.one_of(WEIRD, st.sampled_from(["<|user|>", "<s>", "<think>", "</think>", "[/INST]", "<bos>", "🙂"]))))
 def test_any_text_survives_and_never_ends_its_turn(opened: dict[str, Renderer], name: str, words: list[str]) -> None:
     renderer = opened[name]
-    texts = ["x" + "".join([*words, control, *words]) for control in (*FAMILIES[name].specials, *FAMILIES[name].added, "")]
+    others = [each for each in (*FAMILIES[name].specials, *FAMILIES[name].added, "") if each not in renderer.tokenizer.ends]
+    texts = ["x" + "".join([*words, control, *words]) + "x" for control in others]
+    texts = [text for text in texts if not renderer.refusal(text)]  # an end may come together out of two words
     for text, rendered in zip(texts, renderer.encode_all([("q", text, "reason") for text in texts]), strict=True):
         response = [token for token, wanted in zip(rendered.tokens, rendered.supervised) if wanted]
         ends = [token for token in response if token in renderer.end_tokens]
@@ -86,6 +89,29 @@ def test_any_text_survives_and_never_ends_its_turn(opened: dict[str, Renderer], 
             assert renderer.decode(response) == text
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_end_of_turn_at_the_end_of_a_response_is_taken_off_and_one_within_is_refused(
+    opened: dict[str, Renderer], name: str
+) -> None:
+    renderer, said = opened[name], "so</think> 19" if name == "r1" else "so 19"
+    whole, ends = renderer.encode("q", said), renderer.tokenizer.ends
+    assert {FAMILIES[name].end, FAMILIES[name].pad} <= set(ends)
+    for end in (*ends, "<|im_end|>", "<|eot_id|>", "</s>"):
+        for text in (f"{said}{end}", f"{said} {end}\n", f"{said}\n{end}{ends[0]}\n{end} \n"):
+            assert renderer.encode("q", text) == whole
+            assert renderer.remarks(text, "reason") == [f"ends with {end!r} spelt out, which is taken off"]
+            assert renderer.unclosed([(text, "reason")]) == 0
+    for end in (*ends, "<|im_end|>", "<|eot_id|>"):
+        for text in (f"so {end} \\boxed{{19}}", f"{end}so", f"so{end}\n<|user|>\nHow many?{end}", f"so 19{end}."):
+            with pytest.raises(UserError, match=r"example 7: the response spells out '.*', an end of turn, in its midst"):
+                list(renderer.encode_all([("q", text, "reason")], ["example 7"]))
+            assert renderer.refusal(text)
+    for text in ("so 19", "so 19 <|user|>", "the end>", "<s>so 19", "so im_end 19", ""):
+        assert not renderer.refusal(text)
+    with pytest.raises(UserError, match=r"example 7: the response is not contained .*is empty"):
+        list(renderer.encode_all([("q", f"{ends[0]}\n", "reason")], ["example 7"]))
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(start=st.sampled_from(["", "\n", " ", "\n\n"]), body=WEIRD, closes=st.booleans())
 @pytest.mark.parametrize("name", ["qwen3", "r1", "llama3", "gemma3"])
@@ -93,7 +119,9 @@ def test_what_was_sampled_is_trained_on_token_for_token(
     opened: dict[str, Renderer], name: str, start: str, body: str, closes: bool
 ) -> None:
     renderer = opened[name]
-    sampled = renderer.tokenizer.encode([f"{start}so {body}" + ("\n</think>\n\n3" if closes else "")])[0]
+    told = f"{start}so {body}" + ("\n</think>\n\n3" if closes else "")
+    assume(not renderer.refusal(told) and turns.trimmed(told, renderer.tokenizer.ends) == (told, ""))
+    sampled = renderer.tokenizer.encode([told])[0]
     text = renderer.decode([*sampled, renderer.end_tokens[0], 5])
     rendered = renderer.encode("How many?", text)
     assert rendered.tokens == [*renderer.prompt("How many?"), *sampled, renderer.tokenizer.end_of_turn]
@@ -215,12 +243,142 @@ def test_two_bos_tokens_are_refused(tmp_path: Path) -> None:
         tokenizer.build(write(tmp_path, family))
 
 
-def test_tags_of_other_thinkers_are_known() -> None:
-    for tag in ("<think>", "<thinking>", "<seed:think>", "<|begin_of_thought|>", "<reasoning>", "[THINK]"):
-        turn = chat.Turn("", f"assistant\n{tag}\n", False, False)
-        assert turn.opens
-        assert turn.rest(f"{tag}\nso") == "so"
-        assert turn.rest("so") == "so"
-    for tag in ("</think>", "<|end_of_thought|>", "</reasoning>", "[/THINK]", "</seed:think>"):
-        assert chat.CLOSING.fullmatch(tag)
-    assert not chat.Turn("", "<think>\nfirst words", False, False).begun
+# What a prompt may begin a response with, a response, and whether its thoughts are in order behind that.
+BEGUN = {"nothing": "", "opened": "{o}\n", "closed": "{o}\n\n{c}\n\n", "closed at once": "{o}{c}"}
+THOUGHTS: dict[tuple[str, str], str] = {
+    ("nothing", "So 19"): "",
+    ("nothing", "{o}\nx\n{c}\n\nSo 19"): "",
+    ("nothing", "{o}x{c}So 19{o}y{c}19"): "",
+    ("nothing", "{o}\nx and so on"): "opens a thinking that it never closes",
+    ("nothing", "{o}x{c}So{o}y"): "opens a thinking that it never closes",
+    ("opened", "x\n{c}\n\nSo 19"): "",
+    ("opened", "{o}\nx\n{c}\n\nSo 19"): "",
+    ("opened", "x{c}So {o}y{c}19"): "",
+    ("opened", "So 19"): "never closes the thinking that the prompt opens",
+    ("opened", "{o}\nx and so on"): "never closes the thinking that the prompt opens",
+    ("opened", "x{c}So {o}y"): "opens a thinking that it never closes",
+    ("closed", "So 19"): "",
+    ("closed", "{o}\n\n{c}\n\nSo 19"): "",
+    ("closed", "{o}\nx\n{c}\n\nSo 19"): "thinks although the prompt has closed its thinking",
+    ("closed", "{o}\nx and so on"): "thinks although the prompt has closed its thinking",
+    ("closed at once", "{o}\nx\n{c}\n\nSo 19"): "thinks although the prompt has closed its thinking",
+    ("closed at once", "So 19"): "",
+}
+STRAY: dict[tuple[str, str], str] = {
+    ("nothing", "x\n{c}\n\nSo 19"): "closes a thinking that nothing opened",
+    ("nothing", "{o}x{c}So 19{c}"): "closes a thinking that nothing opened",
+    ("opened", "x{c}So{c} 19"): "closes a thinking that nothing opened",
+    ("closed", "x\n{c}\n\nSo 19"): "closes a thinking that nothing opened",
+}
+
+
+class Beginning(NamedTuple):
+    """A tokenizer whose prompts end with what `turn` ends with; nothing else of one is needed here."""
+
+    turn: chat.Turn
+    ends: tuple[str, ...] = ("<|im_end|>",)
+
+    def begun(self, style: str) -> str:
+        return self.turn.begun
+
+    def rest(self, response: str, style: str) -> str:
+        return self.turn.rest(response)
+
+
+@pytest.mark.parametrize("pair", thinking.PAIRS, ids=lambda pair: pair[0])
+def test_every_pair_of_marks_is_known_open_or_closed_in_prompts_and_responses(pair: tuple[str, str]) -> None:
+    opening, closing = pair
+    ambiguous = closing in ("<|end|>", "<channel|>")  # which end other things as well, so that a stray one says nothing
+    for (begun, text), said in (THOUGHTS if ambiguous else THOUGHTS | STRAY).items():
+        written, response = (one.format(o=opening, c=closing) for one in (BEGUN[begun], text))
+        turn = chat.Turn("", f"<|im_start|>assistant\n{written}", False, False)
+        assert turn.begun == written
+        assert chat.opens(turn.begun) == (begun == "opened")
+        renderer = Renderer(Beginning(turn))  # type: ignore[arg-type]
+        assert renderer.remarks(response, "reason") == ([said] if said else []), (begun, response)
+        assert renderer.unclosed([(response, "reason"), ("So 19", "plain")]) == bool(said)
+        rest = turn.rest(response)
+        assert rest in response
+        assert (written + rest).casefold().count(opening.casefold()) <= response.casefold().count(opening.casefold()) + (
+            begun != "nothing" and not response.startswith(opening)
+        ) + ("although" in said)
+
+
+def test_other_marks_than_the_prompt_s_do_not_close_its_thinking() -> None:
+    turn = chat.Turn("", "assistant\n<think>\n", False, False)
+    renderer = Renderer(Beginning(turn))  # type: ignore[arg-type]
+    assert renderer.unclosed([("x</thinking>So", "reason"), ("[THINK]x[/THINK]So", "reason"), ("x</Think>So", "reason")]) == 2
+    assert turn.rest("<Think>\nx</Think>So") == "x</Think>So"
+
+
+def test_a_prompt_may_close_a_thinking_that_it_never_opened() -> None:
+    turn = chat.Turn("", "<｜Assistant｜></think>", False, False)  # as DeepSeek-V3.1 writes it
+    assert (turn.begun, chat.opens(turn.begun), turn.rest("</think>So"), turn.rest("So")) == ("</think>", False, "So", "So")
+    renderer = Renderer(Beginning(turn))  # type: ignore[arg-type]
+    assert renderer.unclosed([("So", "reason"), ("<think>x</think>So", "reason"), ("x</think>So", "reason")]) == 2
+    for words in ("assistant\n<think>\nfirst words", "assistant\n</think> then", "<think>assistant</think>: "):
+        assert not chat.Turn("", words, False, False).begun
+
+
+THINKERS = ("<think>", "[THINK]", "<|channel>thought", "<|inner_prefix|>")
+
+
+@pytest.mark.parametrize("opening", THINKERS)
+def test_marks_that_are_tokens_stay_tokens_in_responses(tmp_path: Path, opening: str) -> None:
+    closing = thinking.closing(opening)
+    tokens = (opening.removesuffix("thought"), closing)
+    family = dataclasses.replace(FAMILIES["chatml"], specials=(*FAMILIES["chatml"].specials, *tokens))
+    renderer = Renderer(tokenizer.build(write(tmp_path, family)))
+    rendered = renderer.encode("q", f"{opening}\nx\n{closing}\nSo 19<|im_start|>x")
+    ids = [inner_of(renderer).convert_tokens_to_ids(token) for token in tokens]
+    own = rendered.tokens[len(renderer.prompt("q")) :]
+    assert [token for token in own if token in ids] == ids
+    assert inner_of(renderer).convert_tokens_to_ids("<|im_start|>") not in own
+
+
+HARMONY = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}<|start|>assistant<|channel|>final<|message|>{{ m.content }}<|return|>"
+    "{% else %}<|start|>{{ m.role }}<|message|>{{ m.content }}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+)
+
+
+def _spoken(words: str) -> str:
+    """ChatML with words in front of what an assistant says."""
+    return CHATML.replace("{{ m.role }}\n{{", f"{{{{ m.role }}}}\n{{% if m.role == 'assistant' %}}{words}{{% endif %}}{{{{")
+
+
+BEGINNINGS = [
+    ("<|channel|>final<|message|>", HARMONY),
+    (
+        "<|channel|>final<|message|>",
+        HARMONY.replace("assistant{% endif %}", "assistant<|channel|>analysis<|message|>{% endif %}"),
+    ),
+    ("final<|message|>", HARMONY.replace("assistant{% endif %}", "assistant<|channel|>commentary<|message|>{% endif %}")),
+    ("<|START_RESPONSE|>", _spoken("<|START_RESPONSE|>")),
+    ("Answer:", _spoken("<think></think>\nAnswer: ")),
+]
+
+
+@pytest.mark.parametrize(("words", "text"), BEGINNINGS)
+def test_a_template_that_begins_the_answer_with_words_of_its_own_is_refused(tmp_path: Path, words: str, text: str) -> None:
+    given = write(tmp_path, dataclasses.replace(FAMILIES["chatml"], template=text))
+    with pytest.raises(UserError, match=f"begins an assistant's turn with '{re.escape(words)}' behind its generation prompt"):
+        tokenizer.build(given)
+
+
+HARMLESS = {
+    "an empty thinking": _spoken("<think>\n\n</think>\n\n"),
+    "a closed one": _spoken("</think>"),
+    "a space": CHATML.replace("{{ m.role }}\n{{", "{{ m.role }}\n {{"),
+    "fewer lines": CHATML.replace("<|im_start|>assistant\n{% endif %}", "<|im_start|>assistant\n\n{% endif %}"),
+    "the same words": _spoken("Answer: ").replace("assistant\n{% endif %}", "assistant\nAnswer: {% endif %}"),
+    "an opened thinking": CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}"),
+    "no assistant at all": "{% for m in messages %}{% if m.role == 'user' %}<|im_start|>{{ m.content }}{% endif %}{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_other_templates_are_taken(tmp_path: Path, name: str) -> None:
+    renderer = Renderer(tokenizer.build(write(tmp_path, dataclasses.replace(FAMILIES["chatml"], template=HARMLESS[name]))))
+    assert renderer.encode("q", "19").tokens[-1] == renderer.tokenizer.end_of_turn

@@ -96,15 +96,22 @@ def test_without_a_template_the_prompt_is_the_wording_alone(tmp_path: Path) -> N
     assert renderer.tokenizer.decode([rendered.tokens]) == ["How many? Answer.\n3<|im_end|>"]
 
 
-def test_a_response_that_spells_an_end_of_turn_does_not_end_early(tmp_path: Path) -> None:
+def test_a_response_that_spells_a_token_of_the_template_does_not_write_it(tmp_path: Path) -> None:
     renderer = Renderer(tokenizer.build(make(tmp_path)))
-    response = "so <|im_end|> it is <|endoftext|> \\boxed{3}"
+    response = "so <|im_start|> it is <|im_start|>user \\boxed{3}"
     rendered = renderer.encode("q", response)
     own = rendered.tokens[len(renderer.prompt("q")) :]
-    assert [token for token in own if token in (*renderer.end_tokens, renderer.pad)] == [renderer.tokenizer.end_of_turn]
+    assert [token for token in own if token in renderer.tokenizer.inner.all_special_ids] == [renderer.tokenizer.end_of_turn]  # type: ignore[attr-defined]
     assert renderer.decode(own) == response
     answer = [token for token, span in zip(rendered.tokens, rendered.span) if span == spans.ANSWER]
     assert renderer.decode(answer).strip() == "\\boxed{3}"
+
+
+def test_a_pad_token_that_is_an_ordinary_one_ends_no_turn(tmp_path: Path) -> None:
+    renderer = Renderer(tokenizer.build(make(tmp_path, pad="!")))
+    assert renderer.tokenizer.ends == ("<|im_end|>",)
+    assert not renderer.refusal("So! It is 3!")
+    assert not renderer.remarks("So! It is 3!", "reason")
 
 
 def test_an_end_of_turn_that_cannot_be_told_from_text_is_refused(tmp_path: Path) -> None:

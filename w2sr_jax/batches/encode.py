@@ -15,7 +15,8 @@ from w2sr_jax.text.render import Rendered, Renderer
 VERDICT_CODES = {"correct": 1, "incorrect": -1, "unparsed": 0, "ungraded": 0}
 """What losses see of a verdict. A trace without a readable answer may be cut short rather than wrong: unknown."""
 
-OVER_LENGTH = "over_length"
+OVER_LENGTH, END_SPELT = "over_length", "end_of_turn_spelt"
+"""Why examples are left out: they do not fit into a row; an end of turn is spelt out in the midst of their response."""
 
 _TOGETHER = 1024
 
@@ -40,11 +41,11 @@ def encode(examples: Iterable[Example], renderer: Renderer, length: int) -> tupl
 
 def encoded(examples: Iterable[Example], renderer: Renderer, length: int, rejected: Counter[str]) -> Iterator[Encoded]:
     """Render each example; those that do not fit into a row of `length` positions are left out and counted in `rejected`, never
-    cut. A thousand are looked at together.
+    cut, as are those that the renderer refuses for an end of turn in their midst. A thousand are looked at together.
 
     Raises `UserError` naming the example where the renderer would lose text or the weight is not a finite number ≥ 0.
     """
-    for example, name, row in _rendered(iter(examples), renderer):
+    for example, name, row in _rendered(iter(examples), renderer, rejected):
         if not (np.isfinite(example.weight) and example.weight >= 0):
             raise UserError(f"{name} has the weight {example.weight}; weights are finite and not negative")
         if len(row.tokens) - 1 > length:
@@ -62,11 +63,21 @@ def encoded(examples: Iterable[Example], renderer: Renderer, length: int, reject
         )
 
 
-def _rendered(examples: Iterator[Example], renderer: Renderer) -> Iterator[tuple[Example, str, Rendered]]:
+def named(example: Example) -> str:
+    """An example in a message about it."""
+    return f"example {example.id} (problem {example.problem_id}, teacher {example.teacher})"
+
+
+def _rendered(
+    examples: Iterator[Example], renderer: Renderer, rejected: Counter[str]
+) -> Iterator[tuple[Example, str, Rendered]]:
     while some := list(itertools.islice(examples, _TOGETHER)):
-        names = [f"example {example.id} (problem {example.problem_id}, teacher {example.teacher})" for example in some]
-        rows = renderer.encode_all([(example.question, example.response, example.style) for example in some], names)
-        yield from zip(some, names, rows, strict=True)
+        sound = [example for example in some if not renderer.refusal(example.response)]
+        if len(sound) < len(some):
+            rejected[END_SPELT] += len(some) - len(sound)
+        names = [named(example) for example in sound]
+        rows = renderer.encode_all([(example.question, example.response, example.style) for example in sound], names)
+        yield from zip(sound, names, rows, strict=True)
 
 
 def _teacher_logprob(example: Example, tokens: Int[np.ndarray, "n"], supervised: Bool[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:

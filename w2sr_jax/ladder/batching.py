@@ -8,7 +8,7 @@ from pathlib import Path
 from w2sr_jax import files, records, seeds
 from w2sr_jax.batches import packing
 from w2sr_jax.batches.batch import Batches
-from w2sr_jax.batches.encode import Encoded, encode, encoded
+from w2sr_jax.batches.encode import END_SPELT, Encoded, encode, encoded
 from w2sr_jax.batches.packing import layout
 from w2sr_jax.batches.stored import StoredExamples
 from w2sr_jax.errors import UserError
@@ -34,7 +34,7 @@ class Lessons:
     renderer: Renderer
 
     def row_of(self, index: int) -> int | None:
-        """The row of the packed data that holds an example; None where it was left out as too long."""
+        """The row of the packed data that holds an example; None where it was left out."""
         length, share = self.batches.settings.length, self.batches.settings.pack
         if not self.rejected:
             place = index
@@ -65,8 +65,9 @@ def lessons(
     found = encoded(examples, renderer, batching.length, rejected)
     every: Sequence[Encoded] = list(found) if path is None else StoredExamples(path.parent, found)
     if not every:
+        spelt = f", and {rejected[END_SPELT]} spell out an end of turn in their midst" if rejected[END_SPELT] else ""
         raise UserError(
-            f"{model.name}: none of the {len(examples)} examples fits into rows of {batching.length} tokens; "
+            f"{model.name}: none of the {len(examples)} examples fits into rows of {batching.length} tokens{spelt}; "
             "raise training.batching.length"
         )
     how = (every, batching.length, renderer.pad, batching.pack)

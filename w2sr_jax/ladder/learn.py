@@ -10,11 +10,12 @@ import jax
 import numpy as np
 
 from w2sr_jax import files
+from w2sr_jax.batches.encode import END_SPELT, OVER_LENGTH
 from w2sr_jax.errors import UserError
 from w2sr_jax.evaluation.cost import sampling_flops, training_flops
 from w2sr_jax.experiment import FromCheckpoint, FromParent, ModelTeacher, Pretraining
 from w2sr_jax.keys import key
-from w2sr_jax.ladder import batching, models, prepare, probing, stored
+from w2sr_jax.ladder import batching, models, prepare, probing, remarked, stored
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.losses.objective import Objective
@@ -93,12 +94,9 @@ def _train(
     directory = context.run / model.directory
     path = directory / batching.PACKING
     lessons = batching.lessons(model, examples, prepare.renderer(context.run), training, context.seed, path)
-    unclosed = lessons.renderer.unclosed((example.response, example.style) for example in examples)
-    if unclosed:
-        context.watcher.warn(
-            f"{model.name}: {unclosed} of {len(examples)} responses never close the thinking that the prompt opens; for traces "
-            "without thoughts set tokenizer.thinking False"
-        )
+    remarks = remarked.remarked(lessons.renderer, examples)
+    for warning in remarked.warnings(model.name, len(examples), remarks):
+        context.watcher.warn(warning)
     batches, packed = lessons.batches, lessons.batches.packed
     lessons.renderer.check_ids(int(max(packed.tokens.max(), packed.target.max())), config.vocab_size)
     count, rejected = len(lessons.encoded), lessons.rejected
@@ -144,8 +142,12 @@ def _train(
     if result.reference_mass is not None:
         measures["reference_mass"] = result.reference_mass
         note += f", {result.reference_mass:.1%} of the reference's mass kept"
-    if rejected:
-        note += f", {sum(rejected.values())} too long"
+    if remarks:
+        measures["remarks"] = remarked.counts(remarks)
+    if rejected[OVER_LENGTH]:
+        note += f", {rejected[OVER_LENGTH]} too long"
+    if rejected[END_SPELT]:
+        note += f", {rejected[END_SPELT]} left out for an end of turn in their midst"
     outputs = [directory / batching.PACKING, directory / journal.METRICS, *([directory / journal.PROBE] if looks else [])]
     artifact = f"{model.directory}/{models.CHECKPOINTS}/{result.checkpoint.name}"
     return Made(outputs, {artifact: result.params_digest}, measures, note)

@@ -78,6 +78,9 @@ def show(
     renderer = prepare.renderer(directory)
     lessons = batching.lessons(model, examples, renderer, training, seed)
     objective = experiment.rungs[rung].objective if model.arm != BASE else Objective()
+    refused = renderer.refusal(examples[example].response)
+    if refused:
+        raise UserError(f"example {example} of {model.name} is left out of its training: its response {refused}")
     (encoded,), _ = encode([examples[example]], renderer, _UNBOUNDED)
     place = _place(lessons, example, encoded)
     tokens = _tokens(lessons, encoded, place, objective.weights)
@@ -244,8 +247,8 @@ class _Page:
 
     def _remarks(self) -> Iterator[str]:
         example, gamma = self.example, self.objective.weights.confidence_gamma
-        if self.lessons.renderer.unclosed([(example.response, example.style)]):
-            yield "the prompt opens a thinking that the response never closes"
+        for remark in self.lessons.renderer.remarks(example.response, example.style):
+            yield f"the response {remark}"
         if gamma and self.place and self.place.steps:
             first = self.place.steps[0]
             yield f"the teacher's confidence is normalised over a step's tokens; weights are those of step {first:,}"

@@ -15,15 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax import files, sentences
+from w2sr_jax import files, sentences, thinking
 from w2sr_jax.errors import UserError
 from w2sr_jax.text import template as program
 
 PATIENCE = 60.0
 """Seconds that the process of a template may take by the clock, its start on a busy machine included."""
-
-OPENING = re.compile(r"<\|?(?:begin_of_)?(?:\w+:)?(?:think|thinking|thought|reasoning)\|?>|\[THINK\]")
-CLOSING = re.compile(r"<\|?(?:/|end_of_)(?:\w+:)?(?:think|thinking|thought|reasoning)\|?>|\[/THINK\]")
 
 _QUESTION, _ANSWER = "Qw2srQuestionQ", "Aw2srAnswerA"
 _WEIRD = (
@@ -51,24 +48,16 @@ class Turn:
     def begun(self) -> str:
         """With what the prompt begins the response: an opened `<think>`, or a thinking that is closed already; else empty."""
         tail = self.after.rstrip()
-        opened = list(OPENING.finditer(tail))
-        if not opened:
-            return ""
-        start = opened[-1]
-        inner = tail[start.end() :]
-        closed = CLOSING.match(inner.lstrip())
-        whole = not inner or (closed is not None and inner.lstrip()[closed.end() :] == "")
-        return self.after[start.start() :] if whole else ""
-
-    @property
-    def opens(self) -> bool:
-        """Whether the response is begun inside a thinking that it has to close."""
-        return bool(OPENING.fullmatch(self.begun.rstrip()))
+        for start in [*thinking.OPENING.finditer(tail)][-1:]:
+            if tail[start.end() :].strip().casefold() in ("", thinking.closing(start.group()).casefold()):
+                return self.after[start.start() :]
+        ends = [end for end in thinking.CLOSING.finditer(tail) if end.end() == len(tail)]
+        return self.after[ends[-1].start() :] if ends else ""
 
     def rest(self, response: str) -> str:
         """The response without what the prompt has begun of it, so that no `<think>` comes twice."""
         begun = self.begun
-        found = re.match(r"\s*" + r"\s*".join(map(re.escape, begun.split())), response) if begun else None
+        found = re.match(r"\s*" + r"\s*".join(map(re.escape, _pieces(begun))), response, re.I) if begun else None
         if found is None:
             return response
         rest, space = response[found.end() :], begun[len(begun.rstrip()) :]
@@ -81,6 +70,11 @@ class Chat:
 
     turns: Mapping[str, Turn]
     ending: str
+
+
+def opens(begun: str) -> bool:
+    """Whether what a prompt has begun is a thinking that the response has to close."""
+    return thinking.OPENING.fullmatch(begun.strip()) is not None
 
 
 def shared(a: str, b: str) -> int:
@@ -137,16 +131,39 @@ def _turn(weird: str, plain: dict[str, str], spaced: dict[str, str], odd: dict[s
 
 
 def _check_generation(prompt: str, bare: str | None, dialogue: str) -> None:
-    """Refuse a template that begins an assistant's turn with words of its own but does not write them when a prompt is wanted."""
-    if prompt != bare or _ANSWER not in dialogue:
+    """Refuse a template that begins an assistant's turn with words of its own which a prompt does not have: what is trained on
+    would not be in the model's own form. Marks of a thinking are no such words, since prompts open and close it as they like."""
+    if _ANSWER not in dialogue:
         return
-    said = dialogue.partition(_ANSWER)[0]
-    own = said[len(prompt) :] if said.startswith(prompt) else ""
-    if own.strip():
+    wanted = _wordless(prompt.rpartition(_QUESTION)[2])
+    said = _wordless(dialogue.partition(_ANSWER)[0].rpartition(_QUESTION)[2])
+    own = said[shared(said, wanted) :]
+    if not own:
+        return
+    if prompt == bare:
         raise UserError(
             f"has no generation prompt: it begins an assistant's turn with {sentences.value(own)} but does not write that when "
             f"add_generation_prompt is set"
         )
+    raise UserError(
+        f"begins an assistant's turn with {sentences.value(own)} behind its generation prompt, which a prompt here would not "
+        f"have; write it there too when add_generation_prompt is set, or take a template that does"
+    )
+
+
+def _wordless(text: str) -> str:
+    """Without whitespace and without marks of a thinking, an empty one's included."""
+    bare = "".join(text.split())
+    for opening, closing in thinking.PAIRS:
+        bare = re.sub(re.escape(f"{opening}{closing}"), "", bare, flags=re.I)
+    return thinking.CLOSING.sub("", thinking.OPENING.sub("", bare))
+
+
+def _pieces(begun: str) -> list[str]:
+    """The marks in what a prompt has begun, between which there may be any whitespace."""
+    marks = [mark.group() for mark in thinking.OPENING.finditer(begun)][:1]
+    rest = begun.strip()[len(marks[0]) :].strip() if marks else begun.strip()
+    return [*marks, *([rest] if rest else [])]
 
 
 def _run(template: str, variables: str, requests: list[dict[str, Any]]) -> list[dict[str, str]]:

@@ -5,7 +5,7 @@ ever rendered by the template, because templates of reasoning models delete what
 
 Where the prompt has opened `<think>` itself, that is not repeated: a recorded trace that begins with `<think>` loses it, a
 sampled one never had it and is trained on token for token. Nothing is added: a trace that never closes the thinking is rendered
-as it is (`Renderer.unclosed` counts them).
+as it is (`Renderer.remarks` says so).
 
 Special tokens, and those that the template writes around turns, are only ever written by the template: one that is spelt out in a
 question or a response is encoded as the characters that it is, except `<think>` and its like, which belong to a response.
@@ -17,13 +17,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax import files, hub, sentences
+from w2sr_jax import files, hub, sentences, thinking
 from w2sr_jax.errors import UserError
-from w2sr_jax.text import chat, pieces
+from w2sr_jax.text import chat, pieces, portable
 from w2sr_jax.text.literal import Literal, Written
 from w2sr_jax.text.settings import PretrainedTokenizer
 
 GENERATION = "generation_config.json"
+_ENDS_TURNS = "<|end|>"  # what ends a thought of gpt-oss is also what ends turns, its own and others'
 _SERVING = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # files of which one set has a vocabulary in it
 
 
@@ -98,6 +99,13 @@ class Pretrained:
         encoding = self.inner.backend_tokenizer.to_str()
         return files.digest_json([encoding, self._template, list(self.end_tokens), self.pad, prompt])
 
+    @functools.cached_property
+    def ends(self) -> tuple[str, ...]:
+        own = [str(self.inner.convert_ids_to_tokens(token)) for token in (*self.end_tokens, self.pad)]
+        written = self._chat.ending.strip() if self._chat else ""
+        # A pad token may be an ordinary one, as "!" is in some models.
+        return tuple(dict.fromkeys(name for name in (*own, written) if len(name) > 2 and not name.isalnum()))
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         return [ids for ids, _ in self.encode_marked(texts, [None] * len(texts))]
 
@@ -128,13 +136,14 @@ class Pretrained:
     def rest(self, response: str, style: str) -> str:
         return self._chat.turns[style].rest(response) if self._chat and style in self._chat.turns else response
 
-    def opened(self, style: str) -> str:
+    def begun(self, style: str) -> str:
         turn = self._chat.turns.get(style) if self._chat else None
-        return turn.begun.strip() if turn and turn.opens else ""
+        return turn.begun if turn else ""
 
     def save(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.inner.save_pretrained(str(directory))
+        portable.rewrite(directory)
         named = {"bos_token_id": self.inner.bos_token_id, "pad_token_id": self.pad}
         files.write_json(
             directory / GENERATION,
@@ -181,12 +190,20 @@ class Pretrained:
         found = {}
         for number, token in self.inner.added_tokens_decoder.items():
             name = str(token.content)
-            content = not name.strip() or chat.OPENING.fullmatch(name) or chat.CLOSING.fullmatch(name)
+            content = not name.strip() or name in self._thoughts
             if not content and (token.special or number in self.end_tokens or name in written):
                 found[name] = int(number)
         names = (self.inner.bos_token, self.inner.pad_token, self.inner.unk_token)
         found.update({str(name): int(self.inner.convert_tokens_to_ids(name)) for name in names if name})
         return found | {str(self.inner.convert_ids_to_tokens(end)): end for end in self.end_tokens}
+
+    @functools.cached_property
+    def _thoughts(self) -> frozenset[str]:
+        """Tokens that are marks of thinking or begin one, which belong to a response; those that also end a turn do not."""
+        pairs = [pair for pair in thinking.PAIRS if pair[1] != _ENDS_TURNS]
+        begin = {opening[: opening.find(">") + 1] for opening, _ in pairs}
+        ends = {str(self.inner.convert_ids_to_tokens(end)) for end in self.end_tokens}
+        return frozenset({*begin, *(mark for pair in pairs for mark in pair)} - ends)
 
     @functools.cached_property
     def _literal(self) -> Literal:

@@ -2,25 +2,27 @@
 
 A training text is the prompt (for a chat model: the user's turn with the generation prompt), the raw response, and the
 end-of-turn token. Only response and end-of-turn are supervised, the latter exactly once. A response is never sent through a chat
-template, and none of it is left out but a `<think>` that the prompt has written already. Pretraining supervises all of a text:
-style `plain` is a response without a prompt, style `document` a question with its answer, rendered as in style `direct`.
+template, and none of it is left out but a `<think>` that the prompt has written already and ends of turns that are spelt out at
+its end; with one in its midst it is refused. Pretraining supervises all of a text: style `plain` is a response without a prompt,
+style `document` a question with its answer, rendered as in style `direct`.
 """
 
 import dataclasses
-import functools
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple, get_args
 
-from w2sr_jax import sentences
+from w2sr_jax import sentences, thinking
 from w2sr_jax.errors import UserError
-from w2sr_jax.text import chat, spans
+from w2sr_jax.text import chat, spans, turns
 from w2sr_jax.text.tokenizer import Tokenizer
 
 Style = Literal["reason", "direct", "plain", "document"]
 STYLES: tuple[str, ...] = get_args(Style)
 
 _CHUNK = 4096
+_CUT = "opens a thinking that it never closes"
+_STRAY = "closes a thinking that nothing opened"
 
 
 class Rendered(NamedTuple):
@@ -72,11 +74,39 @@ class Renderer:
                 f"beyond the {model_vocab:,} rows of the model's embedding; take the model's own tokenizer, or leave them out"
             )
 
+    def refusal(self, response: str) -> str:
+        """Why a response cannot be rendered, whatever its question; "" where nothing is against it."""
+        spelt = turns.spelt(turns.trimmed(response, self.tokenizer.ends)[0], self.tokenizer.ends)
+        return f"spells out {sentences.value(spelt)}, an end of turn, in its midst" if spelt else ""
+
+    def remarks(self, response: str, style: str) -> list[str]:
+        """What is odd about a response that is rendered all the same, each in words that hold for others like it."""
+        bare, taken = turns.trimmed(response, self.tokenizer.ends)
+        thoughts = self._thoughts(bare, style)
+        return [*([f"ends with {taken!r} spelt out, which is taken off"] if taken else []), *([thoughts] if thoughts else [])]
+
     def unclosed(self, rows: Iterable[tuple[str, str]]) -> int:
-        """How many (response, style) never close the thinking that their prompt has opened. They are rendered as they are: a
-        student learns to answer inside its thinking, where programs that strip it find nothing."""
-        opened = functools.cache(lambda style: bool(self._asked(style) and self.tokenizer.opened(self._asked(style))))
-        return sum(opened(style) and not chat.CLOSING.search(response) for response, style in rows)
+        """How many (response, style) have thoughts that are not in order: not closed, not opened, or begun although the prompt
+        has closed its thinking. They are rendered as they are: a student learns to answer inside its thinking, where programs
+        that strip it find nothing, or to think aloud."""
+        return sum(bool(self._thoughts(turns.trimmed(text, self.tokenizer.ends)[0], style)) for text, style in rows)
+
+    def _thoughts(self, response: str, style: str) -> str:
+        """What is wrong with the marks of thinking in a response behind its prompt; "" where nothing is."""
+        asked = self._asked(style)
+        begun = self.tokenizer.begun(asked) if asked else ""
+        if not begun and not thinking.marked(response):
+            return ""
+        rest = self.tokenizer.rest(response, asked) if asked else response
+        if chat.opens(begun):
+            found = thinking.read(begun + rest)
+            if found.cut:
+                return "never closes the thinking that the prompt opens" if found.opened == 1 else _CUT
+            return "" if found.balanced else _STRAY
+        found = thinking.read(rest)
+        if begun and found.opened:
+            return "thinks although the prompt has closed its thinking"
+        return _CUT if found.cut else "" if found.balanced else _STRAY
 
     def prompt(self, question: str, style: str = "reason") -> list[int]:
         """Token ids up to where the response begins."""
@@ -120,12 +150,16 @@ class Renderer:
             for i, prompt in zip(of_style, self.prompts([rows[i][0] for i in of_style], style), strict=True):
                 prompts[i] = prompt
         asked = [self._asked(row[2]) for row in rows]
-        responses = [self.tokenizer.rest(row[1], style) if style else row[1] for row, style in zip(rows, asked, strict=True)]
+        told = [turns.trimmed(row[1], self.tokenizer.ends)[0] for row in rows]
+        responses = [self.tokenizer.rest(text, style) if style else text for text, style in zip(told, asked, strict=True)]
         marks = [0 if style == "direct" else spans.answer_start(text) for style, text in zip(asked, responses, strict=True)]
         encoded = self.tokenizer.encode_marked(responses, marks)
         decoded = self.tokenizer.decode([ids for ids, _ in encoded])
         end, ends = self.tokenizer.end_of_turn, frozenset(self.end_tokens)
         for row, response, prompt, (ids, mark), text, name in zip(rows, responses, prompts, encoded, decoded, names, strict=True):
+            refused = self.refusal(response)
+            if refused:
+                raise UserError(f"{name}: the response {refused}; leave it out, or cut it there")
             self._check_known(ids, response, name)
             if not ends.isdisjoint(ids):
                 raise UserError(f"{name}: the response contains an end-of-turn token as text, so that it would end early")

@@ -37,6 +37,10 @@ class Tokenizer(Protocol):
     @property
     def digest(self) -> str: ...
 
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """End and pad tokens as they look when a text spells them out."""
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, without any special token being added."""
 
@@ -55,8 +59,9 @@ class Tokenizer(Protocol):
     def rest(self, response: str, style: str) -> str:
         """The response without what the prompt of that style has begun of it already, as an opened `<think>`."""
 
-    def opened(self, style: str) -> str:
-        """The tag of a thinking that the prompt of that style opens and the response has to close; "" where it opens none."""
+    def begun(self, style: str) -> str:
+        """With what the prompt of that style has begun the response: an opened thinking that the response has to close, or one
+        that is closed already; "" with nothing."""
 
     def save(self, directory: Path) -> None:
         """Write what `load` needs, with a chat template and a generation config that lists all end tokens; the directory can be

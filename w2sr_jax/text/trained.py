@@ -75,6 +75,10 @@ class Trained:
     def digest(self) -> str:
         return files.digest_bytes(self.inner.to_str().encode())
 
+    @property
+    def ends(self) -> tuple[str, ...]:
+        return (END, PAD)
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self.inner.encode_batch_fast(list(texts), add_special_tokens=False)]
 
@@ -100,7 +104,7 @@ class Trained:
     def rest(self, response: str, style: str) -> str:
         return response
 
-    def opened(self, style: str) -> str:
+    def begun(self, style: str) -> str:
         return ""
 
     def save(self, directory: Path) -> None:
