@@ -196,7 +196,8 @@ def test_a_model_of_a_run_opens_in_transformers_with_equal_logits_prompts_and_en
 
     assert theirs.generation_config.eos_token_id == list(renderer.end_tokens)
     assert theirs.generation_config.do_sample is False
-    assert theirs.generation_config.max_new_tokens == 8
+    limits = ("max_new_tokens", "max_length", "min_new_tokens", "max_time", "stop_strings")
+    assert not {*limits} & json.loads((out / "generation_config.json").read_text()).keys()  # 8 tokens were the evaluation's limit
     _always(theirs, renderer.end_tokens[0])
     prompt = torch.tensor([renderer.prompt(question)])
     written = theirs.generate(prompt, attention_mask=torch.ones_like(prompt))[0, prompt.shape[1] :].tolist()
@@ -411,6 +412,25 @@ def test_an_export_says_where_transformers_would_open_another_tokenizer(imported
     said.clear()
     export(own, tmp_path / "two", say=said.append)
     assert "PreTrainedTokenizerFast" not in "".join(said)
+
+
+def test_a_tokenizer_that_transformers_5_saved_is_exported_for_transformers_4_too(imported, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(imported, own)
+    settings = own / "tokenizer" / "tokenizer_config.json"
+    saved = json.loads(settings.read_text())
+    template = saved.pop("chat_template")
+    (own / "tokenizer" / "chat_template.jinja").write_text(template)
+    of_5 = {"tokenizer_class": "TokenizersBackend", "backend": "tokenizers", "extra_special_tokens": ["<q>"]}
+    settings.write_text(json.dumps(saved | of_5 | {"model_max_length": 10**30}))
+    out = export(own, tmp_path / "out", say=quiet)
+    told = json.loads((out / "tokenizer_config.json").read_text())
+    assert told["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert told["additional_special_tokens"] == ["<q>"]
+    assert "extra_special_tokens" not in told
+    assert (told["chat_template"], told["model_max_length"]) == (template, 77)
+    assert "<end>" in {token["content"] for token in told["added_tokens_decoder"].values()}
+    assert json.loads(settings.read_text())["tokenizer_class"] == "TokenizersBackend"  # what was imported stays
 
 
 def test_weights_are_looked_at_before_a_run_begins(theirs, imported, tmp_path):

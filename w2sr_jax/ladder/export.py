@@ -3,6 +3,8 @@
     OUT/  model.safetensors, or shards with an index     config.json     generation_config.json (all end tokens)
           the tokenizer's files and chat template        README.md (the model card)
 
+The tokenizer's files open in transformers 4.5x as in 5 (see `text.portable`).
+
 With `adapter`, what LoRA trained alone, in peft's format.
 """
 
@@ -25,6 +27,7 @@ from w2sr_jax.models import adapters, hf
 from w2sr_jax.parallel.mesh import make_mesh
 from w2sr_jax.parallel.processes import gather
 from w2sr_jax.parallel.settings import Mesh
+from w2sr_jax.text import portable
 
 CARD = "README.md"
 SHARD = 5 * 10**9
@@ -124,3 +127,4 @@ def _write_tokenizer(found: Source, out: Path) -> None:
         for path in sorted(found.tokenizer.iterdir()):
             if path.is_file() and path.name not in _OURS:
                 shutil.copyfile(path, out / path.name)
+        portable.rewrite(out, found.foreign.get("max_position_embeddings"))

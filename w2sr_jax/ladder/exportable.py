@@ -191,10 +191,11 @@ def _imported(path: Path) -> Source:
 
 
 def _sampling(decoding: Decoding) -> dict[str, Any]:
-    """A run's decoding as transformers' defaults; where sampling is off, transformers wants its settings to be absent."""
+    """A run's decoding as transformers' defaults, without its limit of tokens, which was the evaluation's and would cut others'
+    texts off; where sampling is off, transformers wants its settings to be absent."""
     penalty = {} if decoding.repetition_penalty == 1 else {"repetition_penalty": decoding.repetition_penalty}
     if decoding.temperature == 0:
-        return {"do_sample": False, "max_new_tokens": decoding.max_tokens, **penalty}
+        return {"do_sample": False, **penalty}
     return {
         **penalty,
         **({"min_p": decoding.min_p} if decoding.min_p else {}),
@@ -202,5 +203,4 @@ def _sampling(decoding: Decoding) -> dict[str, Any]:
         "temperature": decoding.temperature,
         "top_p": decoding.top_p,
         "top_k": decoding.top_k,
-        "max_new_tokens": decoding.max_tokens,
     }
