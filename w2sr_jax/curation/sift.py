@@ -141,9 +141,7 @@ def _distinct() -> Reason:
     return reason
 
 
-def _arm(
-    arm: Arm, settings: Curation, voters: Sequence[Candidate], weights: Mapping[str, float], equality: Equality
-) -> Reason:
+def _arm(arm: Arm, settings: Curation, voters: Sequence[Candidate], weights: Mapping[str, float], equality: Equality) -> Reason:
     if arm == "majority":
         agreed = vote(voters, equality, weights)
 
