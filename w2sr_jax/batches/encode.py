@@ -68,9 +68,7 @@ def named(example: Example) -> str:
     return f"example {example.id} (problem {example.problem_id}, teacher {example.teacher})"
 
 
-def _rendered(
-    examples: Iterator[Example], renderer: Renderer, rejected: Counter[str]
-) -> Iterator[tuple[Example, str, Rendered]]:
+def _rendered(examples: Iterator[Example], renderer: Renderer, rejected: Counter[str]) -> Iterator[tuple[Example, str, Rendered]]:
     while some := list(itertools.islice(examples, _TOGETHER)):
         sound = [example for example in some if not renderer.refusal(example.response)]
         if len(sound) < len(some):
