@@ -39,7 +39,8 @@ class Question(NamedTuple):
     @property
     def text(self) -> str:
         """Its words, with the options in any order and the drawing."""
-        return "|".join((key(token.text for token in self.tokens), *sorted(self.options), self.drawing or ""))
+        own = key(token.text for token in self.tokens) or self.keys[0]
+        return "|".join((own, *sorted(self.options), self.drawing or ""))
 
 
 def read(question: str, copies: Copies = AS_THEY_ARE) -> Question:
@@ -49,7 +50,8 @@ def read(question: str, copies: Copies = AS_THEY_ARE) -> Question:
     text, code = drawing(question)
     parts = undressed(plain(text))
     found = [tokens(reading) for reading in numerals.readings(parts.text)]
-    keys = tuple(dict.fromkeys(key(_masked(each, copies)) for each in found))
+    # What has no word, number or formula is compared as it is.
+    keys = tuple(dict.fromkeys(key(_masked(each, copies)) or question.strip() for each in found))
     options = tuple(_plain_key(option) for option in parts.options)
     around = _plain_key(parts.around) if any(map(str.isalnum, parts.around)) else ""
     return Question(keys, tuple(found[0]), around, options, code, "\\" in question)

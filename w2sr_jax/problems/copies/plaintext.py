@@ -49,6 +49,7 @@ _SIGNS = {
     ord("⌉"): " rceil ",
     ord("±"): " pm ",
     ord("∅"): " emptyset ",
+    ord("‰"): " permille ",
     ord("。"): ". ",
     ord("、"): ", ",
     ord("，"): ", ",

@@ -1,5 +1,6 @@
 """Whether a sign is part of a formula, or punctuation."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import regex
@@ -7,13 +8,14 @@ import regex
 from w2sr_jax.problems.copies import wordlists
 
 _ALWAYS = frozenset("+=<>≤≥≠^%()[]{}")
+_SHAPES = "□○◯△▽☆★♠♡♢♣♤♥♦♧"
 _LATIN = "abcdefghijklmnopqrstuvwxyz"
 _BEFORE_SIGNED = frozenset("=(+*/^<>≤≥")  # a minus behind these is a sign even with a space behind it
 
 
 def counts(sign: str, marks: Sequence["regex.Match[str]"], place: int) -> bool:
     """Whether the sign at a place among the tokens of a text counts where texts are compared."""
-    if sign in _ALWAYS:
+    if sign in _ALWAYS or (sign > "\x7f" and (sign in _SHAPES or unicodedata.category(sign) == "Sm")):
         return True
     before = marks[place - 1] if place else None
     after = marks[place + 1] if place + 1 < len(marks) else None
