@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from w2sr_jax.problems import rows
+from w2sr_jax.teachers import reading
 
 ROOT = Path(__file__).resolve().parents[1]
 FUZZ = ROOT / "tools" / "fuzz"
@@ -52,7 +53,7 @@ def hide_bad(path, limit=None, read=rows.read_rows):
 @pytest.mark.parametrize("kind", ["problems.jsonl, bytes", "problems.jsonl, rows", "traces.jsonl, rows"])
 def test_lost_and_uncounted_rows_are_found(row_cases, tmp_path, monkeypatch, fault, kind):
     monkeypatch.setattr(row_cases.files, "read_rows", fault)
-    monkeypatch.setattr(row_cases.recorded, "read_rows", fault)
+    monkeypatch.setattr(reading, "read_rows", fault)
     with pytest.raises(row_cases.Broken):
         cases(row_cases.KINDS[kind], tmp_path)
 
