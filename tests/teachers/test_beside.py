@@ -109,7 +109,16 @@ def test_reasoning_that_may_be_another_s_is_refused(tmp_path: Path, name: str) -
     assert texts(load(tmp_path, PLAIN | {name: WORKED}, reasoning="")) == ["It is 2"]
 
 
-@pytest.mark.parametrize("name", ["explanation", "reasoning_effort", "thinking_tokens", "cot_type", "season", "cotangent"])
+def test_columns_that_are_as_often_something_else_are_said_and_not_used(tmp_path: Path) -> None:
+    found = load(tmp_path, PLAIN | {"explanation": WORKED}, PLAIN | {"question": "q", "explanation": "easy"})
+    assert texts(found) == ["It is 2", "It is 2"]
+    said = "column 'explanation' not used; set reasoning to it if it belongs in front of the trace"
+    assert dict(found.notes) == {said: 2}
+    assert texts(load(tmp_path, PLAIN | {"explanation": WORKED}, reasoning="explanation")) == [JOINED]
+    assert dict(load(tmp_path, PLAIN | {"analysis": "easy", "steps": 3}).notes) == {}
+
+
+@pytest.mark.parametrize("name", ["reasoning_effort", "thinking_tokens", "cot_type", "season", "cotangent"])
 def test_other_columns_are_none_of_it(tmp_path: Path, name: str) -> None:
     found = load(tmp_path, PLAIN | {name: WORKED})
     assert (texts(found), dict(found.notes)) == (["It is 2"], {})
@@ -148,6 +157,12 @@ def test_lists_of_traces_have_lists_of_reasoning(tmp_path: Path) -> None:
     for wrong, words in ((WORKED, "one text of reasoning for 2 traces"), ([WORKED], "1 texts for 2 traces")):
         with pytest.raises(UserError, match=words):
             load(tmp_path, row | {"thinking": wrong})
+
+
+def test_thoughts_without_an_answer_are_not_finished(tmp_path: Path) -> None:
+    found = load(tmp_path, PLAIN | {"response": "<think>\n1 + 1 = 2"}, PLAIN | {"response": "[THINK]x[/THINK]"}, PLAIN)
+    assert [trace.finish for trace in found.traces] == ["length", "length", "stop"]
+    assert dict(found.notes) == {"trace of thoughts without an answer, which counts as not finished": 2}
 
 
 def test_steps_and_parts_are_one_text(tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 """What servers say of an answer's end: only what means that the model ended it itself makes it finished."""
 
+import contextlib
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as trials
+from hypothesis import strategies as st
 
 from w2sr_jax.teachers import endings
 from w2sr_jax.teachers.served_answer import Failed, Malformed, parse
@@ -138,3 +142,56 @@ def test_what_an_error_says_is_cleaned_and_short() -> None:
     assert "[key]" in str(found.value)
     assert "sk-1" not in str(found.value)
     assert parse(choice(finish_reason="stop", error=None)).text == "so #### 12"
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=6)
+    | st.sampled_from(["stop", "thinking", "error", "\ud800"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["type", "text", "thinking", "message"]), inner),
+    max_leaves=6,
+)
+FIELDS = ("content", "reasoning", "reasoning_content", "reasoning_details", "thinking", "refusal", "tool_calls", "error")
+MESSAGE = JSON | st.dictionaries(st.sampled_from(FIELDS), JSON)
+CHOICE = st.fixed_dictionaries(
+    {}, optional={"message": MESSAGE, "finish_reason": JSON, "stop_reason": JSON, "text": JSON, "error": JSON, "logprobs": JSON}
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {}, optional={"choices": JSON | st.lists(CHOICE, min_size=1), "error": JSON, "usage": JSON, "model": JSON}
+    )
+)
+@trials(deadline=None, max_examples=400)
+def test_whatever_a_server_sends_is_an_answer_or_malformed(body: dict[str, Any]) -> None:
+    answer, words = None, ""
+    try:
+        answer = parse(json.dumps(body).encode())
+    except Malformed as bad:
+        words = str(bad)
+    assert (answer is None) == bool(words)
+    assert words.isprintable()
+    assert len(words) < 400
+    if answer is None:
+        return
+    assert answer.reason is not None
+    assert answer.reason.isprintable()
+    assert len(answer.reason) <= endings.LONGEST
+    assert answer.text == answer.text.encode().decode()
+    assert (answer.finish == "stop") <= (endings.meaning(answer.reason) == "finished")
+    assert (answer.outcome == "answered") <= bool(answer.text.strip())
+
+
+def test_an_answer_nested_as_deep_as_json_allows_is_an_answer_or_malformed() -> None:
+    deep = "[" * 900 + "]" * 900
+    for body in (
+        '{"choices": [{"message": {"content": "4", "reasoning": DEEP}, "finish_reason": DEEP}]}',
+        '{"choices": [{"message": {"content": DEEP}, "finish_reason": "stop"}]}',
+        '{"error": {"message": DEEP}}',
+    ):
+        with contextlib.suppress(Malformed):
+            assert parse(body.replace("DEEP", deep).encode()).finish == "length"

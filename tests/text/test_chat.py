@@ -288,8 +288,7 @@ class Beginning(NamedTuple):
 @pytest.mark.parametrize("pair", thinking.PAIRS, ids=lambda pair: pair[0])
 def test_every_pair_of_marks_is_known_open_or_closed_in_prompts_and_responses(pair: tuple[str, str]) -> None:
     opening, closing = pair
-    ambiguous = closing in ("<|end|>", "<channel|>")  # which end other things as well, so that a stray one says nothing
-    for (begun, text), said in (THOUGHTS if ambiguous else THOUGHTS | STRAY).items():
+    for (begun, text), said in (THOUGHTS | STRAY).items():
         written, response = (one.format(o=opening, c=closing) for one in (BEGUN[begun], text))
         turn = chat.Turn("", f"<|im_start|>assistant\n{written}", False, False)
         assert turn.begun == written
@@ -382,3 +381,13 @@ HARMLESS = {
 def test_other_templates_are_taken(tmp_path: Path, name: str) -> None:
     renderer = Renderer(tokenizer.build(write(tmp_path, dataclasses.replace(FAMILIES["chatml"], template=HARMLESS[name]))))
     assert renderer.encode("q", "19").tokens[-1] == renderer.tokenizer.end_of_turn
+
+
+def test_a_template_that_ends_an_answer_with_words_of_its_own_is_refused(tmp_path: Path) -> None:
+    for words in ("<|END_RESPONSE|>", " Done."):
+        text = CHATML.replace(
+            "{{ m.content }}<|im_end|>", "{{ m.content }}{% if m.role == 'assistant' %}" + words + "{% endif %}<|im_end|>"
+        )
+        given = write(tmp_path, dataclasses.replace(FAMILIES["chatml"], template=text))
+        with pytest.raises(UserError, match=f"writes '{re.escape(words.strip())}' behind an assistant's words"):
+            tokenizer.build(given)

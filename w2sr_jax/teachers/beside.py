@@ -13,7 +13,7 @@ from w2sr_jax import sentences
 from w2sr_jax.problems.rows import Unusable, inner
 from w2sr_jax.teachers import dialogue, thoughts
 
-Use = Literal["reasoning", "label", "unsure"]
+Use = Literal["reasoning", "label", "unsure", "aside"]
 
 SURE = (
     *("reasoning_content", "reasoning_text", "reasoning_trace", "reasoning_details", "reasoning_steps"),
@@ -25,6 +25,9 @@ LIKELY = ("reasoning", "reasonings", "thinking", "thought", "thoughts", "cot", "
 """Names of reasoning that labels and switches have as well."""
 FOREIGN = re.compile(r"(?:^|_)(?:reasonings?|thinking|thoughts?|cot|chain_of_thought|scratchpad|rationales?)(?:_|$)")
 """In other names, these words make it reasoning that may be another's: a data set's own rationale, a judge's, another model's."""
+
+ASIDE = ("explanation", "explanations", "analysis", "working", "workings", "work", "steps", "justification", "scratch")
+"""Names that are as often something else: nothing is made of them, but it is said."""
 
 _NO_TEXT = re.compile(
     r"_(?:effort|types?|kind|level|modes?|tokens?|counts?|num|budget|scores?|labels?|category|categories|len|length|time|id|lang|"
@@ -52,6 +55,11 @@ class Beside(NamedTuple):
         found: dict[str, list[str]] = {}
         for name, use in self._of(values).items():
             value = _value(values, name)
+            if use == "aside":
+                notes[f"column {sentences.value(name, 40)} not used; set reasoning to it if it belongs in front of the trace"] = (
+                    None
+                )
+                continue
             if use == "label" or not thoughts.spelled(value).strip():
                 notes[f"column {sentences.value(name, 40)} left out, since it holds labels or settings, no reasoning"] = None
                 continue
@@ -95,6 +103,8 @@ def _use(name: str, values: Sequence[Any]) -> Use | None:
     plain = _plain(name)
     if plain in SURE:
         return "reasoning"
+    if plain in ASIDE:
+        return "aside" if any(_worked(thoughts.spelled(value)) for value in values if not _blank(value)) else None
     if plain not in LIKELY and (not FOREIGN.search(plain) or _NO_TEXT.search(plain)):
         return None
     if all(map(_blank, values)):

@@ -11,7 +11,7 @@ from w2sr_jax.errors import UserError
 from w2sr_jax.problems.rows import Rejected, Row, Unusable, carried, inner, set_aside, text_field
 from w2sr_jax.problems.sources import read_rows
 from w2sr_jax.records import Finish
-from w2sr_jax.teachers import beside, finished, shapes
+from w2sr_jax.teachers import beside, finished, shapes, thoughts
 from w2sr_jax.teachers.beside import Beside
 from w2sr_jax.teachers.settings import Recorded
 from w2sr_jax.teachers.shapes import Shape
@@ -158,6 +158,10 @@ def _read(settings: Recorded, reading: _Reading, raw: Row) -> tuple[list[Found],
     if reading.finish is not None and (settings.finish is not None or _value(raw, reading.finish) is not None):
         finishes = finished.of(raw.values, reading.finish, len(traces))
         notes.append(f"how it ended is read in column {sentences.value(reading.finish, 40)}")
+    silent = [isinstance(trace, str) and thoughts.unanswered(trace) for trace in traces]
+    if any(silent):
+        finishes = ["length" if bare else finish for bare, finish in zip(silent, finishes, strict=True)]
+        notes.append("trace of thoughts without an answer, which counts as not finished")
     rows = [
         Found(raw.line, question, trace, gold, sample, finish, meta)
         for trace, finish in zip(traces, finishes, strict=True)

@@ -64,8 +64,15 @@ class Pretrained:
     def end_of_turn(self) -> int:
         """The special token that the chat template writes after an assistant's turn; without a template the eos token."""
         special = set(self.inner.all_special_ids) | set(self.inner.added_tokens_decoder)
-        for token in self._raw(self._chat.ending) if self._chat else []:
+        ending = self._raw(self._chat.ending) if self._chat else []
+        for at, token in enumerate(ending):
             if token in special:
+                words = self.decode([ending[:at]])[0].strip()
+                if words:
+                    raise UserError(
+                        f"the chat template of {self.settings.path} writes {sentences.value(words)} behind an assistant's words, "
+                        f"which a raw trace would not have; take a template that ends a turn at once"
+                    )
                 return token
         if self.inner.eos_token_id is None:
             raise UserError(

@@ -23,6 +23,7 @@ STYLES: tuple[str, ...] = get_args(Style)
 _CHUNK = 4096
 _CUT = "opens a thinking that it never closes"
 _STRAY = "closes a thinking that nothing opened"
+_SHARED = (("<|channel>", "<channel|>"), ("<|channel|>", "<|end|>"))  # ends that channels of thoughts share with others
 
 
 class Rendered(NamedTuple):
@@ -95,9 +96,11 @@ class Renderer:
         """What is wrong with the marks of thinking in a response behind its prompt; "" where nothing is."""
         asked = self._asked(style)
         begun = self.tokenizer.begun(asked) if asked else ""
+        rest = self.tokenizer.rest(response, asked) if asked else response
+        if any((begun + rest).count(end) > (begun + rest).count(start) for start, end in _SHARED):
+            return _STRAY
         if not begun and not thinking.marked(response):
             return ""
-        rest = self.tokenizer.rest(response, asked) if asked else response
         if chat.opens(begun):
             found = thinking.read(begun + rest)
             if found.cut:
