@@ -36,9 +36,9 @@ def test_over_length_examples_are_counted_and_never_cut() -> None:
 def test_an_end_of_turn_in_the_midst_of_a_response_leaves_its_example_out_and_no_other() -> None:
     renderer = Renderer(tokenizer.build(BpeTokenizer(vocab_size=300), [RESPONSE]))
     texts = ["so 3", "so <|im_end|> 3", "so 3<|im_end|>\n", "<end>", "so <end> 4", "4"]
-    examples = [dataclasses.replace(EXAMPLE, id=f"e{i}", response=text) for i, text in enumerate(texts) if text != "<end>"]
+    examples = [dataclasses.replace(EXAMPLE, id=f"e{i}", response=text) for i, text in enumerate(texts)]
     encoded, rejected = encode(examples, renderer, 64)
-    assert rejected == {"end_of_turn_spelt": 2}
+    assert rejected == {"end_of_turn_spelt": 3}
     assert [renderer.decode(one.tokens[one.supervised].tolist()) for one in encoded] == ["so 3", "so 3", "4"]
     assert encode(examples[:1], renderer, 64)[1] == {}
 

@@ -108,7 +108,7 @@ def test_an_end_of_turn_at_the_end_of_a_response_is_taken_off_and_one_within_is_
             assert renderer.refusal(text)
     for text in ("so 19", "so 19 <|user|>", "the end>", "<s>so 19", "so im_end 19", ""):
         assert not renderer.refusal(text)
-    with pytest.raises(UserError, match=r"example 7: the response is not contained .*is empty"):
+    with pytest.raises(UserError, match=r"example 7: the response is nothing but '.*', an end of turn, spelt out"):
         list(renderer.encode_all([("q", f"{ends[0]}\n", "reason")], ["example 7"]))
 
 

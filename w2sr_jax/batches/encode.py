@@ -16,7 +16,8 @@ VERDICT_CODES = {"correct": 1, "incorrect": -1, "unparsed": 0, "ungraded": 0}
 """What losses see of a verdict. A trace without a readable answer may be cut short rather than wrong: unknown."""
 
 OVER_LENGTH, END_SPELT = "over_length", "end_of_turn_spelt"
-"""Why examples are left out: they do not fit into a row; an end of turn is spelt out in the midst of their response."""
+"""Why examples are left out: they do not fit into a row; an end of turn is spelt out in the midst of their response, or is
+all of it."""
 
 _TOGETHER = 1024
 
@@ -41,7 +42,7 @@ def encode(examples: Iterable[Example], renderer: Renderer, length: int) -> tupl
 
 def encoded(examples: Iterable[Example], renderer: Renderer, length: int, rejected: Counter[str]) -> Iterator[Encoded]:
     """Render each example; those that do not fit into a row of `length` positions are left out and counted in `rejected`, never
-    cut, as are those that the renderer refuses for an end of turn in their midst. A thousand are looked at together.
+    cut, as are those that the renderer refuses for an end of turn that they spell out. A thousand are looked at together.
 
     Raises `UserError` naming the example where the renderer would lose text or the weight is not a finite number ≥ 0.
     """

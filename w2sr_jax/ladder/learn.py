@@ -147,7 +147,7 @@ def _train(
     if rejected[OVER_LENGTH]:
         note += f", {rejected[OVER_LENGTH]} too long"
     if rejected[END_SPELT]:
-        note += f", {rejected[END_SPELT]} left out for an end of turn in their midst"
+        note += f", {rejected[END_SPELT]} left out for an end of turn spelt out"
     outputs = [directory / batching.PACKING, directory / journal.METRICS, *([directory / journal.PROBE] if looks else [])]
     artifact = f"{model.directory}/{models.CHECKPOINTS}/{result.checkpoint.name}"
     return Made(outputs, {artifact: result.params_digest}, measures, note)

@@ -77,7 +77,10 @@ class Renderer:
 
     def refusal(self, response: str) -> str:
         """Why a response cannot be rendered, whatever its question; "" where nothing is against it."""
-        spelt = turns.spelt(turns.trimmed(response, self.tokenizer.ends)[0], self.tokenizer.ends)
+        bare, taken = turns.trimmed(response, self.tokenizer.ends)
+        if taken and not bare:
+            return f"is nothing but {sentences.value(taken)}, an end of turn, spelt out"
+        spelt = turns.spelt(bare, self.tokenizer.ends)
         return f"spells out {sentences.value(spelt)}, an end of turn, in its midst" if spelt else ""
 
     def remarks(self, response: str, style: str) -> list[str]:
@@ -160,7 +163,7 @@ class Renderer:
         decoded = self.tokenizer.decode([ids for ids, _ in encoded])
         end, ends = self.tokenizer.end_of_turn, frozenset(self.end_tokens)
         for row, response, prompt, (ids, mark), text, name in zip(rows, responses, prompts, encoded, decoded, names, strict=True):
-            refused = self.refusal(response)
+            refused = self.refusal(row[1])
             if refused:
                 raise UserError(f"{name}: the response {refused}; leave it out, or cut it there")
             self._check_known(ids, response, name)
