@@ -112,6 +112,12 @@ def test_short_reasoning_that_the_answer_happens_to_contain_is_kept() -> None:
     assert said(content=f"Well. {long} So 12.", reasoning=long).text == f"Well. {long} So 12."
 
 
+def test_reasoning_beside_the_message_or_the_text_of_a_completion_is_kept() -> None:
+    for choice in ({"text": "#### 12"}, {"message": {"content": "#### 12", "reasoning": "five and seven"}}):
+        body = {"choices": [choice | {"reasoning": "five and seven", "finish_reason": "stop"}]}
+        assert parse(json.dumps(body).encode()).text == WHOLE
+
+
 def test_different_reasoning_is_all_kept() -> None:
     text = said(content="12", reasoning_content="five and seven", reasoning="a summary").text
     assert text == "<think>\nfive and seven\n\na summary\n</think>\n\n12"

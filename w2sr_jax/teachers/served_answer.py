@@ -69,7 +69,7 @@ def parse(raw: bytes, clean: Callable[[str], str] = str) -> Answer:
     content = thoughts.parts(message.get("content"))
     if content is None:
         raise Malformed("its message is no text")
-    text = thoughts.joined(thoughts.of_fields(message, [content.thought]), content.answer)
+    text = thoughts.joined(thoughts.of_fields(message, [content.thought, thoughts.of_fields(choice)]), content.answer)
     usage = value.get("usage")
     model = value.get("model")
     return Answer(
