@@ -38,9 +38,9 @@ def _any_of(marks: tuple[str, ...] | frozenset[str]) -> str:
     return "|".join(re.escape(mark) for mark in sorted(marks, key=len, reverse=True))
 
 
-OPENING = re.compile(_any_of(tuple(_OPENINGS)), re.I)
-CLOSING = re.compile(_any_of(_CLOSINGS), re.I)
-_MARK = re.compile(_any_of(tuple({*_OPENINGS, *_OPENINGS.values()})), re.I)
+OPENING = re.compile(_any_of(tuple(_OPENINGS)), re.I | re.A)
+CLOSING = re.compile(_any_of(_CLOSINGS), re.I | re.A)
+_MARK = re.compile(_any_of(tuple({*_OPENINGS, *_OPENINGS.values()})), re.I | re.A)
 _HINTS = ("think", "thought", "reasoning", "analysis", "unused", "inner_", "<channel|>")
 
 

@@ -8,9 +8,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from w2sr_jax import thinking
+from w2sr_jax.answers import choice, equal
 from w2sr_jax.answers import grade as grading
 from w2sr_jax.answers.extract import boxes, extract
+from w2sr_jax.answers.second import second_opinion
 from w2sr_jax.answers.steps import steps
 from w2sr_jax.records import Verdict
 
@@ -107,6 +112,83 @@ for pairs in {{"extract": [(t, "x") for t in texts()], "bare": [("#### x", t) fo
 def test_of_boxes_within_boxes_the_innermost_counts() -> None:
     assert [content for _, _, content in boxes("\\boxed{x = \\boxed{5}} and \\boxed{a \\boxed{}}")] == ["5", "a \\boxed{}", ""]
     assert extract("\\boxed{x = \\boxed{5}}") == ("5", "boxed")
+
+
+ODD = (  # letters that equal others without case, digits and signs of other scripts, and the words that reading looks for
+    *("ſ", "K", "ı", "İ", "5 mıllion", "$3K", ", and 5 cents", "<thınk>", "<|ſTART_THINKING|>", "0xſ", "ſ_8", "10_", "(base 5)"),
+    *(
+        "1",
+        "2",
+        "/",
+        "\\frac",
+        "{",
+        "}",
+        "^",
+        "\\overline",
+        "0.",
+        "...",
+        "(",
+        "）",
+        "½",
+        "²",
+        "٣",
+        "۵",
+        "％",
+        "=",
+        "≥",
+        ">",
+        "\\pmod",
+    ),
+    *(
+        "\\equiv",
+        "7",
+        "km",
+        " per ",
+        " dollars",
+        " out of ",
+        "half",
+        "hundred",
+        "dozen",
+        "minus ",
+        "一",
+        "万",
+        "<answer>",
+        "####",
+    ),
+    *(
+        "\\boxed{",
+        "the answer is ",
+        "答案是",
+        "Final Answer\n",
+        "\n",
+        "$",
+        "%",
+        "\\text{",
+        "\u0305",
+        "°",
+        "am",
+        ":",
+        "8:34",
+        "ﬁ",
+        "𝟓",
+    ),
+)
+
+
+@settings(max_examples=400)
+@given(st.lists(st.sampled_from(ODD) | st.sampled_from([" ", "", ", "]), max_size=9).map("".join))
+def test_odd_characters_break_nothing(text: str) -> None:
+    """Whatever a model writes has a reading; `ı` and `ſ` match `i` and `s` without case but are other letters."""
+    extract(text)
+    second_opinion(text, "5")
+    choice.read(text, ["a", "b"], "AB")
+    thinking.read(text)
+    for gold in ("5", "x", text + "x"):
+        equal.grade_one(text, gold)
+        equal.grade_one(gold, text)
+    equal.canonical(equal.bare(text))
+    equal.algebraic(text)
+    equal.too_large(text)
 
 
 def test_a_formula_begins_at_its_last_opening() -> None:

@@ -65,6 +65,8 @@ from w2sr_jax.answers.numbers import number
         ("12个苹果", 12),
         ("25입니다", 25),
         ("2½", Fraction(5, 2)),
+        ("32 dollars and 50 cents", Fraction(65, 2)),
+        ("$5 and 10 cents", Fraction(51, 10)),
     ],
 )
 def test_written_numbers(text: str, value: Fraction | int) -> None:

@@ -65,7 +65,7 @@ _NOT_UNITS = re.compile(
     re.I,
 )
 _BEFORE = re.compile(r"\s*\d+\s*/\s*\d")
-_DOLLARS_AND_CENTS = re.compile(r"\$?\s*([\d,]{1,12})\s*(?:dollars?)?\s*(?:and|,)\s*(\d{1,2})\s*cents?", re.I)
+_DOLLARS_AND_CENTS = re.compile(r"(?:\$\s*(\d[\d,]{0,11})|(\d[\d,]{0,11})\s*dollars?)\s*(?:and|,)\s*(\d{1,2})\s*cents?", re.I)
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _SHARE = re.compile(r"(\d{1,9})\s+(?:in|out of)\s+(\d{1,9})")
 _NOTE = re.compile(r"(?:\s+|(?<![\d)])|(?=（))(?:\(([^()]{1,60})\)|（([^（）]{1,60})）|\[([^\[\]]{1,60})\])\s*[.。]?\s*$")
@@ -89,7 +89,8 @@ def number(text: str) -> Number | None:
         return Number(Fraction(int(share[1]), int(share[2])), False, 0)
     money = _DOLLARS_AND_CENTS.fullmatch(text)
     if money is not None:
-        return Number(int(money[1].replace(",", "")) + Fraction(int(money[2]), 100), False, 2, "dollars")
+        dollars = (money[1] or money[2]).replace(",", "")
+        return Number(int(dollars) + Fraction(int(money[3]), 100), False, 2, "dollars")
     hedge = words.HEDGE.match(text)
     text, negative = words.signed(text[hedge.end() :] if hedge else text)
     found = _digits(text) or _spelt(text)

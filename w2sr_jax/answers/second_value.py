@@ -52,7 +52,7 @@ _SCALES = {
     "万": 10**4,
     "亿": 10**8,
 }
-_SCALE = re.compile(rf"\s?({'|'.join(_SCALES)})(?![A-Za-z])", re.I)
+_SCALE = re.compile(rf"\s?({'|'.join(_SCALES)})(?![A-Za-z])", re.I | re.A)
 _UNIT = re.compile(
     r"(?:\s?°[CF]?|\s?\^\s?\{?\s?\\circ\s?\}?|\s?\\circ)?"
     r"(?:(?:[ -]?[^\W\d_]{2,20}(?![^\W\d_])\.?|[ ]?[mgshLlNJWVK€£$°](?![^\W\d_])){1,6}"

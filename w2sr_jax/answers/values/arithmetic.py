@@ -90,7 +90,8 @@ def based(text: str) -> Based | None:
     if prefixed:
         digits = prefixed[2] or prefixed[4] or prefixed[6]
         return Based(digits.lower().lstrip("0") or "0", 16 if prefixed[1] else 2 if prefixed[3] else 8)
-    match = _BASE.fullmatch(_TEXT.sub(r"\1", text).strip()) if "_" in text or "base" in text.lower() else None
+    named = text.isascii() and ("_" in text or "base" in text.lower())
+    match = _BASE.fullmatch(_TEXT.sub(r"\1", text).strip()) if named else None
     if match is None:
         return None
     name = match[2] or match[3] or match[4]

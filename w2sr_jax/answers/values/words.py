@@ -81,8 +81,8 @@ def signed(text: str) -> tuple[str, bool]:
 def multiplier(text: str, money: bool) -> tuple[int, str]:
     """The factor that a text begins with (`million`, `万`; `k` or `M` where `money`; else 1), and what follows it."""
     total = 1
-    while match := _MULTIPLIER.match(text):
-        total, text = total * _MULTIPLIERS[match[1].casefold()], text[match.end() :]
+    while (match := _MULTIPLIER.match(text)) and (factor := _MULTIPLIERS.get(match[1].casefold())):  # ı matches i
+        total, text = total * factor, text[match.end() :]
     abbreviated = _ABBREVIATED.match(text) if money and total == 1 else None
     if abbreviated:
         return _MONEY[abbreviated[1].casefold()], text[abbreviated.end() :]
