@@ -1,5 +1,6 @@
 """scores.json and comparisons, from traces made by hand."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -55,6 +56,23 @@ def test_scores_of_samples() -> None:
     # Problem 1: one right and two different wrong answers tie three ways.
     assert {e["k"]: e["value"] for e in found["maj_at_k"]}[3] == pytest.approx((1 + 1 / 3) / 4)
     assert {e["k"]: e["value"] for e in found["maj_at_k"]}[1] == pytest.approx(4 / 12)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "cut", "share"),
+    [
+        (["x+1", "1+x", "7"], 0, 0.0),  # two that algebra joins outvote one that is right
+        (["x+1", "x+2", "7"], 0, 1 / 4),
+        (["50\\%", "50", "7"], 0, 0.0),
+        (["7", "7", "8"], 2, 1 / 2),  # what was cut off has no vote
+    ],
+)
+def test_a_majority_counts_answers_as_the_grader_does(wrong: list[str], cut: int, share: float) -> None:
+    problem = PROBLEMS[0]
+    samples = [trace(problem, "correct", 0), *(trace(problem, "incorrect", k, answer) for k, answer in enumerate(wrong, 1))]
+    samples = [dataclasses.replace(t, finish="length") if 0 < t.sample <= cut else t for t in samples]
+    found = scores.score([problem], greedy(True, problems=[problem]), samples, SETTINGS)
+    assert {e["k"]: e["value"] for e in found["maj_at_k"]}[4] == pytest.approx(share)
 
 
 def test_unparsed_answers_count_as_wrong_and_are_reported() -> None:

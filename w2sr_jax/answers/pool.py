@@ -245,20 +245,16 @@ class Comparer:
     def __init__(self, timeout: float = TIMEOUT, memory: int = MEMORY) -> None:
         self._timeout, self._memory = timeout, memory
         self._pool: _Pool | None = None
-        self._outcomes: dict[tuple[str, str], Outcome] = {}
 
     def compare(self, pairs: Sequence[tuple[str, str]]) -> list[Outcome]:
-        """Outcomes of (answer, gold) pairs, in order; pairs that were compared before are remembered."""
-        new = [pair for pair in dict.fromkeys(pairs) if pair not in self._outcomes]
-        if new:
-            if self._pool is None:
-                self._pool = _Pool(self._timeout, self._memory, lambda done: None)
-            try:
-                self._outcomes.update(zip(new, self._pool.compare(new, 1), strict=True))
-            except BaseException:
-                self.close()
-                raise
-        return [self._outcomes[pair] for pair in pairs]
+        """Outcomes of (answer, gold) pairs, in order."""
+        if self._pool is None:
+            self._pool = _Pool(self._timeout, self._memory, lambda done: None)
+        try:
+            return self._pool.compare(pairs, 1)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         if self._pool is not None:

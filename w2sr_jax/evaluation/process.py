@@ -10,7 +10,9 @@ import numpy as np
 from w2sr_jax.answers.extract import boxes
 from w2sr_jax.answers.grade import canonical
 from w2sr_jax.answers.quality import loops
+from w2sr_jax.answers.same import Equality
 from w2sr_jax.answers.steps import final_consistent, validity
+from w2sr_jax.evaluation.ledger import RIGHT
 from w2sr_jax.records import Trace
 
 _HASHES = re.compile(r"####+[ \t]*((?:(?!####|\\boxed)[^\n])*)")
@@ -104,18 +106,15 @@ def self_consistency(samples: Sequence[Trace]) -> Rate:
     return Rate(value=float(np.mean(shares)) if shares else None, n=len(shares))
 
 
-def votes(traces: Iterable[Trace]) -> Counter[str]:
-    """How many traces give each answer; right answers agree by their verdict, however they are spelt. A trace that was cut off
-    has stated nothing and has no vote."""
-    given = Counter[str]()
-    for trace in traces:
-        if trace.finish == "length":
-            continue
-        if trace.verdict == "correct":
-            given["correct"] += 1
-        elif trace.answer is not None and trace.verdict != "unparsed":
-            given["= " + canonical(trace.answer)] += 1
-    return given
+def votes(traces: Iterable[Trace], equality: Equality | None = None) -> Counter[str]:
+    """How many traces of one problem give each answer, right ones under `ledger.RIGHT`. Right answers agree by their verdict,
+    however they are spelt, wrong ones where `equality` joins them (where it is not given: by value and spelling alone). A trace
+    that was cut off has stated nothing and has no vote."""
+    finished = [trace for trace in traces if trace.finish != "length"]
+    given = Counter[str]({RIGHT: sum(trace.verdict == "correct" for trace in finished)})
+    wrong = [trace.answer for trace in finished if trace.answer is not None and trace.verdict not in ("correct", "unparsed")]
+    given.update("= " + bloc for bloc in (equality or Equality(exact=True)).blocs(wrong))
+    return +given
 
 
 def length(traces: Sequence[Trace]) -> Length:

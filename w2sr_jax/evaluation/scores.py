@@ -1,13 +1,16 @@
 """A model's scores on the test problems (`scores.json`), and a student's comparison with its teacher, base and ceiling."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from w2sr_jax.answers.same import Equality
 from w2sr_jax.errors import UserError
 from w2sr_jax.evaluation import process, statistics
+from w2sr_jax.evaluation.ledger import RIGHT
 from w2sr_jax.evaluation.process import Process, Rate
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.evaluation.statistics import Difference, Gap, Interval, Reals
@@ -76,6 +79,8 @@ def score_seeds(runs: Sequence[Generations], settings: Evaluation) -> Scores:
         raise UserError(f"every problem needs the same number of samples; there are between {min(counts)} and {max(counts)}")
     n = counts.pop()
     ks = [k for k in (2**i for i in range(n.bit_length())) if k < n] + [n] if n else []
+    with Equality() as equality:
+        cast = [[(process.votes(group, equality), len(group)) for group in groups] for groups in sampled]
     by_sample = [trace for run in graded for trace in run.samples]
     tokens = [trace.tokens for trace in traces if trace.tokens > 0]
     return Scores(
@@ -86,7 +91,7 @@ def score_seeds(runs: Sequence[Generations], settings: Evaluation) -> Scores:
         by_seed=[round(float(x), statistics.DIGITS) for x in correct.mean(axis=1)],
         avg_at_k=_at_k(n, [[_average(group) for group in groups] for groups in sampled], settings) if n else None,
         pass_at_k=[_at_k(k, [[_pass(group, k) for group in groups] for groups in sampled], settings) for k in ks],
-        maj_at_k=[_at_k(k, [[_majority(group, k) for group in groups] for groups in sampled], settings) for k in ks],
+        maj_at_k=[_at_k(k, [[_majority(*ballot, k) for ballot in ballots] for ballots in cast], settings) for k in ks],
         unparsed=Rate(value=sum(trace.verdict == "unparsed" for trace in traces) / len(traces), n=len(traces)),
         process=_process(graded, traces, by_sample),
         mean_tokens=sum(tokens) / len(tokens) if tokens else None,
@@ -186,7 +191,6 @@ def _pass(group: Sequence[Trace], k: int) -> float:
     return statistics.pass_at_k(len(group), _correct(group), k)
 
 
-def _majority(group: Sequence[Trace], k: int) -> float:
-    votes = process.votes(group)
-    correct = votes.pop("correct", 0)
-    return statistics.maj_at_k(correct, tuple(sorted(votes.values())), len(group) - correct - votes.total(), k)
+def _majority(votes: Counter[str], size: int, k: int) -> float:
+    wrong = tuple(sorted(count for answer, count in votes.items() if answer != RIGHT))
+    return statistics.maj_at_k(votes[RIGHT], wrong, size - votes.total(), k)
