@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from transformers.utils import chat_template_utils
 
-from w2sr_jax import thinking
+from w2sr_jax import thinking, turns
 from w2sr_jax.errors import UserError
-from w2sr_jax.text import chat, spans, template, tokenizer, turns
+from w2sr_jax.text import chat, spans, template, tokenizer
 from w2sr_jax.text.render import Renderer
 
 QUESTIONS = [

@@ -11,6 +11,7 @@ from w2sr_jax.answers.equal import grade_one
 from w2sr_jax.answers.extract import tidy
 from w2sr_jax.answers.reading import scope
 from w2sr_jax.answers.reading.boxes import filled
+from w2sr_jax.answers.values.characters import UPRIGHT
 from w2sr_jax.errors import UserError
 from w2sr_jax.records import Problem, Verdict
 
@@ -56,7 +57,7 @@ _ENDING = re.compile(
     r"\b(?:[Ss]o|[Tt]herefore|[Tt]hus|[Hh]ence|must be|it(?:'s|[ ]is)|it has to be)[ ,:]+"
     r"(?:it(?:'s|[ ]is|[ ]must be)[ ]+)?[(\[*]*([A-Z])[)\]*]*[.!]?$"
 )
-_WRAPPED = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox|textrm|rm|bf)\s*\{([^{}]*)\}|\\(?:boxed|fbox)\s*\{([^{}]*)\}")
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{([^{}]*)\}")
 _BRACKETED = re.compile(r"[(\[]([A-Z])[)\]]")
 _LABEL = re.compile(  # a letter, and what follows it where that cannot make it the article or a name
     r"(?:(?:option|choice|answer)\s+)?"
@@ -227,7 +228,7 @@ def _bare(text: str) -> str:
     text = text.strip()
     while text != previous:
         previous = text
-        text = tidy(_WRAPPED.sub(lambda match: match[1] or match[2] or "", text)).strip()
+        text = tidy(_BOXED.sub(r"\1", UPRIGHT.sub(r"\1", text))).strip()
         text = text.replace("**", "").replace("__", "").strip("\"'“”„«»「」『』‘’")
     return _SPACE.sub(" ", text)
 

@@ -36,7 +36,6 @@ _ASSIGNED = re.compile(
     r"\s*(?:\\?[a-zA-Z]{1,8}(?:_\{?\w{1,8}\}?)?(?:\s*\(\s*[\w,\s]{1,20}\s*\))?|\\(?:angle|triangle|overline|text|mathrm)\s*\{?[A-Za-z\s]{1,20}\}?|[A-Z]{2,3})'*\s*=\s*(?P<rest>[^=<>\\]*(?:\\(?!neq|leq|geq|le\b|ge\b|ne\b)[^=<>\\]*)*)"
 )
 _SPACING = re.compile(r"\\[,;:! ]|\\(?:left|right)(?![a-zA-Z])|~|\\displaystyle")
-_TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|textrm|textit|mathit|operatorname)\s*\{([^{}]*)\}")
 _DELIMITER = re.compile(r"(?<!\\)\$")
 _APART = re.compile(r"(?<=\d)\s+(?=\d)")
 _LETTER = re.compile(r"[(\[]?\s*([A-Za-z])\s*[)\]]?\.?")
@@ -211,7 +210,11 @@ def _with_comma(answer: str, gold: str, conventions: Conventions, rule: str) -> 
 
 def _clock(answer: str) -> int | None:
     """Minutes since midnight of a time with a.m. or p.m.; None for anything else, as a ratio."""
-    match = _TIME.fullmatch(_SPACING.sub("", _TEXT.sub(r"\1", characters.plain(answer))).strip()) if ":" in answer else None
+    match = (
+        _TIME.fullmatch(_SPACING.sub("", characters.UPRIGHT.sub(r"\1", characters.plain(answer))).strip())
+        if ":" in answer
+        else None
+    )
     if match is None or int(match[1]) > 12 or int(match[2]) > 59:
         return None
     return int(match[1]) % 12 * 60 + int(match[2]) + (720 if match[3].lower() == "p" else 0)
@@ -247,14 +250,14 @@ def _rounded(left: Number, right: Number) -> bool:
 
 
 def _unwrapped(answer: str) -> str:
-    return tidy(_TEXT.sub(r"\1", answer)).strip()
+    return tidy(characters.UPRIGHT.sub(r"\1", answer)).strip()
 
 
 def _spelling(answer: str) -> str:
     answer = characters.plain(answer)
     if "\\" in answer or "~" in answer:
         answer = _SPACING.sub("", answer.replace("dfrac", "frac").replace("tfrac", "frac").replace("\\varnothing", "\\emptyset"))
-        answer = _TEXT.sub(r"\1", answer)
+        answer = characters.UPRIGHT.sub(r"\1", answer)
     if "$" in answer:
         answer = _DELIMITER.sub("", answer)
     answer = _MERIDIEM.sub(lambda match: match[1].lower() + "m", answer) if ":" in answer else answer

@@ -113,17 +113,17 @@ def extract(text: str) -> Extraction:
         text = _REJECTED.sub("", text)
     if "box" in text:
         text = _EMPTY_BOX.sub("", text)
-    place = _place(text)
-    unfinished = cut(text)
+    place, unfinished = _place(text), cut(text)
+    given = Extraction(place.answer, place.rule) if place is not None and place.start > unfinished else None
     after = max(place.start if place else -1, unfinished)
-    retracted = place is not None and _RETRACTED.search(text, place.start) is not None
-    if place is not None and place.start > unfinished and not retracted and "final answer" not in text[place.start :].lower():
-        return Extraction(place.answer, place.rule)
+    retracted = place is None or _RETRACTED.search(text, place.start) is not None
+    if given is not None and not retracted and "final answer" not in text[after:].lower():
+        return given
     worded = None
     for statement in cues.statements(text):
         if statement.start <= after:
             break
-        if place is not None and not (statement.final or retracted):
+        if not (statement.final or retracted):
             continue
         answer = reduced(statement.answer)
         if not answer or len(_SPOKEN.findall(answer)) > PROSE:
@@ -131,8 +131,8 @@ def extract(text: str) -> Extraction:
         if not statement.worded:
             return Extraction(answer, statement.rule)
         worded = worded or Extraction(answer, statement.rule)
-    if place is not None and place.start > unfinished:
-        return Extraction(place.answer, place.rule)
+    if given is not None:
+        return given
     if unfinished >= 0:
         return Extraction(None, "none")
     if worded is not None:

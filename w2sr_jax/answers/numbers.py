@@ -24,7 +24,6 @@ class Number(NamedTuple):
 _QUICK = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?")
 _SPACE = re.compile(r"\s{2,}")
 _SPACES = re.compile(r"\\[,;:> ]|\\!|\\q?quad\b|~(?!\s*[\d$])|\\space\b")
-_WRAPPERS = re.compile(r"\\(?:text|mathrm|mathbf|mathit|textbf|textit|mbox|textrm|operatorname|rm|bf)\s*\{([^{}]*)\}")
 _DECORATION = re.compile(r"\\left|\\right|\\mathopen|\\mathclose|\^\s*\\circ\b|\^\s*\{\s*\\circ\s*\}|\\degree\b|\\circ\b|°|º")
 _FRACTION = re.compile(
     r"\\[dtc]?frac\s*(?:\{\s*(-?\d+)\s*\}|(\d))\s*(?:\{\s*(-?\d+)\s*\}|(\d))|\{\s*(-?\d+)\s*\\over\s*(-?\d+)\s*\}"
@@ -114,7 +113,7 @@ def plain_spelling(text: str) -> str:
     if "\\" in text or "~" in text:
         text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\%", "%")
         text = _SPACES.sub(" ", _UPRIGHT_E.sub(r"e\1", text))
-        text = _WRAPPERS.sub(r" \1 ", text)
+        text = characters.UPRIGHT.sub(r" \1 ", text)
     text = _DECORATION.sub("", text)
     if "." in text:
         text = _DOTTED.sub(_undotted, text)

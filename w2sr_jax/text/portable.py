@@ -3,8 +3,7 @@
 What version 4 wants, and 5 no longer writes: a class that it has (it knows no `TokenizersBackend`), special tokens without a name
 as a list `additional_special_tokens` (its `extra_special_tokens` is an object of names), added tokens and the chat template in
 this file too, where other programs look for them, and the names of a model's inputs, since a class for all models also gives
-token types. Version 5 reads all of that. The files `tokenizer.json` and `chat_template.jinja` serve both as they are. What the
-package writes was opened in transformers 4.57.0 and 5.23.0, with equal ids.
+token types. Version 5 reads all of that. The files `tokenizer.json` and `chat_template.jinja` serve both as they are.
 """
 
 import json

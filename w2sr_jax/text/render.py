@@ -12,9 +12,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple, get_args
 
-from w2sr_jax import sentences, thinking
+from w2sr_jax import sentences, thinking, turns
 from w2sr_jax.errors import UserError
-from w2sr_jax.text import chat, spans, turns
+from w2sr_jax.text import chat, spans
 from w2sr_jax.text.tokenizer import Tokenizer
 
 Style = Literal["reason", "direct", "plain", "document"]

@@ -1,9 +1,9 @@
 """What of a text is its own answer: not its thoughts, nor what a model writes on after the answer's end."""
 
 import re
-from itertools import islice
+from itertools import chain, islice
 
-from w2sr_jax import thinking
+from w2sr_jax import thinking, turns
 from w2sr_jax.answers.numbers import number
 from w2sr_jax.answers.reading import cues, languages
 from w2sr_jax.answers.values import characters
@@ -12,10 +12,10 @@ LONGEST = 30_000  # characters from the end of what is said that are looked at
 _MOST = 50  # places where another question may begin that are looked at
 
 _END_OF_TURN = re.compile(
-    r"<\|(?:im_end|endoftext|eot_id|end_of_text|end|return|eom_id|end_of_turn|EOT|eos|user|END_OF_TURN_TOKEN|END_RESPONSE|endofturn)\|>"
-    r"|</s>|<eos>|<pad>|<end_of_turn>|<EOT>|<｜end▁of▁sentence｜>|\[/?INST\]|<\|im_start\|>(?=\s*(?:user|human|system))"
-    r"|<turn\|>|<\|end_of_solution\|>|\[EOS\]",
-    re.I,
+    "|".join(map(re.escape, (*turns.KNOWN, *turns.CLOSING)))
+    + r"|<pad>|<EOT>|\[EOS\]|<\|end_of_solution\|>|<\|END_RESPONSE\|>"
+    + r"|<\|user\|>|\[/?INST\]|<\|im_start\|>(?=\s*(?:user|human|system))",  # somebody else's turn begins
+    re.I | re.A,
 )
 _HEADER = re.compile(
     r"\s*(?:<\|(?:start|im_start|start_header_id|begin_of_solution|assistant|START_RESPONSE)\|>|<\|turn>|<start_of_turn>|<s>|<bos>"
@@ -68,22 +68,20 @@ def _without_run_on(text: str) -> str:
         before = text[: match.start()]
         if not before.strip():
             continue
-        if _stated(before) >= 0 or (len(before) < 100 and number(before.strip()) is not None):
+        if _states(before) or (len(before) < 100 and number(before.strip()) is not None):
             return before
         label = match.group().lstrip(" \t#>*_")
         if label[:1] in "QqHhUu问質질" and _WORK.search(before) and _ANSWERED.search(text, match.end()):
             return before
     for match in islice(_QUESTION.finditer(text), _MOST):
         before, after = text[: match.start()], text[match.end() :]
-        if any(char.isdigit() for char in match[1]) and _stated(before) >= 0 and _stated(after) >= 0:
+        if any(char.isdigit() for char in match[1]) and _states(before) and _states(after):
             return before
     return text
 
 
-def _stated(text: str) -> int:
-    """Where a text first seems to state an answer; -1 where it never does."""
-    marked = _MARKED.search(text)
-    places = [marked.start()] if marked else []
-    if not marked:
-        places = [cue.start() for cue in (*languages.cues(text), *cues.labels(text)) if _VALUE.match(text, cue.end())]
-    return min(places, default=-1)
+def _states(text: str) -> bool:
+    """Whether a text seems to state an answer."""
+    if _MARKED.search(text):
+        return True
+    return any(_VALUE.match(text, cue.end()) for cue in chain(languages.cues(text), cues.labels(text)))

@@ -41,7 +41,6 @@ _BASE = re.compile(
     r"|[\s(,]+(?:in\s+)?base[\s~-]*(\d{1,2}|[a-z]{3,9})\s*\)?)",
     re.I,
 )
-_TEXT = re.compile(r"\\(?:text|mathrm|mbox|textrm|rm)\s*\{([^{}]*)\}")
 _PREFIXED = re.compile(r"0(?:([xX])([0-9a-fA-F]{1,200})|([bB])([01]{1,400})|([oO])([0-7]{1,200}))")
 _NAMES = {
     name: base
@@ -91,7 +90,7 @@ def based(text: str) -> Based | None:
         digits = prefixed[2] or prefixed[4] or prefixed[6]
         return Based(digits.lower().lstrip("0") or "0", 16 if prefixed[1] else 2 if prefixed[3] else 8)
     named = text.isascii() and ("_" in text or "base" in text.lower())
-    match = _BASE.fullmatch(_TEXT.sub(r"\1", text).strip()) if named else None
+    match = _BASE.fullmatch(characters.UPRIGHT.sub(r"\1", text).strip()) if named else None
     if match is None:
         return None
     name = match[2] or match[3] or match[4]

@@ -3,6 +3,9 @@
 import re
 import unicodedata
 
+UPRIGHT = re.compile(r"\\(?:text|mbox|hbox|mathrm|mathbf|mathit|textbf|textit|textrm|textsf|operatorname|rm|bf)\s*\{([^{}]*)\}")
+"""LaTeX's commands for text; the words are group 1."""
+
 _KEPT = "，；：！？"
 """Full-width punctuation that ends or introduces a clause, and is therefore no part of a number as `,` would be."""
 

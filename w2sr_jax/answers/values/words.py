@@ -1,17 +1,23 @@
 """Words that stand beside a number or for one: number words, multipliers, currencies, hedges."""
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 
-_SMALL = (
+_COUNTED = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen"),
     *("fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
 )
-_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_ONES = (
-    {word: value for value, word in enumerate(_SMALL)} | {word: 10 * tens for tens, word in enumerate(_TENS, 2)} | {"fourty": 40}
-)
-_SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_ROUND = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+UNITS = {word: value for value, word in enumerate(_COUNTED)}
+TENS = {word: 10 * value for value, word in enumerate(_ROUND, 2)} | {"fourty": 40}
+SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+"""English words of numbers by value; `hundred` besides."""
+
+HAN = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
+HAN_SCALES = {"十": 10, "百": 100, "千": 1000, "万": 10**4, "亿": 10**8}
+"""Chinese numerals."""
+
 _PARTS = {
     "half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9,
     "tenth": 10, "hundredth": 100, "thousandth": 1000,
@@ -69,7 +75,6 @@ _ABBREVIATED = re.compile(r"\s?(k|m|bn|b)(?![a-z0-9])", re.I)
 _WORD = re.compile(r"[a-z]+", re.I)
 _SPELT = re.compile(r"(?:(?:minus|negative)[ -]+)?[a-z]+(?:[ ,-]+[a-z]+){0,14}", re.I)
 _CHINESE = re.compile(r"[零〇一二两三四五六七八九十百千万亿]{1,15}")
-_HAN = {"零": 0, "〇": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
 
 
 def signed(text: str) -> tuple[str, bool]:
@@ -96,60 +101,60 @@ def spelt(text: str) -> tuple[Fraction, str] | None:
     """
     han = _CHINESE.match(text)
     if han:
-        numeral = _chinese(han.group())
-        return None if numeral is None else (Fraction(numeral), text[han.end() :])
+        return Fraction(chinese(han.group())), text[han.end() :]
     span = _SPELT.match(text)
     if span is None:
         return None
     spoken = [(match.group().casefold(), match.end()) for match in _WORD.finditer(text, 0, span.end())]
     sign = -1 if spoken[0][0] in ("minus", "negative") else 1
     spoken = spoken[1:] if sign < 0 else spoken
-    value, used = _counted(spoken)
+    value, used = counted([word for word, _ in spoken])
     follow = [word for word, _ in spoken[used : used + 3]]
     if not used:
         pair = [word for word, _ in spoken[:2]]
         if len(pair) < 2 or pair[0] not in ("a", "one") or pair[1] not in (*_ALONE, "hundred"):
             return None
         return sign * _ALONE.get(pair[1], Fraction(100)), text[spoken[1][1] :]
-    if follow and follow[0] in _DENOMINATORS and value.denominator == 1:
-        return sign * value / _DENOMINATORS[follow[0]], text[spoken[used][1] :]
+    if follow and follow[0] in _DENOMINATORS:
+        return Fraction(sign * value, _DENOMINATORS[follow[0]]), text[spoken[used][1] :]
     if follow in (["and", "a", "half"], ["and", "one", "half"]):
         return sign * (value + Fraction(1, 2)), text[spoken[used + 2][1] :]
-    return sign * value, text[spoken[used - 1][1] :]
+    return Fraction(sign * value), text[spoken[used - 1][1] :]
 
 
-def _counted(words: list[tuple[str, int]]) -> tuple[Fraction, int]:
-    """The value of the number words at the beginning, and how many they are (0 for none)."""
-    total = group = used = 0
-    last = 10**18  # what may follow is smaller than this: "seven eight" is two numbers
-    for position, (word, _) in enumerate(words):
-        if word == "and" and used == position and used and position + 1 < len(words) and words[position + 1][0] in _ONES:
-            if last > 10 and words[position - 1][0] in _SCALES:
-                continue
+def counted(spoken: Sequence[str], at: int = 0) -> tuple[int, int]:
+    """The whole number that begins at a word, as `one hundred and five` or `two dozen`, and the place behind it, which is
+    `at` where no number begins there."""
+    total = current = 0
+    last = ""
+    while at < len(spoken):
+        word = spoken[at]
+        if word in UNITS and last != "unit" and not (last == "ten" and not 0 < UNITS[word] < 10):
+            current, last = current + UNITS[word], "unit"
+        elif word in TENS and last not in ("unit", "ten"):
+            current, last = current + TENS[word], "ten"
+        elif word == "hundred" and current < 100:
+            current, last = (current or 1) * 100, "scale"
+        elif word in SCALES:
+            total, current, last = total + (current or 1) * SCALES[word], 0, "scale"
+        elif word == "dozen" and last in ("unit", "ten"):
+            return 12 * (total + current), at + 1
+        elif not (word == "and" and last == "scale" and at + 1 < len(spoken) and spoken[at + 1] in (UNITS | TENS)):
             break
-        if word in _ONES and _ONES[word] < last and not (last < 100 and _ONES[word] > 9):
-            group, last = group + _ONES[word], (10 if _ONES[word] >= 20 else 1)
-        elif word == "hundred" and 0 < group < 100 and position:
-            group, last = group * 100, 100
-        elif word in _SCALES and group and position:
-            total, group, last = total + group * _SCALES[word], 0, _SCALES[word]
-        elif word == "dozen" and group and used == position:
-            return Fraction(12 * (total + group)), position + 1
-        else:
-            break
-        used = position + 1
-    return Fraction(total + group), used
+        at += 1
+    return total + current, at
 
 
-def _chinese(text: str) -> int | None:
+def chinese(numeral: str) -> int:
+    """The value of a Chinese numeral: `二十五` is 25, and digits alone are figures, `二五` 25 too."""
+    if not any(char in HAN_SCALES for char in numeral):
+        return int("".join(str(HAN[char]) for char in numeral))
     total = section = digit = 0
-    if all(char in _HAN for char in text):
-        return int("".join(str(_HAN[char]) for char in text)) if len(text) == 1 else None
-    for char in text:
-        if char in _HAN:
-            digit = _HAN[char]
-        elif char in "十百千":
-            section, digit = section + (digit or 1) * {"十": 10, "百": 100, "千": 1000}[char], 0
+    for char in numeral:
+        if char in HAN:
+            digit = HAN[char]
+        elif (scale := HAN_SCALES[char]) < 10**4:
+            section, digit = section + (digit or 1) * scale, 0
         else:
-            total, section, digit = total + (section + digit) * {"万": 10**4, "亿": 10**8}[char], 0, 0
+            total, section, digit = total + (section + digit or 1) * scale, 0, 0
     return total + section + digit
