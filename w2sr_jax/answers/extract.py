@@ -15,6 +15,8 @@ from w2sr_jax.answers.reading.boxes import boxes, cut, filled, joined
 __all__ = ["GUESSES", "LONGEST", "Extraction", "boxes", "extract", "tidy"]
 
 LONGEST = scope.LONGEST
+TAIL = 300  # characters from the end in which most texts have their last number
+BEGUN = 60  # a number among the first of them may be the rest of a longer one
 PROSE = 8  # words of a statement that brings no single number: more of them tell, they do not state
 GUESSES = ("last_math", "last_number")
 """Rules that take what stands last, because nothing is stated."""
@@ -140,12 +142,12 @@ def extract(text: str) -> Extraction:
     formula = _last_math(text)
     if formula:
         return Extraction(formula, "last_math")
-    if number(text.strip()) is not None:
+    if len(text) <= TAIL and number(text.strip()) is not None:
         return Extraction(tidy(text), "last_number")
     if "####" in text:
         text = _HASHES.sub(_without_heading, text)
-    last = _last(_NUMBER, _NOTE.sub("", _COMPARED.sub(_blank, _DENIED.sub(_blank, text))))
-    return Extraction(_whole(text, last), "last_number") if last else Extraction(None, "none")
+    last = _last_number(text)
+    return Extraction(last, "last_number") if last else Extraction(None, "none")
 
 
 def tidy(answer: str) -> str:
@@ -239,6 +241,16 @@ def _is_heading(line: str, rest: str) -> bool:
     if not any(char.isdigit() for char in line) and not _SYMBOLIC.search(line):
         return follows
     return follows and len(re.findall(r"[^\W\d_]{2,}", line)) >= 2 and line[:1].isupper() and "is" not in line.split()
+
+
+def _last_number(text: str) -> str | None:
+    """The last number that a text does not deny or compare with, with the expression that it is part of. A number at the very
+    beginning of the end that is looked at first may have begun before it: then the whole text is read."""
+    for tail in (text[-TAIL:], text):
+        last = _last(_NUMBER, _NOTE.sub("", _COMPARED.sub(_blank, _DENIED.sub(_blank, tail))))
+        if last is not None and (last.start() > BEGUN or len(tail) == len(text)):
+            return _whole(tail, last)
+    return None
 
 
 def _whole(text: str, figure: re.Match[str]) -> str:
