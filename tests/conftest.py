@@ -18,6 +18,11 @@ _given = os.environ.get("XLA_FLAGS", "")
 os.environ["XLA_FLAGS"] = " ".join([_given, *(flag for flag in _FLAGS if flag.split("=")[0] not in _given)]).strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+# What tests trust is nobody else's business.
+_trusted = tempfile.mkdtemp(prefix="w2sr-trusted-")
+atexit.register(shutil.rmtree, _trusted, ignore_errors=True)
+os.environ["XDG_DATA_HOME"] = _trusted
+
 # What one test compiled, the others' processes take from here.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="w2sr-tests-")

@@ -60,8 +60,8 @@ def test_a_users_own_loss_is_saved_with_its_source(tmp_path, user_module, loss):
     expected = saved.config_hash(experiment)
     path.unlink()
     del sys.modules["mine_config"]
-    again = saved.load(run)
-    assert saved.config_hash(again) == expected
+    for again in (saved.load(run), saved.load_trusted(run)):
+        assert saved.config_hash(again) == expected
     assert (run / "config" / "mine_config.py").exists()
 
 
@@ -128,11 +128,13 @@ NAMES = [
     ("../../trap_config:fire", "does not exist"),
     ("linked_config:fire", "does not exist"),
     ("w2sr_jax.files:os.system", "is not defined there"),
-    ("w2sr_jax.saved:importlib.import_module", "is not defined there"),
+    ("w2sr_jax.saved:shutil.rmtree", "is not defined there"),
     ("w2sr_jax.saved:Experiment", "is not defined there"),
     ("w2sr_jax.nothing:X", "does not exist"),
     ("w2sr_jax..files:read_json", "does not exist"),
     ("w2sr_jax.files:nothing", "does not exist"),
+    ("w2sr_jax.files:sweep", "is not a loss|is not a dataclass"),
+    ("w2sr_jax.cli:main", "is not a loss|is not a dataclass"),
     ("w2sr_jax.files", "must be MODULE:NAME"),
     ("w2sr_jax.files:", "must be MODULE:NAME"),
     (":x", "must be MODULE:NAME"),
@@ -162,7 +164,7 @@ def test_a_saved_experiment_imports_only_ours_and_its_own(trap, name, said, fiel
     ("change", "said"),
     [
         (lambda raw: raw.update(type="w2sr_jax.files:write_text"), "is not a dataclass"),
-        (lambda raw: raw.update(grader={"function": "w2sr_jax.experiment:Rung"}), "is not a function"),
+        (lambda raw: raw.update(grader={"function": "w2sr_jax.experiment:Rung"}), "is not a loss|is not a function"),
         (lambda raw: raw.update(surprise=1), "has no field 'surprise'"),
         (lambda raw: raw.pop("type"), "must say its type"),
         (lambda raw: raw.pop("rungs"), "missing 1 required positional argument: 'rungs'"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from w2sr_jax import __version__, compiling, files, sentences, stopping
-from w2sr_jax.commands import COMMANDS, add_plain, add_root
+from w2sr_jax.commands import COMMANDS, add_plain, add_root, add_trust
 from w2sr_jax.errors import Stopped, UserError
 from w2sr_jax.stopping import Stop, Terminated
 
@@ -121,6 +121,7 @@ def _command(name: str, argv: list[str], stop: Stop) -> int:
             help="exit with 3 where it is not met, see docs/report.md",
         )
     add_plain(parser)
+    add_trust(parser)
     options, rest = parser.parse_known_args(argv)
     if any(part.partition("=")[0] == "--require" for part in rest):
         raise UserError(f"--require is for w2sr {' and w2sr '.join(REPORTING)}, which end in a report; w2sr {name} does not")
@@ -129,7 +130,7 @@ def _command(name: str, argv: list[str], stop: Stop) -> int:
         parser.print_help()
         print("\nWith a CONFIG.py, --help lists every setting of the experiment; any of them can be overridden.")
         return 0 if asks_help else 2
-    experiment, directory = _experiment(name, options.target, options.root, rest, options.shrink)
+    experiment, directory = _experiment(name, options.target, options.root, rest, options.shrink, options.trust)
     from w2sr_jax.console import Console
     from w2sr_jax.ladder import required
     from w2sr_jax.ladder.run import climb_all
@@ -148,7 +149,9 @@ def _command(name: str, argv: list[str], stop: Stop) -> int:
     return 0 if all(finding.met for finding in findings) else NOT_MET
 
 
-def _experiment(command: str, target: str, root: Path, overrides: list[str], small: bool) -> "tuple[Experiment, Path]":
+def _experiment(
+    command: str, target: str, root: Path, overrides: list[str], small: bool, trusted: bool
+) -> "tuple[Experiment, Path]":
     """The experiment to work on and the run's directory: from a configuration with overrides, or from a run as it was saved."""
     from w2sr_jax import saved
     from w2sr_jax.experiment import check
@@ -162,7 +165,8 @@ def _experiment(command: str, target: str, root: Path, overrides: list[str], sma
             raise UserError(f"{overrides[0]}: settings of an existing run cannot be changed; override those of its configuration")
         if small:
             raise UserError(f"{target} is a run as it is; --shrink takes a configuration (a .py file)")
-        return saved.load(directory), directory
+        files.check_tree(directory)
+        return saved.load_trusted(directory, trusted), directory
     experiment = _overridden(saved.load_config(path), overrides, f"w2sr {command} {target}")
     check(experiment)
     if small:
@@ -174,7 +178,7 @@ def _experiment(command: str, target: str, root: Path, overrides: list[str], sma
     if _begun(directory):
         known = saved.load(directory)
         if saved.config_hash(known) != saved.config_hash(experiment):
-            why = saved.difference(known, experiment)
+            why = saved.difference(known, experiment, directory)
             raise UserError(f"{directory} holds another experiment ({why}): choose another --name, or remove it")
     else:
         from w2sr_jax.ladder import given

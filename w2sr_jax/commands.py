@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from w2sr_jax import files
 from w2sr_jax.errors import UserError
 from w2sr_jax.stopping import Stop
 
@@ -17,10 +18,16 @@ def add_plain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plain", action="store_true", help="plain lines instead of progress bars")
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trust", action="store_true", help="execute the Python that a run brings from somebody else")
+
+
 def run_directory(target: str, root: Path) -> Path:
+    """The run that is meant. `UserError` where there is none, or a link in it leads out of it."""
     directory = Path(target) if Path(target).is_dir() else root / target
     if not directory.is_dir():
         raise UserError(f"{target} is not a run directory (looked in {root} too)")
+    files.check_tree(directory)
     return directory
 
 
@@ -32,13 +39,14 @@ def _reproduce(argv: list[str], stop: Stop) -> int:
     parser.add_argument("--keep", action="store_true", help="keep that directory where everything is identical")
     add_root(parser)
     add_plain(parser)
+    add_trust(parser)
     options = parser.parse_args(argv)
     directory = run_directory(options.run, options.root)
     from w2sr_jax.console import Console
     from w2sr_jax.ladder.reproduce import reproduce
 
     with Console(plain=options.plain) as console:
-        found = reproduce(directory, options.into, options.stage, console, options.keep, stop)
+        found = reproduce(directory, options.into, options.stage, console, options.keep, stop, options.trust)
     print(found.text(), end="")
     return 0 if found.identical else 1
 

@@ -1,26 +1,28 @@
 """Configuration files in, saved experiments in and out.
 
-A saved experiment is JSON in which every dataclass carries its type and every function its name, with a digest over all. Types
-are looked up in w2sr_jax itself or in the run's own copy of the user's configuration files, and nowhere else.
+A saved experiment is the JSON of `encoding` with the digests of the user's files that it needs (`code`), of which the run keeps
+copies in RUN/config, and a digest over all. `load` looks at it and executes nothing of them; `load_trusted` does.
 """
 
 import dataclasses
-import importlib
 import json
 import shutil
-import sys
 from collections.abc import Mapping
-from pathlib import Path
-from types import FunctionType, ModuleType
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from w2sr_jax import files, sentences, usercode
+from w2sr_jax import copies, encoding, files, imports, sentences, trust, usercode
+from w2sr_jax.encoding import encode
 from w2sr_jax.errors import UserError
 from w2sr_jax.experiment import Experiment, check
-from w2sr_jax.fieldtypes import mistyped, unwritable
-from w2sr_jax.usercode import OURS
+from w2sr_jax.fieldtypes import mistyped
+from w2sr_jax.unloaded import Reference, Unloaded
+
+__all__ = ["EXPERIMENT", "config_hash", "difference", "encode", "load", "load_config", "load_trusted", "save"]
 
 EXPERIMENT = "experiment.json"
+CONFIG = "config"
+_OWN = ("digest", "code")
 
 
 def load_config(path: Path) -> Experiment:
@@ -40,28 +42,81 @@ def load_config(path: Path) -> Experiment:
 
 
 def save(run: Path, experiment: Experiment) -> None:
-    """Write RUN/experiment.json and copies of the user's modules that it refers to."""
-    for source in _user_files(experiment):
-        target = run / "config" / source.name
+    """Write RUN/experiment.json and copies of the user's modules that it refers to, and of those that these import."""
+    encoded = encode(experiment)
+    sources = imports.closure(encoding.user_modules(experiment))
+    code = imports.digests(sources)
+    if not code and _refers(encoded):
+        raise ValueError("settings that were only looked at cannot be saved; they have none of the code that they name")
+    for name, source in sources.items():
+        target = run / CONFIG / name
         if source != target.resolve():
             with files.replacing(target) as copy:
                 shutil.copyfile(source, copy)
-    encoded = encode(experiment)
-    files.write_json(run / EXPERIMENT, encoded | {"digest": files.digest_json(encoded)})
+    whole = encoded | {"code": code}
+    files.write_json(run / EXPERIMENT, whole | {"digest": files.digest_json(whole)})
+    trust.remember(code)
 
 
 def load(run: Path) -> Experiment:
-    """The experiment that `save` wrote."""
+    """The experiment that `save` wrote, to look at: the user's own types and functions are stand-ins that cannot be called."""
+    return _load(run, _raw(run), Unloaded)
+
+
+def load_trusted(run: Path, trusted: bool = False) -> Experiment:
+    """The experiment that `save` wrote, to be worked on: what is the user's own is executed from the run's copies. `UserError`
+    where it is code that this account has not run before and that is not `trusted`, or that is not as it was saved."""
+    raw = _raw(run)
+    looked = _load(run, raw, Unloaded)
+    code = _code(run, raw)
+    if not code:
+        return looked
+    trust.check(run, run / CONFIG, code, trusted)
+    copies.use(run / CONFIG, code)
+    experiment = _load(run, raw, _executed)
+    if config_hash(experiment) != config_hash(looked):
+        raise UserError(f"{run / CONFIG} is not what {run / EXPERIMENT} was saved with; restore it, or begin another run")
+    trust.remember(code)
+    return experiment
+
+
+def config_hash(experiment: Experiment) -> str:
+    """Digest of all settings but the run's name."""
+    return files.digest_json(encode(dataclasses.replace(experiment, name="-")))
+
+
+def difference(old: Experiment, new: Experiment, run: Path | None = None) -> str:
+    """The first setting in which two experiments differ, in words; of `run`, which holds the old one, first the files of the
+    user's that were edited since."""
+    if run is not None:
+        before, now = _code(run, _raw(run)), imports.digests(imports.closure(encoding.user_modules(new)))
+        edited = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
+        if edited:
+            return f"{', '.join(edited)} {'was' if len(edited) == 1 else 'were'} edited since; it keeps a copy in {run / CONFIG}"
+    return _difference(encode(old), encode(dataclasses.replace(new, name=old.name)), "") or "no setting differs"
+
+
+def _load(run: Path, raw: Mapping[str, Any], stand_for: Any) -> Experiment:
     path = run / EXPERIMENT
-    if not path.is_file():
-        raise UserError(f"{run} is not a run: it has no {EXPERIMENT}")
-    raw = _read(path)
-    if not _as_saved(raw):
-        raise UserError(
-            f"{path} is not as it was saved; settings of a run cannot be changed: override those of its configuration"
-        )
     try:
-        value = decode({key: part for key, part in raw.items() if key != "digest"} if isinstance(raw, dict) else raw, run)
+        code = _code(run, raw)
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply") from None
+    for name, digest in code.items():
+        if files.digest_file(_inside(run, name, path)) != digest:
+            raise UserError(
+                f"{run / CONFIG / name} is not as it was saved, and {path} refers to it; restore it, or begin another run"
+            )
+
+    def resolve(reference: Reference) -> Any:
+        module = reference.name.partition(":")[0]
+        if not any(name in code for name in _files_of(module)):
+            missing = sentences.shown(str(run / CONFIG / f"{module.replace('.', '/')}.py"))
+            raise UserError(f"{reference.place} refers to {sentences.shown(reference.name)}, but {missing} does not exist")
+        return stand_for(reference)
+
+    try:
+        value = encoding.decode({key: part for key, part in raw.items() if key not in _OWN}, path, "", resolve)
     except RecursionError:
         raise UserError(f"{path} is nested too deeply") from None
     if not isinstance(value, Experiment):
@@ -71,16 +126,40 @@ def load(run: Path) -> Experiment:
     return value
 
 
-def _read(path: Path) -> Any:
+def _executed(reference: Reference) -> Any:
+    """A type or function of the user's, from the copies in use."""
+    import importlib
+
+    module, _, qualified = reference.name.partition(":")
+    with usercode.calling(reference.name):
+        found: Any = importlib.import_module(module)
+    for part in qualified.split("."):
+        found = getattr(found, part, None)
+    if found is None:
+        raise UserError(f"{reference.place} refers to {sentences.shown(reference.name)}, which does not exist")
+    return found
+
+
+def _raw(run: Path) -> dict[str, Any]:
+    path = run / EXPERIMENT
+    if not path.is_file():
+        raise UserError(f"{run} is not a run: it has no {EXPERIMENT}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
+        raw = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON: {sentences.cause(error)}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path} does not hold an experiment")
+    if not _as_saved(raw):
+        raise UserError(
+            f"{path} is not as it was saved; settings of a run cannot be changed: override those of its configuration"
+        )
+    return raw
 
 
-def _as_saved(raw: Any) -> bool:
+def _as_saved(raw: Mapping[str, Any]) -> bool:
     """Whether a saved experiment has the digest it was saved with; one without a digest was written otherwise."""
-    if not isinstance(raw, dict) or "digest" not in raw:
+    if "digest" not in raw:
         return True
     try:
         return bool(raw["digest"] == files.digest_json({key: part for key, part in raw.items() if key != "digest"}))
@@ -104,68 +183,49 @@ def _check_types(experiment: Experiment, path: Path) -> None:
         raise UserError(f"{path}: {wrong}")
 
 
-def encode(value: Any, where: str = "") -> Any:
-    """JSON for settings: dataclasses as objects with their type, functions by name; what is the user's own also has the digest of
-    the source file. `where` is the place in the experiment."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: encode(getattr(value, f.name), f"{where}.{f.name}".lstrip(".")) for f in dataclasses.fields(value)}
-        reserved = sorted(fields.keys() & {"type", "function", "source"})
-        if reserved:
-            raise UserError(f"{_name(type(value))} has a field {reserved[0]!r}, which a saved experiment uses itself; rename it")
-        return {"type": _name(type(value))} | _source(type(value)) | fields
-    if isinstance(value, tuple):
-        return [encode(item, f"{where}.{index}".lstrip(".")) for index, item in enumerate(value)]
-    if isinstance(value, FunctionType):
-        return {"function": _name(value), "source": _digest(Path(value.__code__.co_filename), value.__qualname__)}
-    if value is None or isinstance(value, bool | int | float | str):
-        fault = unwritable(value)
-        if fault is not None:
-            raise UserError(f"{where or 'a setting'} is {sentences.value(value, 60)}; it must be {fault}")
-        return value
-    raise UserError(
-        f"{where or 'a setting'} is {sentences.value(value)}, of type {type(value).__name__}; settings may hold dataclasses, "
-        "top-level functions, tuples, numbers and text"
-    )
+def _code(run: Path, raw: Mapping[str, Any]) -> dict[str, str]:
+    """The user's files that a run needs, by path below RUN/config, with their digests; of a run that does not list them, all
+    that lie there."""
+    listed = raw.get("code")
+    path = run / EXPERIMENT
+    if listed is None:
+        there = sorted((run / CONFIG).glob("*.py")) if _refers(raw) else []
+        return {file.name: files.digest_file(file) for file in there if file.is_file() and not file.is_symlink()}
+    if not isinstance(listed, dict) or not all(isinstance(name, str) and isinstance(of, str) for name, of in listed.items()):
+        raise UserError(f"{path}, code must map paths to digests")
+    for name in listed:
+        _inside(run, name, path)
+    return dict(listed)
 
 
-def decode(value: Any, run: Path, where: str = "") -> Any:
-    """The inverse of `encode`; `where` is the place in the experiment."""
-    if isinstance(value, list):
-        return tuple(decode(item, run, f"{where}.{index}".lstrip(".")) for index, item in enumerate(value))
-    if not isinstance(value, Mapping):
-        return value
-    place = f"{run / EXPERIMENT}, {where}" if where else str(run / EXPERIMENT)
-    if "function" in value:
-        found = _find(value["function"], run, place, value.get("source"))
-        if not isinstance(found, FunctionType):
-            raise UserError(f"{place}: {value['function']} is not a function")
-        return found
-    if "type" not in value:
-        raise UserError(f"{place}: an object must say its type")
-    kind = _find(value["type"], run, place, value.get("source"))
-    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
-        raise UserError(f"{place}: {value['type']} is not a dataclass")
-    given = {key: item for key, item in value.items() if key not in ("type", "source")}
-    unknown = sorted(given.keys() - {field.name for field in dataclasses.fields(kind)})
-    if unknown:
-        raise UserError(f"{place}: {value['type']} has no field {sentences.value(unknown[0])}")
-    parts = {key: decode(item, run, f"{where}.{key}".lstrip(".")) for key, item in given.items()}
+def _inside(run: Path, name: str, path: Path) -> Path:
+    """RUN/config/NAME where it is a file that lies there itself."""
+    folder, parts = run / CONFIG, PurePosixPath(name).parts
+    file = folder / name
     try:
-        return kind(**parts)
-    except RecursionError:
-        raise
-    except Exception as error:
-        raise UserError(f"{place}: {usercode.said(error)}") from None
+        lies = bool(parts) and ".." not in parts and not PurePosixPath(name).is_absolute()
+        sound = lies and file.is_file() and file.resolve() == folder.resolve().joinpath(*parts)
+    except (OSError, ValueError, RuntimeError):
+        sound = False
+    if not sound:
+        raise UserError(f"{path} refers to {sentences.shown(str(file))}, but that does not exist there")
+    return file
 
 
-def config_hash(experiment: Experiment) -> str:
-    """Digest of all settings but the run's name."""
-    return files.digest_json(encode(dataclasses.replace(experiment, name="-")))
+def _files_of(module: str) -> tuple[str, str]:
+    stem = module.replace(".", "/")
+    return f"{stem}.py", f"{stem}/__init__.py"
 
 
-def difference(old: Experiment, new: Experiment) -> str:
-    """The first setting in which two experiments differ, in words."""
-    return _difference(encode(old), encode(dataclasses.replace(new, name=old.name)), "") or "no setting differs"
+def _refers(raw: Any) -> bool:
+    """Whether settings refer to anything of the user's."""
+    if isinstance(raw, list):
+        return any(map(_refers, raw))
+    if not isinstance(raw, Mapping):
+        return False
+    name = raw.get("type", raw.get("function"))
+    own = isinstance(name, str) and name.partition(":")[0].split(".")[0] != usercode.OURS
+    return own or any(map(_refers, raw.values()))
 
 
 def _difference(old: Any, new: Any, path: str) -> str | None:
@@ -183,87 +243,3 @@ def _difference(old: Any, new: Any, path: str) -> str | None:
 def _short(value: Any) -> str:
     text = value["type"] if isinstance(value, Mapping) and "type" in value else files.canonical_json(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _name(thing: Any) -> str:
-    return f"{thing.__module__}:{thing.__qualname__}"
-
-
-def _user_modules(value: Any) -> set[str]:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        found = {type(value).__module__}
-        for field in dataclasses.fields(value):
-            found |= _user_modules(getattr(value, field.name))
-    elif isinstance(value, tuple):
-        found = set().union(*map(_user_modules, value)) if value else set()
-    else:
-        found = {value.__module__} if isinstance(value, FunctionType) else set()
-    return {module for module in found if module.split(".")[0] != OURS}
-
-
-def _user_files(experiment: Experiment) -> list[Path]:
-    """Files of the user's modules that the experiment refers to, and of the loaded modules beside them."""
-    folders = {Path(str(sys.modules[module].__file__)).resolve().parent for module in _user_modules(experiment)}
-    files_of = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    loaded = {Path(name).resolve() for name in files_of if name}
-    return sorted(path for path in loaded if path.parent in folders and path.suffix == ".py")
-
-
-def _source(kind: type) -> dict[str, str]:
-    """The digest of the file that defines a user's type; what is ours is told apart by its version."""
-    if kind.__module__.split(".")[0] == OURS:
-        return {}
-    return {"source": _digest(Path(getattr(sys.modules.get(kind.__module__), "__file__", None) or ""), kind.__qualname__)}
-
-
-def _digest(source: Path, qualified: str) -> str:
-    if "<" in qualified:
-        raise UserError(f"{qualified} must be defined at the top level of its module, so that a run can name it")
-    try:
-        return files.digest_file(source)
-    except OSError:
-        raise UserError(f"the file that defines {qualified} ({source}) cannot be read; a run keeps a copy of it") from None
-
-
-def _find(name: Any, run: Path, place: str, source: Any) -> Any:
-    """A type or function of ours, or of the run's own configuration files, by `module:name`; nothing else is ever imported."""
-    module_name, _, qualified = name.partition(":") if isinstance(name, str) else ("", "", "")
-    if not module_name or not all(part.isidentifier() for part in qualified.split(".")):
-        raise UserError(f"{place}: {sentences.value(name)} names no type and no function; it must be MODULE:NAME")
-    if module_name.split(".")[0] == OURS:
-        module = _import_ours(module_name)
-    else:
-        path = _own_file(run, module_name)
-        if path is None:
-            missing = sentences.shown(str(run / "config" / f"{module_name}.py"))
-            raise UserError(f"{place} refers to {sentences.shown(name)}, but {missing} does not exist")
-        if source is not None and files.digest_file(path) != source:
-            raise UserError(f"{path} is not as it was saved, and {place} refers to it; restore it, or begin another run")
-        module = usercode.load(path)
-    found: Any = module
-    for part in qualified.split("."):
-        found = getattr(found, part, None)
-    if module is None or found is None:
-        raise UserError(f"{place} refers to {sentences.shown(name)}, which does not exist")
-    if getattr(found, "__module__", None) != module_name or getattr(found, "__qualname__", None) != qualified:
-        raise UserError(f"{place}: {sentences.shown(name)} is not defined there")
-    return found
-
-
-def _import_ours(name: str) -> ModuleType | None:
-    if not all(part.isidentifier() for part in name.split(".")):
-        return None
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
-
-
-def _own_file(run: Path, module: str) -> Path | None:
-    """RUN/config/MODULE.py where it is a file that lies there itself."""
-    folder = run / "config"
-    path = folder / f"{module}.py"
-    try:
-        return path if path.is_file() and path.resolve().parent == folder.resolve() and path.stem == module else None
-    except (OSError, ValueError):
-        return None

@@ -1,16 +1,20 @@
-"""Run a user's Python files: whatever they raise is one sentence with file and line."""
+"""Run a user's Python: configurations, and the losses and graders they define. Whatever it raises is one sentence with file and
+line."""
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
+import inspect
+import os
 import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
-from w2sr_jax import sentences
+from w2sr_jax import copies, sentences
 from w2sr_jax.errors import Stopped, UserError
 from w2sr_jax.fieldtypes import mistyped
 from w2sr_jax.stopping import Terminated
@@ -20,13 +24,14 @@ _LONGEST = 1000  # characters of a sentence about settings, which may quote a se
 
 
 def load(path: Path) -> ModuleType:
-    """Import a user's file under its stem, with its siblings importable."""
+    """Import a user's file under its stem, with its siblings importable, also later, when a function of it imports them."""
     path, name = path.resolve(), path.stem
+    copies.forget()
     known = sys.modules.get(name)
     if known is not None:
         if getattr(known, "__file__", None) and Path(str(known.__file__)).resolve() == path:
             return known
-        if known.__spec__ is None or name == OURS or not _is_users(known):
+        if known.__spec__ is None or name == OURS or not is_users(getattr(known, "__file__", None)):
             raise UserError(f"{path.name} would hide the Python module {name!r}: give the file another name")
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -39,28 +44,51 @@ def load(path: Path) -> ModuleType:
     except BaseException:
         sys.modules.pop(name, None)
         raise
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     return module
 
 
 @contextlib.contextmanager
 def running(path: Path) -> Iterator[None]:
-    """Run a user's code: siblings are importable, no byte code is written beside them (a run's folder holds what the run
-    made and nothing else), and whatever it raises is one sentence with file and line."""
-    folder, written = str(path.resolve().parent), sys.dont_write_bytecode
+    """Run a user's file: siblings are importable, no byte code is written beside them (a run's folder holds what the run made and
+    nothing else), and whatever it raises is one sentence with file and line."""
+    folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
-    sys.dont_write_bytecode = True
     try:
-        yield
-    except (KeyboardInterrupt, Stopped, Terminated):
-        raise
-    except BaseException as error:
-        line = _line(error, path)
-        words = f"SyntaxError: {error.msg}" if isinstance(error, SyntaxError) and line == error.lineno else said(error)
-        raise UserError(f"{path}, line {line}: {words}" if line else f"{path}: {words}") from None
+        with _told(str(path), path):
+            yield
     finally:
-        sys.dont_write_bytecode = written
         with contextlib.suppress(ValueError):
             sys.path.remove(folder)
+
+
+@contextlib.contextmanager
+def calling(thing: object) -> Iterator[None]:
+    """Call a loss, grader or other code of a user's: whatever it raises is one sentence with the innermost line of the user's
+    code that led to it, or the place where `thing` is defined (`thing` itself where it is text)."""
+    with _told(thing if isinstance(thing, str) else defined(thing), None):
+        yield
+
+
+def defined(thing: object) -> str:
+    """Where a function, a class or an object's class is defined, as `FILE, line N`; decorators, `jax.jit` and `functools.partial`
+    are looked through. Its name where Python does not know."""
+    inner = _innermost(thing)
+    try:
+        file = inspect.getsourcefile(inner)  # type: ignore[arg-type]
+        line = inner.__code__.co_firstlineno if isinstance(inner, FunctionType) else inspect.getsourcelines(inner)[1]  # type: ignore[arg-type]
+    except (TypeError, OSError):
+        file, line = None, 0
+    return f"{_short(file)}, line {line}" if file else sentences.shown(str(getattr(inner, "__qualname__", inner)))
+
+
+def is_users(file: str | None) -> bool:
+    """Whether a source file lies outside the Python installation, its packages, and this one."""
+    if not file or file.startswith("<"):
+        return False
+    path = Path(file).resolve()
+    return not _installed() & set(path.parents)
 
 
 def said(error: BaseException) -> str:
@@ -70,12 +98,57 @@ def said(error: BaseException) -> str:
     return _misfit(error) or sentences.cause(error)
 
 
-def _line(error: BaseException, path: Path) -> int | None:
-    """The last line of a file that led to an error."""
-    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == path.resolve():
-        return error.lineno
-    frames = reversed(traceback.extract_tb(error.__traceback__))
-    return next((frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()), None)
+@contextlib.contextmanager
+def _told(otherwise: str, path: Path | None) -> Iterator[None]:
+    written = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    try:
+        yield
+    except (KeyboardInterrupt, Stopped, Terminated):
+        raise
+    except BaseException as error:
+        raise UserError(_sentence(error, otherwise, path)) from None
+    finally:
+        sys.dont_write_bytecode = written
+
+
+def _sentence(error: BaseException, otherwise: str, path: Path | None) -> str:
+    """What went wrong and where: the innermost line of the user's, and how `path` (the file that was run) got there."""
+    if isinstance(error, SyntaxError) and is_users(error.filename):
+        at = [(Path(str(error.filename)).resolve(), error.lineno)]
+        words = f"SyntaxError: {error.msg}"
+    else:
+        frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+        at = [(Path(file).resolve(), line) for file, line in frames if is_users(file)][::-1]
+        words = said(error)
+    if not at:
+        return f"{otherwise}: {words}"
+    file, line = at[0]
+    name = str(path) if path is not None and path.resolve() == file else _short(str(file))
+    outer = next((number for other, number in at if path is not None and other == path.resolve()), None)
+    way = f" (called at {path}, line {outer})" if outer is not None and path is not None and path.resolve() != file else ""
+    return f"{name}, line {line}: {words}{way}" if line else f"{name}: {words}"
+
+
+def _innermost(thing: object) -> object:
+    """The function or class behind wrappers."""
+    for _ in range(100):
+        if isinstance(thing, functools.partial):
+            thing = thing.func
+        elif hasattr(thing, "__wrapped__"):
+            thing = thing.__wrapped__
+        else:
+            break
+    return thing if isinstance(thing, type) or inspect.isroutine(thing) else type(thing)
+
+
+def _short(file: str | None) -> str:
+    """A file as people write it: relative where it lies below the working directory."""
+    try:
+        relative = os.path.relpath(str(file))
+    except (ValueError, OSError):  # another drive, or a working directory that is gone
+        return str(file)
+    return str(file) if relative.startswith("..") else relative
 
 
 def _misfit(error: BaseException) -> str | None:
@@ -87,8 +160,8 @@ def _misfit(error: BaseException) -> str | None:
     return None
 
 
-def _is_users(module: ModuleType) -> bool:
-    """Whether a module lies outside the Python installation and its packages."""
-    path = getattr(module, "__file__", None)
-    places = {Path(sysconfig.get_paths()[name]).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return path is not None and not places & set(Path(path).resolve().parents)
+@functools.cache
+def _installed() -> frozenset[Path]:
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    places = {Path(sysconfig.get_paths()[name]).resolve() for name in names}
+    return frozenset(places | {Path(__file__).resolve().parent})

@@ -3,11 +3,11 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 from w2sr_jax import __version__, files, hub, lineage
 from w2sr_jax.curation.settings import NAMES
+from w2sr_jax.encoding import name_of
 from w2sr_jax.errors import UserError
 from w2sr_jax.experiment import BASE, GOLD, Graduate, ModelTeacher, Pretraining, Teacher
 from w2sr_jax.ladder import models, prepare
@@ -55,7 +55,7 @@ def said(value: Any) -> str:
         return f"{type(value).__name__}({', '.join(own)})"
     if isinstance(value, tuple):
         return f"({', '.join(said(item) for item in value)}{',' if len(value) == 1 else ''})"
-    return value.__qualname__ if isinstance(value, FunctionType) else repr(value)
+    return name_of(value)
 
 
 def _imported(source: Source) -> dict[str, Any]:

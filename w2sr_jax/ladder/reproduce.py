@@ -47,15 +47,22 @@ class Part(NamedTuple):
 
 
 def reproduce(
-    run: Path, into: Path | None, stage: str | None, watcher: Watcher, keep: bool = False, stop: Stop | None = None
+    run: Path,
+    into: Path | None,
+    stage: str | None,
+    watcher: Watcher,
+    keep: bool = False,
+    stop: Stop | None = None,
+    trusted: bool = False,
 ) -> Reproduction:
     """Rerun the finished stages of a run in the directory `into` (RUN.reproduced), or `stage` alone from the inputs that it had
     ("seed-1/NAME" for one seed of several), and compare; the result is also written to RUN/reproduction.json.
 
     An interrupted reproduction is continued. The rerun is removed where all is identical, unless `keep`. `UserError`: a user's
-    file has changed since the run read it; nothing is finished; `into` is something else; what `stage` needs is damaged.
+    file has changed since the run read it; nothing is finished; `into` is something else; what `stage` needs is damaged; the run
+    has Python of its own that is neither known to this account nor `trusted`.
     """
-    experiment = saved.load(run)
+    experiment = saved.load_trusted(run, trusted)
     into = into or run.with_name(f"{run.name}.reproduced")
     parts = _parts(run, into, experiment)
     wanted = [(part, task) for part in parts for task in part.plan if stage in (None, task.name, part.prefix + task.name)]
@@ -131,7 +138,7 @@ def _check_files(part: Part, task: Task) -> None:
 def _code(run: Path, experiment: Experiment) -> tuple[Condition, ...]:
     """Whether the saved experiment still reads as it was written: functions of the user's, settings and their defaults."""
     known = files.read_json(run / saved.EXPERIMENT)
-    known.pop("digest", None)
+    known = {name: value for name, value in known.items() if name not in ("digest", "code")}
     words = in_values(known, saved.encode(experiment))
     return () if words is None else (Condition("experiment", "as saved", f"read as another one ({words})"),)
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from w2sr_jax import files, hub, saved, sentences
+from w2sr_jax import files, hub, sentences
+from w2sr_jax.encoding import decode
 from w2sr_jax.errors import UserError
 from w2sr_jax.models import families, hf, transformer
 from w2sr_jax.models.config import ModelConfig
@@ -84,7 +85,7 @@ def read_record(directory: Path) -> Record:
     path = directory / RECORD
     raw = files.read_json(path)
     try:
-        config = saved.decode(raw["architecture"], directory)
+        config = decode(raw["architecture"], path, "architecture")
     except (UserError, KeyError, TypeError) as error:
         raise UserError(f"{path} does not hold an architecture: {sentences.cause(error)}") from None
     if not isinstance(config, ModelConfig) or not isinstance(raw.get("source"), dict) or not isinstance(raw.get("kept"), dict):
