@@ -6,14 +6,18 @@ import gzip
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
+from w2sr_jax import sentences
 from w2sr_jax.errors import UserError
 
 SEAL = "DIGESTS.json"
+LARGEST_JSON = 2**28
+"""Bytes of a JSON file that is read; what has more is no settings, index or manifest."""
 _TEMPORARY = ".tmp"
 _REFUSALS = {
     errno.ENOSPC: "the disk is full; free some space",
@@ -94,7 +98,10 @@ def damage(directory: Path, digest_of: Callable[[Path], str] | None = None) -> s
     if not isinstance(digests, dict) or not digests:
         return f"{directory / SEAL} does not list digests"
     for name, digest in sorted(digests.items()):
-        path = directory / name
+        try:
+            path = within(directory, name)
+        except UserError as error:
+            return str(error)
         if not path.is_file():
             return f"{path} is missing"
         if (digest_of or digest_file)(path) != digest:
@@ -131,12 +138,57 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
+    """The value in a JSON file. `UserError` where that is missing, no regular file, larger than `LARGEST_JSON` or not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        # A pipe without a writer would wait for ever; opened like this it is seen to be none of ours.
+        with open(path, encoding="utf-8", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            known = os.fstat(file.fileno())
+            if not stat.S_ISREG(known.st_mode):
+                raise UserError(f"{path} is not a regular file; put the file itself there")
+            if known.st_size > LARGEST_JSON:
+                raise UserError(f"{path} has {known.st_size:,} bytes, and JSON of more than {LARGEST_JSON:,} is not read")
+            return json.loads(file.read())
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def within(directory: Path, name: str) -> Path:
+    """DIRECTORY/name, for a name that a file states. `UserError` for one that leads out of the directory: an absolute path, one
+    with `..`, or one on which a link lies that points elsewhere. What it names need not exist."""
+    parts, home = PurePath(name).parts, os.path.realpath(directory)
+    sound = bool(parts) and not PurePath(name).is_absolute() and ".." not in parts and "\0" not in name
+    if not sound or not contained(home, directory / name):
+        raise UserError(f"{directory} is said to hold {sentences.value(name)}, which lies outside of it; it is left alone")
+    return directory / name
+
+
+def check_tree(directory: Path) -> None:
+    """`UserError` where a directory that may be a stranger's (a run, an imported model) holds a link that leads out of it, or what
+    is neither file nor directory: nothing outside is to be read, copied, overwritten or removed by way of it."""
+    home = os.path.realpath(directory)
+    for place, folders, names in os.walk(home):
+        for name in (*folders, *names):
+            path = Path(place, name)
+            try:
+                kind = path.lstat().st_mode
+            except FileNotFoundError:  # a temporary file of who is at work in it
+                continue
+            if stat.S_ISLNK(kind) and not contained(home, path):
+                raise UserError(
+                    f"{path} is a link to {sentences.value(os.readlink(path))}, outside of {directory}, and is not followed; put "
+                    f"what it means in its place, or remove it"
+                )
+            if not (stat.S_ISLNK(kind) or stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+                raise UserError(f"{path} is neither a file nor a directory (a pipe, a socket or a device); remove it")
+
+
+def contained(home: str | Path, path: Path) -> bool:
+    """Whether what `path` means, once links are followed, lies below `home`, a directory whose own links are resolved."""
+    return os.path.realpath(path).startswith(os.path.join(home, ""))
 
 
 def open_lines(path: Path) -> IO[str]:

@@ -4,8 +4,11 @@ Only safetensors, JSON and tokenizer files are ever fetched. HF_HOME, HF_HUB_CAC
 what they mean to `huggingface_hub`. A revision that the cache holds whole is taken from there without asking the network.
 """
 
+import os
 import re
+import stat
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -34,9 +37,14 @@ PATTERNS: dict[str, tuple[str, ...]] = {
 }
 PATIENCE = 10.0
 """Seconds that the Hub may take to answer at all."""
+LARGEST = 2**27
+"""Bytes of a file of a tokenizer; the largest in use have a quarter of it."""
+TEMPLATES = "additional_chat_templates"
+"""The folder of further chat templates, which transformers opens too."""
 
 _ID = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(?:@(?P<revision>[\w./-]{1,200}))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_TEXTS = (".json", ".jinja", ".model", ".txt", ".tiktoken")
 
 
 class Reference(NamedTuple):
@@ -62,13 +70,14 @@ def reference(ref: str) -> Reference | None:
 def snapshot(ref: str, kind: Kind) -> Path:
     """The directory of `ref`: a local one as it is, otherwise the Hub's snapshot, complete in the files of `kind`.
 
-    `UserError` where there is no such directory or repository, where access is refused, and where neither the cache nor the
-    network has it.
+    `UserError` where there is no such directory or repository, where access is refused, where neither the cache nor the network
+    has it, and where a file that would be read is a link to elsewhere, no file, or endless.
     """
     if not ref.strip():
         raise UserError("the name of a model is empty; give a local directory, or a Hub id such as Qwen/Qwen2.5-0.5B")
     path = Path(ref).expanduser()
     if path.is_dir():
+        check_files(path)
         return path
     found = _parse(ref)
     if path.exists():
@@ -78,7 +87,37 @@ def snapshot(ref: str, kind: Kind) -> Path:
             f"{ref!r} does not exist; give a local directory, or a Hub id such as Qwen/Qwen2.5-0.5B or OWNER/NAME@REVISION"
         )
     cached, lack = _cached(found, kind)
-    return cached or _downloaded(found, kind, lack)
+    path = cached or _downloaded(found, kind, lack)
+    check_files(path)
+    return path
+
+
+def check_files(directory: Path) -> None:
+    """`UserError` for a model's or tokenizer's directory in which a file that may be read is a link out of it, a pipe, a device, or
+    a text of more than `LARGEST` bytes. In the Hub's cache a link may lead to the repository's own blobs."""
+    home = _home(directory)
+    folders = [directory, *([directory / TEMPLATES] if (directory / TEMPLATES).is_dir() else [])]
+    for path in (path for folder in folders for path in sorted(folder.iterdir())):
+        if not path.exists() or not (_may_be_read(path.name) or path.is_dir()):
+            continue
+        if not files.contained(home, path):
+            raise UserError(
+                f"{path} is a link to {sentences.value(os.readlink(path) if path.is_symlink() else os.path.realpath(path))}, "
+                f"outside of {home}, and is not followed; put the file itself there"
+            )
+        found = path.stat()
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+            raise UserError(f"{path} is no regular file (a pipe, a socket or a device); put the file itself there")
+        if path.suffix in _TEXTS and stat.S_ISREG(found.st_mode) and found.st_size > LARGEST:
+            raise UserError(f"{path} has {found.st_size:,} bytes; no such file of a model has more than {LARGEST:,}")
+
+
+def tokenizer_files(directory: Path) -> list[Path]:
+    """The files of a tokenizer that are data: no code and no pickle, whatever it is called."""
+    check_files(directory)
+    names = PATTERNS["tokenizer"]
+    found = (path for path in sorted(directory.iterdir()) if path.is_file() and path.suffix in _TEXTS)
+    return [path for path in found if any(fnmatch(path.name, name) for name in names)]
 
 
 def origin(path: Path) -> Reference | None:
@@ -94,8 +133,12 @@ def commit(path: Path) -> str | None:
     found = origin(path)
     if found is not None:
         return found.revision
+    home = _home(path)
     for note in sorted((path / ".cache" / "huggingface" / "download").glob("*.metadata")):
-        first = note.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip()
+        if not note.is_file() or not files.contained(home, note):
+            continue
+        with open(note, encoding="utf-8", errors="replace") as file:
+            first = file.readline(200).strip()
         if _COMMIT.fullmatch(first):
             return first
     return None
@@ -116,6 +159,17 @@ def missing(directory: Path, kind: Kind) -> str | None:
         return f"its {INDEX} does not say which shard holds which tensor"
     lost = sorted({name for name in shards.values() if not (directory / name).is_file()})
     return f"it lacks {lost[0]}" + (f" and {len(lost) - 1} more of its shards" if len(lost) > 1 else "") if lost else None
+
+
+def _home(directory: Path) -> Path:
+    """What the links of a directory may lead to: itself, or for a snapshot in the Hub's cache the folder of its repository."""
+    place = Path(os.path.realpath(directory))
+    cached = place.parent.name == "snapshots" and place.parent.parent.name.startswith("models--")
+    return place.parent.parent if cached else place
+
+
+def _may_be_read(name: str) -> bool:
+    return name.endswith((*_TEXTS, ".safetensors")) or any(fnmatch(name, each) for kind in PATTERNS.values() for each in kind)
 
 
 def _parse(ref: str) -> Reference | None:

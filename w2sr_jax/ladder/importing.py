@@ -10,7 +10,6 @@ OUT serves as `FromCheckpoint(OUT)` and `ModelTeacher.checkpoint`, OUT/tokenizer
 import contextlib
 import shutil
 from collections.abc import Callable
-from fnmatch import fnmatch
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -133,6 +132,5 @@ def _lineage(source: dict[str, Any]) -> dict[str, Any]:
 def _copy(directory: Path, target: Path) -> None:
     """The files of a tokenizer; nothing else of the directory."""
     target.mkdir()
-    for path in sorted(directory.iterdir()):
-        if path.is_file() and any(fnmatch(path.name, pattern) for pattern in hub.PATTERNS["tokenizer"]):
-            shutil.copyfile(path, target / path.name)
+    for path in hub.tokenizer_files(directory):
+        shutil.copyfile(path, target / path.name)

@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from w2sr_jax import files, saved
-from w2sr_jax.errors import UserError
+from w2sr_jax import files, lineage, saved
+from w2sr_jax.errors import NothingToTrain, UserError
 from w2sr_jax.experiment import Experiment
-from w2sr_jax.ladder import assemble
+from w2sr_jax.ladder import assemble, skips
 from w2sr_jax.ladder.environment import environment
 from w2sr_jax.ladder.plan import tasks
+from w2sr_jax.ladder.skips import Skip
 from w2sr_jax.ladder.task import Context, Kind, Task, Watcher
 from w2sr_jax.lineage import Standing
 from w2sr_jax.lock import locked
@@ -74,6 +75,7 @@ def climb(
         standing = task.stage(run).standing()
         if standing.manifest is not None:
             watcher.end(task.name, str(standing.manifest.measures.get("note", "")), None)
+            skips.check_rung(run, plan, task)
             continue
         missing = [need for need in task.needs if not _by_name(plan, need).stage(run).current()]
         if missing:
@@ -81,6 +83,8 @@ def climb(
             continue
         _discard(task, standing, watcher)
         do(task, Context(run, experiment, experiment.seeds[0], watcher, stop or Stop()), index, len(wanted))
+        _tell_skip(run, experiment, plan, task, watcher)
+        skips.check_rung(run, plan, task)
     if kind is not None and blocked:
         message = "; ".join(f"{task.name} waits for {need.name} (w2sr {need.kind})" for task, need in blocked[:3])
         if len(blocked) == len([t for t in wanted if t.kind == kind]):
@@ -89,10 +93,19 @@ def climb(
 
 
 def do(task: Task, context: Context, index: int, total: int) -> None:
-    """One task's work, and its manifest."""
+    """One task's work, and its manifest. A student with nothing to learn from is skipped, and so is what needs it."""
     context.watcher.begin(task.name, index, total)
     started = time.monotonic()
-    made = task.work(context)
+    skip = skips.inherited(context.run, task)
+    if skip is None:
+        try:
+            made = task.work(context)
+        except NothingToTrain as nothing:
+            if not task.may_skip:
+                raise
+            skip = Skip(str(nothing), task.name)
+    if skip is not None:
+        made = skip.made(task)
     seconds = round(time.monotonic() - started, 2)
     finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     measures = {**made.measures, "seconds": seconds, "finished": finished, "note": made.note}
@@ -103,7 +116,8 @@ def do(task: Task, context: Context, index: int, total: int) -> None:
 
 @contextlib.contextmanager
 def _owned(run: Path) -> Iterator[None]:
-    """The run's lock; what a killed process left half-written is removed first."""
+    """The run's lock; what a killed process left half-written is removed first. `UserError` where a link leads out of the run."""
+    files.check_tree(run)
     with locked(run):
         files.sweep(run)
         yield
@@ -115,10 +129,20 @@ def _discard(task: Task, standing: Standing, watcher: Watcher) -> None:
         return
     watcher.warn(f"{task.name} is done again, since {standing.words}")
     for path in standing.damaged:
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _tell_skip(run: Path, experiment: Experiment, plan: Sequence[Task], task: Task, watcher: Watcher) -> None:
+    """Warn where a student was skipped, and of the rungs that cannot be climbed for it."""
+    skip = skips.of(lineage.load(run, task.name))
+    if skip is None or skip.origin != task.name:
+        return
+    watcher.warn(f"{task.name.removesuffix('/train')} is skipped: {skip.reason}")
+    for rung in skips.blocked(plan, task):
+        watcher.warn(f"rung {rung} ({experiment.rungs[rung].name}) will be skipped too, since it needs that student")
 
 
 def _by_name(plan: Sequence[Task], name: str) -> Task:
