@@ -1,4 +1,4 @@
-"""What SIGTERM and SIGINT do to a process, in a process of its own."""
+"""What SIGTERM, SIGINT and SIGHUP do to a process, in a process of its own."""
 
 import signal
 import subprocess
@@ -13,7 +13,7 @@ sys.path.insert(0, os.getcwd())
 from w2sr_jax.stopping import Stop, Terminated
 stop = Stop()
 try:
-    with stop.installed(grace=1.0):
+    with stop.installed(grace=1.0, saving=3.0):
         print("ready", flush=True)
         {body}
 except Terminated:
@@ -50,11 +50,30 @@ def run(body: str, *signals: int) -> tuple[int, str, float]:
     return process.returncode, output, time.monotonic() - started
 
 
-def test_sigterm_ends_what_cannot_save_itself_at_once() -> None:
-    assert run("time.sleep(60)", signal.SIGTERM)[:2] == (143, "terminated\n")
+# A library that takes the signal for itself behind Python's back, as jax does where several processes join.
+TAKEN = """import ctypes, signal
+        ctypes.CDLL(None).signal(signal.SIGTERM, ctypes.c_void_p(1))
+        from w2sr_jax import stopping
+        stopping.reinstall()
+        time.sleep(60)"""
+SAVES = """with stop.deferred() as asked:
+            while not asked():
+                time.sleep(0.01)
+            time.sleep(2)
+            print("saved")"""
+NEVER_SAVED = SAVES.replace("sleep(2)", "sleep(60)")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_what_cannot_save_itself_ends_at_once(number: int, code: int) -> None:
+    assert run("time.sleep(60)", number)[:2] == (code, "terminated\n")
+
+
+def test_a_handler_that_compiled_code_has_replaced_is_put_back() -> None:
+    assert run(TAKEN, signal.SIGTERM)[:2] == (143, "terminated\n")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_work_that_polls_saves_itself(number: int, code: int) -> None:
     assert run(POLLS, number)[:2] == (code, "saved\nleft\n")
 
@@ -63,12 +82,36 @@ def test_a_second_interrupt_from_the_keyboard_does_not_wait() -> None:
     assert run(IGNORES, signal.SIGINT, signal.SIGINT)[:2] == (130, "interrupted\n")
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("body", [IGNORES, HANGS], ids=["never polls", "hangs in compiled code"])
-def test_a_terminated_process_is_gone_after_the_grace_whatever_it_does(body: str) -> None:
-    code, output, seconds = run(body, signal.SIGTERM)
-    assert code == 143
+def test_a_process_is_gone_after_the_grace_whatever_it_does(body: str, number: int, code: int) -> None:
+    found, output, seconds = run(body, number)
+    assert found == code
     assert seconds < 10
     assert "left" not in output
+
+
+def test_a_second_interrupt_ends_compiled_code_before_the_grace_is_over() -> None:
+    body = HANGS.replace("import ctypes", "stop.installed(grace=60).__enter__(); import ctypes")
+    assert run(body, signal.SIGINT, signal.SIGINT)[0] == 130
+
+
+def test_work_that_has_seen_an_interrupt_may_take_longer_to_save_itself_but_not_for_ever() -> None:
+    assert run(SAVES, signal.SIGINT)[:2] == (130, "saved\nleft\n")
+    assert run(SAVES, signal.SIGTERM)[:2] == (143, "")
+    assert run(NEVER_SAVED, signal.SIGINT)[:2] == (130, "")
+
+
+def test_a_terminal_that_closes_does_not_end_what_is_to_survive_it() -> None:
+    script = SCRIPT.format(body="time.sleep(1)")
+    process = subprocess.Popen(
+        ["nohup", sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGHUP)
+    assert process.communicate(timeout=30)[0] == "left\n"
+    assert process.returncode == 0
 
 
 def test_without_a_signal_nothing_happens() -> None:

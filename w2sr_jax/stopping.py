@@ -1,45 +1,81 @@
-"""What a process does when it is asked to stop: SIGTERM from whoever takes the machine, SIGINT from the keyboard.
+"""What a process does when it is asked to stop: SIGTERM from whoever takes the machine, SIGINT from the keyboard, SIGHUP from a
+terminal that is closed (where `nohup` does not have it ignored).
 
 Work that can save itself polls `Stop.requested` inside `Stop.deferred()`; anything else ends at once. Whatever happens, a process
-that got SIGTERM is gone within `GRACE` seconds, also where it hangs in compiled code.
+that got a signal is gone within `GRACE` seconds, also where it hangs in compiled code; only work that has seen Ctrl-C and saves
+itself may take `SAVING`. A second Ctrl-C ends at once.
 """
 
 import atexit
 import contextlib
 import os
+import select
 import signal
+import stat
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
-GRACE = 9.0
+GRACE = 9.0  # seconds
+SAVING = 60.0  # after Ctrl-C, for what has seen it and can be told again; SIGTERM is followed by SIGKILL
+AT_ONCE = 0.5  # after a second Ctrl-C, for the way out
 AGAIN = 0.05  # seconds after which a signal is sent again whose exception got lost
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def until_exit() -> None:
-    """From now on, outside `Stop.installed()`, SIGTERM and SIGINT end the process at once, without a word and with the exit code
-    that says so, also while the interpreter shuts down. Call it before whatever registers work for that."""
+    """From now on, outside `Stop.installed()`, the signals end the process at once, without a word and with the exit code that
+    says so, also while the interpreter shuts down. Call it before whatever registers work for that."""
 
     def end(number: int, _: FrameType | None) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):  # the signal may have come amid a flush
-                stream.flush()
-        os._exit(128 + number)
+        leave(128 + number)
 
     def last() -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _heeded():
             signal.signal(number, signal.SIG_IGN)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _heeded():
         signal.signal(number, end)
     atexit.register(last)
 
 
+def leave(code: int, words: str = "") -> NoReturn:
+    """End the process now, from any thread, whatever the main one is at: nothing is cleaned up and no exit handler runs. What was
+    printed is written out, and `words` are, where that does not have to be waited for."""
+    flushing = threading.Thread(target=_flush, daemon=True)
+    with contextlib.suppress(RuntimeError):  # a process at its limit starts no thread
+        flushing.start()
+        flushing.join(0.5)
+    if words:
+        with contextlib.suppress(OSError):
+            poll = select.poll()
+            poll.register(2, select.POLLOUT)
+            if poll.poll(0):
+                os.write(2, f"w2sr: {words}\n".encode(errors="backslashreplace"))
+    os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # the signal may have come amid a flush
+            stream.flush()
+
+
+def reinstall() -> None:
+    """Put back the handlers that Python knows of, where compiled code has set its own since, as `jax.distributed.initialize` does
+    for SIGTERM. Outside the main thread, and for signals without a handler of Python's: nothing."""
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            handler = signal.getsignal(number)
+            if callable(handler):
+                signal.signal(number, handler)
+
+
 class Terminated(BaseException):
-    """SIGTERM arrived while nothing could be saved."""
+    """A signal other than that of Ctrl-C arrived while nothing could be saved."""
 
 
 class Stop:
@@ -48,8 +84,10 @@ class Stop:
     def __init__(self) -> None:
         self.signal: int | None = None
         self._deferred = 0
+        self._seen = False
 
     def requested(self) -> bool:
+        self._seen = self._seen or self.signal is not None
         return self.signal is not None
 
     @property
@@ -67,15 +105,15 @@ class Stop:
             self._deferred -= 1
 
     @contextlib.contextmanager
-    def installed(self, grace: float = GRACE) -> Iterator["Stop"]:
-        """Handle both signals while inside; only in the main thread."""
+    def installed(self, grace: float = GRACE, saving: float = SAVING) -> Iterator["Stop"]:
+        """Handle the signals while inside; only in the main thread."""
         # The interpreter runs handlers between bytecodes, so a process deep in compiled code never sees its signal. The wake-up
         # pipe is written to at once.
         read, write = os.pipe()
         os.set_blocking(write, False)
-        before: dict[int, Any] = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        before: dict[int, Any] = {number: signal.signal(number, self._handle) for number in _heeded()}
         wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        threading.Thread(target=_deadline, args=(read, grace), daemon=True, name="deadline").start()
+        threading.Thread(target=self._watch, args=(read, grace, saving), daemon=True, name="deadline").start()
         ignored = sys.unraisablehook
         sys.unraisablehook = hook = self._hook(ignored)
         try:
@@ -101,19 +139,53 @@ class Stop:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         again, self.signal = self.signal is not None, number
+        if number == signal.SIGHUP:
+            _forget_terminal()
         if number == signal.SIGINT and (again or not self._deferred):
             raise KeyboardInterrupt
         if not self._deferred:
             raise Terminated
 
+    def _watch(self, read: int, grace: float, saving: float) -> None:
+        """Ends the process that does not end by itself. Its own thread: the main one may never come back."""
+        poll = select.poll()
+        poll.register(read, select.POLLIN)
+        first, end, patient = 0, 0.0, True
+        while True:
+            if not poll.poll(max(0.0, end - time.monotonic()) * 1000 if first else None):
+                if not (first == signal.SIGINT and patient and self._seen):
+                    leave(128 + first, _LATE if patient else "")
+                patient, end = False, end - grace + saving
+                continue
+            arrived = os.read(read, 1)
+            if not arrived:
+                os.close(read)
+                return
+            number, now = arrived[0], time.monotonic()
+            if number not in SIGNALS:
+                continue
+            if not first:
+                first, end = number, now + grace
+            elif number == signal.SIGINT:
+                end, patient = min(end, now + AT_ONCE), False
+                first = number if first == signal.SIGINT else first
+            else:
+                first, end = number, min(end, now + grace)
 
-def _deadline(read: int, grace: float) -> None:
-    while True:
-        arrived = os.read(read, 1)
-        if not arrived:
-            os.close(read)
-            return
-        if arrived[0] == signal.SIGTERM:
-            time.sleep(grace)
-            print("w2sr: terminated; what was not saved in time is done again by the same command", file=sys.stderr, flush=True)
-            os._exit(128 + signal.SIGTERM)
+
+_LATE = "ended by a signal amid work that cannot be interrupted; what was not saved in time is done again by the same command"
+
+
+def _heeded() -> list[signal.Signals]:
+    """The signals to handle: SIGHUP is left alone where whoever started this process has it ignored."""
+    return [n for n in SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+
+
+def _forget_terminal() -> None:
+    """Let what is still printed go nowhere: writing to a terminal that is gone fails, and what is at work would end by it."""
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for handle in (1, 2):
+            if stat.S_ISCHR(os.fstat(handle).st_mode):
+                os.dup2(nowhere, handle)
+        os.close(nowhere)
