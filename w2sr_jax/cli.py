@@ -167,7 +167,9 @@ def _experiment(
             raise UserError(f"{target} is a run as it is; --shrink takes a configuration (a .py file)")
         files.check_tree(directory)
         return saved.load_trusted(directory, trusted), directory
-    experiment = _overridden(saved.load_config(path), overrides, f"w2sr {command} {target}")
+    from w2sr_jax.overrides import overridden
+
+    experiment = overridden(saved.load_config(path), overrides, f"w2sr {command} {target}")
     check(experiment)
     if small:
         from w2sr_jax.ladder.shrink import shrink
@@ -191,20 +193,6 @@ def _begun(directory: Path) -> bool:
     """Whether a run has finished anything; another experiment may take the place of one that has not."""
     made = (path for place in ("lineage", "seed-*/lineage") for path in directory.glob(f"{place}/**/*.json"))
     return (directory / "experiment.json").exists() and any(made)
-
-
-def _overridden(experiment: "Experiment", overrides: list[str], program: str) -> "Experiment":
-    import tyro
-
-    from w2sr_jax.experiment import Experiment
-
-    return tyro.cli(
-        Experiment,
-        default=experiment,
-        args=overrides,
-        prog=program,
-        config=(tyro.conf.AvoidSubcommands,),
-    )
 
 
 if __name__ == "__main__":

@@ -117,7 +117,10 @@ def name_of(value: Any) -> str:
         return f"{name_of(value.func)}({', '.join(words)})"
     if dataclasses.is_dataclass(value) or not callable(value):
         return repr(value)
-    return _importable(value, "")[1]
+    try:
+        return _importable(value, "")[1]
+    except UserError:
+        return str(getattr(value, "__qualname__", type(value).__qualname__))
 
 
 def _encode_function(value: Any, where: str) -> dict[str, Any]:
