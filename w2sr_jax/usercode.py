@@ -56,7 +56,7 @@ def running(path: Path) -> Iterator[None]:
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
     try:
-        with _told(str(path), path):
+        with _told(path, path):
             yield
     finally:
         with contextlib.suppress(ValueError):
@@ -67,7 +67,7 @@ def running(path: Path) -> Iterator[None]:
 def calling(thing: object) -> Iterator[None]:
     """Call a loss, grader or other code of a user's: whatever it raises is one sentence with the innermost line of the user's
     code that led to it, or the place where `thing` is defined (`thing` itself where it is text)."""
-    with _told(thing if isinstance(thing, str) else defined(thing), None):
+    with _told(thing, None):
         yield
 
 
@@ -99,7 +99,7 @@ def said(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _told(otherwise: str, path: Path | None) -> Iterator[None]:
+def _told(thing: object, path: Path | None) -> Iterator[None]:
     written = sys.dont_write_bytecode
     sys.dont_write_bytecode = True
     try:
@@ -107,7 +107,7 @@ def _told(otherwise: str, path: Path | None) -> Iterator[None]:
     except (KeyboardInterrupt, Stopped, Terminated):
         raise
     except BaseException as error:
-        raise UserError(_sentence(error, otherwise, path)) from None
+        raise UserError(_sentence(error, str(thing) if isinstance(thing, str | Path) else defined(thing), path)) from None
     finally:
         sys.dont_write_bytecode = written
 

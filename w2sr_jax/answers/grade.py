@@ -5,11 +5,14 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
+from w2sr_jax import usercode
 from w2sr_jax.answers import pool
 from w2sr_jax.answers.equal import DEFAULT, LONGEST, Conventions, algebraic, bare, canonical, grade_one, too_large
 from w2sr_jax.answers.extract import Extraction, extract
 from w2sr_jax.answers.pool import MEMORY, TIMEOUT
 from w2sr_jax.answers.reading.boxes import filled, joined
+from w2sr_jax.errors import UserError
+from w2sr_jax.fieldtypes import mistyped
 from w2sr_jax.records import Problem, Verdict
 
 __all__ = ["MathGrader", "NumberGrader", "bare", "canonical", "grade", "grade_all", "grade_one"]
@@ -75,12 +78,21 @@ class NumberGrader:
 def grade_all(
     grader: Grader, texts: Sequence[str], problems: Sequence[Problem], on_progress: Progress | None = None
 ) -> list[Verdict]:
-    """Verdicts of any grader, in order; a `MathGrader` gets all texts at once."""
+    """Verdicts of any grader, in order; a `MathGrader` gets all texts at once. `UserError` with file, line and problem where a
+    grader of the user's raises, or returns no verdict."""
     if isinstance(grader, MathGrader):
         return grader.many(texts, problems, on_progress)
     verdicts = []
     for text, problem in zip(texts, problems, strict=True):
-        verdicts.append(grader(text, problem))
+        try:
+            with usercode.calling(grader):
+                verdict = grader(text, problem)
+        except UserError as error:
+            raise UserError(f"{error}; this was while grading an answer to problem {problem.id}") from None
+        wrong = mistyped(verdict, Verdict, "what it returns")
+        if wrong:
+            raise UserError(f"{usercode.defined(grader)}: the grader returned no sound verdict for problem {problem.id}: {wrong}")
+        verdicts.append(verdict)
         if on_progress is not None:
             on_progress(len(verdicts), len(texts))
     return verdicts
