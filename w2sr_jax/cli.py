@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from w2sr_jax import __version__, compiling, files, sentences, stopping
+from w2sr_jax import __version__, compiling, files, sentences, stopping, terminal
 from w2sr_jax.commands import COMMANDS, add_plain, add_root, add_trust
 from w2sr_jax.errors import Stopped, UserError
 from w2sr_jax.stopping import Stop, Terminated
@@ -54,6 +54,7 @@ work is never redone, an interrupted one is continued by the same command.
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the `w2sr` command."""
+    terminal.guard()
     stopping.until_exit()
     compiling.remember()
     sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
@@ -77,7 +78,7 @@ def run(argv: list[str]) -> int:
         print(f"w2sr: {sentences.printable(str(error))}", file=sys.stderr)
         return 2
     except Stopped as stopped:
-        print(f"w2sr: {stopped}; the same command goes on from there", file=sys.stderr)
+        print(f"w2sr: {sentences.printable(str(stopped))}; the same command goes on from there", file=sys.stderr)
         return stop.code
     except KeyboardInterrupt:
         print(f"w2sr: interrupted; {_afterwards(argv[0])}", file=sys.stderr)
@@ -89,7 +90,8 @@ def run(argv: list[str]) -> int:
         refused = files.refusal(error)
         if refused is None:
             raise
-        print(f"w2sr: {refused}; what was finished before is kept, and the same command goes on from there", file=sys.stderr)
+        kept = "what was finished before is kept, and the same command goes on from there"
+        print(f"w2sr: {sentences.printable(refused)}; {kept}", file=sys.stderr)
         return 2
 
 
@@ -169,7 +171,9 @@ def _experiment(
         return saved.load_trusted(directory, trusted), directory
     from w2sr_jax.overrides import overridden
 
-    experiment = overridden(saved.load_config(path), overrides, f"w2sr {command} {target}")
+    configured = saved.load_config(path)
+    with terminal.coloured():
+        experiment = overridden(configured, overrides, f"w2sr {command} {target}")
     check(experiment)
     if small:
         from w2sr_jax.ladder.shrink import shrink

@@ -1,11 +1,12 @@
 """The commands that take a finished or imported thing, not an experiment: each parses its arguments, calls, prints."""
 
 import argparse
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from w2sr_jax import files
+from w2sr_jax import files, terminal
 from w2sr_jax.errors import UserError
 from w2sr_jax.stopping import Stop
 
@@ -47,7 +48,7 @@ def _reproduce(argv: list[str], stop: Stop) -> int:
 
     with Console(plain=options.plain) as console:
         found = reproduce(directory, options.into, options.stage, console, options.keep, stop, options.trust)
-    print(found.text(), end="")
+    terminal.say(found.text().rstrip("\n"))
     return 0 if found.identical else 1
 
 
@@ -59,7 +60,7 @@ def _explain(argv: list[str], _: Stop) -> int:
     options = parser.parse_args(argv)
     from w2sr_jax.ladder.explain import explain
 
-    explain(run_directory(options.run, options.root), options.problem, print)
+    explain(run_directory(options.run, options.root), options.problem, terminal.say)
     return 0
 
 
@@ -74,7 +75,7 @@ def _compare(argv: list[str], _: Stop) -> int:
     from w2sr_jax.ladder.compare import compare
 
     runs = [run_directory(run, options.root) for run in options.runs]
-    compare(runs, options.out, print, metric=options.metric, model=options.model)
+    compare(runs, options.out, terminal.say, metric=options.metric, model=options.model)
     return 0
 
 
@@ -95,7 +96,7 @@ def _show(argv: list[str], _: Stop) -> int:
     return 0
 
 
-def _import(argv: list[str], _: Stop) -> int:
+def _import(argv: list[str], stop: Stop) -> int:
     parser = argparse.ArgumentParser(prog="w2sr import", description=COMMANDS["import"].about)
     parser.add_argument("model", metavar="MODEL", help="Hub id (OWNER/NAME[@REVISION]) or Hugging Face directory")
     parser.add_argument("out", metavar="OUT", type=Path, help="directory to make")
@@ -104,14 +105,15 @@ def _import(argv: list[str], _: Stop) -> int:
     )
     _add_processes(parser)
     options = parser.parse_args(argv)
-    from w2sr_jax.ladder.importing import import_model
+    told = {"MODEL": options.model, "OUT": str(options.out.absolute()), "--dtype": options.dtype}
+    with _joined(options, told, stop):
+        from w2sr_jax.ladder.importing import import_model
 
-    _join(options)
-    import_model(options.model, options.out, options.dtype)
+        import_model(options.model, options.out, options.dtype)
     return 0
 
 
-def _export(argv: list[str], _: Stop) -> int:
+def _export(argv: list[str], stop: Stop) -> int:
     parser = argparse.ArgumentParser(prog="w2sr export", description=COMMANDS["export"].about)
     parser.add_argument(
         "source", metavar="SOURCE", help="a model's directory in a run, a run (with --model), or an imported model"
@@ -124,11 +126,13 @@ def _export(argv: list[str], _: Stop) -> int:
     add_root(parser)
     _add_processes(parser)
     options = parser.parse_args(argv)
-    from w2sr_jax.ladder.export import export, size_of
-
-    _join(options)
     source = Path(options.source) if Path(options.source).is_dir() else options.root / options.source
-    export(source, options.out, options.model, size_of(options.shard_size), options.adapter, options.dtype)
+    told = {"SOURCE": str(source.absolute()), "OUT": str(options.out.absolute()), "--model": str(options.model)}
+    told |= {"--shard-size": options.shard_size, "--adapter": str(options.adapter), "--dtype": str(options.dtype)}
+    with _joined(options, told, stop):
+        from w2sr_jax.ladder.export import export, size_of
+
+        export(source, options.out, options.model, size_of(options.shard_size), options.adapter, options.dtype)
     return 0
 
 
@@ -142,7 +146,7 @@ def _publish(argv: list[str], _: Stop) -> int:
     options = parser.parse_args(argv)
     from w2sr_jax.ladder.publish import publish
 
-    publish(run_directory(options.run, options.root), options.rung, options.teacher, options.out, print)
+    publish(run_directory(options.run, options.root), options.rung, options.teacher, options.out, terminal.say)
     return 0
 
 
@@ -156,13 +160,18 @@ def _add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--coordinator", default="", metavar="HOST:PORT", help="of process 0, where several share the work")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="how many; 0: as the cluster says (default: 1)")
     parser.add_argument("--process", type=int, default=0, metavar="I", help="which of them this one is (default: 0)")
+    parser.add_argument("--wait", type=int, default=40, metavar="SECONDS", help="how long for the others to come (default: 40)")
 
 
-def _join(options: argparse.Namespace) -> None:
-    from w2sr_jax.parallel.processes import initialize
+def _joined(options: argparse.Namespace, told: Mapping[str, str], stop: Stop) -> contextlib.AbstractContextManager[None]:
+    """The processes of a command, which must all have been told the same."""
+    if options.processes == 1 and not options.coordinator:
+        return contextlib.nullcontext()
+    from w2sr_jax.parallel.processes import joined
     from w2sr_jax.parallel.settings import Processes
 
-    initialize(Processes(options.coordinator, options.processes, options.process))
+    settings = Processes(options.coordinator, options.processes, options.process, options.wait)
+    return joined(settings, told, stop, "nothing was made; the same command begins anew")
 
 
 class Command(NamedTuple):

@@ -167,7 +167,7 @@ def within(directory: Path, name: str) -> Path:
 
 
 def check_tree(directory: Path) -> None:
-    """`UserError` where a directory that may be a stranger's (a run, an imported model) holds a link that leads out of it, or what
+    """`UserError` where a directory that may be a stranger's (a run, an imported model) holds a link out of it, or what
     is neither file nor directory: nothing outside is to be read, copied, overwritten or removed by way of it."""
     home = os.path.realpath(directory)
     for place, folders, names in os.walk(home):

@@ -93,8 +93,8 @@ def snapshot(ref: str, kind: Kind) -> Path:
 
 
 def check_files(directory: Path) -> None:
-    """`UserError` for a model's or tokenizer's directory in which a file that may be read is a link out of it, a pipe, a device, or
-    a text of more than `LARGEST` bytes. In the Hub's cache a link may lead to the repository's own blobs."""
+    """`UserError` for a model's or tokenizer's directory in which a file that may be read is a link out of it, a pipe, a device,
+    or a text of more than `LARGEST` bytes. In the Hub's cache a link may lead to the repository's own blobs."""
     home = _home(directory)
     folders = [directory, *([directory / TEMPLATES] if (directory / TEMPLATES).is_dir() else [])]
     for path in (path for folder in folders for path in sorted(folder.iterdir())):

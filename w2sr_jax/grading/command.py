@@ -59,12 +59,12 @@ def run(argv: list[str], about: str) -> int:
         console.end("grading", f"{len(items):,} text{'' if len(items) == 1 else 's'}", time.monotonic() - began)
     subject = printed.Subject(options.file, rows, grader.name, _called(against), options.label)
     width = max(NARROWEST, min(console.rich.width, WIDEST))
-    console.rich.print()
+    console.line("")
     for line in printed.lines(subject, graded, rejected, options.show, width):
-        console.rich.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.line(line)
     if options.out is not None:
         written.write(options.out, graded, rejected)
-        console.rich.print(f"\nWritten: {options.out}", markup=False, highlight=False, soft_wrap=True)
+        console.line(f"\nWritten: {options.out}")
     return 0
 
 

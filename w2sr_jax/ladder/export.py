@@ -18,7 +18,7 @@ from typing import Literal
 import jax
 import numpy as np
 
-from w2sr_jax import files
+from w2sr_jax import files, terminal
 from w2sr_jax.errors import UserError
 from w2sr_jax.ladder import card, exportable
 from w2sr_jax.ladder.exportable import GENERATION, Source
@@ -44,7 +44,7 @@ def export(
     adapter: bool = False,
     dtype: Literal["float32", "bfloat16"] | None = None,
     mesh: Mesh | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> Path:
     """Write the model that `source` (and `model`, see `exportable.find`) names into `out`; its path. `dtype`: None keeps each
     parameter as it is. With several processes, all call this alike, and process 0 writes.

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from w2sr_jax import files, hub, sentences
+from w2sr_jax import files, hub, sentences, terminal
 from w2sr_jax.errors import UserError
 from w2sr_jax.ladder.making import making, vacant, words
 from w2sr_jax.ladder.stored import RECORD
@@ -37,7 +37,7 @@ def import_model(
     out: Path,
     dtype: Literal["float32", "bfloat16"] = "float32",
     mesh: Mesh | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> Path:
     """Write `ref`'s parameters, of `dtype`, architecture and tokenizer into `out`; its path. Without a `mesh`, parameters are
     split over as many of the devices as divide them. With several processes, all call this alike.

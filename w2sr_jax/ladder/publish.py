@@ -7,7 +7,7 @@ from.
 from collections.abc import Callable
 from pathlib import Path
 
-from w2sr_jax import lineage, saved
+from w2sr_jax import saved, terminal, verified
 from w2sr_jax.errors import UserError
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.ladder import models, prepare, teach
@@ -15,7 +15,7 @@ from w2sr_jax.records import Trace
 from w2sr_jax.teachers import arrayrecord
 
 
-def publish(run: Path, rung: int, teacher: str | None, out: Path, say: Callable[[str], None] = print) -> Path:
+def publish(run: Path, rung: int, teacher: str | None, out: Path, say: Callable[[str], None] = terminal.say) -> Path:
     """Write the traces of a rung's teachers, or of one of them, into `out`; its path. `UserError` where there is no such rung or
     teacher, traces are not finished, or `out` is not free; then nothing is left of it."""
     experiment = saved.load(run)
@@ -29,7 +29,7 @@ def publish(run: Path, rung: int, teacher: str | None, out: Path, say: Callable[
     splits: dict[str, list[Trace]] = {prepare.POOL: [], prepare.PROBE: []}
     for name in teachers:
         stage = f"{models.rung_directory(experiment, rung)}/traces-{name}"
-        if lineage.load(run, stage) is None:
+        if verified.manifest(run, stage) is None:
             raise UserError(f"{stage} has not finished; `w2sr sample {run} --rung {rung}` makes the traces")
         for trace in teach.traces_of(run, rung, name):
             splits[split_of.get(trace.problem_id, prepare.POOL)].append(trace)

@@ -5,6 +5,7 @@ characters spelt out.
 """
 
 import dataclasses
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -16,15 +17,16 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from w2sr_jax import saved, sentences
+from w2sr_jax import saved, sentences, terminal, verified
 from w2sr_jax.batches.batch import Batch
 from w2sr_jax.batches.encode import Encoded, encode
-from w2sr_jax.batches.packing import Packed, layout, positions
+from w2sr_jax.batches.packing import positions
 from w2sr_jax.errors import UserError
 from w2sr_jax.experiment import BASE, GOLD, Experiment, Pretraining
-from w2sr_jax.ladder import batching, models, prepare
-from w2sr_jax.ladder.batching import CURATED, PACKING, Lessons
+from w2sr_jax.ladder import batching, models, places, prepare, skips
+from w2sr_jax.ladder.batching import CURATED, PACKING
 from w2sr_jax.ladder.models import Model
+from w2sr_jax.ladder.places import Packing, Place
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.weights import TokenWeights
 from w2sr_jax.records import Example
@@ -38,17 +40,6 @@ LABELS = ("prompt", "reasoning", "answer", "end-of-turn")
 STYLES = ("dim", "cyan", "bold green", "bold magenta")
 _UNBOUNDED = 2**31
 _FIELDS = ("tokens", "target", "segments", "span", "verdict", "weight", "teacher_logprob")
-
-
-class Place(NamedTuple):
-    """Where an example lies: a row of the packed data, its number in it (from 1) of `of`, its first position there, and the steps
-    (from 1) that read the row."""
-
-    row: int
-    number: int
-    of: int
-    start: int
-    steps: Sequence[int]
 
 
 class Shown(NamedTuple):
@@ -76,19 +67,22 @@ def show(
     if training is None:  # a base that is not trained in the run has no examples either
         raise UserError(f"{model.name} is not trained in the run")
     renderer = prepare.renderer(directory)
-    lessons = batching.lessons(model, examples, renderer, training, seed)
+    one = places.example_at(examples, example)
     objective = experiment.rungs[rung].objective if model.arm != BASE else Objective()
-    refused = renderer.refusal(examples[example].response)
+    refused = renderer.refusal(one.response)
     if refused:
         raise UserError(f"example {example} of {model.name} is left out of its training: its response {refused}")
-    (encoded,), _ = encode([examples[example]], renderer, _UNBOUNDED)
-    place = _place(lessons, example, encoded)
-    tokens = _tokens(lessons, encoded, place, objective.weights)
-    lines = _Page(lessons, objective, examples[example], encoded, place, tokens)
+    (encoded,), _ = encode([one], renderer, _UNBOUNDED)
+    packing = places.packing(directory, model, examples, renderer, training, seed)
+    place = packing.place(example, encoded)
+    tokens = _tokens(packing, encoded, place, objective.weights)
+    lines = _Page(packing, objective, one, encoded, place, tokens)
     if console is None:
-        console = Console(highlight=False, soft_wrap=True, no_color=plain, color_system=None if plain else "auto")
-    for line in lines.told(model, example, _notes(directory, model, lessons)):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        file = terminal.beneath(sys.stdout)  # colours are its own; what is foreign in its lines is spelt out
+        console = Console(file=file, highlight=False, soft_wrap=True, no_color=plain, color_system=None if plain else "auto")
+    for line in lines.told(model, example, _notes(model, packing)):
+        safe = terminal.spelt(line.plain)
+        console.print(line if safe == line.plain else safe, soft_wrap=True, highlight=False, markup=False)
 
 
 def weights(
@@ -123,11 +117,15 @@ def _model(experiment: Experiment, index: int, arm: str | None) -> Model:
 
 
 def _examples(run: Path, experiment: Experiment, model: Model) -> Sequence[Example]:
-    if model.arm != BASE and not (run / model.directory / CURATED).is_file():
+    skipped = skips.reason(run, model)
+    if skipped:
+        raise UserError(f"{model.name} was skipped: {sentences.printable(skipped)}")
+    if model.arm != BASE and verified.optional(run, f"{model.directory}/{CURATED}") is None:
+        there = "was not written by a finished stage" if (run / model.directory / CURATED).exists() else "is not there"
         raise UserError(
-            f"{model.name} has no examples yet: {run / model.directory / CURATED} is not there; w2sr curate {run} makes them"
+            f"{model.name} has no examples yet: {run / model.directory / CURATED} {there}; w2sr curate {run} makes them"
         )
-    if not (run / "tokenizer").is_dir():
+    if not verified.below(run, "tokenizer/"):
         raise UserError(f"{run} has no tokenizer yet; w2sr run makes it")
     examples = batching.examples_of(run, experiment, model)
     if not examples:
@@ -135,21 +133,7 @@ def _examples(run: Path, experiment: Experiment, model: Model) -> Sequence[Examp
     return examples
 
 
-def _place(lessons: Lessons, index: int, encoded: Encoded) -> Place | None:
-    """None where the example is too long for any row."""
-    settings = lessons.batches.settings
-    if positions(encoded) > settings.length:
-        return None
-    before = encode(lessons.examples[:index], lessons.renderer, settings.length)[0] if lessons.rejected else None
-    mine = index if before is None else len(before)
-    rows = layout(lessons.encoded, settings.length, settings.pack)
-    row, members = next((row, members) for row, members in enumerate(rows) if mine in members)
-    at = members.index(mine)
-    start = sum(positions(lessons.encoded[other]) for other in members[:at])
-    return Place(row, at + 1, len(members), start, lessons.batches.steps_of(row, lessons.total))
-
-
-def _tokens(lessons: Lessons, encoded: Encoded, place: Place | None, factors: TokenWeights) -> list[Shown]:
+def _tokens(packing: Packing, encoded: Encoded, place: Place | None, factors: TokenWeights) -> list[Shown]:
     weight = np.zeros(len(encoded.tokens), np.float32)
     if place is None:
         alone = np.where(encoded.supervised, np.float32(encoded.weight), np.float32(0))
@@ -157,21 +141,22 @@ def _tokens(lessons: Lessons, encoded: Encoded, place: Place | None, factors: To
         weight[1:] = weights(factors, encoded.span, verdict, encoded.teacher_logprob, alone)[1:]
     else:
         # A token is predicted one position before its own, and confidence is normalised over the tokens of a step.
-        batch, row = _step(lessons, place)
+        batch, row = _step(packing, place)
         every = weights(factors, batch.span, batch.verdict, batch.teacher_logprob, batch.weight)
         weight[1:] = every[row, place.start : place.start + positions(encoded)]
-    pieces = lessons.renderer.tokenizer.pieces(encoded.tokens.tolist())
+    pieces = packing.renderer.tokenizer.pieces(encoded.tokens.tolist())
     supervised = encoded.supervised & (np.arange(len(weight)) > 0)
     return [Shown(*one) for one in zip(pieces, encoded.span.tolist(), supervised.tolist(), weight.tolist(), strict=True)]
 
 
-def _step(lessons: Lessons, place: Place) -> tuple[Batch, int]:
+def _step(packing: Packing, place: Place) -> tuple[Batch, int]:
     """The batch of the first step that reads the row, and the row's index in it; the row alone where no step does."""
-    packed = lessons.batches.packed
+    assert packing.batches is not None
+    packed = packing.batches.packed
     if not place.steps:
         rows = {field: getattr(packed, field)[place.row : place.row + 1] for field in (*_FIELDS, "positions")}
         return Batch(**rows), 0
-    batch = lessons.batches.batch_at(place.steps[0] - 1)
+    batch = packing.batches.batch_at(place.steps[0] - 1)
     at = next(
         row
         for row in range(len(batch.tokens))
@@ -180,16 +165,15 @@ def _step(lessons: Lessons, place: Place) -> tuple[Batch, int]:
     return batch, at
 
 
-def _notes(run: Path, model: Model, lessons: Lessons) -> list[str]:
-    path = run / model.directory / PACKING
-    if path.is_file() and Packed.load(path).digest != lessons.batches.digest:
-        return [f"{path.relative_to(run)} holds other batches than these examples make, so rows and steps may differ"]
+def _notes(model: Model, packing: Packing) -> list[str]:
+    if packing.state == "foreign":
+        return [f"{model.directory}/{PACKING} holds other batches than these examples make, so rows and steps may differ"]
     return []
 
 
 @dataclasses.dataclass(frozen=True)
 class _Page:
-    lessons: Lessons
+    packing: Packing
     objective: Objective
     example: Example
     encoded: Encoded
@@ -198,7 +182,7 @@ class _Page:
 
     def told(self, model: Model, index: int, notes: Sequence[str]) -> Iterator[Text]:
         source = f", {model.directory}/{CURATED} row {index}" if model.arm != BASE else ""
-        yield Text(f"Example {index} of {len(self.lessons.examples):,} (from 0), {model.name}{source}", "bold")
+        yield Text(f"Example {index} of {len(self.packing.examples):,} (from 0), {model.name}{source}", "bold")
         yield Text(f"  {self._summary()}")
         yield Text(f"  {self._origin()}")
         yield Text(f"  {self._where()}")
@@ -210,7 +194,7 @@ class _Page:
             yield from self._section(span, supervised, list(run))
 
     def _summary(self) -> str:
-        renderer = self.lessons.renderer
+        renderer = self.packing.renderer
         imitated = [token for token in self.tokens if token.supervised]
         counts = ", ".join(
             f"{number:,} {LABELS[span]}" for span in range(4) if (number := sum(token.span == span for token in imitated))
@@ -231,14 +215,17 @@ class _Page:
         return f"example {hostile.one_line(example.id)}, {problem}, weight {example.weight:.4g}, teacher's probability {drawn}"
 
     def _where(self) -> str:
-        place, settings = self.place, self.lessons.batches.settings
+        place, settings = self.place, self.packing.training.batching
         taken = positions(self.encoded)
+        if place is None and taken <= settings.length:
+            count = len(self.packing.examples)
+            return f"its row and steps are not known before its training has packed the {count:,} examples"
         if place is None:
             return f"left out: it takes {taken:,} positions and a row has {settings.length:,}"
         of = "" if place.of == 1 else f" (number {place.number} of {place.of} there)"
         last = place.start + taken - 1
         here = f"packed in row {place.row:,}{of}, positions {place.start:,} to {last:,} of {settings.length:,}"
-        total = self.lessons.total
+        total = self.packing.total
         if not place.steps:
             return f"{here}; in none of the {total:,} steps, which end before its turn"
         listed = [f"{step:,}" for step in place.steps]
@@ -247,7 +234,7 @@ class _Page:
 
     def _remarks(self) -> Iterator[str]:
         example, gamma = self.example, self.objective.weights.confidence_gamma
-        for remark in self.lessons.renderer.remarks(example.response, example.style):
+        for remark in self.packing.renderer.remarks(example.response, example.style):
             yield f"the response {remark}"
         if gamma and self.place and self.place.steps:
             first = self.place.steps[0]
