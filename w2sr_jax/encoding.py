@@ -224,6 +224,11 @@ def _importable(value: Any, where: str) -> tuple[str, str]:
                 f"{usercode.defined(value)}: {name} is defined in the script itself; move it to a module, so that "
                 "a run can name it"
             )
+        if module.split(".")[0] != OURS and not usercode.is_users(getattr(sys.modules[module], "__file__", None)):
+            raise UserError(
+                f"{where or 'a setting'} is {module}:{name} of an installed package, of which a run keeps no copy; use it in a "
+                "function or a dataclass of your own"
+            )
         return module, name
     for other in sorted({*([module] if isinstance(module, str) and module != "__main__" else []), *imports.user_modules()}):
         known = sys.modules.get(other)
