@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hand_made import finish
 
 from w2sr_jax import files, lineage, records
 from w2sr_jax.errors import UserError
@@ -102,6 +103,8 @@ def make(
         **more,
     }
     files.write_json(run / "report" / "results.json", {**schema.plain(results), "format": schema.VERSION})
+    for directory in {run, *runs}:
+        finish(directory)
     return run
 
 
@@ -226,7 +229,7 @@ def test_a_metric_is_followed_in_the_order_of_dates(two: list[Path], tmp_path: P
     assert induced[0]["absent"] == "not measured"
 
 
-def test_without_a_manifest_the_files_time_is_the_date(tmp_path: Path) -> None:
+def test_where_no_manifest_says_when_the_files_time_is_the_date(tmp_path: Path) -> None:
     run = make(tmp_path / "run", {"teacher": [answers(0, 0.5)]}, range(120), None)
     os.utime(run / "report" / "results.json", (1_700_000_000, 1_700_000_000))
     (said,) = numbers_of([run], tmp_path / "out")["runs"]
@@ -243,11 +246,22 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(two: list[Path], tmp_p
     with pytest.raises(UserError, match=r"did you mean '0-small\.correct'"):
         told(two, model="0-small.corect")
     path = two[1] / "report" / "results.json"
+    written = path.read_bytes()
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
+    with pytest.raises(UserError, match=r"old/report/results\.json is not what by-hand wrote"):
+        told(two)
+    finish(two[1])
     with pytest.raises(UserError, match="has format 1"):
         told(two)
+    (two[1] / "lineage" / "by-hand.json").unlink()
+    with pytest.raises(UserError, match=r"old/report/results\.json was not written by a finished stage"):
+        told(two)
+    path.write_bytes(written)
+    finish(two[1])
     (two[0] / "evaluations" / "teacher" / "generations.parquet").write_bytes(b"PAR1 no")
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": schema.VERSION}))
+    with pytest.raises(UserError, match=r"teacher/generations\.parquet is not what by-hand wrote"):
+        told(two)
+    finish(two[0])
     with pytest.raises(UserError, match=r"teacher/generations\.parquet cannot be read"):
         told(two)
 
@@ -259,6 +273,7 @@ def test_the_page_is_shut_in_and_hostile_names_are_only_text(two: list[Path], tm
     raw["versions"] = {HOSTILE: HOSTILE}
     raw["experiment"]["rungs"][0]["name"] = HOSTILE
     path.write_text(json.dumps(raw))
+    finish(bad)
     lines = told([*two, bad], tmp_path / "out")
     assert not any(c in "\n".join(lines) for c in ("\x1b", "\u202e"))
     page = (tmp_path / "out" / "compare.html").read_text()

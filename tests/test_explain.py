@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hand_made import finish
 
 from w2sr_jax import files, lineage, records, saved
 from w2sr_jax.batches.packing import Packed
@@ -112,6 +113,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     commit(run, "problems", "prepare", [run / "problems" / f"{name}.parquet" for name in split])
     texts = [*prepare.facts(EXPERIMENT), *(text for rows in split.values() for p in rows for text in (p.question, p.solution))]
     tokenizers.build(WordTokenizer(), [str(text) for text in texts] + [" ".join(map(str, range(60)))]).save(run / "tokenizer")
+    finish(run)
     train(run, models.teacher(EXPERIMENT.teachers[0]))
     evaluate(run, "weak", split["test"], [0, 1, 1, 1])
     rung = run / "rungs" / "0-small"
@@ -285,6 +287,7 @@ def test_ids_that_name_no_problem_or_several_are_refused(made: Path) -> None:
     copy = made.parent / "ambiguous"
     shutil.copytree(made, copy)
     records.write(copy / "problems" / "test.parquet", Problem, [twin])
+    commit(copy, "problems", "prepare", sorted((copy / "problems").glob("*.parquet")))
     with pytest.raises(UserError, match="begins the ids of 2 problems"):
         told(copy, known[0][:5])
     assert told(copy, twin.id).startswith(f"Problem {twin.id}")
@@ -298,6 +301,7 @@ def test_hostile_text_cannot_pass_for_a_line_of_ours(made: Path, tmp_path: Path)
     traces = records.read(path, Trace)
     bad = dataclasses.replace(traces[0], text=HOSTILE, answer=HOSTILE, rule=HOSTILE, grader=HOSTILE, provenance=HOSTILE)
     records.write(path, Trace, [bad, *traces[1:]])
+    commit(run, "rungs/0-small/traces-weak", "sample", sorted(path.parent.glob("*.parquet")))
     text = told(run, problem.id)
     assert all(unicodedata.category(c) not in ("Cc", "Cf", "Zl", "Zp") for line in text.split("\n") for c in line)
     assert sum(line.startswith("Problem ") for line in text.split("\n")) == 1
@@ -306,15 +310,21 @@ def test_hostile_text_cannot_pass_for_a_line_of_ours(made: Path, tmp_path: Path)
     assert all("│" in line or line.strip().startswith(("sample 0", "[teachers/weak")) for line in forged)
 
 
-def test_a_file_that_changed_since_it_was_written_is_marked(made: Path, tmp_path: Path) -> None:
+def test_a_file_that_changed_since_it_was_written_is_refused(made: Path, tmp_path: Path) -> None:
     run = tmp_path / "changed"
     shutil.copytree(made, run)
     problem, path = read(run, "pool")[0], run / "teachers" / "weak" / "rung-0" / "traces-00000.parquet"
-    assert "CHANGED" not in told(run, problem.id)
+    before = told(run, problem.id)
+    shutil.copyfile(path, path.with_name("traces-00002.parquet"))
+    assert told(run, problem.id) == before  # the run did not write it
     records.write(path, Trace, records.read(path, Trace)[:-1])
-    marked = [line for line in told(run, problem.id).splitlines() if "BUT THE FILE HAS CHANGED SINCE" in line]
-    assert marked
-    assert all("traces-00000.parquet" in line for line in marked)
+    with pytest.raises(UserError, match=r"traces-00000\.parquet is not what rungs/0-small/traces-weak wrote: .*; w2sr run "):
+        told(run, problem.id)
+    assert told(run, read(run, "test")[0].id)  # which reads other files
+    (run / "lineage" / "rungs" / "0-small" / "traces-weak.json").unlink()
+    lines = [line for line in told(run, problem.id).splitlines() if "traces-0000" in line]
+    assert lines
+    assert all("without a manifest" in line for line in lines)
 
 
 def test_steps_are_not_told_of_batches_that_training_did_not_use(made: Path, tmp_path: Path) -> None:
@@ -323,6 +333,9 @@ def test_steps_are_not_told_of_batches_that_training_did_not_use(made: Path, tmp
     path = run / "rungs" / "0-small" / "correct" / "packing.npz"
     packed = Packed.load(path)
     dataclasses.replace(packed, weight=packed.weight * 2).save(path)
+    with pytest.raises(UserError, match=r"packing\.npz is not what rungs/0-small/correct/train wrote"):
+        told(run, read(run, "pool")[1].id)
+    (run / "lineage" / "rungs" / "0-small" / "correct" / "train.json").unlink()  # as if it had been interrupted
     text = told(run, read(run, "pool")[1].id)
     part = text.partition("Steps that learnt")[2]
     assert "0-small.correct (packing.npz holds other batches than these examples make" in part

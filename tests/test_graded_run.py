@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from hand_made import finish
 
 from w2sr_jax import records
 from w2sr_jax.answers.grade import NumberGrader
@@ -38,6 +39,7 @@ def write_run(run: Path, misjudged: bool) -> None:
     fates = [Fate(t.id, t.problem_id, "incorrect", "last", KEPT if t.id in kept else "wrong_verdict") for t in traces]
     records.write(run / "rungs" / "0-a" / "incorrect" / "fates.parquet", Fate, fates)
     write_traces(run / "evaluations" / "teacher" / GENERATIONS, "teacher", GREEDY, TEXTS)
+    finish(run)
 
 
 @pytest.fixture
@@ -94,6 +96,7 @@ def test_ungraded_traces_are_not_read_as_if_they_were(experiment: Experiment, tm
     write_run(tmp_path, misjudged=False)
     path = tmp_path / "teachers" / "teacher" / "rung-0" / "traces-00000.parquet"
     records.write(path, Trace, [Trace("t", PROBLEMS[0].id, "teacher", 0, "#### 3", None, "ungraded", "stop", 3, None, "")])
+    finish(tmp_path)
     found, _ = graded.grading(experiment, Sources([tmp_path]), [])
     assert found["readings"] == []
     assert found["wrong"] == []

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from hand_made import finish
 
 from w2sr_jax import cli, lineage, records, saved
 from w2sr_jax.errors import UserError
@@ -38,6 +39,7 @@ def run(tmp_path: Path) -> Path:
     saved.save(run, EXPERIMENT)
     for name, rows in (("pool", POOL), ("probe", PROBE)):
         records.write(run / "problems" / f"{name}.parquet", Problem, rows)
+    finish(run)
     for teacher in ("weak", "other"):
         traces = [written(of, teacher, sample) for of in (*POOL, *PROBE) for sample in range(2)]
         paths = [run / "teachers" / teacher / "rung-0" / f"traces-{number:05d}.parquet" for number in range(2)]

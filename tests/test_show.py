@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hand_made import finish
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -73,6 +74,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "shown"
     saved.save(run, EXPERIMENT)
     tokenizers.build(BpeTokenizer(vocab_size=300), [response(i) for i in range(20)]).save(run / "tokenizer")
+    finish(run)
     renderer = prepare.renderer(run)
     examples = [example(i) for i in range(20)]
     records.write(run / "rungs/0-small/all/curated.parquet", Example, examples)
@@ -82,6 +84,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ids = tuple(token for token, wanted in zip(rendered.tokens, rendered.supervised) if wanted)
         sure.append(one if i == 3 else example(i, ids, tuple(-0.05 * (j % 7) for j in range(len(ids)))))
     records.write(run / "rungs/1-sure/correct/curated.parquet", Example, sure)
+    finish(run)
     return run
 
 
@@ -135,6 +138,7 @@ def test_odd_responses_are_said_and_those_that_are_left_out_are_refused(made: Pa
     odd = {1: "so 2</think> it is 2", 2: "so 3<|im_end|>", 3: "so <|im_end|> 4"}
     rows = [dataclasses.replace(example(i), response=odd.get(i, response(i))) for i in range(6)]
     records.write(run / "rungs/0-small/all/curated.parquet", Example, rows)
+    finish(run)
     assert "note: the response closes a thinking that nothing opened" in told(run, 1)
     assert "note: the response ends with '<|im_end|>' spelt out, which is taken off" in told(run, 2)
     assert "note" not in told(run, 4)
@@ -250,10 +254,12 @@ def test_numbers_and_names_out_of_range_are_refused(made: Path, tmp_path: Path) 
     run = tmp_path / "bare"
     shutil.copytree(made, run)
     shutil.rmtree(run / "tokenizer")
+    finish(run)
     with pytest.raises(UserError, match="has no tokenizer yet"):
         told(run, 0)
     records.write(run / "rungs/0-small/all/curated.parquet", Example, [])
     shutil.copytree(made / "tokenizer", run / "tokenizer")
+    finish(run)
     with pytest.raises(UserError, match="kept no trace"):
         told(run, 0)
 

@@ -3,7 +3,7 @@
 A stage's manifest is `RUN/lineage/STAGE.json`, written last. Its inputs are the outputs of the stages it needs and the
 user's own files; since every manifest holds digests of outputs, the manifests of a run form a Merkle chain. A stage is up to
 date when its settings and its inputs' digests are those of its manifest and all that it wrote is unchanged on disk. A manifest
-carries its own digest, so that damage to it is noticed as well.
+carries its own digest, so that damage to it is noticed as well. Who only reads a run asks `verified` for its files.
 """
 
 import dataclasses
@@ -120,7 +120,7 @@ class Stage:
         manifest = load(self.run, self.name)
         if manifest is None or manifest.settings != self.settings or manifest.inputs != self.inputs():
             return Standing(None)
-        broken = [(self.run / name, words) for name, words in _broken(self.run, manifest)]
+        broken = [(self.run / name, words) for name, words in broken_files(self.run, manifest)]
         return Standing(None, tuple(path for path, _ in broken), broken[0][1]) if broken else Standing(manifest)
 
     def commit(
@@ -131,7 +131,9 @@ class Stage:
         seals: Sequence[Path] = (),
         environment: Mapping[str, str] | None = None,
     ) -> Manifest:
-        """Write the manifest: from here on the stage is finished."""
+        """Write the manifest: from here on the stage is finished. The digests of a sealed directory come under the manifest too,
+        so that another sound one in its place is noticed."""
+        lists = [self.run / name / files.SEAL for name in artifacts if files.sealed(self.run / name)]
         manifest = Manifest(
             stage=self.name,
             kind=self.kind,
@@ -139,7 +141,7 @@ class Stage:
             inputs=self.inputs() or {},
             outputs=_digests(self.run, outputs),
             artifacts=dict(artifacts),
-            seals=_digests(self.run, seals),
+            seals=_digests(self.run, [*seals, *lists]),
             measures=dict(measures),
             versions=versions(),
             environment=dict(environment or {}),
@@ -158,17 +160,26 @@ def load(run: Path, stage: str) -> Manifest | None:
     path = manifest_path(run, stage)
     if not path.exists():
         return None
+    manifest = read(run, stage)
+    if manifest is None:
+        log.warning("manifest %s is damaged or of another version; its stage counts as not finished", path)
+    return manifest
+
+
+def read(run: Path, stage: str) -> Manifest | None:
+    """The manifest in the stage's file; None where that is damaged, of another version, or another stage's."""
+    path = manifest_path(run, stage)
     try:
         raw = files.read_json(path)
         own = raw.pop(OWN)
         sound = own == files.digest_json(raw)
         manifest = Manifest(**raw)
+        for name in {**manifest.outputs, **manifest.artifacts, **manifest.seals}:
+            files.within(run, name)
+        sound = sound and isinstance(manifest.measures, dict) and manifest.stage == stage
     except (UserError, AttributeError, KeyError, TypeError, ValueError):
         sound = False
-    if not sound:
-        log.warning("manifest %s is damaged or of another version; its stage counts as not finished", path)
-        return None
-    return manifest
+    return manifest if sound else None
 
 
 def versions() -> dict[str, str]:
@@ -188,20 +199,22 @@ def _digests(run: Path, paths: Sequence[Path]) -> dict[str, str]:
     return {str(path.relative_to(run)): files.digest_file(path) for path in paths}
 
 
-def _broken(run: Path, manifest: Manifest) -> list[tuple[str, str]]:
-    """What the stage wrote and is not as it was: relative path, and what is wrong in words."""
-    found = []
+def broken_files(run: Path, manifest: Manifest) -> list[tuple[str, str]]:
+    """What the stage wrote and is not as it was: relative path, and what is wrong in words. Of a sealed directory all is broken
+    where anything is."""
+    found = {}
     for name, digest in {**manifest.outputs, **manifest.seals}.items():
         path = run / name
+        whole = next((artifact for artifact in manifest.artifacts if name.startswith(f"{artifact}/")), name)
         if not path.is_file():
-            found.append((name, f"{path} is missing"))
+            found[whole] = f"{path} is missing"
         elif file_digest(path) != digest:
-            found.append((name, f"{path} does not have the digest in its manifest"))
+            found[whole] = f"{path} does not have the digest in its manifest"
     for name in manifest.artifacts:
         words = files.damage(run / name, file_digest)
         if words is not None:
-            found.append((name, words))
-    return found
+            found.setdefault(name, words)
+    return list(found.items())
 
 
 def file_digest(path: Path) -> str:

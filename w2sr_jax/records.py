@@ -328,6 +328,10 @@ class Stored(Sequence[R]):
         other._rows = self._rows[start:stop]
         return other
 
+    @property
+    def path(self) -> Path:
+        return self._path
+
     def __len__(self) -> int:
         return len(self._rows)
 

@@ -117,7 +117,7 @@ def test_what_is_written_row_by_row_from_the_disk_equals_what_is_packed_in_memor
     examples: list[Encoded], share: bool, together: int
 ) -> None:
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packing, "_TOGETHER", together)
+        patch.setattr(packing, "TOGETHER", together)
         folder = Path(name)
         pack(examples, CAPACITY, PAD, share).save(folder / "memory.npz")
         stored = StoredExamples(folder, iter(examples))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hand_made import finish
 from test_select import PROBLEMS, mixed, trace
 
 from w2sr_jax import records
@@ -30,6 +31,7 @@ def run(folder: Path, settings: Curation, written: dict[str, list[Trace]]) -> An
             path = folder / "teachers" / teacher / "rung-0" / f"traces-{shard:05d}.parquet"
             records.write(path, Trace, traces[start : start + 7])
     tokenizer.build(WordTokenizer(), [problem.question for problem in POOL]).save(folder / "tokenizer")
+    finish(folder)
     rung = SimpleNamespace(name="small", teachers=tuple(written), pool=(0.5, 1.0), arms=ARMS, curation=settings, gold=True)
     teachers = [SimpleNamespace(name=name, weight=WEIGHTS[name]) for name in written]
     return SimpleNamespace(run=folder, experiment=SimpleNamespace(rungs=[rung], teachers=teachers))

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import math
+import mmap
 import os
 import shutil
 import struct
@@ -21,8 +22,8 @@ from w2sr_jax.batches.encode import Encoded
 from w2sr_jax.batches.stored import sizes
 from w2sr_jax.errors import UserError
 
-_TOGETHER = 1024
-"""Rows that are in memory at one time when they are written."""
+TOGETHER = 1024
+"""Rows that are in memory at one time when they are written, or gone through."""
 
 _ARRAYS = ("tokens", "target", "positions", "segments", "span", "verdict", "teacher_logprob", "weight")
 
@@ -45,9 +46,11 @@ class Packed:
         """A digest of all values, whatever file they were read from."""
         hashed = hashlib.sha256()
         for name in _ARRAYS:
-            array = np.ascontiguousarray(getattr(self, name))
+            array = getattr(self, name)
             hashed.update(f"{name} {array.dtype.str} {array.shape}".encode())
-            hashed.update(array.reshape(-1).view(np.uint8).data)
+            for start in range(0, len(array), TOGETHER):
+                hashed.update(np.ascontiguousarray(array[start : start + TOGETHER]).reshape(-1).view(np.uint8).data)
+                release(self)
         return hashed.hexdigest()
 
     def save(self, path: Path) -> None:
@@ -65,6 +68,16 @@ class Packed:
             raise UserError(f"{path} does not exist") from None
         except Exception as error:  # a damaged archive surfaces as one of many kinds
             raise UserError(f"{path} is not a packed data set: {error}") from None
+
+
+def release(packed: Packed) -> None:
+    """Give the memory back that mapped arrays have taken while they were looked at; what is looked at again is read again."""
+    for name in _ARRAYS:
+        base = getattr(packed, name)
+        while isinstance(base, np.ndarray):
+            base = base.base
+        if isinstance(base, mmap.mmap) and hasattr(base, "madvise"):
+            base.madvise(mmap.MADV_DONTNEED)
 
 
 def _mapped(path: Path) -> dict[str, np.ndarray]:
@@ -141,8 +154,8 @@ def write(path: Path, encoded: Sequence[Encoded], capacity: int, pad: int = 0, s
     with contextlib.ExitStack() as open_files:
         arrays = {name: open_files.enter_context(tempfile.TemporaryFile(dir=path.parent)) for name in _ARRAYS}
         kinds: dict[str, np.dtype] = {}
-        for start in range(0, len(rows), _TOGETHER):
-            part = _rows(encoded, rows[start : start + _TOGETHER], capacity, pad)
+        for start in range(0, len(rows), TOGETHER):
+            part = _rows(encoded, rows[start : start + TOGETHER], capacity, pad)
             for name, file in arrays.items():
                 array = getattr(part, name)
                 kinds[name] = array.dtype

@@ -2,18 +2,32 @@
 
 import statistics
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from w2sr_jax import files, lineage
+from w2sr_jax import files, lineage, verified
 from w2sr_jax.answers.steps import steps
 from w2sr_jax.evaluation.answered import by_problem, settled
 from w2sr_jax.evaluation.scores import Generations, outcomes, score_seeds
-from w2sr_jax.experiment import Experiment, ModelTeacher
-from w2sr_jax.ladder import compared, curate, evidence, faithful, graded, measure, models, on_file, prepare, probing, tables
+from w2sr_jax.experiment import Experiment
+from w2sr_jax.ladder import (
+    compared,
+    curate,
+    evidence,
+    faithful,
+    graded,
+    measure,
+    models,
+    on_file,
+    prepare,
+    probing,
+    skips,
+    tables,
+)
 from w2sr_jax.ladder.compared import Scored
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.outcomes import GENERATIONS
@@ -27,6 +41,8 @@ from w2sr_jax.training import journal
 
 SAMPLES = 12  # problems whose traces the report shows
 CURVE = 120  # points of a training curve
+REPORT = "report"
+"""The stage that makes a run's report, and in the folder of several seeds the one that pools theirs."""
 
 
 def report(context: Context) -> Made:
@@ -45,13 +61,26 @@ def pooled(run: Path, experiment: Experiment, runs: Sequence[Path]) -> Made:
     return Made([written.numbers, *written.evidence], {}, {}, f"report at {written.index}", seals)
 
 
+def commit_pooled(run: Path, experiment: Experiment, runs: Sequence[Path], made: Made, finished: str) -> None:
+    """The manifest of the report of all seeds, which stands on theirs."""
+
+    def digest(seed: Path) -> str:
+        of_seed = verified.manifest(seed, REPORT)
+        return of_seed.digest() if of_seed else ""
+
+    given = tuple(lineage.Given(f"{seed.name}/{REPORT}", partial(digest, seed)) for seed in runs)
+    stage = lineage.Stage(run, REPORT, REPORT, files.digest_json(encode(experiment)), given=given)
+    stage.commit(made.outputs, {}, {"finished": finished, "note": made.note}, made.seals)
+
+
 def results(experiment: Experiment, sources: Sources) -> tuple[dict[str, Any], list[Evidence]]:
     """Everything the report shows (report/schema.py says what it looks like), and the pages with the rows behind it."""
     runs = sources.runs
     test = prepare.read(runs[0], prepare.TEST)
-    evaluated = {model.name: model for model in _models(experiment)}
+    skipped = skips.missing(experiment, runs)
+    evaluated = {model.name: model for model in models.all_evaluated(experiment) if model.name not in skipped}
     greedy = {
-        name: np.stack([outcomes(test, measure.generations(run / "evaluations" / name)[0]) for run in runs]) for name in evaluated
+        name: np.stack([outcomes(test, measure.generations(run, name)[0]) for run in runs]) for name in evaluated
     }
     on_files = on_file.sat(experiment, runs[0], test)
     scored = Scored(greedy, on_files)
@@ -77,7 +106,7 @@ def results(experiment: Experiment, sources: Sources) -> tuple[dict[str, Any], l
     for name in evaluated:
         teacher, model = held.get(name), described[name]
         taught = [_right(run, teacher, test, scored) for run in runs] if teacher else None
-        traces = [measure.generations(run / "evaluations" / name)[0] for run in runs]
+        traces = [measure.generations(run, name)[0] for run in runs]
         page = evidence.answers(name, name, sources, test, traces, taught, _looks(runs, name))
         model["evidence"] = page.key
         pages.append(page)
@@ -92,7 +121,7 @@ def results(experiment: Experiment, sources: Sources) -> tuple[dict[str, Any], l
         "device": {"kind": devices[0].device_kind, "count": len(devices), "mesh": dict(mesh.shape)},
         "seeds": list(experiment.seeds),
         "test_problems": len(test),
-        "problems": files.read_json(runs[0] / "problems" / "report.json"),
+        "problems": files.read_json(verified.file(runs[0], "problems/report.json")),
         "rungs": rungs,
         "climb": compared.climb(experiment, rungs, scored),
         "models": described,
@@ -100,6 +129,7 @@ def results(experiment: Experiment, sources: Sources) -> tuple[dict[str, Any], l
         "teachers": [found for found, _ in beside],
         "grading": verdicts,
         "warnings": warnings(experiment, runs),
+        **({"skipped": list(skipped.values())} if skipped else {}),
         "stages": _stages(sources, devices),
         "samples": _samples(experiment, runs[0], test, evaluated),
     }, pages
@@ -127,19 +157,11 @@ def warnings(experiment: Experiment, runs: Sequence[Path]) -> list[str]:
     return found
 
 
-def _models(experiment: Experiment) -> list[Model]:
-    """All models that are evaluated, teachers first."""
-    found = [models.teacher(teacher) for teacher in experiment.teachers if isinstance(teacher, ModelTeacher)]
-    for index in range(len(experiment.rungs)):
-        found.extend(models.evaluated(experiment, index))
-    return found
-
-
 def _model(experiment: Experiment, sources: Sources, model: Model, test: Sequence[Problem]) -> dict[str, Any]:
     runs, folder = sources.runs, f"evaluations/{model.name}"
-    generations = [Generations(test, *measure.generations(run / folder)) for run in runs]
-    trained = [lineage.load(run, model.task) for run in runs]
-    held = [files.read_json(path) for run in runs if (path := run / folder / measure.HELD_OUT).exists()]
+    generations = [Generations(test, *measure.generations(run, model.name)) for run in runs]
+    trained = [verified.manifest(run, model.task) for run in runs]
+    held = [files.read_json(path) for run in runs if (path := verified.optional(run, f"{folder}/{measure.HELD_OUT}"))]
     looked = _looks(runs, model.name)
     curve = _lines(experiment, runs, model, journal.METRICS, ("step", "loss", "nll", "learning_rate"), CURVE)
     probe = _lines(experiment, runs, model, journal.PROBE, ("step", "accuracy", "induced", "n", "n_induced"))
@@ -166,8 +188,8 @@ def _model(experiment: Experiment, sources: Sources, model: Model, test: Sequenc
 
 def _looks(runs: Sequence[Path], name: str) -> list[dict[str, Any]]:
     """What was found when a model's chains were cut and changed, per seed."""
-    paths = (run / "evaluations" / name / measure.FAITHFULNESS for run in runs)
-    return [files.read_json(path) for path in paths if path.exists()]
+    paths = (verified.optional(run, f"evaluations/{name}/{measure.FAITHFULNESS}") for run in runs)
+    return [files.read_json(path) for path in paths if path]
 
 
 def _lines(
@@ -176,7 +198,8 @@ def _lines(
     """Lines of a training's journal over all seeds, thinned to about `most` per seed."""
     found: list[dict[str, Any]] = []
     for seed, run in zip(experiment.seeds, runs, strict=True):
-        lines = journal.read(run / model.directory / name)
+        path = verified.optional(run, f"{model.directory}/{name}")
+        lines = journal.read(path) if path else []
         every = max(1, len(lines) // most) if most else 1
         found.extend({"seed": seed, **{key: line[key] for key in keep}} for line in lines[::every])
     return found
@@ -192,7 +215,7 @@ def _right(run: Path, teacher: str, test: Sequence[Problem], scored: Scored) -> 
     """Which problems a teacher gets right, of those that it answered."""
     if teacher in scored.on_file:
         return settled(on_file.answers(run, teacher))
-    return right(test, measure.generations(run / "evaluations" / teacher)[0])
+    return right(test, measure.generations(run, teacher)[0])
 
 
 def _held_out(found: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -219,7 +242,7 @@ def _stages(sources: Sources, devices: Sequence[Any]) -> list[dict[str, Any]]:
         }
         for run, found in sources.manifests.items()
         for made in found
-        if made.kind != "report"
+        if made.kind != "report" and skips.of(made) is None
     ]
 
 
@@ -228,7 +251,7 @@ def _samples(experiment: Experiment, run: Path, test: Sequence[Problem], evaluat
     last = len(experiment.rungs) - 1
     shown = [m for m in evaluated.values() if m.role in ("teacher", "student", "gold") and m.rung in (None, last)]
     traces = {
-        model.name: {trace.problem_id: trace for trace in measure.generations(run / "evaluations" / model.name)[0]}
+        model.name: {trace.problem_id: trace for trace in measure.generations(run, model.name)[0]}
         for model in shown
     }
     written = {teacher.name: by_problem(on_file.answers(run, teacher.name)) for teacher in on_file.teachers(experiment)}

@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from w2sr_jax import files, records, seeds
+from w2sr_jax import files, records, seeds, verified
 from w2sr_jax.batches import packing
 from w2sr_jax.batches.batch import Batches
 from w2sr_jax.batches.encode import END_SPELT, Encoded, encode, encoded
-from w2sr_jax.batches.packing import layout
+from w2sr_jax.batches.packing import Packed, layout
 from w2sr_jax.batches.stored import StoredExamples
-from w2sr_jax.errors import UserError
+from w2sr_jax.errors import NothingToTrain
 from w2sr_jax.experiment import BASE, Experiment, ModelTeacher, Pretraining
 from w2sr_jax.ladder import prepare
 from w2sr_jax.ladder.models import Model
@@ -58,7 +58,7 @@ def lessons(
     path: Path | None = None,
 ) -> Lessons:
     """Encode, pack and order the examples of one training; `seed` is the run's. With a `path`, packed rows are written there, and
-    neither they nor the encoded examples, which lie beside them until they are forgotten, are held in memory. `UserError` where
+    neither they nor the encoded examples, which lie beside them until they are forgotten, are held in memory. `NothingToTrain` where
     none fits into a row."""
     batching = training.batching
     rejected: Counter[str] = Counter()
@@ -66,14 +66,19 @@ def lessons(
     every: Sequence[Encoded] = list(found) if path is None else StoredExamples(path.parent, found)
     if not every:
         spelt = f", and {rejected[END_SPELT]} spell out an end of turn in their midst" if rejected[END_SPELT] else ""
-        raise UserError(
+        raise NothingToTrain(
             f"{model.name}: none of the {len(examples)} examples fits into rows of {batching.length} tokens{spelt}; "
             "raise training.batching.length"
         )
     how = (every, batching.length, renderer.pad, batching.pack)
     packed = packing.pack(*how) if path is None else packing.write(path, *how)
-    batches = Batches(packed, batching, seeds.words(seed, "order", model.name, training.seed)[0])
-    return Lessons(examples, every, rejected, batches, training.total_steps(batches.steps_per_epoch), renderer)
+    ordered = batches(packed, model, training, seed)
+    return Lessons(examples, every, rejected, ordered, training.total_steps(ordered.steps_per_epoch), renderer)
+
+
+def batches(packed: Packed, model: Model, training: Training, seed: int) -> Batches:
+    """Packed rows in the order in which the model's training meets them."""
+    return Batches(packed, training.batching, seeds.words(seed, "order", model.name, training.seed)[0])
 
 
 def examples_of(run: Path, experiment: Experiment, model: Model) -> Sequence[Example]:
@@ -87,7 +92,7 @@ def examples_of(run: Path, experiment: Experiment, model: Model) -> Sequence[Exa
     if model.arm == BASE and isinstance(start, Pretraining):
         lines = prepare.facts(experiment)[: start.facts]
         return [*(_example("", "", line, "plain") for line in lines), *documents(prepare.read(run, prepare.PRETRAIN))]
-    return records.Stored(run / model.directory / CURATED, Example)
+    return records.Stored(verified.file(run, f"{model.directory}/{CURATED}"), Example)
 
 
 def training_of(experiment: Experiment, model: Model) -> Training | None:

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax import __version__, files, hub, lineage
+from w2sr_jax import __version__, files, hub, verified
 from w2sr_jax.curation.settings import NAMES
 from w2sr_jax.encoding import name_of
 from w2sr_jax.errors import UserError
 from w2sr_jax.experiment import BASE, GOLD, Graduate, ModelTeacher, Pretraining, Teacher
 from w2sr_jax.ladder import models, prepare
-from w2sr_jax.ladder.card_results import results, sound
+from w2sr_jax.ladder.card_results import results, written
 from w2sr_jax.ladder.exportable import OfRun, Source, ancestry
 from w2sr_jax.ladder.markdown import Raw, code, environment
 from w2sr_jax.losses.objective import Objective
@@ -72,7 +72,7 @@ def _imported(source: Source) -> dict[str, Any]:
 
 def _of_run(part: OfRun) -> dict[str, Any]:
     run, experiment, model = part.run, part.experiment, part.model
-    made = lineage.load(run, model.task)
+    made = verified.manifest(run, model.task)
     if made is None:
         raise UserError(f"the manifest of {model.task} in {run} is not there; run `w2sr train {run}` first")
     parents = _parents(part)
@@ -166,7 +166,7 @@ def _foreign_parent(ref: str, origin: Mapping[str, Any], digest: Any) -> dict[st
 def _teacher(part: OfRun, name: str) -> dict[str, Any]:
     rung = part.model.rung or 0
     teacher = next(each for each in part.experiment.teachers if each.name == name)
-    made = lineage.load(part.run, f"{models.rung_directory(part.experiment, rung)}/traces-{name}")
+    made = verified.manifest(part.run, f"{models.rung_directory(part.experiment, rung)}/traces-{name}")
     measures = made.measures if made else {}
     graded = measures.get("graded") or 0
     return {
@@ -192,11 +192,11 @@ def _teacher_kind(part: OfRun, teacher: Teacher) -> Raw:
 def _curation(part: OfRun) -> dict[str, Any] | None:
     """What was kept for the model's arm; of the ceiling only the number of examples is known."""
     directory = models.rung_directory(part.experiment, part.model.rung or 0)
-    made = lineage.load(part.run, f"{directory}/curation")
+    made = verified.manifest(part.run, f"{directory}/curation")
     if made is None or part.model.arm is None:
         return None
     kept = dict(made.measures.get("kept") or {}).get(part.model.arm)
-    found = sound(part.run, made, f"{directory}/curation.json") or {}
+    found = written(part.run, f"{directory}/curation.json") or {}
     arm = found.get(part.model.arm) or {}
     reasons = [(name, Raw(f"{count:,}")) for name, count in sorted(dict(arm.get("rejections") or {}).items())]
     return {
@@ -219,13 +219,13 @@ def _data(part: OfRun) -> list[tuple[str, str]]:
         stages += [f"{directory}/curation"]
     found: dict[str, str] = {}
     for stage in stages:
-        made = lineage.load(run, stage)
+        made = verified.manifest(run, stage)
         outputs = dict(made.outputs) if made else {}
         own = {
             name: digest for name, digest in outputs.items() if name.startswith(f"{model.directory}/") or name.endswith(".json")
         }
         found |= own if stage.endswith("/curation") else outputs
-    made = lineage.load(run, model.task)
+    made = verified.manifest(run, model.task)
     found |= {name: digest for name, digest in (made.outputs if made else {}).items() if name.endswith("packing.npz")}
     return sorted(found.items())
 

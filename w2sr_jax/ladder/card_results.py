@@ -1,10 +1,10 @@
-"""Measured results of a model, for its card: from evaluations and report of its run, where these are as they were written."""
+"""Measured results of a model, for its card: from evaluations and report of its run."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax import files, lineage
+from w2sr_jax import files, verified
 from w2sr_jax.experiment import Graduate, ModelTeacher
 from w2sr_jax.ladder import measure, models
 from w2sr_jax.ladder.exportable import OfRun, all_models
@@ -16,7 +16,7 @@ from w2sr_jax.teachers.settings import Recorded
 
 
 def results(part: OfRun) -> dict[str, Any]:
-    """Measured results of the model and of those it is held against, from evaluations and report whose digests are right."""
+    """Measured results of the model and of those it is held against, as far as evaluations and report are finished."""
     rows = []
     for name in _compared(part):
         scores = _measured(part.run, name, measure.SCORES)
@@ -66,8 +66,7 @@ def _compared(part: OfRun) -> list[str]:
 
 def _comparison(part: OfRun) -> list[tuple[Raw, Raw]]:
     """The report's paired differences and shares of gaps recovered, each with its interval."""
-    made = lineage.load(part.run, "report")
-    found = sound(part.run, made, f"report/{RESULTS}") if made and part.model.rung is not None else None
+    found = written(part.run, f"report/{RESULTS}") if part.model.rung is not None else None
     if not found:
         return []
     rung: Mapping[str, Any] = next((each for each in found.get("rungs") or [] if each.get("index") == part.model.rung), {})
@@ -97,13 +96,11 @@ def _line(name: str, entry: Mapping[str, Any]) -> tuple[Raw, Raw]:
 
 
 def _measured(run: Path, name: str, file: str) -> dict[str, Any] | None:
-    return sound(run, lineage.load(run, f"evaluations/{name}"), f"evaluations/{name}/{file}")
+    return written(run, f"evaluations/{name}/{file}")
 
 
-def sound(run: Path, made: lineage.Manifest | None, name: str) -> dict[str, Any] | None:
-    """A JSON file of the run, if it is what its stage wrote; None otherwise."""
-    path = run / name
-    if made is None or not path.is_file() or files.digest_file(path) != made.outputs.get(name):
-        return None
-    found = files.read_json(path)
+def written(run: Path, name: str) -> dict[str, Any] | None:
+    """A JSON object of the run; None where its stage has not finished. `UserError` where the file is not what the stage wrote."""
+    path = verified.optional(run, name)
+    found = files.read_json(path) if path else None
     return found if isinstance(found, dict) else None

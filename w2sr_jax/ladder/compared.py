@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from w2sr_jax import files, lineage
+from w2sr_jax import files, verified
 from w2sr_jax.evaluation.answered import Answered
 from w2sr_jax.evaluation.scores import compare
 from w2sr_jax.evaluation.statistics import DIGITS, Reals
 from w2sr_jax.experiment import BASE, GOLD, Experiment, Graduate
-from w2sr_jax.ladder import models, prepare
+from w2sr_jax.ladder import models, prepare, skips
 from w2sr_jax.report.rule import headline_arm, headline_comparison
 
 
@@ -41,24 +41,24 @@ class Scored(NamedTuple):
 
 
 def rung(experiment: Experiment, runs: Sequence[Path], index: int, scored: Scored) -> dict[str, Any]:
-    """A rung: its models by arm, their comparisons, its teachers' traces and its curation."""
+    """A rung: its models by arm, but for those that were skipped, their comparisons, its teachers' traces and its curation."""
     rung = experiment.rungs[index]
-    own = {model.arm or "": model.name for model in models.evaluated(experiment, index)}
+    own = {model.arm or "": model.name for model in models.evaluated(experiment, index) if model.name in scored.greedy}
     teachers = [_teacher_model(experiment, index, name) for name in rung.teachers]
     best = scored.best(teachers)
     scores, places = scored.of(best)
     comparisons = {}
-    for arm in rung.arms:
+    for arm in (arm for arm in rung.arms if arm in own):
         found = compare(
             scored.greedy[own[arm]],
             scores,
             scored.greedy[own[BASE]],
-            scored.greedy[own[GOLD]] if rung.gold else None,
+            scored.greedy[own[GOLD]] if GOLD in own else None,
             experiment.evaluation,
             places=places,
         )
         comparisons[arm] = {**found, "teacher": best}
-    curation = files.read_json(runs[0] / models.rung_directory(experiment, index) / "curation.json")
+    funnels = verified.optional(runs[0], f"{models.rung_directory(experiment, index)}/curation.json")
     config = models.sized(rung.model, prepare.renderer(runs[0]))
     parent = getattr(rung.start, "arm", None)
     return {
@@ -69,7 +69,7 @@ def rung(experiment: Experiment, runs: Sequence[Path], index: int, scored: Score
         "parent": models.student(experiment, index - 1, parent).name if parent else None,
         "models": own,
         "comparisons": comparisons,
-        "curation": curation,
+        "curation": files.read_json(funnels) if funnels else {},
         "traces": [_traces(experiment, runs, index, name) for name in rung.teachers],
     }
 
@@ -95,8 +95,8 @@ def _teacher_model(experiment: Experiment, index: int, name: str) -> str:
 
 def _traces(experiment: Experiment, runs: Sequence[Path], index: int, name: str) -> dict[str, Any]:
     """How many traces a teacher wrote for a rung, and how many of them are right."""
-    made = [lineage.load(run, f"{models.rung_directory(experiment, index)}/traces-{name}") for run in runs]
-    measures = [manifest.measures for manifest in made if manifest]
+    made = [verified.manifest(run, f"{models.rung_directory(experiment, index)}/traces-{name}") for run in runs]
+    measures = [manifest.measures for manifest in made if manifest and skips.of(manifest) is None]
     traces, graded, correct = (sum(m[key] for m in measures) for key in ("traces", "graded", "correct"))
     return {
         "teacher": name,

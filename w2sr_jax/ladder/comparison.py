@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
-from w2sr_jax import lineage, sentences
+from w2sr_jax import sentences, verified
 from w2sr_jax.errors import UserError
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.evaluation.statistics import Reals, paired
+from w2sr_jax.ladder.assemble import REPORT
 from w2sr_jax.ladder.outcomes import GENERATIONS, GREEDY
 from w2sr_jax.report import wording
 from w2sr_jax.report.rule import headline_arm
@@ -46,7 +47,8 @@ class Run(NamedTuple):
 
 
 def load(paths: Sequence[Path]) -> list[Run]:
-    """The runs in the order given. `UserError` where one has no report, or one of another format."""
+    """The runs in the order given. `UserError` where one has no report, one of another format, or one that is not what the run
+    wrote."""
     if len({path.resolve() for path in paths}) != len(paths):
         raise UserError("the same run is given twice; give each run once")
     names = [path.resolve().name for path in paths]
@@ -92,12 +94,17 @@ def differing(values: Sequence[Any], path: str = "") -> Iterator[tuple[str, list
 
 
 def _load(path: Path, label: str) -> Run:
-    if not (path / "report" / RESULTS).is_file():
+    if not (path / "report" / RESULTS).is_file() and verified.manifest(path, REPORT) is None:
         raise UserError(f"{path} has no report/{RESULTS}; w2sr report {path} makes it where the run is finished")
-    results = read(path / "report")
+    results = read(verified.file(path, f"report/{RESULTS}").parent)
     several = len(results.get("seeds") or []) > 1
     seeds = [path / f"seed-{seed}" for seed in results["seeds"]] if several else [path]
-    moments = [str(made.measures.get("finished") or "") for seed in seeds if (made := lineage.load(seed, "report"))]
+    reports = {seed: verified.manifest(seed, REPORT) for seed in seeds}
+    pooled = verified.manifest(path, REPORT) if several else None
+    for seed, made in reports.items():
+        if pooled and made and pooled.inputs.get(f"{seed.name}/{REPORT}", made.digest()) != made.digest():
+            raise UserError(f"the report of {path} was made from another {seed.name} than is there now; w2sr report {path}")
+    moments = [str(made.measures.get("finished") or "") for made in reports.values() if made]
     if any(moments):
         return Run(path, label, results, seeds, max(moments), "the report's manifest")
     changed = datetime.datetime.fromtimestamp((path / "report" / RESULTS).stat().st_mtime, datetime.UTC)
@@ -125,10 +132,10 @@ def _followed(runs: Sequence[Run], names: Sequence[str], model: str | None) -> s
 
 
 def _headline(run: Run) -> str | None:
-    """The student that speaks for the last rung, as in the report's verdict."""
-    rungs = sorted(run.results.get("rungs") or [], key=lambda rung: rung.get("index", 0))
-    arm = headline_arm(rungs[-1]) if rungs else None
-    return (rungs[-1].get("models") or {}).get(arm) if arm else None
+    """The student that speaks for the last rung that has one, as in the report's verdict."""
+    rungs = sorted(run.results.get("rungs") or [], key=lambda rung: rung.get("index", 0), reverse=True)
+    spoken = ((rung.get("models") or {}).get(arm) for rung in rungs if (arm := headline_arm(rung)))
+    return next(spoken, None)
 
 
 def _cell(results: Mapping[str, Any], name: str) -> Cell | None:
@@ -203,8 +210,8 @@ def _answers(run: Run, model: str) -> Answers:
     where a seed's file is not there."""
     found = []
     for seed in run.seeds:
-        path = seed / "evaluations" / model / GENERATIONS
-        if not path.is_file():
+        path = verified.optional(seed, f"evaluations/{model}/{GENERATIONS}")
+        if path is None:
             return []
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:

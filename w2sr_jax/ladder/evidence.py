@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from w2sr_jax import records
+from w2sr_jax import records, verified
 from w2sr_jax.answers.quality import loops
 from w2sr_jax.answers.steps import validity
 from w2sr_jax.curation.fates import Fate
@@ -190,7 +190,10 @@ def curations(experiment: Experiment, index: int, sources: Sources) -> Iterator[
     questions = {problem.id: problem for problem in prepare.read(run, prepare.POOL)}
     for arm in rung.arms:
         path = f"{models.rung_directory(experiment, index)}/{arm}/{curate.FATES}"
-        fates = records.read(run / path, Fate)
+        told = verified.optional(run, path)
+        if told is None:  # the rung was skipped
+            continue
+        fates = records.read(told, Fate)
         reasons = sorted({fate.reason for fate in fates} - {"kept"})
         groups = {"kept": "Kept", **{reason: f"Left out: {reason.replace('_', ' ')}" for reason in reasons}}
         rows = [

@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from w2sr_jax import saved
+from w2sr_jax import saved, verified
 from w2sr_jax.curation.fates import KEPT, Fate
 from w2sr_jax.experiment import BASE, GOLD, Experiment, ModelTeacher
-from w2sr_jax.ladder import curate, life, models, prepare
-from w2sr_jax.ladder.life import Files, Found, Learnt, Use
+from w2sr_jax.ladder import curate, life, models, prepare, skips
+from w2sr_jax.ladder.life import Found, Learnt, Use
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.outcomes import GENERATIONS, GREEDY
 from w2sr_jax.records import Problem, Trace
@@ -18,6 +18,7 @@ from w2sr_jax.report import hostile, wording
 from w2sr_jax.teachers.settings import Recorded
 
 LONGEST = 4000  # characters of one text
+LONGEST_REASON = 400
 STEPS = 8  # steps listed of one example
 _DIGEST = re.compile("[0-9a-f]{64}")
 
@@ -64,7 +65,6 @@ class _Story:
     ) -> None:
         self.run, self.experiment, self.split, self.write = run, experiment, split, write
         self.found, self.problem = found, found.record.id
-        self.files = Files(run)
 
     def tell(self) -> None:
         self._problem()
@@ -99,7 +99,7 @@ class _Story:
     def _on_file(self, teacher: str) -> None:
         """A recorded teacher's answers to a test problem, which are its evaluation."""
         self.write(f"\nTeacher {teacher}, a file")
-        found = list(life.rows(self.run, f"evaluations/{teacher}/{GENERATIONS}", Trace, "problem_id", self.problem))
+        found = life.rows(self.run, f"evaluations/{teacher}/{GENERATIONS}", f"evaluations/{teacher}", Trace, self.problem)
         if not found:
             self._missing(f"evaluations/{teacher}", "it has no answer to this problem", 1)
         for one in found:
@@ -118,7 +118,7 @@ class _Story:
             self._line(1, f"Its part of the pool is {low:.0%} to {high:.0%}; this problem is in another.")
         else:
             if self.split in (prepare.POOL, prepare.PROBE):
-                written = {name: life.traces(self.run, index, name, self.problem) for name in rung.teachers}
+                written = {name: life.traces(self.run, self.experiment, index, name, self.problem) for name in rung.teachers}
                 self._traces(index, written)
             if self.split == prepare.POOL:
                 self._fates(index, written)
@@ -156,7 +156,7 @@ class _Story:
     def _learnt(self, trained: Sequence[Model]) -> None:
         self._line(1, "Steps that learnt from it")
         for model in trained:
-            learnt = life.learnt(self.run, self.experiment, model, self.problem, self.experiment.seeds[0])
+            learnt = life.learnt(self.run, self.experiment, model, self.found.record, self.experiment.seeds[0])
             if learnt is None:
                 curated = self.run / model.directory / life.CURATED
                 waits = model.arm in (*self.experiment.rungs[model.rung or 0].arms, GOLD) and not curated.exists()
@@ -171,16 +171,17 @@ class _Story:
             "finished": "",
             "unfinished": " (its training has not finished; these are the steps that its batches will have)",
             "unread": " (it will be packed into batches when there is a tokenizer)",
+            "unknown": " (its row and steps are not known before its training has packed its examples)",
             "foreign": " (packing.npz holds other batches than these examples make, so the steps are not known)",
         }[learnt.state]
         self._line(2, f"{learnt.model.name}{state}")
         for use in learnt.uses:
-            self._line(3, _use(use, learnt.state != "foreign"))
+            self._line(3, _use(use, learnt.state not in ("foreign", "unknown")))
             if use.found.path:
                 self._file(3, use.found.path, [use.found.row])
-        if (self.run / learnt.model.directory / life.PACKING).exists():
+        if learnt.packing:
             rows = sorted({use.row for use in learnt.uses if use.row is not None})
-            self._file(3, f"{learnt.model.directory}/{life.PACKING}", rows)
+            self._file(3, learnt.packing, rows)
 
     def _answers(self, asked: Sequence[Model], students: Mapping[str, Model]) -> None:
         self._line(1, "Answers")
@@ -231,15 +232,18 @@ class _Story:
 
     def _file(self, depth: int, path: str, rows: Sequence[int], more: str = "") -> None:
         """The file, rows (from 0) and digest behind what was just said."""
-        digest, same = self.files.digest(path)
+        digest = life.digest(self.run, path)
         mark = "without a manifest" if digest is None else f"digest {digest[:12]}"
-        changed = "" if same else ", BUT THE FILE HAS CHANGED SINCE"
         which = f" row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows))}" if rows else ""
-        self._line(depth, f"[{path}{which}, {mark}{changed}{f'; {more}' if more else ''}]")
+        self._line(depth, f"[{path}{which}, {mark}{f'; {more}' if more else ''}]")
 
     def _missing(self, stage: str, otherwise: str, depth: int = 2) -> None:
-        """Why there is nothing: because a stage is still to be done, or for another reason."""
-        done = (self.run / "lineage" / f"{stage}.json").exists()
+        """Why there is nothing: because a stage was skipped, is still to be done, or for another reason."""
+        skip = skips.of(verified.manifest(self.run, stage))
+        if skip is not None:
+            self._line(depth, f"{stage} was skipped: {hostile.one_line(skip.reason, LONGEST_REASON)}")
+            return
+        done = verified.manifest(self.run, stage) is not None
         self._line(depth, otherwise if done else f"not there yet: {stage} has not finished")
 
     def _text(self, depth: int, text: str, label: str = "") -> None:
@@ -270,6 +274,8 @@ def _use(use: Use, known: bool) -> str:
     example = use.found.record
     made = "its text" if example.style == "document" else "its solution"
     who = f"trace {hostile.one_line(example.trace_id)} of {hostile.one_line(example.teacher)}" if example.trace_id else made
+    if use.row is None and not use.left_out:
+        return who
     if use.row is None:
         return f"{who}: left out, too long for a row or with an end of turn in its midst"
     weight = "" if example.weight == 1 else f", weight {example.weight:.3g}"

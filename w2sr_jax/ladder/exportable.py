@@ -7,17 +7,15 @@ from typing import Any
 
 import jax
 
-from w2sr_jax import files, lineage, saved
+from w2sr_jax import files, saved, sentences, verified
 from w2sr_jax.errors import UserError
 from w2sr_jax.experiment import BASE, GOLD, Experiment, ModelTeacher
-from w2sr_jax.ladder import models, prepare
+from w2sr_jax.ladder import models, prepare, skips
 from w2sr_jax.ladder.importing import TOKENIZER
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.stored import RECORD, read_record
-from w2sr_jax.models import lora
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.lora_settings import Lora
-from w2sr_jax.parallel.mesh import shardings
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.training import checkpoints
 
@@ -76,17 +74,19 @@ def find(source: Path, model: str | None) -> Source:
             f"{source} {there} neither a model of a run (RUN/rungs/0-NAME/ARM), nor a run (RUN with --model 0-NAME.ARM), nor "
             f"what `w2sr import` wrote"
         )
+    files.check_tree(run)
     experiment = saved.load(run)
     if len(experiment.seeds) > 1:
         raise UserError(
             f"{run} holds a run for each of its seeds; give one of them, such as {run / f'seed-{experiment.seeds[0]}'}"
         )
     found = _named(run, experiment, path.relative_to(run).as_posix(), model)
-    made = lineage.load(run, found.task)
+    made = verified.manifest(run, found.task)
     if made is None:
         raise UserError(f"{found.name} is not finished: {run} has no stage {found.task} yet; run `w2sr train {run}` first")
-    digest = checkpoints.read_lineage(found.checkpoints(run)).get("params_digest")
-    if digest not in made.artifacts.values():
+    if skip := skips.of(made):
+        raise UserError(f"{found.name} was skipped, so that there is nothing to export: {sentences.printable(skip.reason)}")
+    if models.origin(run, found).get("params_digest") not in made.artifacts.values():
         raise UserError(
             f"the checkpoint in {found.checkpoints(run)} is not the one that the stage {found.task} made; run `w2sr train {run}`"
         )
@@ -108,7 +108,7 @@ def ancestry(part: OfRun) -> list[tuple[Model, dict[str, Any]]]:
     found: list[tuple[Model, dict[str, Any]]] = []
     model: Model | None = part.model
     while model is not None and model not in [seen for seen, _ in found]:
-        origin = checkpoints.read_lineage(model.checkpoints(part.run))
+        origin = models.origin(part.run, model)
         found.append((model, origin))
         model = known.get(str(origin.get("parent_checkpoint")))
     return found
@@ -140,8 +140,8 @@ def _of_run(part: OfRun) -> Source:
     run, experiment, model = part.run, part.experiment, part.model
     renderer = prepare.renderer(run)
     config = models.sized(model.config, renderer)
-    given = run / TOKENIZER / GENERATION
-    ids = (files.read_json(given) if given.is_file() else {}) | {
+    given = verified.optional(run, f"{TOKENIZER}/{GENERATION}")
+    ids = (files.read_json(given) if given else {}) | {
         "eos_token_id": list(renderer.end_tokens),
         "pad_token_id": renderer.pad,
     }
@@ -153,7 +153,7 @@ def _of_run(part: OfRun) -> Source:
         read=lambda mesh: models.parameters(run, model, config, mesh),
         foreign=ids | ({"max_position_embeddings": int(context)} if context else {}) | ({"model_type": family} if family else {}),
         generation=ids | _sampling(experiment.decoding),
-        tokenizer=run / TOKENIZER,
+        tokenizer=verified.folder(run, TOKENIZER),
         part=part,
         origin={},
         adapter=_adapter(part, config) if model.base is not None else None,
@@ -162,7 +162,6 @@ def _of_run(part: OfRun) -> Source:
 
 def _adapter(part: OfRun, config: ModelConfig) -> Adapter:
     run, model = part.run, part.model
-    axes, shapes = lora.logical_axes(config, model.lora), lora.shapes(config, model.lora)
     _, (base, origin), *_ = ancestry(part)
     ref = origin.get("checkpoint")
     if ref is not None and (Path(ref).expanduser() / RECORD).is_file():
@@ -170,11 +169,12 @@ def _adapter(part: OfRun, config: ModelConfig) -> Adapter:
     return Adapter(
         lora=model.lora,
         base=str(ref or base.name),
-        read=lambda mesh: checkpoints.restore_params(model.checkpoints(run), shardings(mesh, axes, shapes)),
+        read=lambda mesh: models.adapters(run, model, config, mesh),
     )
 
 
 def _imported(path: Path) -> Source:
+    files.check_tree(path)
     known = read_record(path)
     ids = {name: known.kept[name] for name in _IDS if known.kept.get(name) is not None}
     given = path / TOKENIZER / GENERATION

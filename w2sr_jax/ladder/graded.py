@@ -2,10 +2,10 @@
 traces that a student learns from."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from w2sr_jax import records
+from w2sr_jax import records, verified
 from w2sr_jax.answers import guesses
 from w2sr_jax.curation.fates import KEPT, Fate
 from w2sr_jax.evaluation.grading import Doubt, doubt, readings
@@ -25,7 +25,7 @@ GROUPS = {
 }
 
 
-def grading(experiment: Experiment, sources: Sources, evaluated: Iterable[str]) -> tuple[Grading, list[Evidence]]:
+def grading(experiment: Experiment, sources: Sources, evaluated: Collection[str]) -> tuple[Grading, list[Evidence]]:
     """Rules and graders of all texts, second opinions on the wrong traces, and the pages with the latter."""
     found: list[Readings] = []
     wrong, pages = [], []
@@ -37,13 +37,13 @@ def grading(experiment: Experiment, sources: Sources, evaluated: Iterable[str]) 
             found.append(
                 {**_readings(traces), "what": "traces", "name": teacher, "rung": index, "evidence": None, "sources": files}
             )
-        if WRONG_ARM in rung.arms:
+        if WRONG_ARM in rung.arms and models.student(experiment, index, WRONG_ARM).name in evaluated:
             entry, page = _wrong(experiment, index, sources)
             wrong.append(entry)
             pages.append(page)
     for name in evaluated:
         files = sources.of([f"evaluations/{name}/{outcomes.GENERATIONS}"], f"sample = {outcomes.GREEDY}")
-        answers = (trace for run in sources.runs for trace in measure.generations(run / "evaluations" / name)[0])
+        answers = (trace for run in sources.runs for trace in measure.generations(run, name)[0])
         own: Readings = {"what": "answers", "name": name, "rung": None, "evidence": f"answers-{name}", "sources": files}
         found.append({**_readings(answers), **own})
     kept = [entry for entry in found if entry["texts"]]
@@ -94,7 +94,7 @@ def _wrong(experiment: Experiment, index: int, sources: Sources) -> tuple[Wrong,
 def _kept(run: Path, experiment: Experiment, index: int) -> Iterator[tuple[Problem, Trace]]:
     """The wrong traces that the arm was given, with their problems."""
     rung = experiment.rungs[index]
-    path = run / models.rung_directory(experiment, index) / WRONG_ARM / curate.FATES
+    path = verified.file(run, f"{models.rung_directory(experiment, index)}/{WRONG_ARM}/{curate.FATES}")
     kept = {fate.trace_id for fate in records.iterate(path, Fate) if fate.reason == KEPT}
     problems = {problem.id: problem for problem in prepare.read(run, prepare.POOL)}
     for teacher in rung.teachers:

@@ -1,26 +1,32 @@
-"""What a run's files hold of one problem: found by its id alone, without reading the rest into memory as records."""
+"""What a run's files hold of one problem: found by its id alone, without reading the rest.
+
+Files of a finished stage are as its manifest says, or refused (`verified`); what lies beside them is not looked at. Those of a
+stage that has not finished are read as they are, and are told as being without a manifest.
+"""
 
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import pyarrow.parquet as pq
 
-from w2sr_jax import files, lineage, sentences
-from w2sr_jax.batches.packing import Packed
+from w2sr_jax import verified
+from w2sr_jax.batches.encode import encode
 from w2sr_jax.curation.fates import Fate
 from w2sr_jax.errors import UserError
 from w2sr_jax.evaluation.ledger import Outcome, answer, cells
 from w2sr_jax.experiment import BASE, Experiment
-from w2sr_jax.ladder import batching, curate, models, outcomes, prepare, teach
-from w2sr_jax.ladder.batching import CURATED, PACKING, Lessons
+from w2sr_jax.ladder import batching, curate, lookup, models, outcomes, places, prepare, teach
+from w2sr_jax.ladder.batching import CURATED, PACKING
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.outcomes import GENERATIONS, GREEDY
+from w2sr_jax.ladder.places import Packing, State
 from w2sr_jax.records import Example, Problem, Record, Trace
 
 R = TypeVar("R", bound=Record)
 
+PROBLEMS = "problems"
 SHORTEST = 4  # characters of an id that may stand for it
 
 
@@ -34,21 +40,24 @@ class Found(NamedTuple, Generic[R]):
 
 class Use(NamedTuple):
     """One example made of the problem, and the steps (from 1) of `total` that learn from it. `found.path` is "" where the example
-    is made anew for each training; `row` is that of the packed data, None where the example was too long for any."""
+    is made anew for each training; `row` is that of the packed data, None where it is not known, or where the example is
+    `left_out`: too long for any, or with an end of turn in its midst."""
 
     found: Found[Example]
     row: int | None
     steps: Sequence[int]
     total: int
+    left_out: bool = False
 
 
 class Learnt(NamedTuple):
-    """How a model's training used the problem. `state` is "finished", "unfinished", "unread" (no tokenizer, so no batches yet) or
-    "foreign": the batches made of its examples are not those of packing.npz, and the steps are not known."""
+    """How a model's training used the problem. `state` is that of its packed rows, or "unread": no tokenizer, so no rows yet. The
+    steps are not known of rows that are "foreign" or "unknown". `packing` is the file of the rows, where it is there."""
 
     model: Model
-    state: str
+    state: State | Literal["unread"]
     uses: Sequence[Use]
+    packing: str | None = None
 
 
 class Verdicts(NamedTuple):
@@ -59,32 +68,19 @@ class Verdicts(NamedTuple):
     cells: tuple[str, ...]
 
 
-class Files:
-    """A run's files and their digests, as the manifests of the stages that wrote them say."""
-
-    def __init__(self, run: Path) -> None:
-        self.run = run
-        self._written: dict[str, str] = {}
-        folder = run / "lineage"
-        for path in sorted(folder.rglob("*.json")):
-            made = lineage.load(run, path.relative_to(folder).with_suffix("").as_posix())
-            self._written.update(made.outputs if made else {})
-
-    def digest(self, path: str) -> tuple[str | None, bool]:
-        """The digest in the manifest (None where the stage has not finished), and whether the file still has it."""
-        known = self._written.get(path)
-        return known, known is None or files.digest_file(self.run / path) == known
+def digest(run: Path, path: str) -> str | None:
+    """A file's digest, from the manifest of the stage that wrote it; None where that has not finished."""
+    return verified.digest(run, path)
 
 
 def locate(run: Path, identity: str) -> tuple[str, Found[Problem]]:
     """The split and the problem whose id begins with `identity`. `UserError` where there is none, or more than one."""
     if len(identity) < SHORTEST:
         raise UserError(f"{identity!r} is too short to name a problem: give its id or at least {SHORTEST} characters of it")
-    paths = {split: f"problems/{split}.parquet" for split in prepare.SPLITS}
-    there = {split: path for split, path in paths.items() if (run / path).is_file()}
-    if not there:
+    files = {split: path for split in prepare.SPLITS if (path := _readable(run, _problems(split), PROBLEMS))}
+    if not files:
         raise UserError(f"{run} has no problems yet; w2sr run makes them")
-    ids = {split: _table(run / path, ["id"])["id"].to_pylist() for split, path in there.items()}
+    ids = {split: lookup.column(path, Problem, "id") for split, path in files.items()}
     matches = [(key, split, row) for split, keys in ids.items() for row, key in enumerate(keys) if key.startswith(identity)]
     exact = [match for match in matches if match[0] == identity]
     if len(exact or matches) > 1:
@@ -95,74 +91,93 @@ def locate(run: Path, identity: str) -> tuple[str, Found[Problem]]:
         full = [next(key for keys in ids.values() for key in keys if key.startswith(start)) for start in dict.fromkeys(near)]
         hint = f"; near ones are {', '.join(full)}" if full else ""
         raise UserError(f"no problem of {run} has an id that begins with {identity!r}{hint}")
-    key, split, row = (exact or matches)[0]
-    (record,) = rows(run, there[split], Problem, "id", key)
-    return split, record._replace(row=row)
+    _, split, row = (exact or matches)[0]
+    return split, Found(_problems(split), row, lookup.record(files[split], Problem, row))
 
 
-def rows(run: Path, path: str, kind: type[R], column: str, value: str) -> list[Found[R]]:
-    """The records of a Parquet file in whose column a value stands; none where the file is not there yet."""
-    if not (run / path).is_file():
-        return []
-    table = _table(run / path, None)
-    if column not in table.schema.names:
-        raise UserError(f"{run / path} is not a table of {kind.__name__} rows: column {column!r} is missing")
-    at = [row for row, other in enumerate(table[column].to_pylist()) if other == value]
-    if not at:
-        return []
-    try:
-        found = [kind.from_row(table.slice(row, 1).to_pylist()[0]) for row in at]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{run / path} is not a table of {kind.__name__} rows: {sentences.cause(error)}") from None
-    return [Found(path, row, record) for row, record in zip(at, found, strict=True)]
+def _problems(split: str) -> str:
+    return f"{PROBLEMS}/{split}.parquet"
+
+
+def rows(run: Path, path: str, stage: str, kind: type[R], problem: str) -> list[Found[R]]:
+    """The records of a table of a stage that are of a problem; none where it is not there yet."""
+    file = _readable(run, path, stage)
+    return [] if file is None else [Found(path, row, one) for row, one in lookup.where(file, kind, {"problem_id": problem})]
+
+
+def _readable(run: Path, path: str, stage: str) -> Path | None:
+    """A file of the run. While its stage has not finished, it is whatever lies there."""
+    known = verified.optional(run, path)
+    if known is None and verified.manifest(run, stage) is None and (run / path).is_file():
+        return run / path
+    return known
 
 
 def is_part(run: Path, experiment: Experiment, index: int, row: int) -> bool:
     """Whether a rung learns from the problem in a row of the pool."""
-    count = pq.read_metadata(run / "problems" / f"{prepare.POOL}.parquet").num_rows
+    path = _readable(run, _problems(prepare.POOL), PROBLEMS)
+    count = pq.read_metadata(path).num_rows if path else 0
     return row in prepare.part(range(count), experiment.rungs[index].pool)
 
 
-def traces(run: Path, index: int, teacher: str, problem: str) -> list[Found[Trace]]:
+def traces(run: Path, experiment: Experiment, index: int, teacher: str, problem: str) -> list[Found[Trace]]:
     """What a teacher wrote to the problem for a rung, sample by sample."""
-    shards = (str(path.relative_to(run)) for path in teach.shards(run, index, teacher))
-    found = [one for shard in shards for one in rows(run, shard, Trace, "problem_id", problem)]
+    stage = f"{models.rung_directory(experiment, index)}/traces-{teacher}"
+    shards = teach.shards(run, index, teacher)
+    if verified.manifest(run, stage) is None and not shards:
+        shards = sorted((run / "teachers" / teacher / f"rung-{index}").glob("traces-*.parquet"))
+    names = (path.relative_to(run).as_posix() for path in shards)
+    found = [one for name in names for one in rows(run, name, stage, Trace, problem)]
     return sorted(found, key=lambda one: one.record.sample)
 
 
 def fates(run: Path, experiment: Experiment, index: int, arm: str, problem: str) -> list[Found[Fate]]:
     """What became of those traces in an arm's curation."""
-    path = f"{models.rung_directory(experiment, index)}/{arm}/{curate.FATES}"
-    return rows(run, path, Fate, "problem_id", problem)
+    directory = models.rung_directory(experiment, index)
+    return rows(run, f"{directory}/{arm}/{curate.FATES}", f"{directory}/curation", Fate, problem)
 
 
-def learnt(run: Path, experiment: Experiment, model: Model, problem: str, seed: int) -> Learnt | None:
+def learnt(run: Path, experiment: Experiment, model: Model, problem: Problem, seed: int) -> Learnt | None:
     """How a model's training used the problem; None where it does not learn from it, or is not trained at all."""
     training = batching.training_of(experiment, model)
-    curated = f"{model.directory}/{CURATED}" if model.rung is not None and model.arm != BASE else ""
-    if training is None or (curated and not rows(run, curated, Example, "problem_id", problem)):
+    found = _examples(run, experiment, model, problem) if training is not None else []
+    if training is None or found == []:
         return None
-    examples = batching.examples_of(run, experiment, model)
-    at = {i: example for i, example in enumerate(examples) if example.problem_id == problem}
-    if not at:
-        return None
-    if not (run / "tokenizer").is_dir():
+    if found is None or not verified.below(run, "tokenizer/"):
         return Learnt(model, "unread", ())
-    lessons = batching.lessons(model, examples, prepare.renderer(run), training, seed)
-    state = _state(run, model, lessons)
-    uses = []
-    for i, example in at.items():
-        row = lessons.row_of(i)
-        steps = [] if row is None or state == "foreign" else lessons.steps_of(row)
-        uses.append(Use(Found(curated, i, example), row, steps, lessons.total))
-    return Learnt(model, state, uses)
+    renderer = prepare.renderer(run)
+    packing = places.packing(run, model, batching.examples_of(run, experiment, model), renderer, training, seed)
+    path = f"{model.directory}/{PACKING}"
+    uses = [_use(packing, one) for one in found]
+    return Learnt(model, packing.state, uses, path if (run / path).is_file() else None)
+
+
+def _use(packing: Packing, found: Found[Example]) -> Use:
+    encoded, _ = encode([found.record], packing.renderer, packing.training.batching.length)
+    place = packing.place(found.row, encoded[0]) if encoded else None
+    known = place is not None and packing.state != "foreign"
+    return Use(found, place.row if place else None, place.steps if place and known else [], packing.total, not encoded)
+
+
+def _examples(run: Path, experiment: Experiment, model: Model, problem: Problem) -> list[Found[Example]] | None:
+    """The examples of a model that were made of the problem; None where they will be, once the splits are finished. `Found.row`
+    is their number; those that are made anew for each training have no path."""
+    if model.rung is None or model.arm == BASE:
+        if (problem.solution if model.rung is None else problem.answer) is None:
+            return []
+        if verified.optional(run, _problems(prepare.TEACHER if model.rung is None else prepare.PRETRAIN)) is None:
+            return None
+        examples = batching.examples_of(run, experiment, model)
+        return [Found("", i, one) for i, one in enumerate(examples) if one.problem_id == problem.id]
+    stage = f"{models.rung_directory(experiment, model.rung)}/curation"
+    return rows(run, f"{model.directory}/{CURATED}", stage, Example, problem.id)
 
 
 def answers(run: Path, model: Model, problem: str) -> Iterator[Found[Trace]]:
     """A model's answers to the problem, greedy ones first, from whatever file has them."""
     folder = f"evaluations/{model.name}"
     for name in (GENERATIONS, f"{prepare.POOL}.parquet", f"{prepare.PROBE}.parquet"):
-        yield from sorted(rows(run, f"{folder}/{name}", Trace, "problem_id", problem), key=lambda found: found.record.sample)
+        yield from sorted(rows(run, f"{folder}/{name}", folder, Trace, problem), key=lambda found: found.record.sample)
 
 
 def verdicts(
@@ -172,8 +187,8 @@ def verdicts(
     teacher, base or student is not there, or not graded."""
     which: outcomes.Set = "training" if split == prepare.POOL else "held-out"
     read = outcomes.files_of(run, experiment, index, teacher, model.arm or "", which)
-    taught = [found for path in read.teacher for found in rows(run, path, Trace, "problem_id", problem)]
-    base, own = (_greedy(rows(run, path, Trace, "problem_id", problem)) for path in (read.base, read.student))
+    taught = [found for path in read.teacher for found in rows(run, path, _stage(path), Trace, problem)]
+    base, own = (_greedy(rows(run, path, _stage(path), Trace, problem)) for path in (read.base, read.student))
     if not taught or base is None or own is None:
         return None
     first = min(taught, key=lambda found: found.record.sample)
@@ -187,16 +202,6 @@ def _greedy(found: Sequence[Found[Trace]]) -> Found[Trace] | None:
     return next((one for one in found if one.record.sample == GREEDY), None)
 
 
-def _state(run: Path, model: Model, lessons: Lessons) -> str:
-    path = run / model.directory / PACKING
-    if path.is_file() and Packed.load(path).digest != lessons.batches.digest:
-        return "foreign"
-    return "finished" if lineage.load(run, model.task) is not None else "unfinished"
-
-
-def _table(path: Path, columns: Sequence[str] | None) -> Any:
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            return file.read(columns)
-    except Exception as error:  # the library answers damage with many kinds
-        raise UserError(f"{path} cannot be read as Parquet: {sentences.cause(error)}") from None
+def _stage(path: str) -> str:
+    """The stage of a table of answers; that of a teacher's traces has finished where they are asked for here."""
+    return path.rpartition("/")[0]

@@ -3,9 +3,10 @@ ledger, answers to training problems."""
 
 import dataclasses
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
-from w2sr_jax import files, records
+from w2sr_jax import files, records, verified
 from w2sr_jax.batches.encode import encode, encoded
 from w2sr_jax.batches.packing import pack
 from w2sr_jax.evaluation.cost import sampling_flops
@@ -73,9 +74,9 @@ def evaluate(context: Context, model: Model, held_out: bool) -> Made:
     return Made(outputs, {}, measures, note)
 
 
-def generations(directory: Any) -> tuple[list[Trace], list[Trace]]:
-    """What `evaluate` wrote: greedy traces and samples."""
-    traces = tables.read(directory / GENERATIONS, Trace)
+def generations(run: Path, name: str) -> tuple[list[Trace], list[Trace]]:
+    """What `evaluate` wrote of the model of this name: greedy traces and samples."""
+    traces = tables.read(verified.file(run, f"evaluations/{name}/{GENERATIONS}"), Trace)
     return [t for t in traces if t.sample == GREEDY], [t for t in traces if t.sample != GREEDY]
 
 
@@ -108,7 +109,7 @@ def _held_out(context: Context, model: Model, index: int, author: Author) -> dic
     held, _ = encode([_example(trace, probe[trace.problem_id]) for trace in traces], author.renderer, length)
     if not held:
         return {"traces": 0, "nll": None, "unigram": None, "tokens": 0}
-    examples = records.Stored(context.run / model.directory / "curated.parquet", Example)
+    examples = records.Stored(verified.file(context.run, f"{model.directory}/curated.parquet"), Example)
     train = encoded(examples, author.renderer, length, Counter())
     packed = pack(held, length, author.renderer.pad)
     total, tokens = nll(author.config, author.params, packed, rows, models.device_mesh(context.experiment))

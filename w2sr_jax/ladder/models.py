@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from w2sr_jax import lineage
+from w2sr_jax import verified
 from w2sr_jax.experiment import BASE, GOLD, Experiment, FromParent, ModelTeacher, Pretraining, model_name
 from w2sr_jax.models import lora, transformer
 from w2sr_jax.models.config import ModelConfig
@@ -15,6 +15,7 @@ from w2sr_jax.models.lora_settings import Lora
 from w2sr_jax.parallel.mesh import make_mesh, shardings
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.training import checkpoints
+from w2sr_jax.training.steps import LINEAGE
 
 CHECKPOINTS = "checkpoints"
 DIRECT = "base-direct"
@@ -38,7 +39,7 @@ class Model:
     @property
     def task(self) -> str:
         """The task that makes it."""
-        return f"{self.directory}/train"
+        return _task(self.directory)
 
     def checkpoints(self, run: Path) -> Path:
         return run / self.directory / CHECKPOINTS
@@ -69,6 +70,14 @@ def evaluated(experiment: Experiment, index: int) -> list[Model]:
     if _asked_directly(experiment, index):
         found.append(dataclasses.replace(base, name=f"{base.name}-direct", role=DIRECT, arm=DIRECT, style="direct"))
     return found + [student(experiment, index, arm) for arm in (*rung.arms, *((GOLD,) if rung.gold else ()))]
+
+
+def all_evaluated(experiment: Experiment) -> list[Model]:
+    """All models that are evaluated, teachers first."""
+    found = [teacher(each) for each in experiment.teachers if isinstance(each, ModelTeacher)]
+    for index in range(len(experiment.rungs)):
+        found.extend(evaluated(experiment, index))
+    return found
 
 
 def before(experiment: Experiment, index: int) -> Model:
@@ -102,16 +111,36 @@ def placement(config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:
 
 def digest(run: Path, model: Model) -> str:
     """The digest of a trained model's parameters."""
-    made = lineage.load(run, model.task)
+    made = verified.manifest(run, model.task)
     return next(iter(made.artifacts.values()), "") if made else ""
 
 
+def origin(run: Path, model: Model) -> dict[str, Any]:
+    """The lineage of the checkpoint that a model's training made."""
+    made = verified.artifact(run, model.task)
+    verified.part(run, made, f"{LINEAGE}/metadata")
+    return checkpoints.read_lineage(made.path)
+
+
 def parameters(run: Path, model: Model, config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:
-    """A trained model's parameters, on the mesh; adapters are merged into those of their base."""
+    """A trained model's parameters, on the mesh; adapters are merged into those of their base. They are those that its training
+    made, whatever checkpoints lie beside them. `UserError` where they are not."""
     places = placement(config, mesh)
     if model.base is None:
-        return checkpoints.restore_params(model.checkpoints(run), places)
-    base = checkpoints.restore_params(run / model.base / CHECKPOINTS, places)
-    adapters = shardings(mesh, lora.logical_axes(config, model.lora), lora.shapes(config, model.lora))
-    trained = checkpoints.restore_params(model.checkpoints(run), adapters)
-    return jax.jit(partial(lora.merge, config, model.lora), out_shardings=places)(base, trained)
+        return _trained(run, model.task, places)
+    base = _trained(run, _task(model.base), places)
+    return jax.jit(partial(lora.merge, config, model.lora), out_shardings=places)(base, adapters(run, model, config, mesh))
+
+
+def adapters(run: Path, model: Model, config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:
+    """What a training with LoRA made, on the mesh; as `parameters` otherwise."""
+    return _trained(run, model.task, shardings(mesh, lora.logical_axes(config, model.lora), lora.shapes(config, model.lora)))
+
+
+def _trained(run: Path, task: str, places: Any) -> Any:
+    made = verified.artifact(run, task)
+    return checkpoints.restore_params(made.path, places, made.digest)
+
+
+def _task(directory: str) -> str:
+    return f"{directory}/train"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax import files, records
+from w2sr_jax import files, records, verified
 from w2sr_jax.answers.grade import grade_all
 from w2sr_jax.evaluation.answered import Answered, answered, by_problem, score_answers
 from w2sr_jax.experiment import Experiment
@@ -58,8 +58,8 @@ def teachers(experiment: Experiment) -> list[Recorded]:
 
 def answers(run: Path, name: str) -> list[Trace]:
     """A recorded teacher's graded answers to test problems; none where its file has none."""
-    path = run / "evaluations" / name / GENERATIONS
-    return tables.read(path, Trace) if path.exists() else []
+    path = verified.optional(run, f"evaluations/{name}/{GENERATIONS}")
+    return tables.read(path, Trace) if path else []
 
 
 def sat(experiment: Experiment, run: Path, test: list[Problem]) -> dict[str, Answered]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from w2sr_jax import verified
 from w2sr_jax.evaluation.ledger import Outcome, answer
 from w2sr_jax.experiment import Experiment, Graduate
 from w2sr_jax.ladder import models, prepare, tables, teach
@@ -92,6 +93,6 @@ def _teacher_model(experiment: Experiment, index: int, name: str) -> str | None:
 
 def _answers(run: Path, model: str, name: str) -> dict[str, Trace]:
     """A model's greedy answers by problem id; none where the file was not asked for."""
-    path = run / "evaluations" / model / name
-    traces = tables.read(path, Trace) if path.exists() else []
+    path = verified.optional(run, f"evaluations/{model}/{name}")
+    traces = tables.read(path, Trace) if path else []
     return {trace.problem_id: trace for trace in traces if trace.sample == GREEDY}

@@ -1,5 +1,6 @@
 """The tasks of a run, in an order in which each comes after what it needs. Nothing is computed here."""
 
+import dataclasses
 from functools import partial
 
 from w2sr_jax.experiment import BASE, GOLD, Experiment, FromCheckpoint, FromParent, Graduate, ModelTeacher, Teacher
@@ -36,22 +37,24 @@ def tasks(experiment: Experiment) -> list[Task]:
     for index in range(len(experiment.rungs)):
         plan.extend(_rung_tasks(experiment, index))
     measured = tuple(task.name for task in plan if task.kind in ("evaluate", "curate"))
-    return [*plan, Task("report", "report", (experiment,), measured, assemble.report)]
+    return [*plan, Task(assemble.REPORT, "report", (experiment,), measured, assemble.report)]
 
 
 def _rung_tasks(experiment: Experiment, index: int) -> list[Task]:
     rung, seed, mesh = experiment.rungs[index], experiment.seeds[0], experiment.mesh
     directory = models.rung_directory(experiment, index)
     base, start = models.student(experiment, index, BASE), rung.start
+    known = {teacher.name: teacher for teacher in experiment.teachers}
     parent = (models.student(experiment, index - 1, start.arm).task,) if isinstance(start, FromParent) else ()
+    graduates = [teacher for name in rung.teachers if isinstance(teacher := known[name], Graduate)]
+    parents = (*parent, *(models.student(experiment, index - 1, teacher.arm).task for teacher in graduates))
     initial = (given.weights(start.path),) if isinstance(start, FromCheckpoint) else ()
     settings = (rung.model, start, mesh, seed)
     work = partial(learn.make_base, index=index)
     needs = ("problems", "tokenizer", *parent)
-    found = [Task(base.task, "train", settings, needs, work, rung=index, given=initial)]
+    found = [Task(base.task, "train", settings, needs, work, rung=index, given=initial, parents=parents)]
 
-    known = {teacher.name: teacher for teacher in experiment.teachers}
-    samples = [_sampling(experiment, index, known[name]) for name in rung.teachers]
+    samples = [dataclasses.replace(_sampling(experiment, index, known[name]), parents=parents) for name in rung.teachers]
     names = tuple(task.name for task in samples)
     weights = tuple(known[name].weight for name in rung.teachers)
     curation = Task(
@@ -61,6 +64,7 @@ def _rung_tasks(experiment: Experiment, index: int) -> list[Task]:
         ("problems", "tokenizer", *names),
         partial(curate.curate_rung, index=index),
         rung=index,
+        parents=parents,
     )
     found += [*samples, curation]
     for arm in (*rung.arms, *((GOLD,) if rung.gold else ())):
@@ -68,7 +72,8 @@ def _rung_tasks(experiment: Experiment, index: int) -> list[Task]:
         settings = (rung.model, rung.training, rung.objective, mesh, seed, *looks)
         work = partial(learn.train_arm, index=index, arm=arm)
         needs = ("tokenizer", curation.name, base.task)
-        found.append(Task(models.student(experiment, index, arm).task, "train", settings, needs, work, rung=index))
+        name = models.student(experiment, index, arm).task
+        found.append(Task(name, "train", settings, needs, work, rung=index, parents=parents, may_skip=True))
     for model in models.evaluated(experiment, index):
         held_out = (curation.name, *names) if model.role in ("student", GOLD) else ()
         found.append(_evaluation(experiment, model, held_out))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from w2sr_jax import files, records
+from w2sr_jax import files, records, verified
 from w2sr_jax.experiment import Experiment, Pretraining
 from w2sr_jax.ladder import tables
 from w2sr_jax.ladder.task import Context, Made
@@ -29,7 +29,7 @@ SPLIT_SEED = 0  # splits are part of the problems, not of a run: all seeds share
 
 def read(run: Path, name: str) -> list[Problem]:
     """The problems of one split."""
-    return tables.read(run / "problems" / f"{name}.parquet", Problem)
+    return tables.read(verified.file(run, f"problems/{name}.parquet"), Problem)
 
 
 def part(problems: Sequence[T], bounds: tuple[float, float]) -> list[T]:
@@ -39,12 +39,12 @@ def part(problems: Sequence[T], bounds: tuple[float, float]) -> list[T]:
 
 def pool(run: Path, bounds: tuple[float, float]) -> Stored[Problem]:
     """The same part of the pool, which stays on the disk."""
-    every = Stored(run / "problems" / f"{POOL}.parquet", Problem)
+    every = Stored(verified.file(run, f"problems/{POOL}.parquet"), Problem)
     return every.between(*_rows(len(every), bounds))
 
 
 def renderer(run: Path) -> Renderer:
-    return Renderer(tokenizers.load(run / "tokenizer"))
+    return Renderer(tokenizers.load(verified.folder(run, "tokenizer")))
 
 
 def facts(experiment: Experiment) -> list[str]:

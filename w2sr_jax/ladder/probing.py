@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from w2sr_jax import verified
 from w2sr_jax.errors import UserError
 from w2sr_jax.evaluation.ledger import Outcome, answer, cells
 from w2sr_jax.evaluation.probe import Probe, rising, too_weak
@@ -98,7 +99,8 @@ def reasons(run: Path, experiment: Experiment, index: int) -> list[str]:
         weak = too_weak(name, verdicts.count("correct"), len(verdicts), rung.probe)
         found += [f"{rung.name}: {weak}"] if weak else []
     for model in models.evaluated(experiment, index):
-        lines = journal.read(run / model.directory / journal.PROBE)
+        path = verified.optional(run, f"{model.directory}/{journal.PROBE}")
+        lines = journal.read(path) if path else []
         rise = next((words for end in range(len(lines)) if (words := rising(lines[: end + 1], rung.probe))), None)
         found += [f"{model.name}: {rise}"] if rise and model.role != models.DIRECT else []
     return found

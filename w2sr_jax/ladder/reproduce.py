@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from w2sr_jax import files, lineage, saved
+from w2sr_jax import files, lineage, saved, verified
 from w2sr_jax.errors import UserError
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.ladder import assemble
@@ -43,7 +43,7 @@ class Part(NamedTuple):
     plan: list[Task]
 
     def found(self, task: Task) -> Manifest | None:
-        return lineage.load(self.run, task.name)
+        return verified.manifest(self.run, task.name)
 
 
 def reproduce(
@@ -163,10 +163,10 @@ def _compare(part: Part, task: Task, old: Manifest, new: Manifest, code: tuple[C
         conditions.append(Condition("the stage's settings", old.settings[:16], new.settings[:16]))
     digests = old.digest(), new.digest()
     if digests[0] == digests[1]:
-        broken = _damage(part, task, old)
+        broken = _damage(part, old)
         return Compared(name, "damaged" if broken else "identical", *digests, tuple(broken), tuple(conditions))
     followed = any(new.inputs.get(need) != digest for need, digest in old.inputs.items())
-    where = [*_damage(part, task, old), *differences(part.run, part.into, old, new)]
+    where = [*_damage(part, old), *differences(part.run, part.into, old, new)]
     return Compared(name, "follows" if followed else "different", *digests, tuple(where), tuple(conditions))
 
 
@@ -185,11 +185,10 @@ def _compare_pooled(run: Path, into: Path, experiment: Experiment, parts: Sequen
     return Compared(POOLED, "follows" if follows else "different", was, now, (Difference(name, words),))
 
 
-def _damage(part: Part, task: Task, manifest: Manifest) -> list[Difference]:
-    """What the run's stage wrote and is not as its manifest says."""
-    standing = dataclasses.replace(task.stage(part.run), settings=manifest.settings).standing()
-    words = f"{standing.words}: it was changed after the run wrote it"
-    return [Difference(str(path.relative_to(part.run)), words) for path in standing.damaged[:1]]
+def _damage(part: Part, manifest: Manifest) -> list[Difference]:
+    """The first of what the run's stage wrote that is not as its manifest says."""
+    broken = lineage.broken_files(part.run, manifest)
+    return [Difference(name, f"{words}: it was changed after the run wrote it") for name, words in broken[:1]]
 
 
 def _unlike(old: Mapping[str, str], new: Mapping[str, str]) -> list[Condition]:
@@ -217,7 +216,7 @@ def _take_over(part: Part, task: Task) -> None:
         manifest = part.found(known[name])
         if manifest is None:
             raise UserError(f"{task.name} needs {name}, which {part.run} has not finished")
-        broken = _damage(part, known[name], manifest)
+        broken = _damage(part, manifest)
         if broken:
             raise UserError(f"{task.name} needs {name}, but {broken[0].words}; w2sr run makes it again")
         kept = [part.run / path for path in (*manifest.outputs, *manifest.seals)]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from w2sr_jax import files, lineage, saved
+from w2sr_jax import files, lineage, saved, verified
 from w2sr_jax.errors import NothingToTrain, UserError
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.ladder import assemble, skips
@@ -50,9 +50,9 @@ def climb_all(
             if kind in (None, "report"):
                 started = time.monotonic()
                 made = assemble.pooled(run, experiment, runs)
+                assemble.commit_pooled(run, experiment, runs, made, _now())
                 watcher.end("report of all seeds", made.note, round(time.monotonic() - started, 2))
-    page = run / "report" / "index.html"
-    return page if kind in (None, "report") and page.exists() else None
+    return _page(run) if kind in (None, "report") else None
 
 
 def climb(
@@ -68,6 +68,7 @@ def climb(
     Finished work that was damaged since is named and done again. Raises UserError when a kind is asked for and none of its tasks
     could be looked at yet.
     """
+    _set_aside(run, watcher)
     plan = tasks(experiment)
     wanted = [t for t in plan if t.kind == "prepare" or (kind in (None, t.kind) and (rung is None or t.rung in (None, rung)))]
     blocked = []
@@ -107,8 +108,7 @@ def do(task: Task, context: Context, index: int, total: int) -> None:
     if skip is not None:
         made = skip.made(task)
     seconds = round(time.monotonic() - started, 2)
-    finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    measures = {**made.measures, "seconds": seconds, "finished": finished, "note": made.note}
+    measures = {**made.measures, "seconds": seconds, "finished": _now(), "note": made.note}
     where = environment(context.experiment)
     task.stage(context.run).commit(made.outputs, made.artifacts, measures, made.seals, where)
     context.watcher.end(task.name, made.note, seconds)
@@ -121,6 +121,27 @@ def _owned(run: Path) -> Iterator[None]:
     with locked(run):
         files.sweep(run)
         yield
+
+
+def _page(run: Path) -> Path | None:
+    """The report's page, if it is what the present stages make."""
+    try:
+        return verified.optional(run, "report/index.html")
+    except UserError:  # what is not done yet was said
+        return None
+
+
+def _set_aside(run: Path, watcher: Watcher) -> None:
+    """Rename manifests that are damaged, so that nothing else is kept from being read by what they may have said."""
+    for path in verified.damaged(run):
+        watcher.warn(
+            f"{path} is damaged or of another version: it is renamed to {path.name}.damaged, and its stage is done again"
+        )
+        path.rename(path.with_name(f"{path.name}.damaged"))
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _discard(task: Task, standing: Standing, watcher: Watcher) -> None:
@@ -140,7 +161,7 @@ def _tell_skip(run: Path, experiment: Experiment, plan: Sequence[Task], task: Ta
     skip = skips.of(lineage.load(run, task.name))
     if skip is None or skip.origin != task.name:
         return
-    watcher.warn(f"{task.name.removesuffix('/train')} is skipped: {skip.reason}")
+    watcher.warn(f"{skips.student(task.name)} is skipped: {skip.reason}")
     for rung in skips.blocked(plan, task):
         watcher.warn(f"rung {rung} ({experiment.rungs[rung].name}) will be skipped too, since it needs that student")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from w2sr_jax import files, lineage
+from w2sr_jax import verified
 from w2sr_jax.report.schema_evidence import Source
 
 
@@ -14,7 +14,7 @@ class Sources:
 
     def __init__(self, runs: Sequence[Path]) -> None:
         self.runs = list(runs)
-        self.manifests = {run: _manifests(run) for run in runs}
+        self.manifests = {run: verified.manifests(run) for run in runs}
         self._digests = {
             run: {path: digest for made in found for path, digest in {**made.outputs, **made.seals}.items()}
             for run, found in self.manifests.items()
@@ -25,18 +25,12 @@ class Sources:
         return f"{run.name}/" if len(self.runs) > 1 else ""
 
     def of(self, paths: Iterable[str], where: str | None = None) -> list[Source]:
-        """One entry per path and seed; files that a run does not have are left out. `where` says which rows count."""
-        return [self._entry(run, path, where) for path in paths for run in self.runs if (run / path).is_file()]
+        """One entry per path and seed, without files that no finished stage of a run wrote. `where` says which rows count."""
+        return [self._entry(run, path, where) for path in paths for run in self.runs if path in self._digests[run]]
 
     def _entry(self, run: Path, path: str, where: str | None) -> Source:
-        digest = self._digests[run].get(path) or files.digest_file(run / path)
-        return Source(path=self.prefix(run) + path, digest=digest, rows=_rows(run / path), where=where)
-
-
-def _manifests(run: Path) -> list[lineage.Manifest]:
-    folder = run / "lineage"
-    names = (path.relative_to(folder).with_suffix("").as_posix() for path in sorted(folder.rglob("*.json")))
-    return [made for name in names if (made := lineage.load(run, name)) is not None]
+        rows = _rows(verified.file(run, path))
+        return Source(path=self.prefix(run) + path, digest=self._digests[run][path], rows=rows, where=where)
 
 
 def _rows(path: Path) -> int | None:

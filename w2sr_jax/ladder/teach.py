@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from w2sr_jax import files, records
+from w2sr_jax import files, records, verified
 from w2sr_jax.answers.grade import grade_all
 from w2sr_jax.errors import UserError
 from w2sr_jax.evaluation.cost import sampling_flops
@@ -78,8 +78,8 @@ def traces_of(
 
 
 def shards(run: Path, index: int, teacher: str) -> list[Path]:
-    """The files with a teacher's traces for a rung."""
-    return sorted((run / "teachers" / teacher / f"rung-{index}").glob("traces-*.parquet"))
+    """The files with a teacher's traces for a rung, once all are written."""
+    return verified.below(run, f"teachers/{teacher}/rung-{index}/traces-")
 
 
 def questions(context: Context, index: int) -> list[Problem]:

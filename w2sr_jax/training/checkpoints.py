@@ -203,11 +203,12 @@ def save_params(directory: Path, params: Any, lineage: Mapping[str, Any]) -> str
     return str(record["params_digest"])
 
 
-def restore_params(path: Path, shardings: Any = None) -> Any:
+def restore_params(path: Path, shardings: Any = None, digest: str | None = None) -> Any:
     """The parameters of a checkpoint (a step directory, or a folder of them: the newest), as the nested dict that was saved.
 
     `shardings` is a pytree of shardings like the parameters, of any mesh; without it the arrays lie on this process's first
-    device. `UserError` if there is none, or (naming the file) if it is damaged: an older step is another model.
+    device. `digest` is what the parameters must have, where it is known from elsewhere. `UserError` if there is none, if it is
+    another one than that, or (naming the file) if it is damaged: an older step is another model.
     """
     import orbax.checkpoint as ocp
 
@@ -227,9 +228,15 @@ def restore_params(path: Path, shardings: Any = None) -> Any:
             params = reader.restore(step, args=ocp.args.Composite(**{PARAMS: ocp.args.StandardRestore(target)}))[PARAMS]
     except Exception as error:  # as in `Checkpoints._read`; parameters of another shape than `shardings` come here, too
         raise UserError(f"checkpoint {step} cannot be read: {_first_line(error)}") from None
-    if params_digest(params) != lineage.get("params_digest"):
+    found = params_digest(params)
+    if found != lineage.get("params_digest"):
         raise UserError(
             f"checkpoint {step} is damaged: its parameters do not have the digest in its lineage; use another checkpoint"
+        )
+    if digest is not None and found != digest:
+        raise UserError(
+            f"checkpoint {step} is sound, but another one than the run made there: its parameters have the digest {found[:16]}, "
+            f"not {digest[:16]}; put the run's own back, or remove it and let w2sr run make it anew"
         )
     return params
 
