@@ -1,5 +1,6 @@
 """The `w2sr` command: parses, calls, prints. Exit codes: 0 done, 1 not reproduced, 2 the user can mend it, 3 done but a
-requirement (`--require`) is not met, 130 interrupted, 143 terminated.
+requirement (`--require`) is not met, 75 another process of the same work is lost, 129 the terminal was closed, 130 interrupted,
+141 nobody reads what is printed, 143 terminated.
 
 Nothing heavy is imported before it is known what is asked for, so that `--help` is fast.
 """
@@ -12,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from w2sr_jax import __version__, compiling, files, sentences, stopping, terminal
+from w2sr_jax import __version__, compiling, endings, files, stopping, surroundings, terminal
 from w2sr_jax.commands import COMMANDS, add_plain, add_root, add_trust
-from w2sr_jax.errors import Stopped, UserError
-from w2sr_jax.stopping import Stop, Terminated
+from w2sr_jax.errors import UserError
+from w2sr_jax.stopping import Stop
 
 if TYPE_CHECKING:
     from w2sr_jax.experiment import Experiment
@@ -54,10 +55,15 @@ work is never redone, an interrupted one is continued by the same command.
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the `w2sr` command."""
+    surroundings.streams()
     terminal.guard()
     stopping.until_exit()
     compiling.remember()
-    sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
+    try:
+        code = run(list(sys.argv[1:] if argv is None else argv))
+    except SystemExit as left:  # of argparse or tyro, which have said why
+        code = left.code if isinstance(left.code, int) else 1
+    sys.exit(endings.printed(code))
 
 
 def run(argv: list[str]) -> int:
@@ -72,27 +78,17 @@ def run(argv: list[str]) -> int:
         return 0
     stop = Stop()
     try:
+        surroundings.check(argv)
         with stop.installed() if threading.current_thread() is threading.main_thread() else contextlib.nullcontext():
             return _command(argv[0], argv[1:], stop)
-    except UserError as error:
-        print(f"w2sr: {sentences.printable(str(error))}", file=sys.stderr)
-        return 2
-    except Stopped as stopped:
-        print(f"w2sr: {sentences.printable(str(stopped))}; the same command goes on from there", file=sys.stderr)
-        return stop.code
-    except KeyboardInterrupt:
-        print(f"w2sr: interrupted; {_afterwards(argv[0])}", file=sys.stderr)
-        return 130
-    except Terminated:
-        print(f"w2sr: terminated; {_afterwards(argv[0])}", file=sys.stderr)
-        return stop.code
-    except Exception as error:
-        refused = files.refusal(error)
-        if refused is None:
+    except SystemExit:
+        raise
+    except BaseException as error:
+        ended = endings.ending(error, stop.signal, _afterwards(argv[0]))
+        if ended is None:
             raise
-        kept = "what was finished before is kept, and the same command goes on from there"
-        print(f"w2sr: {sentences.printable(refused)}; {kept}", file=sys.stderr)
-        return 2
+        endings.say(ended)
+        return ended.code
 
 
 def _afterwards(command: str) -> str:

@@ -160,7 +160,7 @@ def _add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--coordinator", default="", metavar="HOST:PORT", help="of process 0, where several share the work")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="how many; 0: as the cluster says (default: 1)")
     parser.add_argument("--process", type=int, default=0, metavar="I", help="which of them this one is (default: 0)")
-    parser.add_argument("--wait", type=int, default=40, metavar="SECONDS", help="how long for the others to come (default: 40)")
+    parser.add_argument("--wait", type=int, default=30, metavar="SECONDS", help="how long for the others to come (default: 30)")
 
 
 def _joined(options: argparse.Namespace, told: Mapping[str, str], stop: Stop) -> contextlib.AbstractContextManager[None]:

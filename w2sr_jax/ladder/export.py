@@ -25,9 +25,10 @@ from w2sr_jax.ladder.exportable import GENERATION, Source
 from w2sr_jax.ladder.making import making, vacant, words
 from w2sr_jax.models import adapters, hf
 from w2sr_jax.parallel.mesh import make_mesh
-from w2sr_jax.parallel.processes import gather
+from w2sr_jax.parallel.processes import gather, meet
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.text import portable
+from w2sr_jax.training import checkpoints
 
 CARD = "README.md"
 SHARD = 5 * 10**9
@@ -61,6 +62,9 @@ def export(
         raise UserError("an adapter is stored as it was trained, in float32; leave --dtype away")
     config = found.config if dtype is None else dataclasses.replace(found.config, param_dtype=dtype)
     text = card.card(found, config, adapter)
+    kept = found.part.model.checkpoints(found.part.run) if found.part else Path(source).expanduser()
+    known = {"the digest of the parameters": str(checkpoints.read_lineage(kept).get("params_digest"))}
+    meet("the model", {**known, "the model's card": files.digest_bytes(text.encode())})
     where, first = _mesh(found, mesh), jax.process_index() == 0
     if adapter and found.adapter is not None:
         params = found.adapter.read(where)

@@ -24,6 +24,7 @@ from w2sr_jax.ladder.stored import RECORD
 from w2sr_jax.models import hf, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import make_mesh, shardings
+from w2sr_jax.parallel.processes import meet
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.saved import encode
 from w2sr_jax.training import checkpoints
@@ -58,11 +59,12 @@ def import_model(
     say(f"{ref}: {config.parameters():,} parameters in {len(weights)} files, {words(size)}, at {directory}")
     if vocabulary is None:
         say(f"{ref} has no tokenizer; only the model is imported")
+    source = _source(ref, directory, weights)
+    meet("the model's files", {f"the digest of {name}": digest for name, digest in source["files"].items()})
     shapes = transformer.shapes(config)
     places = _split(config) if mesh is None else shardings(make_mesh(mesh), transformer.logical_axes(config), shapes)
     _, params = hf.load(directory, dtype, dtype, shardings=places)
     say(f"read; {len(jax.tree.leaves(params))} arrays on {len(jax.devices())} devices")
-    source = _source(ref, directory, weights)
     with making(out, sum(prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(shapes))) as made:
         digest = checkpoints.save_params(made / "saved", params, _lineage(source))
         if jax.process_index() == 0:

@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +13,13 @@ import jax
 from w2sr_jax import files
 from w2sr_jax.errors import UserError
 from w2sr_jax.lock import locked
+from w2sr_jax.parallel.peers import Lost
 from w2sr_jax.parallel.processes import meet
 from w2sr_jax.training.agreement import any_process
 
 _SLACK = 1 << 20
+_TOKEN = "shared"
+_LATE = 10.0  # seconds after which a file that one process has written must be seen by the others
 
 
 def vacant(out: Path) -> None:
@@ -38,13 +43,14 @@ def making(out: Path, size: int) -> Iterator[Path]:
     made = workspace / "made"
     with contextlib.ExitStack() as stack:
         _agreed(_begin(workspace, made, size, stack) if jax.process_index() == 0 else None)
+        _shared(out, made)
         refused = None
         try:
             yield made
             meet(f"made {out}")
             if jax.process_index() == 0:
                 os.replace(made, out)
-        except UserError:
+        except (UserError, Lost):
             raise
         except Exception as error:  # Orbax and safetensors quote the disk's words
             refused = files.refusal(error, out)
@@ -73,9 +79,33 @@ def _begin(workspace: Path, made: Path, size: int, stack: contextlib.ExitStack) 
     return None
 
 
+def _shared(out: Path, made: Path) -> None:
+    """`UserError` where a process does not see the directory that process 0 has begun: what it wrote would be missing there."""
+    if jax.process_count() == 1:
+        return
+    token, marker = secrets.token_hex(8), made.with_name(_TOKEN)
+    if jax.process_index() == 0:
+        marker.write_text(token)
+    token = meet(f"begun {out}", {"*token": token}).get("*token", token)
+    end, seen = time.monotonic() + _LATE, False
+    while not seen:
+        with contextlib.suppress(OSError):
+            seen = marker.read_text() == token
+        if time.monotonic() > end:
+            break
+        time.sleep(0 if seen else 0.2)
+    blind = (
+        None
+        if seen
+        else f"process {jax.process_index()} does not see {out.parent} as process 0 does; give a directory that all share"
+    )
+    _agreed(blind)
+
+
 def _agreed(reason: str | None) -> None:
     if any_process(reason is not None):
-        raise UserError(reason or "process 0 has refused")
+        time.sleep(0 if reason else 1)  # whoever knows says so, and ends the others
+        raise UserError(reason or "another process has refused")
 
 
 def words(size: float) -> str:

@@ -25,5 +25,5 @@ class Processes:
     """Number of processes; 0: ask the cluster (Slurm, a TPU pod, Kubernetes)."""
     index: int = 0
     """Which of them this one is."""
-    timeout: int = 300
-    """Seconds to wait for the others."""
+    timeout: int = 30
+    """Seconds to wait for the others; processes that a cluster starts one after the other may need more."""
