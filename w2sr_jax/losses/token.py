@@ -8,6 +8,7 @@ module does not import jax.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from w2sr_jax.errors import UserError
@@ -76,8 +77,11 @@ class Loss:
 
 
 def needs_reference(loss: TokenLoss) -> bool:
-    """Whether `loss` looks at `Tokens.reference`. A function of your own says so by `my_loss.needs_reference = True`."""
-    return bool(getattr(loss, "needs_reference", False))
+    """Whether `loss` looks at `Tokens.reference`. A function of your own says so by `my_loss.needs_reference = True`; decorators
+    and `functools.partial` keep that."""
+    asked = getattr(loss, "needs_reference", None)
+    inner = getattr(loss, "__wrapped__", None) or (loss.func if isinstance(loss, partial) else None)
+    return bool(asked) if asked is not None or inner is None else needs_reference(inner)
 
 
 def _terms(loss: TokenLoss) -> tuple[TokenLoss, ...]:

@@ -1,0 +1,261 @@
+"""What a user's loss must be, looked at before anything is computed: one real number per token that has a gradient in the logits.
+
+Losses are traced on abstract tokens, as the training step traces them; nothing is allocated or compiled. What is wrong is one
+sentence with the file and line of the user's code.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import io
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from w2sr_jax import sentences, usercode
+from w2sr_jax.errors import UserError
+from w2sr_jax.losses import blocks, contract_errors, contract_trace
+from w2sr_jax.losses.contract_factors import check_coefficient, check_weights, is_zero
+from w2sr_jax.losses.contract_result import loss_fault, name
+from w2sr_jax.losses.contract_trace import Sizes
+from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.token import OnCorrect, OnIncorrect, OnSpans, Sum, TokenLoss, Weighted, needs_reference
+
+TOKENS = (8, 24, 40)
+"""Sizes of the blocks that a loss is tried with; one that is the vocabulary's is left out."""
+VOCABULARY = 1016
+"""Tried where the vocabulary is not known yet. A loss that was written for another size is tried with that one."""
+WIDTH = 16
+
+R = TypeVar("R")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Term:
+    """A loss within an objective, its place in the experiment, and whether its coefficient is 0."""
+
+    loss: TokenLoss
+    where: str
+    idle: bool
+
+    @property
+    def ours(self) -> bool:
+        return type(self.loss).__module__.split(".")[0] == usercode.OURS
+
+
+def check_objective(objective: Objective, *, vocab_size: int | None = None, where: str = "objective") -> None:
+    """`UserError` where a training with this objective would fail, or would learn nothing from a part of it.
+
+    Every loss of the user's own, wherever it stands in sums and selectors, is tried by itself: it must map the `Tokens` of blocks
+    of any size to one floating-point number per token, by the same program each time, and have a gradient in the logits. A term
+    without one is let pass beside others where its value is 0 or `trim` looks at it. Schedules and weights of the user's own are
+    tried too, and at last the whole objective as the training step evaluates it. `vocab_size` None: not known yet. `where` is the
+    objective's place in the experiment.
+    """
+    with _at(f"{where}.weights"):
+        check_weights(objective.weights)
+    terms = list(_terms(objective.loss, f"{where}.loss"))
+    for term in terms:
+        with _at(term.where):
+            _check_reference(term.loss)
+    vocabulary, referenced = vocab_size, needs_reference(objective.loss)
+    learning = []
+    for term in terms:
+        with _at(term.where):
+            vocabulary = vocabulary or _vocabulary(term, referenced)
+            alone = objective.trim == 0.0 and len(terms) == 1
+            learned = term.ours or _learns(term, Sizes(0, vocabulary or VOCABULARY, referenced), objective.trim > 0.0, alone)
+            learning.append(learned and not term.idle)
+    if not any(learning):
+        raise UserError(f"{where}.loss is 0 on every token: nothing would be trained; give a term a coefficient other than 0")
+    with _at(f"{where}.loss"):
+        _check_whole(objective, terms, Sizes(TOKENS[1], vocabulary or VOCABULARY, referenced))
+
+
+def _terms(loss: TokenLoss, where: str, idle: bool = False) -> Iterator[_Term]:
+    """The losses that sums, coefficients and selectors of ours hold."""
+    if isinstance(loss, type):
+        raise UserError(f"{where} is the class {loss.__name__}; it must be a loss: write {loss.__name__}()")
+    if not callable(loss):
+        raise UserError(f"{where} is {sentences.value(loss)}; it must be a loss: a function from a block of tokens to losses")
+    if type(loss) is Sum:
+        if not loss.terms:
+            raise UserError(f"{where} is a sum of nothing; give it a term")
+        for index, term in enumerate(loss.terms):
+            yield from _terms(term, f"{where}.terms.{index}", idle)
+    elif type(loss) is Weighted:
+        with _at(f"{where}.coefficient"):
+            check_coefficient(loss.coefficient)
+        yield from _terms(loss.loss, f"{where}.loss", idle or is_zero(loss.coefficient))
+    elif type(loss) is OnCorrect or type(loss) is OnIncorrect:
+        yield from _terms(loss.loss, f"{where}.loss", idle)
+    elif type(loss) is OnSpans:
+        yield from _terms(loss.loss, f"{where}.loss", idle or not (loss.reasoning or loss.answer or loss.end))
+    else:
+        yield _Term(loss, where, idle)
+
+
+def _check_reference(loss: TokenLoss) -> None:
+    with usercode.calling(loss):
+        asked = getattr(loss, "needs_reference", False)
+    if callable(asked):
+        raise UserError(
+            f"{usercode.defined(loss)}: {name(loss)}.needs_reference is a method, which counts as yes; make it a property or an "
+            "attribute, True or False"
+        )
+
+
+def _learns(term: _Term, sizes: Sizes, trimmed: bool, alone: bool) -> bool:
+    """Whether a loss of the user's own has a gradient. `UserError` where it is none, or has none and should."""
+    loss = term.loss
+    _check_arguments(loss)
+    counts = [count for count in TOKENS if count != sizes.vocabulary][:2]
+    for count in counts:
+        sizes = sizes._replace(tokens=count)
+        returned, traced = _tried(loss, sizes, lambda at: contract_trace.program(loss, contract_trace.abstract(at)))
+        fault = loss_fault(returned, sizes)
+        if fault is not None:
+            raise UserError(f"{usercode.defined(loss)}: {name(loss)} {fault}")
+    with contextlib.redirect_stdout(io.StringIO()):  # the first tracings have said what it prints
+        _check_pure(loss, sizes, traced)
+        slope = _tried(loss, sizes, lambda at: contract_trace.gradient(loss, at))
+    if not contract_trace.zero(slope):
+        return True
+    if not trimmed and (alone or not contract_trace.zero(traced)):
+        raise UserError(f"{usercode.defined(loss)}: {name(loss)} {_no_gradient(contract_trace.depends(traced, 0))}")
+    return False
+
+
+def _no_gradient(depends: bool) -> str:
+    if not depends:
+        return (
+            "does not depend on tokens.logits, so that nothing is learned from it; a loss is computed from the student's logits"
+        )
+    return (
+        "has a gradient of 0 in tokens.logits whatever they are, so that nothing is learned from it; jax.lax.stop_gradient, "
+        "argmax, comparisons, rounding and whole numbers have none"
+    )
+
+
+def _check_arguments(loss: TokenLoss) -> None:
+    try:
+        signature = inspect.signature(loss)
+    except (TypeError, ValueError):  # Python does not know
+        return
+    try:
+        signature.bind(None)
+    except TypeError:
+        takes = f"({', '.join(signature.parameters)})"
+        raise UserError(
+            f"{usercode.defined(loss)}: {name(loss)}{takes} cannot be called as a loss is, with one argument: the block's Tokens"
+        ) from None
+
+
+def _check_pure(loss: TokenLoss, sizes: Sizes, traced: Any) -> None:
+    """A second tracing must give the same program, and no array may stay behind. Loops are not unrolled for it."""
+    inlined = contextlib.nullcontext if contract_trace.loops(traced) else jax.disable_jit
+
+    def program(at: Sizes) -> Any:
+        with inlined(), jax.checking_leaks():
+            return contract_trace.program(loss, contract_trace.abstract(at))[1]
+
+    first, second = (_tried(loss, sizes, program) for _ in range(2))
+    if not contract_trace.same(first, second):
+        raise UserError(
+            f"{usercode.defined(loss)}: {name(loss)} computes something else each time it is looked at; random numbers, times, "
+            "counters and globals that change are read once, when it is compiled, so that a training could not be repeated; what "
+            "changes over training comes from tokens.progress"
+        )
+
+
+def _vocabulary(term: _Term, referenced: bool) -> int | None:
+    """The size of the vocabulary that a loss was written for, where it does not run with the one that is tried."""
+    if term.ours:
+        return None
+
+    def runs(vocabulary: int) -> Exception | None:
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), usercode.calling(term.loss):
+                try:
+                    contract_trace.program(term.loss, contract_trace.abstract(Sizes(TOKENS[0], vocabulary, referenced)))
+                except Exception as error:
+                    return error
+        except UserError:  # it ended the process
+            return None
+        return None
+
+    error = runs(VOCABULARY)
+    if error is None:
+        return None
+    others = [size for size in contract_errors.sizes(error) if size not in (*TOKENS, VOCABULARY)]
+    return next((size for size in others if runs(size) is None), None)
+
+
+def _tried(loss: TokenLoss, sizes: Sizes, work: Callable[[Sizes], R]) -> R:
+    """What `work` gives; whatever the user's code raises is a sentence."""
+    with usercode.calling(loss):
+        try:
+            return work(sizes)
+        except Exception as error:
+            words = _unasked(loss, sizes, work) or contract_errors.words(error, _shapes(sizes))
+            if words is None:
+                raise
+            raise UserError(f"{name(loss)} {words}").with_traceback(error.__traceback__) from None
+
+
+def _unasked(loss: TokenLoss, sizes: Sizes, work: Callable[[Sizes], Any]) -> str | None:
+    """Whether a loss fails only for want of the frozen reference, in words."""
+    if sizes.reference:
+        return None
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            work(sizes._replace(reference=True))
+    except Exception:
+        return None
+    return (
+        "looks at tokens.reference, which is None since it did not ask for the frozen reference: "
+        f"{name(loss)}.needs_reference = True asks for it (in a class, needs_reference: a property or a class attribute)"
+    )
+
+
+def _shapes(sizes: Sizes) -> str:
+    return (
+        f"tried with T = {sizes.tokens} tokens and a vocabulary of V = {sizes.vocabulary}, where logits are [T, V] and all else "
+        "[T]; every number of tokens must do"
+    )
+
+
+def _check_whole(objective: Objective, terms: list[_Term], sizes: Sizes) -> None:
+    """The objective as the training step evaluates it, with its gradient."""
+    count, real = sizes.tokens, functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
+    hidden, output = real((count, WIDTH)), real((WIDTH, sizes.vocabulary))
+    whole = jax.ShapeDtypeStruct((count,), jnp.int32)
+    data = blocks.TokenData(whole, whole, whole, real((count,)), real((count,)))  # type: ignore[arg-type]
+    reference = (hidden, output) if sizes.reference else None
+
+    def losses(hidden: Any, output: Any, data: Any, progress: Any, reference: Any) -> Any:
+        return blocks.token_losses(objective.loss, hidden, output, data, progress, reference, objective.block)
+
+    def total(hidden: Any, output: Any, data: Any, progress: Any, reference: Any) -> Any:
+        return blocks.blocked(objective.loss, hidden, output, data, progress, reference, objective.block).loss_sum
+
+    users = next((term.loss for term in terms if not term.ours), objective.loss)
+
+    def work(_: Sizes) -> None:
+        jax.eval_shape(jax.grad(total, argnums=(0, 1)), hidden, output, data, real(()), reference)
+        if objective.trim > 0.0:
+            jax.eval_shape(losses, hidden, output, data, real(()), reference)
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        _tried(users, sizes._replace(reference=True), work)
+
+
+@contextlib.contextmanager
+def _at(where: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None

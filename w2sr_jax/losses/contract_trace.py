@@ -1,0 +1,166 @@
+"""A loss looked at without computing anything: what it returns for abstract tokens, its program, and whether its gradient is 0.
+
+Programs are jaxprs. What is said of them is read off their structure, so a loss is called zero only where it is provably so.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+from w2sr_jax.losses.token import TokenLoss, Tokens
+
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
+_LOOPS = ("scan", "while")
+
+
+class Sizes(NamedTuple):
+    """A block of `tokens` over a `vocabulary`, with the frozen reference's logits or without."""
+
+    tokens: int
+    vocabulary: int
+    reference: bool
+
+
+class Returned(NamedTuple):
+    """What a loss returned: its type's name, a constant's value, and shape and dtype of an array."""
+
+    type: type
+    value: Any
+    shape: tuple[int, ...] | None
+    dtype: Any
+
+
+def abstract(sizes: Sizes) -> Tokens:
+    """Tokens without values."""
+    count = sizes.tokens
+    logits = jax.ShapeDtypeStruct((count, sizes.vocabulary), jnp.float32)
+    whole, real = jax.ShapeDtypeStruct((count,), jnp.int32), jax.ShapeDtypeStruct((count,), jnp.float32)
+    progress = jax.ShapeDtypeStruct((), jnp.float32)
+    return Tokens(logits, whole, whole, whole, real, logits if sizes.reference else None, progress)  # type: ignore[arg-type]
+
+
+def program(function: Callable[..., Any], *given: Any) -> tuple[Returned, ClosedJaxpr]:
+    """What a function returns for abstract arguments, and its program (of nothing, where it returns no array). It raises what the
+    function raises."""
+    seen: list[Returned] = []
+
+    def once(*arguments: Any) -> Any:  # a new function each time, or jax would remember the last tracing
+        result = function(*arguments)
+        if not isinstance(result, jax.Array):
+            seen.append(Returned(type(result), result, None, None))
+            return ()
+        seen.append(Returned(type(result), None, tuple(result.shape), result.dtype))
+        return result
+
+    traced = jax.make_jaxpr(once)(*given)
+    return seen[-1], traced
+
+
+def gradient(loss: TokenLoss, sizes: Sizes) -> ClosedJaxpr:
+    """The program of the gradient of the summed loss in the logits."""
+
+    def total(logits: Any, tokens: Tokens) -> Any:
+        return jnp.sum(loss(tokens._replace(logits=logits)).astype(jnp.float32))
+
+    tokens = abstract(sizes)
+    return program(lambda logits, tokens: jax.grad(total)(logits, tokens), tokens.logits, tokens)[1]
+
+
+def same(first: ClosedJaxpr, second: ClosedJaxpr) -> bool:
+    """Whether two programs are one, constants included."""
+    texts = [_ADDRESS.sub("", str(one)) for one in (first, second)]
+    return texts[0] == texts[1] and all(map(_alike, first.consts, second.consts))
+
+
+def loops(traced: ClosedJaxpr) -> bool:
+    """Whether a program has loops, which take long where they are unrolled."""
+    return any(equation.primitive.name in _LOOPS for equation in _equations(traced.jaxpr))
+
+
+def depends(traced: ClosedJaxpr, place: int) -> bool:
+    """Whether the one result may depend on an argument, by its place among the flat ones."""
+    wanted = {var for var in traced.jaxpr.outvars if not isinstance(var, Literal)}
+    for equation in reversed(traced.jaxpr.eqns):
+        if wanted.intersection(equation.outvars):
+            wanted.update(var for var in equation.invars if not isinstance(var, Literal))
+    return traced.jaxpr.invars[place] in wanted
+
+
+def zero(traced: ClosedJaxpr) -> bool:
+    """Whether the one result is 0 whatever the arguments are."""
+    known = [_is_zero(value) for value in traced.consts]
+    return bool(traced.jaxpr.outvars) and _zeros(traced.jaxpr, [False] * len(traced.jaxpr.invars), known)[0]
+
+
+_OF_ALL = frozenset(
+    (
+        *("neg", "convert_element_type", "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims"),
+        *("slice", "rev", "concatenate", "pad", "copy", "stop_gradient", "real", "imag", "abs", "sign", "sqrt"),
+        *("floor", "ceil", "round", "add", "sub", "add_any", "max", "min", "reduce_sum", "reduce_max", "reduce_min"),
+        "cumsum",
+    )
+)
+"""Primitives whose result is 0 where all they are given is."""
+_OF_ANY = frozenset(["mul", "dot_general"])
+"""Primitives whose result is 0 where any of what they are given is."""
+_OF_FIRST = frozenset(["div", "gather", "dynamic_slice"])
+"""Primitives whose result is 0 where the first that they are given is."""
+
+
+def _zeros(jaxpr: Jaxpr, given: list[bool], constants: list[bool]) -> list[bool]:
+    """Which results are 0, from which arguments and constants are."""
+    known = dict(zip([*jaxpr.invars, *jaxpr.constvars], [*given, *constants], strict=True))
+
+    def is_zero(var: Any) -> bool:
+        return _is_zero(var.val) if isinstance(var, Literal) else known.get(var, False)
+
+    for equation in jaxpr.eqns:
+        name, parts = equation.primitive.name, [is_zero(var) for var in equation.invars]
+        inner = equation.params.get("jaxpr") or equation.params.get("call_jaxpr")
+        if name in _OF_ALL:
+            results = [bool(parts) and all(parts)]
+        elif name in _OF_ANY:
+            results = [any(parts)]
+        elif name in _OF_FIRST:
+            results = [parts[0]]
+        elif name == "select_n":
+            results = [all(parts[1:])]
+        elif name == "scatter-add":
+            results = [parts[0] and parts[2]]
+        elif isinstance(inner, ClosedJaxpr) and name not in _LOOPS and len(inner.jaxpr.invars) == len(parts):
+            results = _zeros(inner.jaxpr, parts, [_is_zero(value) for value in inner.consts])
+        else:
+            continue
+        if len(results) == len(equation.outvars):
+            known.update(zip(equation.outvars, results, strict=True))
+    return [is_zero(var) for var in jaxpr.outvars]
+
+
+def _is_zero(value: Any) -> bool:
+    try:
+        return not np.any(np.asarray(value))
+    except Exception:  # a random key has no numbers
+        return False
+
+
+def _alike(first: Any, second: Any) -> bool:
+    try:
+        return np.asarray(first).tobytes() == np.asarray(second).tobytes()
+    except Exception:
+        return True
+
+
+def _equations(jaxpr: Jaxpr) -> Iterator[Any]:
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for part in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(part, ClosedJaxpr):
+                    yield from _equations(part.jaxpr)
+                elif isinstance(part, Jaxpr):
+                    yield from _equations(part)
