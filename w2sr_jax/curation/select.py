@@ -14,7 +14,7 @@ from w2sr_jax.curation.fates import KEPT, Fate
 from w2sr_jax.curation.funnel import Funnel, Shares, Tally
 from w2sr_jax.curation.settings import ARMS, NAMES, Arm, Curation
 from w2sr_jax.curation.sift import rank, sift
-from w2sr_jax.errors import UserError
+from w2sr_jax.errors import NothingToTrain, UserError
 from w2sr_jax.problems.splits import Known
 from w2sr_jax.records import Example, Problem, Trace
 
@@ -24,11 +24,12 @@ LIMIT = "drawn in all"
 
 class Selection(NamedTuple):
     """What was selected: ids of the traces that the limit left (None where there is no limit), factors on the weights of the
-    teachers' examples (1 where absent), and what became of all."""
+    teachers' examples (1 where absent), what became of all, and why nothing is left ("" where something is)."""
 
     chosen: frozenset[str] | None
     factors: Mapping[str, float]
     funnel: Funnel
+    emptied: str = ""
 
     def fate(self, fate: Fate) -> Fate:
         """What became of a trace in the end, of what `Selector.add` said before it was known what the limit leaves."""
@@ -110,20 +111,31 @@ class Selector:
         return sieve.fates(self.arm)
 
     def finish(self) -> Selection:
-        """After the last problem. Raises `UserError` saying which step left nothing."""
+        """After the last problem. Raises `NothingToTrain` saying which step left nothing."""
+        selection = self.selection()
+        if selection.emptied:
+            raise NothingToTrain(selection.emptied)
+        return selection
+
+    def selection(self) -> Selection:
+        """`finish`, which also has a selection of nothing; `emptied` then says why."""
+        chosen = self._limit() if self.settings.limit and self._before.traces else None
+        factors = self._factors() if self.settings.weighting == "loss" and self._after.traces else {}
+        return Selection(chosen, factors, self._funnel(), self._emptied())
+
+    def _emptied(self) -> str:
+        """Why nothing is left, in a sentence; "" where something is."""
         given = self._before.traces
         if not given:
-            raise UserError("there are no traces to curate")
-        chosen = self._limit() if self.settings.limit else None
-        if not self._after.traces:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in self._rejections.most_common())
-            emptied = next(name for name, count in self._steps.items() if count == 0)
-            raise UserError(
-                f"curation left nothing for the arm {self.arm!r} ({NAMES[self.arm]}): of {given} traces the step "
-                f"{emptied!r} took the last ones (rejected: {reasons})"
-            )
-        factors = self._factors() if self.settings.weighting == "loss" else {}
-        return Selection(chosen, factors, self._funnel())
+            return "there are no traces to curate"
+        if self._after.traces:
+            return ""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self._rejections.most_common())
+        emptied = next(name for name, count in self._steps.items() if count == 0)
+        return (
+            f"curation left nothing for the arm {self.arm!r} ({NAMES[self.arm]}): of {given} traces the step "
+            f"{emptied!r} took the last ones (rejected: {reasons})"
+        )
 
     def _cut(self) -> None:
         self._left.sort(key=lambda left: left[:4])

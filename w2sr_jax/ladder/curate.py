@@ -9,6 +9,7 @@ from w2sr_jax.answers.same import Equality
 from w2sr_jax.curation.candidates import candidates
 from w2sr_jax.curation.fates import Fate
 from w2sr_jax.curation.select import Selector, examples
+from w2sr_jax.errors import NothingToTrain
 from w2sr_jax.experiment import GOLD
 from w2sr_jax.ladder import batching, models, prepare, teach
 from w2sr_jax.ladder.task import Context, Made
@@ -19,7 +20,11 @@ FATES = "fates.parquet"
 
 
 def curate_rung(context: Context, index: int) -> Made:
-    """Write ARM/curated.parquet and ARM/fates.parquet (what became of every trace) for each arm, and curation.json."""
+    """Write ARM/curated.parquet and ARM/fates.parquet (what became of every trace) for each arm, and curation.json.
+
+    An arm for which nothing is left gets no examples, and the measure `emptied` says why. `NothingToTrain` where the rung has
+    nothing else.
+    """
     experiment = context.experiment
     rung = experiment.rungs[index]
     directory = context.run / models.rung_directory(experiment, index)
@@ -32,24 +37,32 @@ def curate_rung(context: Context, index: int) -> Made:
         given = _sift(context, index, pool, {directory / arm / FATES: selector for arm, selector in selectors.items()})
     outputs, funnels = [], {}
     kept: dict[str, int] = {}
+    emptied: dict[str, str] = {}
     for arm, selector in selectors.items():
-        selection, fates, path = selector.finish(), directory / arm / FATES, directory / arm / batching.CURATED
+        selection, fates, path = selector.selection(), directory / arm / FATES, directory / arm / batching.CURATED
         if selection.chosen is not None:
             records.write(fates, Fate, map(selection.fate, records.iterate(fates, Fate)))
         groups = teach.by_problem(context, index, pool)
         records.write(path, Example, examples(selector, selection, groups, records.iterate(fates, Fate)))
         outputs += [path, fates]
         funnels[arm], kept[arm] = selection.funnel.summary(), selection.funnel.kept
+        if selection.emptied:
+            emptied[arm] = selection.emptied
     if rung.gold:
         path = directory / GOLD / batching.CURATED
         records.write(path, Example, batching.gold(pool))
         outputs.append(path)
         kept[GOLD] = len(records.Stored(path, Example))
+        if not kept[GOLD]:
+            emptied[GOLD] = f"none of the {len(pool):,} problems has a worked solution to learn from"
+    if len(emptied) == len(kept):
+        why = "; ".join(dict.fromkeys(emptied.values()))
+        raise NothingToTrain(f"rung {index} ({rung.name}) has nothing to train on: {why}")
     files.write_json(directory / "curation.json", funnels)
     return Made(
         [*outputs, directory / "curation.json"],
         {},
-        {"traces": given, "kept": kept},
+        {"traces": given, "kept": kept} | ({"emptied": emptied} if emptied else {}),
         f"{given:,} traces; kept " + ", ".join(f"{arm} {count:,}" for arm, count in kept.items()),
     )
 

@@ -1,6 +1,5 @@
 """Training of teachers, bases and students: examples and initial parameters in, checkpoints out."""
 
-import shutil
 from collections.abc import Sequence
 from functools import partial
 from math import prod
@@ -9,9 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from w2sr_jax import files
+from w2sr_jax import files, lineage
 from w2sr_jax.batches.encode import END_SPELT, OVER_LENGTH
-from w2sr_jax.errors import UserError
+from w2sr_jax.errors import NothingToTrain, UserError
 from w2sr_jax.evaluation.cost import sampling_flops, training_flops
 from w2sr_jax.experiment import FromCheckpoint, FromParent, ModelTeacher, Pretraining
 from w2sr_jax.keys import key
@@ -70,8 +69,17 @@ def train_arm(context: Context, index: int, arm: str) -> Made:
     config = models.sized(rung.model, prepare.renderer(context.run))
     read = partial(models.parameters, context.run, base, config, models.device_mesh(experiment))
     examples = batching.examples_of(context.run, experiment, model)
+    if not examples:
+        raise NothingToTrain(_emptied(context, index, arm))
     looks = probing.looks(context, model, config, read, rung.probe)
     return _train(context, model, config, examples, read, rung.training, rung.objective, _parent(context, base), looks)
+
+
+def _emptied(context: Context, index: int, arm: str) -> str:
+    """Why an arm has no examples, as its curation said."""
+    curation = lineage.load(context.run, f"{models.rung_directory(context.experiment, index)}/curation")
+    said = curation.measures.get("emptied", {}) if curation else {}
+    return str(said.get(arm) or "its curation kept no trace")
 
 
 def steering(config: ModelConfig, training: Training, objective: Objective, seed: int) -> str:
@@ -174,7 +182,7 @@ def _clear_foreign(context: Context, model: Model, owner: dict[str, str]) -> Non
     if changed:
         reason = f"its {' and '.join(changed)} changed after its checkpoints were made"
         context.watcher.warn(f"{model.name} is trained from the start, since {reason}")
-        shutil.rmtree(folder)
+        files.remove(folder)
 
 
 def _keep(context: Context, model: Model, config: ModelConfig, params: Any, origin: dict[str, str]) -> Made:

@@ -67,7 +67,11 @@ class Context:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """`settings` is all that steers the work, besides what it reads; `rung` is None for what serves all rungs."""
+    """`settings` is all that steers the work, besides what it reads; `rung` is None for what serves all rungs.
+
+    A task that `may_skip` is a student: where nothing is left to train it on, the run goes on without it. `parents` are tasks of
+    the rung before without which this one makes no sense, whether or not it reads what they made.
+    """
 
     name: str
     kind: Kind
@@ -77,6 +81,8 @@ class Task:
     reads: tuple[Path, ...] = ()
     rung: int | None = None
     given: tuple[lineage.Given, ...] = ()
+    parents: tuple[str, ...] = ()
+    may_skip: bool = False
 
     def stage(self, run: Path) -> lineage.Stage:
         settings = files.digest_json(encode(self.settings))

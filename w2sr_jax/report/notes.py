@@ -9,11 +9,12 @@ from w2sr_jax.report.verdict import confidence, model_title
 
 FEW_SEEDS = 10
 SMALL_TEST = 200
+LONGEST_REASON = 400
 SMALL_GAP = 0.02  # a share of fewer points than two says nothing to a reader
 
 
 def notes(results: Mapping[str, Any]) -> tuple[str, ...]:
-    """The notes on `results.json` (schema.Results), rung by rung, then on the run."""
+    """The notes on `results.json` (schema.Results): what was skipped, then rung by rung, then on the run."""
     rungs = rule.ordered(results)
     found: list[str] = []
     for rung in rungs:
@@ -21,7 +22,27 @@ def notes(results: Mapping[str, Any]) -> tuple[str, ...]:
             whose = f"“{hostile.one_line(rung.get('name'), 40)}” " if len(rungs) > 1 else "It "
             found += [f"{whose}{said}" for said in (recovery(rung), *_base_notes(rung)) if said]
             found += _trace_notes(results, rung)
-    return (*found, *on_file.notes(results), *_run_notes(results)) if found else ()
+    qualified = (*found, *on_file.notes(results), *_run_notes(results)) if found else ()
+    return (*skipped(results), *qualified)
+
+
+def skipped(results: Mapping[str, Any]) -> tuple[str, ...]:
+    """The models that the run has skipped: those without anything to learn from, and those that needed them."""
+    said = []
+    several = len(results.get("seeds") or []) > 1
+    entries = results.get("skipped") or []
+    for entry in (entry for entry in entries if entry.get("model") == entry.get("origin")):
+        name, why = hostile.one_line(entry["model"]), hostile.one_line(entry.get("reason") or "", LONGEST_REASON)
+        where = f" with seed {wording.listing([str(seed) for seed in entry.get('seeds') or []])}" if several else ""
+        said.append(f"“{name}” was skipped{where} and is in no number here: {why}.")
+        needing = [
+            f"“{hostile.one_line(other['model'])}”"
+            for other in entries
+            if other.get("origin") == entry["model"] != other["model"]
+        ]
+        if needing:
+            said.append(f"Skipped with it, since they need “{name}”: {wording.listing(needing)}.")
+    return tuple(said)
 
 
 def recovery(rung: Mapping[str, Any]) -> str:

@@ -223,10 +223,22 @@ class Problems(TypedDict, total=False):
     quarantined: int
 
 
+class Skipped(TypedDict):
+    """A model that the run has skipped, with all that needs it: why, with which model it began (`origin`), and in which seeds."""
+
+    model: str
+    rung: int | None
+    arm: str | None
+    reason: str
+    origin: str
+    seeds: list[int]
+
+
 class Results(TypedDict, total=False):
     """`rehearsal` marks a run whose models are tiny and random (`--shrink`): its numbers mean nothing. `verdict` is made of the
     other numbers when the file is written; `climb` is None with a single rung, or where one of the two was not evaluated. Each of
-    the `warnings` begins with the name of the model or rung that it is about, and a colon."""
+    the `warnings` begins with the name of the model or rung that it is about, and a colon. `skipped` is there where models were
+    left out since there was nothing to train them on: nothing else in the file speaks of them."""
 
     name: str
     rehearsal: bool
@@ -245,6 +257,7 @@ class Results(TypedDict, total=False):
     teachers: list[Teachers]
     grading: Grading
     warnings: list[str]
+    skipped: list[Skipped]
     stages: list[StageCost]
     samples: list[Sample]
 
