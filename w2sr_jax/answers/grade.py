@@ -80,7 +80,7 @@ def grade_all(
 ) -> list[Verdict]:
     """Verdicts of any grader, in order; a `MathGrader` gets all texts at once. `UserError` with file, line and problem where a
     grader of the user's raises, or returns no verdict."""
-    if isinstance(grader, MathGrader):
+    if isinstance(grader, MathGrader) and type(grader).__call__ is MathGrader.__call__:
         return grader.many(texts, problems, on_progress)
     verdicts = []
     for text, problem in zip(texts, problems, strict=True):
