@@ -19,7 +19,7 @@ from typing import Any
 
 from w2sr_jax import files, hub, sentences, thinking
 from w2sr_jax.errors import UserError
-from w2sr_jax.text import chat, pieces, portable
+from w2sr_jax.text import chat, foreign, pieces, portable
 from w2sr_jax.text.literal import Literal, Written
 from w2sr_jax.text.settings import PretrainedTokenizer
 
@@ -43,6 +43,7 @@ class Pretrained:
         if where is None and not settings.path:
             raise UserError("tokenizer.path is empty; give the directory or the Hub id of a Hugging Face tokenizer")
         path = where or hub.snapshot(settings.path, "tokenizer")
+        foreign.check(path)
         inner = _read(path)
         if settings.pad is not None:
             if settings.pad not in inner.get_vocab():
@@ -117,10 +118,12 @@ class Pretrained:
         return [ids for ids, _ in self.encode_marked(texts, [None] * len(texts))]
 
     def encode_marked(self, texts: Sequence[str], marks: Sequence[int | None]) -> list[tuple[list[int], int | None]]:
-        return [(ids, mark) for ids, mark in self._literal.encode([Written("", text, "") for text in texts], marks)]
+        with foreign.working(self.settings.path):
+            return [(ids, mark) for ids, mark in self._literal.encode([Written("", text, "") for text in texts], marks)]
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
-        return list(self.inner.backend_tokenizer.decode_batch([list(row) for row in rows], skip_special_tokens=False))
+        with foreign.working(self.settings.path):
+            return list(self.inner.backend_tokenizer.decode_batch([list(row) for row in rows], skip_special_tokens=False))
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         return pieces.pieces(ids, self.decode, self.inner.convert_ids_to_tokens, set(self.inner.all_special_ids))
@@ -130,7 +133,8 @@ class Pretrained:
         before, after = self._around[style]
         written = [Written(before, self._asked(wording.replace("{question}", question), style), after) for question in questions]
         bare = self._bare_start
-        rows = [[*bare, *ids] for ids, _ in self._literal.encode(written, [None] * len(written))]
+        with foreign.working(self.settings.path):
+            rows = [[*bare, *ids] for ids, _ in self._literal.encode(written, [None] * len(written))]
         wanted = self._control_ids([*bare, *self._raw(before + after)])
         for row, question in zip(rows, questions, strict=True):
             if self._control_ids(row) != wanted:
@@ -221,7 +225,8 @@ class Pretrained:
 
     def _raw(self, text: str) -> list[int]:
         """Ids of a text of the template's, in which special tokens are what they say."""
-        return [int(token) for token in self.inner(text, add_special_tokens=False)["input_ids"]] if text else []
+        with foreign.working(self.settings.path):
+            return [int(token) for token in self.inner(text, add_special_tokens=False)["input_ids"]] if text else []
 
     def _control_ids(self, ids: Sequence[int]) -> list[int]:
         own = frozenset(self._controls.values()) - {self.unknown}
@@ -279,6 +284,8 @@ def _read(path: Path) -> Any:
     # Some directories store these; they would cut texts, and change the digest with the first call.
     inner.backend_tokenizer.no_padding()
     inner.backend_tokenizer.no_truncation()
+    if getattr(inner.backend_tokenizer.model, "dropout", None):
+        inner.backend_tokenizer.model.dropout = None  # with it a text would have other tokens every time
     if isinstance(inner.chat_template, dict) and "default" not in inner.chat_template:
         raise UserError(f"the tokenizer {path} has several chat templates ({', '.join(inner.chat_template)}) but no default one")
     return inner

@@ -3,7 +3,7 @@
 Run as a script. JSON on standard input, `{"template": …, "variables": {…}, "requests": [{…}, …]}`, each request being what one
 rendering is given; JSON on standard output, a list of `{"text": …}` or `{"error": …}`. It sees what transformers gives a
 template: Jinja's immutable sandbox with loop controls, `raise_exception`, `tojson`, `strftime_now` and the `generation` tag. The
-date is always `DATE`, so that a prompt does not depend on the day.
+date is always `DATE` and nothing is drawn at random, so that a prompt depends neither on the day nor on luck.
 
 What bounds it: the sandbox reaches neither files nor Python's internals; the kernel ends the process after `SECONDS` of processor
 time or at `MEMORY` bytes of address space, and refuses every write to a file; a text longer than `LONGEST` is an error. Imports
@@ -60,6 +60,7 @@ def compiled(template: str) -> jinja2.Template:
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, ext.loopcontrols]
     )
     environment.filters["tojson"] = _json
+    del environment.filters["random"], environment.globals["lipsum"]  # a prompt does not depend on luck
     environment.globals.update(raise_exception=_raise, strftime_now=DATE.strftime, namespace=Namespace)
     return environment.from_string(template)
 

@@ -1,11 +1,13 @@
 """What a tokenizer is to the rest of the package, and how one is built, saved and loaded."""
 
+import typing
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from w2sr_jax import files
+from w2sr_jax import files, sentences
 from w2sr_jax.errors import UserError
+from w2sr_jax.fieldtypes import mistyped
 from w2sr_jax.text import trained
 from w2sr_jax.text.settings import PretrainedTokenizer, TokenizerSettings
 
@@ -83,10 +85,23 @@ def load(directory: Path) -> Tokenizer:
     if not manifest.exists():
         raise UserError(f"{directory} is not a saved tokenizer: it has no {MANIFEST}")
     kind = files.read_json(manifest)
+    if not isinstance(kind, dict):
+        raise UserError(f"{manifest} is not a JSON object")
     if kind.get("kind") == "trained":
         return trained.Trained.load(directory)
     if kind.get("kind") == "pretrained":
         from w2sr_jax.text import pretrained
 
-        return pretrained.Pretrained.load(directory, kind["settings"])
-    raise UserError(f"{manifest} names the kind {kind.get('kind')!r}; known are 'trained' and 'pretrained'")
+        return pretrained.Pretrained.load(directory, _settings(manifest, kind.get("settings")))
+    raise UserError(f"{manifest} names the kind {sentences.value(kind.get('kind'))}; known are 'trained' and 'pretrained'")
+
+
+def _settings(manifest: Path, given: Any) -> dict[str, Any]:
+    """The settings that a saved tokenizer states, of the types that they have."""
+    kinds = typing.get_type_hints(PretrainedTokenizer)
+    if not isinstance(given, dict) or not given.keys() <= kinds.keys():
+        raise UserError(f"{manifest} does not hold the settings of a tokenizer; build the run's tokenizer again")
+    wrong = next((words for name, value in given.items() if (words := mistyped(value, kinds[name], name))), None)
+    if wrong is not None:
+        raise UserError(f"{manifest}: {wrong}")
+    return given
