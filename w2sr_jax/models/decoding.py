@@ -99,9 +99,7 @@ def prefill(
         local: View(*_turned(weights, local, positions), Seen(segments, positions, reach if local else None))
         for local in sorted(set(config.local_layers))
     }
-    x = transformer.embed(config, weights.rest, tokens)
-    if sharding is not None:
-        x = jax.lax.with_sharding_constraint(x, sharding)
+    x = transformer.embed(config, weights.rest, tokens, sharding, whole_width=True)
     flat, cache = x.reshape(-1, config.width), list[Any]()
     for params, local in zip(weights.layers, config.local_layers, strict=True):
         flat, kept = Block(config, mix).apply({"params": params}, flat, views[local])
@@ -111,7 +109,12 @@ def prefill(
 
 
 def step(
-    config: ModelConfig, weights: Weights, cache: Cache, tokens: Int[Array, " B"], positions: Int[Array, " B"]
+    config: ModelConfig,
+    weights: Weights,
+    cache: Cache,
+    tokens: Int[Array, " B"],
+    positions: Int[Array, " B"],
+    sharding: NamedSharding | None = None,
 ) -> tuple[Float[Array, "B V"], Cache]:
     """Logits after one more token of each row, and the cache with it. A position beyond the cache overwrites the last slot."""
     places = jnp.arange(slots(cache))
@@ -121,7 +124,7 @@ def step(
         if local:
             seen = seen & (positions[:, None] - places[None] < (config.window or 0))
         views[local] = *_turned(weights, local, positions[:, None]), seen[:, None, None]
-    x = transformer.embed(config, weights.rest, tokens)
+    x = transformer.embed(config, weights.rest, tokens, sharding, whole_width=True)
     new: list[Any] = []
     mix = partial(_mix, _scale(config), config.attention_softcap)
     for params, local, old in zip(weights.layers, config.local_layers, cache, strict=True):

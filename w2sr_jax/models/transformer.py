@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from w2sr_jax.models.attention import KEPT, Seen, capped, packed
 from w2sr_jax.models.config import ModelConfig, RematKind
+from w2sr_jax.models.embedding import lookup
 from w2sr_jax.models.product import Initializer, product
 from w2sr_jax.models.rotary import PLAIN, angles, rotate
 
@@ -48,7 +49,7 @@ class Norm(nn.Module):
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         c = self.config
         start = nn.initializers.zeros if c.norm_offset else nn.initializers.ones
-        scale = self.param("scale", _axes(start, self.axis), x.shape[-1:], c.param_dtype).astype(jnp.float32)
+        scale = self.param("scale", _axes(start, self.axis), x.shape[-1:], c.param_dtype).astype(jnp.float32)[None]
         wide = x.reshape(-1, x.shape[-1]).astype(jnp.float32)
         wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + c.norm_eps)
         return (wide * (1.0 + scale if c.norm_offset else scale)).astype(x.dtype).reshape(x.shape)
@@ -82,7 +83,7 @@ class Attention(nn.Module):
         out = product(self, name, x, _axes(_normal(0), "embed", axis, "head_dim"), shape, c.param_dtype)
         if c.qkv_bias:
             bias = self.param(f"{name}_bias", _axes(nn.initializers.zeros, axis, "head_dim"), shape[1:], c.param_dtype)
-            out = out + bias.astype(x.dtype).reshape(-1)
+            out = out + bias.astype(x.dtype).reshape(1, -1)
         return out
 
 
@@ -131,9 +132,7 @@ class Decoder(nn.Module):
         table = self.param("embedding", _axes(_normal(1), "vocab", "embed"), (c.vocab_size, c.width), c.param_dtype)
         if not c.tied_embeddings:
             self.param("output", _axes(_normal(0), "embed", "vocab"), (c.width, c.vocab_size), c.param_dtype)
-        x = embed(c, {"embedding": table}, tokens)
-        if self.sharding is not None:
-            x = jax.lax.with_sharding_constraint(x, self.sharding)
+        x = embed(c, {"embedding": table}, tokens, self.sharding)
         kinds = [rotary(c, positions, local=local) for local in sorted(set(c.local_layers))]
 
         def layer(block: Block, x: Array, local: Array) -> tuple[Array, None]:
@@ -182,9 +181,15 @@ def forward(
     return Decoder(config, sharding).apply({"params": params}, tokens, positions, segments)  # type: ignore[return-value]
 
 
-def embed(config: ModelConfig, params: Params, tokens: Int[Array, "..."]) -> Float[Array, "... D"]:
-    """What enters the first layer."""
-    x = params["embedding"][tokens].astype(config.dtype)
+def embed(
+    config: ModelConfig,
+    params: Params,
+    tokens: Int[Array, "B *L"],
+    sharding: NamedSharding | None = None,
+    whole_width: bool = False,
+) -> Float[Array, "B *L D"]:
+    """What enters the first layer; `sharding` and `whole_width` as for `embedding.lookup`."""
+    x = lookup(params["embedding"], tokens, config.dtype, sharding, whole_width)
     return x * jnp.asarray(config.width**0.5, config.dtype) if config.scaled_embeddings else x
 
 

@@ -76,6 +76,7 @@ def programs(config: ModelConfig, decoding: Decoding, end_tokens: tuple[int, ...
     """Of `decoding`, `batch`, how tokens are drawn, and `weights` count."""
     batch, penalised = decoding.batch, decoding.repetition_penalty != 1
     places = _places(mesh, penalised, config.layers)
+    split = None if mesh is None else meshes.batch_sharding(mesh)
 
     def empty(slots: int) -> Slots:
         seen = jnp.zeros((batch, config.vocab_size), bool) if penalised else None
@@ -85,12 +86,11 @@ def programs(config: ModelConfig, decoding: Decoding, end_tokens: tuple[int, ...
         return Slots(model.empty(config, batch, slots), logits, nothing, nothing, jnp.zeros((batch, 2), jnp.uint32), seen)
 
     def prefill(weights: Weights, tokens: Array, lengths: Array) -> Prompts:
-        logits, cache = model.prefill(config, weights, tokens, lengths, None if mesh is None else meshes.batch_sharding(mesh))
+        logits, cache = model.prefill(config, weights, tokens, lengths, split)
         seen = None
         if penalised:
             real = jnp.arange(tokens.shape[1])[None] < lengths[:, None]
-            rows = jnp.arange(len(tokens))[:, None]
-            seen = jnp.zeros(logits.shape, bool).at[rows, tokens].max(real)
+            seen = jax.vmap(_marked)(jnp.zeros(logits.shape, bool), tokens, real)
         return Prompts(cache, logits, lengths, seen)
 
     def seat(slots: Slots, prompts: Prompts, seats: Seats) -> Slots:
@@ -122,6 +122,13 @@ def programs(config: ModelConfig, decoding: Decoding, end_tokens: tuple[int, ...
             None if slots.seen is None else per_row(slots.seen, prompts.seen),  # type: ignore[arg-type]
         )
 
+    def drawing(logits: Array, uniform: Array, seen: Array | None) -> tuple[Array, Array]:
+        return draw_with_logprob(logits, uniform, decoding, seen)
+
+    if split is not None and split.mesh.size > 1:
+        # Rows do not see each other, but to rank their logits the partitioner would gather those of all of them.
+        drawing = jax.shard_map(drawing, mesh=mesh, in_specs=split.spec, out_specs=split.spec, check_vma=False)
+
     def decode(weights: Weights, slots: Slots, patience: Array) -> tuple[Array, Array, Slots]:
         started = (slots.left > 0).sum()
         nothing = jnp.full((CHUNK, batch), -1, jnp.int32), jnp.zeros((CHUNK, batch), jnp.float32)
@@ -135,13 +142,13 @@ def programs(config: ModelConfig, decoding: Decoding, end_tokens: tuple[int, ...
             drawn, tokens, logprobs, now = state
             keys = jax.random.wrap_key_data(now.keys)
             uniform = jax.vmap(lambda key, at: jax.random.uniform(jax.random.fold_in(key, at)))(keys, now.position)
-            token, logprob = draw_with_logprob(now.logits, uniform, decoding, now.seen)
+            token, logprob = drawing(now.logits, uniform, now.seen)
             running = now.left > 0
             ended = jnp.isin(token, jnp.array(end_tokens, jnp.int32)) if end_tokens else jnp.zeros_like(running)
-            logits, cache = model.step(config, weights, now.cache, token, now.position)
-            seen = None if now.seen is None else now.seen.at[jnp.arange(batch), token].max(running)
+            logits, cache = model.step(config, weights, now.cache, token, now.position, split)
+            seen = None if now.seen is None else jax.vmap(_marked)(now.seen, token, running)
             left = jnp.where(ended, 0, jnp.maximum(now.left - 1, 0))
-            then = Slots(cache, logits, now.position + running, left, now.keys, seen)
+            then = Slots(cache, logits, now.position + running.astype(jnp.int32), left, now.keys, seen)
             tokens, logprobs = tokens.at[drawn].set(jnp.where(running, token, -1)), logprobs.at[drawn].set(logprob)
             return drawn + 1, tokens, logprobs, then
 
@@ -171,6 +178,11 @@ def programs(config: ModelConfig, decoding: Decoding, end_tokens: tuple[int, ...
         jax.jit(resize, static_argnums=1, **held),
         jax.jit(decode, donate_argnums=1, **drawn),
     )
+
+
+def _marked(seen: Bool[Array, " V"], tokens: Int[Array, "*L"], real: Bool[Array, "*L"]) -> Bool[Array, " V"]:
+    """One row's tokens, with those marked that are `real`. Mapped over rows, it is split over a mesh as they are."""
+    return seen.at[tokens].max(real)
 
 
 def _layout(config: ModelConfig, mesh: Mesh) -> Any:

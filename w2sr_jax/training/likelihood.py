@@ -10,6 +10,7 @@ from w2sr_jax.losses.blocks import LossSum, TokenData, blocked
 from w2sr_jax.losses.token import TokenLoss
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.parallel.mesh import batch_sharding
 
 
 def sums(
@@ -25,7 +26,7 @@ def sums(
     weight: Float[Array, "R L"],
 ) -> LossSum:
     """The sums of `blocked`, for a loss that looks at logits and targets alone."""
-    hidden = transformer.forward(config, params, tokens, positions, segments)
+    hidden = transformer.forward(config, params, tokens, positions, segments, sharding=batch_sharding(mesh))
     flat = target.reshape(-1)
     nothing = jnp.zeros_like(flat)
     data = TokenData(flat, nothing, nothing, jnp.zeros(flat.shape), weight.reshape(-1))

@@ -6,7 +6,6 @@ An interrupted making goes on where it was; what has changed since it was sealed
 
 import dataclasses
 import math
-import shutil
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
@@ -179,7 +178,7 @@ def _complete(found: References, warn: Callable[[str], None]) -> bool:
         return True
     warn(f"the reference's values are computed anew: {damage or f'{found.folder} lacks some'}")
     if jax.process_index() == 0:
-        shutil.rmtree(found.folder)
+        files.remove(found.folder)
     return False
 
 
@@ -209,12 +208,20 @@ def _values(
     parts = math.ceil(length / columns)
     padded = jnp.pad(hidden, [(0, 0), (0, parts * columns - length), (0, 0)])
 
+    # Each device ranks the logits of its own rows; the partitioner would gather those of all rows for it.
+    @partial(jax.shard_map, mesh=mesh, in_specs=lay.spec, out_specs=PartitionSpec(RULES["batch"]), check_vma=False)
+    def ranked(logits: Array) -> Kept:
+        kept = keep(logits.reshape(-1, logits.shape[-1]), count)
+        return jax.tree.map(lambda leaf: leaf.reshape(*logits.shape[:2], *leaf.shape[1:]), kept)
+
     def one(part: Array) -> Kept:
         logits = jnp.einsum("rcd,dv->rcv", part, output, preferred_element_type=jnp.float32)
+        logits = jax.lax.with_sharding_constraint(
+            logits, NamedSharding(mesh, PartitionSpec(RULES["batch"], None, RULES["vocab"]))
+        )
         if model.logit_softcap is not None:
             logits = model.logit_softcap * jnp.tanh(logits / model.logit_softcap)
-        kept = keep(logits.reshape(-1, logits.shape[-1]), count)
-        return jax.tree.map(lambda leaf: leaf.reshape(rows, columns, *leaf.shape[1:]), kept)
+        return ranked(logits)
 
     # Columns of all rows at a time, so that every device works on its own rows.
     found = jax.lax.map(one, jnp.moveaxis(padded.reshape(rows, parts, columns, -1), 1, 0))
