@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from w2sr_jax import compiling
@@ -87,3 +88,57 @@ def test_what_the_compiler_has_freed_is_given_back_after_each_compilation() -> N
     environment = {**os.environ, "W2SR_COMPILATION_CACHE": "0"}
     done = subprocess.run([sys.executable, "-c", TIDY], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0", "True", "True"]
+
+
+def heard(said: list[str]) -> str:
+    """What was said first, at the latest after a minute."""
+    deadline = time.monotonic() + 60
+    while not said and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return said[0] if said else ""
+
+
+def test_a_program_that_takes_long_to_compile_says_so() -> None:
+    import jax
+
+    event, said = "/jax/core/compile/backend_compile_duration", []
+    with compiling.announced(said.append, patience=0.05, every=0.01):
+        jax.monitoring.record_scalar(event, time.time(), fun_name="jit(step)")  # as jax does before it compiles
+        assert heard(said).startswith("compiling step has taken ")
+        jax.monitoring.record_event_duration_secs(event, 0.1, fun_name="jit(step)")
+        time.sleep(0.1)
+        said.clear()
+        time.sleep(0.2)
+        assert said == []  # it is done
+
+
+def test_a_program_that_takes_long_to_trace_says_so_by_its_outermost_name() -> None:
+    import jax
+    import jax.numpy as jnp
+
+    said: list[str] = []
+
+    @jax.jit
+    def inner(x: jax.Array) -> jax.Array:
+        heard(said)
+        return x * 2
+
+    @jax.jit
+    def slow_step(x: jax.Array) -> jax.Array:
+        return inner(x) + jnp.sin(x)
+
+    with compiling.announced(said.append, patience=0.05, every=0.01):
+        slow_step(1.0)
+    assert said[0].startswith("tracing slow_step has taken ")
+
+
+def test_what_compiles_quickly_or_outside_is_not_spoken_of() -> None:
+    import jax
+
+    said: list[str] = []
+    with compiling.announced(said.append, every=0.01):
+        jax.jit(lambda x: x * 5)(1.0)
+    jax.monitoring.record_scalar("/jax/core/compile/backend_compile_duration", time.time(), fun_name="jit(step)")
+    jax.monitoring.record_event_duration_secs("/jax/core/compile/backend_compile_duration", 99.0, fun_name="jit(step)")
+    time.sleep(0.05)
+    assert said == []

@@ -17,6 +17,7 @@ from w2sr_jax.keys import key
 from w2sr_jax.ladder import batching, models, prepare, probing, remarked, stored
 from w2sr_jax.ladder.models import Model
 from w2sr_jax.ladder.task import Context, Made
+from w2sr_jax.losses.contract import check_objective
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import needs_reference
 from w2sr_jax.models import grow, lora, transformer
@@ -99,6 +100,7 @@ def _train(
     parent: dict[str, str],
     looks: probing.Looks | None = None,
 ) -> Made:
+    check_objective(objective, vocab_size=config.vocab_size, where=f"{model.name}: objective")
     directory = context.run / model.directory
     path = directory / batching.PACKING
     lessons = batching.lessons(model, examples, prepare.renderer(context.run), training, context.seed, path)
