@@ -1,6 +1,12 @@
 """Meshes over eight virtual devices, the sharding table, and one model computed both ways."""
 
-from dataclasses import replace
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +52,82 @@ def test_a_mesh_has_the_sizes_asked_for_and_minus_one_takes_the_rest(settings: M
 def test_a_mesh_that_does_not_fit_is_explained(settings: Mesh, words: str) -> None:
     with pytest.raises(UserError, match=words):
         meshes.make_mesh(settings)
+
+
+@dataclass(frozen=True)
+class Chip:
+    """What of a device decides where it goes in a mesh."""
+
+    id: int
+    coords: tuple[int, int, int]
+    slice_index: int
+    platform: str = "tpu"
+    device_kind: str = "TPU v6 lite"
+    core_on_chip: int = 0
+    process_index: int = 0
+
+
+def chips(x: int, y: int, z: int = 1, slices: int = 1) -> list[Chip]:
+    places = [(i, j, k) for k in range(z) for j in range(y) for i in range(x)]
+    return [Chip(len(places) * part + number, place, part) for part in range(slices) for number, place in enumerate(places)]
+
+
+def shapes(count: int) -> list[tuple[int, int, int]]:
+    sizes = [size for size in range(1, count + 1) if count % size == 0]
+    return [(count // (fsdp * tensor), fsdp, tensor) for fsdp in sizes for tensor in sizes if count % (fsdp * tensor) == 0]
+
+
+@pytest.mark.parametrize("sides", [(2, 2, 1), (4, 8, 1), (4, 4, 4), (2, 4, 4)])
+def test_any_shape_lies_over_any_slice(sides: tuple[int, int, int]) -> None:
+    devices: Any = chips(*sides)
+    for shape in shapes(len(devices)):
+        laid = meshes.make_mesh(Mesh(*shape), devices).devices
+        assert laid.shape == shape
+        assert sorted(chip.id for chip in laid.flat) == list(range(len(devices)))
+        for row in laid.reshape(-1, shape[2]):  # the devices of a tensor axis fill a box: what they exchange leaves it nowhere
+            sides_of_row = np.ptp([chip.coords for chip in row], axis=0) + 1
+            assert shape[2] > 4 or sides_of_row.prod() == shape[2]
+
+
+@pytest.mark.parametrize(
+    ("shape", "parts"),
+    [((2, 16, 1), 1), ((4, 4, 2), 1), ((32, 1, 1), 1), ((1, 32, 1), 2), ((1, 16, 2), 2)],
+)
+def test_data_tells_slices_apart_as_far_as_it_goes_then_fsdp(shape: tuple[int, int, int], parts: int) -> None:
+    devices: Any = chips(4, 4, slices=2)
+    laid = meshes.make_mesh(Mesh(*shape), devices).devices
+    assert sorted(chip.id for chip in laid.flat) == list(range(32))
+    for copy in laid:
+        assert len({chip.slice_index for chip in copy.flat}) == parts
+    for row in laid.reshape(-1, shape[2]):
+        assert len({chip.slice_index for chip in row}) == 1
+
+
+def test_a_part_of_a_slice_and_unequal_slices_are_taken_as_they_come() -> None:
+    for devices in (chips(3, 3)[:4], [*chips(2, 2), *chips(2, 2, slices=2)[4:6]]):
+        laid = meshes.make_mesh(Mesh(len(devices) // 2, 2), devices).devices  # type: ignore[arg-type]
+        assert list(laid.flat) == devices
+
+
+def test_other_devices_keep_their_order() -> None:
+    mesh = meshes.make_mesh(Mesh(2, 2, 2))
+    assert list(mesh.devices.flat) == jax.devices()
+    assert mesh == jax.make_mesh((2, 2, 2), meshes.AXES, axis_types=(jax.sharding.AxisType.Auto,) * 3)
+
+
+@pytest.mark.skipif(find_spec("libtpu") is None, reason="what knows real slices' shapes, libtpu, is not installed")
+def test_any_shape_lies_over_a_described_slice() -> None:
+    code = """
+        from jax.experimental import topologies
+        from w2sr_jax.parallel.mesh import make_mesh
+        from w2sr_jax.parallel.settings import Mesh
+        for name in ("v5e:4x4", "v6e:4x8", "v5p:4x4x4"):
+            devices = topologies.get_topology_desc(platform="tpu", topology_name=name).devices
+            for fsdp, tensor in ((1, 1), (2, 1), (2, 2), (4, 4), (16, 1)):
+                make_mesh(Mesh(fsdp=fsdp, tensor=tensor), devices)
+    """
+    environment = {**os.environ, "TPU_SKIP_MDS_QUERY": "1", "JAX_PLATFORMS": "cpu", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, env=environment, timeout=300)
 
 
 def placed(config: ModelConfig, settings: Mesh) -> tuple[jax.sharding.Mesh, transformer.Params]:

@@ -1,11 +1,13 @@
 """The (data, fsdp, tensor) mesh and the one table that says which logical axis is split over which of its axes."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import Mesh as DeviceMesh
 from jax.sharding import PartitionSpec as P
@@ -29,7 +31,11 @@ RULES: Mapping[str, str | tuple[str, ...] | None] = {
 
 
 def make_mesh(settings: Mesh, devices: Sequence[jax.Device] | None = None) -> DeviceMesh:
-    """The mesh over `devices` (default: all); a smaller mesh takes the first ones. Raises UserError where they do not suffice."""
+    """The mesh over `devices` (default: all); a smaller mesh takes the first ones. Raises UserError where they do not suffice.
+
+    Of a TPU slice, any shape is laid over the physical links, the later axes over the closer ones. Several slices are told apart
+    by data as far as it goes, since it exchanges the least, then by fsdp.
+    """
     found = list(jax.devices()) if devices is None else list(devices)
     sizes = [settings.data, settings.fsdp, settings.tensor]
     for name, size in zip(AXES, sizes, strict=True):
@@ -48,7 +54,7 @@ def make_mesh(settings: Mesh, devices: Sequence[jax.Device] | None = None) -> De
         )
     if prod(sizes) < len(found) and jax.process_count() > 1:
         raise UserError(f"the mesh uses {prod(sizes)} of {len(found)} devices; with several processes it must use them all")
-    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=found[: prod(sizes)])
+    return DeviceMesh(_arranged(sizes, found[: prod(sizes)]), AXES, axis_types=(AxisType.Auto,) * 3)
 
 
 def shardings(mesh: DeviceMesh, logical_axes: Any, shapes: Any) -> Any:
@@ -94,6 +100,26 @@ def describe(shapes: Any, placed: Any) -> str:
         "  ".join([*(cell.ljust(width) for cell, width in zip(row[:4], widths[:4], strict=True)), row[4].rjust(widths[4])])
         for row in rows
     )
+
+
+def _arranged(sizes: Sequence[int], devices: Sequence[jax.Device]) -> np.ndarray:
+    """[data, fsdp, tensor] devices."""
+    slices: dict[Any, int] = {}
+    for device in devices:
+        index = getattr(device, "slice_index", 0)
+        slices[index] = slices.get(index, 0) + 1
+    # A part of a slice need be no box of devices, nor hold as many of each slice; what has no better order is taken as it comes.
+    with contextlib.suppress(ValueError, AssertionError, NotImplementedError, TypeError):
+        if len(slices) == 1:
+            return mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+        if len(set(slices.values())) == 1:
+            inner, outer, left = [], [], len(slices)
+            for size in sizes:
+                outer.append(gcd(size, left))
+                inner.append(size // outer[-1])
+                left //= outer[-1]
+            return mesh_utils.create_hybrid_device_mesh(inner, outer, devices, allow_split_physical_axes=True)
+    return np.asarray(devices).reshape(sizes)
 
 
 def _sharding(mesh: DeviceMesh, name: str, axes: tuple[str | None, ...], shape: tuple[int, ...]) -> NamedSharding:
