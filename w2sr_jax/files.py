@@ -6,8 +6,9 @@ import gzip
 import hashlib
 import json
 import os
+import secrets
+import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 from typing import IO, Any
@@ -16,7 +17,7 @@ from w2sr_jax import sentences
 from w2sr_jax.errors import UserError
 
 SEAL = "DIGESTS.json"
-LARGEST_JSON = 2**28
+LARGEST_JSON = 2**26
 """Bytes of a JSON file that is read; what has more is no settings, index or manifest."""
 _TEMPORARY = ".tmp"
 _REFUSALS = {
@@ -31,6 +32,9 @@ _REFUSALS = {
     errno.ESTALE: "the network file system has lost the file",
     errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
     errno.ENAMETOOLONG: "the name is too long for this file system",
+    errno.ENFILE: "too many files are open on this machine; close some programs",
+    errno.ELOOP: "links on the path point at each other in a circle; remove them",
+    errno.ENOTCONN: "the file system is not connected any more; mount it again",
 }
 
 
@@ -38,17 +42,19 @@ _REFUSALS = {
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes `path`'s place in one step, on failure it is removed.
 
-    What a killed process leaves of it is removed by `sweep`.
+    Its mode is that of the file it replaces, or what the user's umask leaves. What a killed process leaves of it is removed by
+    `sweep`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}{_TEMPORARY}")
+    # Not by mkstemp, whose files nobody else may read: the user's umask decides, or the mode of the file that is replaced.
+    os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))
     try:
+        with contextlib.suppress(OSError):
+            os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
         _sync_directory(path.parent)
     finally:
@@ -61,6 +67,15 @@ def sweep(directory: Path) -> list[Path]:
     for path in orphans:
         path.unlink()
     return orphans
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a directory with all that is below; of a link only itself, and never what it points at. Nothing there:
+    nothing is done."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def refusal(error: BaseException, where: Path | None = None) -> str | None:

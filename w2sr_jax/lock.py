@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from w2sr_jax.errors import UserError
@@ -14,22 +14,62 @@ LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Hold DIRECTORY/.lock; `UserError` naming the other process where one holds it. Child processes do not inherit it."""
-    directory.mkdir(parents=True, exist_ok=True)
+def locked(directory: Path) -> Iterator[Callable[[], None]]:
+    """Hold DIRECTORY/.lock; `UserError` naming the other process where one holds it, and where no directory can be there. Child
+    processes do not inherit it.
+
+    Yields a check that the directory is where it was: `UserError` once it has been moved or removed, which it may be at any time,
+    and also where anything else fails or the end is reached then.
+    """
+    _begin(directory)
     handle = _acquire(directory / LOCK)
+
+    def check() -> None:
+        if not _same(handle, directory / LOCK):
+            raise UserError(
+                f"{directory} was moved, or removed, while it was worked on; what had been written before is where it went, and "
+                f"the command goes on there"
+            )
+
     try:
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps({"process": os.getpid(), "host": platform.node()}).encode(), 0)
-        yield
+        try:
+            yield check
+        except Exception:
+            check()  # which may be why it failed
+            raise
+        check()
     finally:
-        (directory / LOCK).unlink(missing_ok=True)
+        if _same(handle, directory / LOCK):  # and not another run's, which has taken its place
+            (directory / LOCK).unlink(missing_ok=True)
         os.close(handle)
+
+
+def _begin(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        way = [path for path in (directory, *directory.parents) if path.is_symlink() or path.exists()]
+        found = next(path for path in way if not path.is_dir())
+        kind = f"a link to {os.readlink(found)}, where nothing is" if found.is_symlink() and not found.exists() else "a file"
+        raise UserError(f"{found} is {kind}, and a directory is to be there; choose another place, or remove it") from None
+
+
+def _same(handle: int, path: Path) -> bool:
+    """Whether the file that is open is the one at the path. A file system that does not answer says nothing against it."""
+    try:
+        known, there = os.fstat(handle), os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return (known.st_ino, known.st_dev) == (there.st_ino, there.st_dev)
 
 
 def _acquire(path: Path) -> int:
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -40,9 +80,8 @@ def _acquire(path: Path) -> int:
             os.close(handle)
             raise
         # The file that was opened may have been removed by its last holder, and another made in its place.
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(path).st_ino == os.fstat(handle).st_ino:
-                return handle
+        if _same(handle, path):
+            return handle
         os.close(handle)
 
 

@@ -85,10 +85,18 @@ class Stop:
         self.signal: int | None = None
         self._deferred = 0
         self._seen = False
+        self._checks: list[Callable[[], None]] = []
 
     def requested(self) -> bool:
+        """Whether to stop; raises what `check` does."""
+        self.check()
         self._seen = self._seen or self.signal is not None
         return self.signal is not None
+
+    def check(self) -> None:
+        """Call the checks that are `watching`."""
+        for check in self._checks:
+            check()
 
     @property
     def code(self) -> int:
@@ -103,6 +111,15 @@ class Stop:
             yield self.requested
         finally:
             self._deferred -= 1
+
+    @contextlib.contextmanager
+    def watching(self, check: Callable[[], None]) -> Iterator[None]:
+        """Inside, work that polls also calls `check`, which raises where the work has lost its sense."""
+        self._checks.append(check)
+        try:
+            yield
+        finally:
+            self._checks.remove(check)
 
     @contextlib.contextmanager
     def installed(self, grace: float = GRACE, saving: float = SAVING) -> Iterator["Stop"]:

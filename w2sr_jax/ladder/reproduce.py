@@ -23,6 +23,7 @@ from w2sr_jax.ladder.differences import Difference, differences, in_files, in_va
 from w2sr_jax.ladder.plan import tasks
 from w2sr_jax.ladder.reproduction import Compared, Condition, Reproduction
 from w2sr_jax.ladder.run import do
+from w2sr_jax.ladder.shrink import ready
 from w2sr_jax.ladder.task import Context, Task, Watcher
 from w2sr_jax.lineage import Manifest
 from w2sr_jax.lock import LOCK, locked
@@ -63,6 +64,7 @@ def reproduce(
     has Python of its own that is neither known to this account nor `trusted`.
     """
     experiment = saved.load_trusted(run, trusted)
+    ready(experiment)
     into = into or run.with_name(f"{run.name}.reproduced")
     parts = _parts(run, into, experiment)
     wanted = [(part, task) for part in parts for task in part.plan if stage in (None, task.name, part.prefix + task.name)]
@@ -240,11 +242,9 @@ def _link(old: Path, new: Path) -> None:
 def _remove(into: Path) -> None:
     """The directory with all that is in it, its marker last, so that a rerun knows what a killed removal leaves."""
     for path in sorted(into.iterdir()):
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name not in (MARKER, LOCK):
-            path.unlink()
-    shutil.rmtree(into)
+        if path.name not in (MARKER, LOCK):
+            files.remove(path)
+    files.remove(into)
 
 
 def _claim(run: Path, stage: str | None) -> dict[str, Any]:

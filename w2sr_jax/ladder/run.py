@@ -3,17 +3,17 @@
 import contextlib
 import dataclasses
 import datetime
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from w2sr_jax import files, lineage, saved, verified
+from w2sr_jax import compiling, files, lineage, saved, verified
 from w2sr_jax.errors import NothingToTrain, UserError
 from w2sr_jax.experiment import Experiment
-from w2sr_jax.ladder import assemble, skips
+from w2sr_jax.ladder import assemble, checks, skips
 from w2sr_jax.ladder.environment import environment
 from w2sr_jax.ladder.plan import tasks
+from w2sr_jax.ladder.shrink import ready
 from w2sr_jax.ladder.skips import Skip
 from w2sr_jax.ladder.task import Context, Kind, Task, Watcher
 from w2sr_jax.lineage import Standing
@@ -29,13 +29,18 @@ def climb_all(
     rung: int | None = None,
     stop: Stop | None = None,
 ) -> Path | None:
-    """`climb` for every seed, and the pooled report of several; the report's page if there is one now.
+    """`climb` for every seed, and the pooled report of several; the report's page if there is one now. All that is cheap to know
+    is checked before.
 
     A run with several seeds holds a complete run for each in `seed-N`. `UserError` where another process works on the run.
     """
     if rung is not None and not 0 <= rung < len(experiment.rungs):
         raise UserError(f"there is no rung {rung}: the experiment has rungs 0 to {len(experiment.rungs) - 1}")
-    with _owned(run):
+    ready(experiment)
+    stop = stop or Stop()
+    if kind != "report":
+        checks.before(experiment, run, watcher, kind, rung)
+    with _owned(run, stop):
         saved.save(run, experiment)
         if len(experiment.seeds) == 1:
             climb(experiment, run, watcher, kind, rung, stop)
@@ -43,7 +48,7 @@ def climb_all(
             runs = [run / f"seed-{seed}" for seed in experiment.seeds]
             for seed, directory in zip(experiment.seeds, runs, strict=True):
                 own = dataclasses.replace(experiment, seeds=(seed,))
-                with _owned(directory):
+                with _owned(directory, stop):
                     saved.save(directory, own)
                     watcher.warn(f"seed {seed}")
                     climb(own, directory, watcher, kind, rung, stop)
@@ -70,7 +75,7 @@ def climb(
     """
     _set_aside(run, watcher)
     plan = tasks(experiment)
-    wanted = [t for t in plan if t.kind == "prepare" or (kind in (None, t.kind) and (rung is None or t.rung in (None, rung)))]
+    wanted = [task for task in plan if task.wanted(kind, rung)]
     blocked = []
     for index, task in enumerate(wanted):
         standing = task.stage(run).standing()
@@ -100,13 +105,15 @@ def do(task: Task, context: Context, index: int, total: int) -> None:
     skip = skips.inherited(context.run, task)
     if skip is None:
         try:
-            made = task.work(context)
+            with compiling.announced(context.watcher.say):
+                made = task.work(context)
         except NothingToTrain as nothing:
             if not task.may_skip:
                 raise
             skip = Skip(str(nothing), task.name)
     if skip is not None:
         made = skip.made(task)
+    context.stop.check()
     seconds = round(time.monotonic() - started, 2)
     measures = {**made.measures, "seconds": seconds, "finished": _now(), "note": made.note}
     where = environment(context.experiment)
@@ -115,10 +122,11 @@ def do(task: Task, context: Context, index: int, total: int) -> None:
 
 
 @contextlib.contextmanager
-def _owned(run: Path) -> Iterator[None]:
-    """The run's lock; what a killed process left half-written is removed first. `UserError` where a link leads out of the run."""
+def _owned(run: Path, stop: Stop) -> Iterator[None]:
+    """The run's lock; what a killed process left half-written is removed first. `UserError` where a link leads out of the run,
+    and once the run is not where it was, which whoever polls `stop` learns at once."""
     files.check_tree(run)
-    with locked(run):
+    with locked(run) as check, stop.watching(check):
         files.sweep(run)
         yield
 
@@ -150,10 +158,7 @@ def _discard(task: Task, standing: Standing, watcher: Watcher) -> None:
         return
     watcher.warn(f"{task.name} is done again, since {standing.words}")
     for path in standing.damaged:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        files.remove(path)
 
 
 def _tell_skip(run: Path, experiment: Experiment, plan: Sequence[Task], task: Task, watcher: Watcher) -> None:

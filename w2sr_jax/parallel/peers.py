@@ -23,8 +23,8 @@ from w2sr_jax.parallel.lines import Line, Message
 from w2sr_jax.parallel.rendezvous import differing
 
 BEAT = 1.0  # seconds between signs of life
-SILENT = 30.0  # seconds without one after which a process counts as lost
-WAY_OUT = 3.0  # seconds for a process to remove what it has begun when another one is lost
+SILENT = 20.0  # seconds without one after which a process counts as lost
+WAY_OUT = 1.0, 2.0  # seconds for a process to leave by itself when another one is lost, and once it is told to
 LOST = 75  # exit code where another process is gone without a word; the same command may work another time
 PATIENCE = 3600.0  # seconds in which all must come to where they wait for each other
 
@@ -201,11 +201,12 @@ class Peers:
             self._lose(Lost(f"process {min(missing)} of {self.count} has finished while others wait for it; start all alike", 2))
 
     def _end(self, lost: Lost) -> None:
-        """The main thread is told like by a signal, so that it removes what it has begun; then the process ends, whatever that
-        thread is at."""
+        """The main thread is told like by a signal, unless it has noticed, so that it removes what it has begun; then the process
+        ends, whatever that thread is at."""
         self.say()
+        time.sleep(WAY_OUT[0])
         _thread.interrupt_main(signal.SIGTERM)
-        time.sleep(WAY_OUT)
+        time.sleep(WAY_OUT[1])
         stopping.leave(lost.code)
 
     def say(self) -> None:

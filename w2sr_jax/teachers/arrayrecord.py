@@ -8,8 +8,8 @@ whose default fields (`question`, `trace`, `gold`) it has.
 
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,14 +50,14 @@ def write_traces(
     asked = {problem.id: problem for problem in problems}
     _check(directory, splits, asked, name, version)
     directory.absolute().parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(dir=directory.absolute().parent, prefix=f".{directory.name}.", suffix=".tmp"))
+    making = directory.absolute().with_name(f".{directory.name}.{secrets.token_hex(6)}.tmp")
+    making.mkdir()
     try:
         _write(making, splits, asked, name, version, per_shard)
         files.seal(making)
         for path in making.iterdir():
             with open(path, "rb") as written:
                 os.fsync(written.fileno())
-        os.chmod(making, 0o755)
         os.replace(making, directory)
     finally:
         shutil.rmtree(making, ignore_errors=True)

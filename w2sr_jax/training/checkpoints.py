@@ -8,7 +8,6 @@ arrays are compared on every restore. Orbax is imported when first used (it is s
 
 import contextlib
 import logging
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -192,8 +191,8 @@ class Checkpoints:
 def save_params(directory: Path, params: Any, lineage: Mapping[str, Any]) -> str:
     """Save parameters that were not trained here as step 0, in place of whatever the folder holds; their digest. With several
     processes, all call this alike."""
-    if directory.exists() and jax.process_index() == 0:
-        shutil.rmtree(directory)
+    if jax.process_index() == 0:
+        files.remove(directory)
     meet(f"emptied {directory}")
     nothing = {"none": np.zeros(())}
     state = TrainState(params, nothing, jax.numpy.int32(0), jax.numpy.bool_(True))

@@ -35,7 +35,7 @@ def sweep(directory: Path) -> None:
     """Remove what killed or failed saves and removals left; no save may be under way."""
     for path in directory.iterdir():
         if path.is_dir() and (path.name.endswith(_REMOVED) or _ORBAX in path.name):
-            shutil.rmtree(path)
+            files.remove(path)
 
 
 def set_aside(path: Path, reason: str) -> None:
@@ -49,10 +49,9 @@ def set_aside(path: Path, reason: str) -> None:
 def remove(path: Path) -> None:
     """Remove a directory; whoever is killed on the way leaves all of it or nothing that is read."""
     gone = path.with_name(f".{path.name}{_REMOVED}")
-    if gone.exists():
-        shutil.rmtree(gone)
+    files.remove(gone)
     path.rename(gone)
-    shutil.rmtree(gone)
+    files.remove(gone)
 
 
 def retire(directory: Path, keep_optimizer: bool) -> Path:
@@ -100,8 +99,7 @@ def _drop_optimizer(step: Path) -> None:
         digests = files.read_json(step / files.SEAL)
         rest = {name: digest for name, digest in digests.items() if not name.startswith(f"{steps.OPTIMIZER}/")}
         files.write_json(step / files.SEAL, rest)
-    if (step / steps.OPTIMIZER).exists():
-        shutil.rmtree(step / steps.OPTIMIZER)
+    files.remove(step / steps.OPTIMIZER)
 
 
 def _size(directory: Path) -> int:
