@@ -8,6 +8,7 @@ Nothing heavy is imported before it is known what is asked for, so that `--help`
 import argparse
 import contextlib
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ STAGES = {
 }
 
 REPORTING = ("run", "report")  # commands that end in a report
-READERS = ("show", "explain", "compare", "grade")  # commands that leave nothing half done
+READERS = ("check", "show", "explain", "compare", "grade")  # commands that leave nothing half done
 NOT_MET = 3
 
 TOP = """usage: w2sr COMMAND ...
@@ -39,6 +40,7 @@ Weak-to-strong reasoning: a weak teacher writes chains of thought, a stronger st
 fine-tuned on them, and a report shows whether the student outgrew its teacher.
 
   w2sr run CONFIG.py [--name NAME] [OVERRIDES]    the whole experiment, into runs/NAME
+  w2sr check CONFIG.py [OVERRIDES]                all that stands in its way, known in seconds
   w2sr run CONFIG.py --shrink                     the same path with tiny random models
   w2sr run CONFIG.py --require 'vs_teacher>0'     exit code 3 where the report does not show it
 {stages}
@@ -98,18 +100,20 @@ def _afterwards(command: str) -> str:
 def _command(name: str, argv: list[str], stop: Stop) -> int:
     if name in COMMANDS:
         return COMMANDS[name].work(argv, stop)
-    if name != "run" and name not in STAGES:
+    about = {"run": "run a whole experiment", "check": "say all that stands in the way of a run, in seconds"} | STAGES
+    if name not in about:
         import difflib
 
-        near = difflib.get_close_matches(name, ["run", *STAGES, *COMMANDS], 1)
+        near = difflib.get_close_matches(name, [*about, *COMMANDS], 1)
         raise UserError(f"unknown command {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; see w2sr --help"))
-    parser = argparse.ArgumentParser(prog=f"w2sr {name}", description=STAGES.get(name, "run a whole experiment"), add_help=False)
+    parser = argparse.ArgumentParser(prog=f"w2sr {name}", description=about[name], add_help=False)
     parser.add_argument(
         "target", metavar="CONFIG.py" if name == "run" else "RUN", nargs="?", help="configuration file, or run directory"
     )
     add_root(parser)
     parser.add_argument("--shrink", action="store_true", help="tiny random models and invented data: does the path hold?")
-    parser.add_argument("--rung", type=int, default=None, help="only this rung (0 is the first)")
+    if name != "check":
+        parser.add_argument("--rung", type=int, default=None, help="only this rung (0 is the first)")
     if name in REPORTING:
         parser.add_argument(
             "--require",
@@ -128,6 +132,8 @@ def _command(name: str, argv: list[str], stop: Stop) -> int:
         parser.print_help()
         print("\nWith a CONFIG.py, --help lists every setting of the experiment; any of them can be overridden.")
         return 0 if asks_help else 2
+    if name == "check":
+        return _check(options, rest)
     experiment, directory = _experiment(name, options.target, options.root, rest, options.shrink, options.trust)
     from w2sr_jax.console import Console
     from w2sr_jax.ladder import required
@@ -145,6 +151,16 @@ def _command(name: str, argv: list[str], stop: Stop) -> int:
         for finding in findings:
             console.finding(finding)
     return 0 if all(finding.met for finding in findings) else NOT_MET
+
+
+def _check(options: argparse.Namespace, overrides: list[str]) -> int:
+    """Everything that `run` would check. What a rehearsal needs is made elsewhere and removed."""
+    with tempfile.TemporaryDirectory(prefix="w2sr-check-") if options.shrink else contextlib.nullcontext(options.root) as root:
+        place = (options.target, Path(root), overrides, options.shrink, options.trust)
+        experiment, directory = _experiment("check", *place)
+        from w2sr_jax.ladder import checks
+
+        return 2 if checks.report(experiment, directory, print) else 0
 
 
 def _experiment(
@@ -182,10 +198,6 @@ def _experiment(
         if saved.config_hash(known) != saved.config_hash(experiment):
             why = saved.difference(known, experiment, directory)
             raise UserError(f"{directory} holds another experiment ({why}): choose another --name, or remove it")
-    else:
-        from w2sr_jax.ladder import given
-
-        given.check(experiment)
     return experiment, directory
 
 

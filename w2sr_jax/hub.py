@@ -4,10 +4,11 @@ Only safetensors, JSON and tokenizer files are ever fetched. HF_HOME, HF_HUB_CAC
 what they mean to `huggingface_hub`. A revision that the cache holds whole is taken from there without asking the network.
 """
 
+import contextlib
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -37,8 +38,8 @@ PATTERNS: dict[str, tuple[str, ...]] = {
 }
 PATIENCE = 10.0
 """Seconds that the Hub may take to answer at all."""
-LARGEST = 2**27
-"""Bytes of a file of a tokenizer; the largest in use have a quarter of it."""
+LARGEST = files.LARGEST_JSON
+"""Bytes of a text file of a model or tokenizer; the largest in use have half of it."""
 TEMPLATES = "additional_chat_templates"
 """The folder of further chat templates, which transformers opens too."""
 
@@ -73,6 +74,17 @@ def snapshot(ref: str, kind: Kind) -> Path:
     `UserError` where there is no such directory or repository, where access is refused, where neither the cache nor the network
     has it, and where a file that would be read is a link to elsewhere, no file, or endless.
     """
+    path = at_hand(ref, kind)
+    if path is None:
+        asked = _parse(ref)
+        assert asked is not None
+        path = _downloaded(asked, kind, _cached(asked, kind)[1])
+        check_files(path)
+    return path
+
+
+def at_hand(ref: str, kind: Kind) -> Path | None:
+    """`snapshot` without a download: None for a model that the cache does not hold whole."""
     if not ref.strip():
         raise UserError("the name of a model is empty; give a local directory, or a Hub id such as Qwen/Qwen2.5-0.5B")
     path = Path(ref).expanduser()
@@ -86,10 +98,18 @@ def snapshot(ref: str, kind: Kind) -> Path:
         raise UserError(
             f"{ref!r} does not exist; give a local directory, or a Hub id such as Qwen/Qwen2.5-0.5B or OWNER/NAME@REVISION"
         )
-    cached, lack = _cached(found, kind)
-    path = cached or _downloaded(found, kind, lack)
-    check_files(path)
-    return path
+    cached, _ = _cached(found, kind)
+    if cached is not None:
+        check_files(cached)
+    return cached
+
+
+def check_reachable(ref: str, kind: Kind) -> None:
+    """Ask the Hub whether a download of `ref`, which is not at hand, would be granted. `UserError` as `snapshot`."""
+    asked = _parse(ref)
+    assert asked is not None
+    with _refusals(asked, _cached(asked, kind)[1]):
+        _ask(asked)
 
 
 def check_files(directory: Path) -> None:
@@ -195,13 +215,33 @@ def _cached(asked: Reference, kind: Kind) -> tuple[Path | None, str]:
 
 
 def _downloaded(asked: Reference, kind: Kind, lack: str) -> Path:
-    from huggingface_hub import HfApi, errors, snapshot_download
+    from huggingface_hub import snapshot_download
+
+    with _refusals(asked, lack):
+        # Asked first, since what follows has no time limit of its own where nothing answers.
+        _ask(asked)
+        path = Path(_fetch(snapshot_download, asked, kind, local=False))
+    left = missing(path, kind)
+    if left is not None:
+        formats = "; only safetensors weights are read, never pickles or GGUF" if kind == "weights" else ""
+        raise UserError(f"the Hub model {asked} cannot serve as {_noun(kind)}: {left}{formats}")
+    return path
+
+
+def _ask(asked: Reference) -> None:
+    from huggingface_hub import HfApi
+
+    HfApi().model_info(asked.repository, revision=asked.revision, timeout=PATIENCE)
+
+
+@contextlib.contextmanager
+def _refusals(asked: Reference, lack: str) -> Iterator[None]:
+    """Whatever the Hub, the network and the disk refuse, as a `UserError`."""
+    from huggingface_hub import errors
 
     wanted = f"the Hub model {asked}"
     try:
-        # Asked first, since what follows has no time limit of its own where nothing answers.
-        HfApi().model_info(asked.repository, revision=asked.revision, timeout=PATIENCE)
-        path = Path(_fetch(snapshot_download, asked, kind, local=False))
+        yield
     except errors.GatedRepoError:
         raise UserError(
             f"{wanted} is gated: accept its terms on its page on the Hub, then give your token (`hf auth login`, or HF_TOKEN)"
@@ -216,11 +256,6 @@ def _downloaded(asked: Reference, kind: Kind, lack: str) -> Path:
     except Exception as error:  # the HTTP library's own, which differ between versions
         full = files.refusal(error) if isinstance(error, OSError) else None
         raise UserError(full or _unreachable(asked, lack, error)) from None
-    left = missing(path, kind)
-    if left is not None:
-        formats = "; only safetensors weights are read, never pickles or GGUF" if kind == "weights" else ""
-        raise UserError(f"{wanted} cannot serve as {_noun(kind)}: {left}{formats}")
-    return path
 
 
 def _fetch(download: Callable[..., str], asked: Reference, kind: Kind, local: bool) -> str:

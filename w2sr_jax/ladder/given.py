@@ -1,21 +1,9 @@
 """What a run is given from outside, and the digests that stand for it in the run's lineage."""
 
 from w2sr_jax import files
-from w2sr_jax.experiment import Experiment, FromCheckpoint, ModelTeacher
-from w2sr_jax.ladder import stored
 from w2sr_jax.lineage import Given, file_digest
 from w2sr_jax.problems.sources import origin
 from w2sr_jax.training import checkpoints
-
-
-def check(experiment: Experiment) -> None:
-    """`UserError` for a directory of weights that would be refused by a later stage, perhaps after days of earlier ones."""
-    for teacher in experiment.teachers:
-        if isinstance(teacher, ModelTeacher) and teacher.checkpoint is not None:
-            stored.check(teacher.checkpoint, teacher.model)
-    for rung in experiment.rungs:
-        if isinstance(rung.start, FromCheckpoint):
-            stored.check(rung.start.path, rung.model)
 
 
 def weights(reference: str) -> Given:

@@ -4,6 +4,7 @@ All of it is made from seeds, in the formats of the real things: a Hugging Face 
 set's own field names. Each part is put in place as a whole, so that a killed call leaves none half-made.
 """
 
+import dataclasses
 import json
 import random
 import shutil
@@ -56,12 +57,13 @@ class Place:
         return self._made("tokenizer", _write_tokenizer)
 
     def checkpoint(self, reference: str, config: ModelConfig) -> Path:
-        """A model of random weights as safetensors, another one for another reference."""
+        """A model of random weights as safetensors, another one for another reference or of other sizes."""
 
         def write(directory: Path) -> None:
             hf.save(directory, config, transformer.init(config, key(0, "stand-in", reference)))
 
-        return self._made(f"models/{_plain(reference)}", write)
+        sizes = files.digest_json(dataclasses.asdict(config))[:8]
+        return self._made(f"models/{_plain(reference)}-{sizes}", write)
 
     def problems(self, source: Files, name: str, count: int) -> str:
         """A data set of sums with single-digit answers under the source's field names; what `Files.path` is to be."""

@@ -84,6 +84,10 @@ class Task:
     parents: tuple[str, ...] = ()
     may_skip: bool = False
 
+    def wanted(self, kind: Kind | None, rung: int | None) -> bool:
+        """Whether it is among the tasks of a kind and a rung (None: any); what all rungs rest on always is."""
+        return self.kind == "prepare" or (kind in (None, self.kind) and (rung is None or self.rung in (None, rung)))
+
     def stage(self, run: Path) -> lineage.Stage:
         settings = files.digest_json(encode(self.settings))
         return lineage.Stage(run, self.name, self.kind, settings, self.needs, self.reads, self.given)

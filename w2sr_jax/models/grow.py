@@ -27,9 +27,9 @@ def grow(small: ModelConfig, params: transformer.Params, large: ModelConfig, key
     learn from the first step, the rest from the second. Raises UserError where a size that must stay differs, or one shrinks.
     """
     large.check()
-    _check(small, large)
+    check(small, large)
     group, old_group = large.heads // large.kv_heads, small.heads // small.kv_heads
-    heads = (jnp.arange(small.kv_heads)[:, None] * group + jnp.arange(old_group)).reshape(-1)
+    heads = (jnp.arange(small.kv_heads)[:, None] * group + jnp.arange(old_group)[None]).reshape(-1)
     fresh = transformer.init(large, key)
     same = {name: value for name, value in params.items() if name != "layers"}
     return {**same, "layers": _layers(small, params["layers"], fresh["layers"], heads)}
@@ -68,7 +68,8 @@ def _place(small: ModelConfig, names: list[str], heads: Int[Array, " H"]) -> tup
     return places[names[-1]]
 
 
-def _check(small: ModelConfig, large: ModelConfig) -> None:
+def check(small: ModelConfig, large: ModelConfig) -> None:
+    """`UserError` where `large` cannot be grown from `small`, naming the size."""
     for field in SAME:
         before, after = getattr(small, field), getattr(large, field)
         if before != after:

@@ -54,6 +54,44 @@ def origin(reference: Reference) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def at_hand(reference: Reference) -> bool:
+    """Whether the rows can be read without a download; where not, the Hub has been asked whether it would grant one. `UserError`
+    as `rows`."""
+    if directory(reference.name) is not None:
+        return True
+    import datasets
+    from huggingface_hub import HfApi
+
+    there = True
+    for config in reference.configs or (None,):
+        builder, lack = _cached(reference, config)
+        if builder is not None:
+            continue
+        there = False
+        if datasets.config.HF_HUB_OFFLINE:
+            raise UserError(_unreachable(reference, config, lack, None))
+        try:
+            HfApi().dataset_info(reference.name, revision=reference.revision, timeout=PATIENCE)
+        except Exception as error:
+            source = spelled(reference, config)
+            raise UserError(_refusal(source, error) or _unreachable(reference, config, lack, error)) from None
+    return there
+
+
+def count(reference: Reference) -> int | None:
+    """How many rows a reference names, of a data set at hand; None where only reading all of them would tell."""
+    if directory(reference.name) is not None:
+        return None
+    total = 0
+    with contextlib.ExitStack() as stack:
+        for config in reference.configs or (None,):
+            splits = _splits(reference, config, stack)
+            for part in reference.parts:
+                split = splits[chosen(part, list(splits), spelled(reference, config))]
+                total += len(part.rows(len(split)))
+    return total
+
+
 def below(place: Path) -> tuple[Path, ...]:
     """All files in a directory, hidden ones aside."""
     found = (path for path in place.rglob("*") if path.is_file())

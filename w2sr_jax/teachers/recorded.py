@@ -30,8 +30,10 @@ class Loaded(NamedTuple):
     notes: Mapping[str, int] = MappingProxyType({})
 
 
-def load(settings: Recorded, problems: Sequence[Problem] | None = None, tested: Sequence[Problem] = ()) -> Loaded:
-    """Read the traces of one teacher; without `problems` the file brings its own.
+def load(
+    settings: Recorded, problems: Sequence[Problem] | None = None, tested: Sequence[Problem] = (), most: int | None = None
+) -> Loaded:
+    """Read the traces of one teacher, in the first `most` rows if given; without `problems` the file brings its own.
 
     Problems are matched by question, whitespace aside; those of a test, which come last, also in another dress
     (`copies.matching.Questions`). A question that occurs with two golds is quarantined with all its rows, as is a row whose gold
@@ -45,7 +47,7 @@ def load(settings: Recorded, problems: Sequence[Problem] | None = None, tested: 
             "set (hf:NAME, tfds:NAME)"
         )
     name = sources.title(settings.path)
-    rows, quarantine, shape, notes = reading.read(settings)
+    rows, quarantine, shape, notes = reading.read(settings, most)
     golds: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         if row.gold is not None:
