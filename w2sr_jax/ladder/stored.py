@@ -90,7 +90,11 @@ def read_record(directory: Path) -> Record:
         raise UserError(f"{path} does not hold an architecture: {sentences.cause(error)}") from None
     if not isinstance(config, ModelConfig) or not isinstance(raw.get("source"), dict) or not isinstance(raw.get("kept"), dict):
         raise UserError(f"{path} is not what `w2sr import` wrote; import the model again")
-    return Record(config, raw["source"], raw["kept"])
+    try:
+        config.check()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return Record(config, raw["source"], families.checked_kept(raw["kept"], path))
 
 
 def same_architecture(ref: str, found: ModelConfig, wanted: ModelConfig) -> None:

@@ -1,13 +1,25 @@
 """What a decoder is: its sizes and switches. No jax, so that the command line can build its options from it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from w2sr_jax import sentences
 from w2sr_jax.errors import UserError
 
 Reach = Literal["global", "local"]
 AttentionKind = Literal["auto", "dense", "blocks", "splash", "pallas"]
 RematKind = Literal["none", "layers", "attention", "products"]
+LARGEST: Mapping[str, int] = {
+    "heads": 2**16,
+    "vocab_size": 2**24,
+    "width": 2**20,
+    "layers": 10_000,
+    "kv_heads": 2**16,
+    "head_size": 2**16,
+    "mlp_size": 2**24,
+}
+"""Sizes beyond which nobody has a model: what a foreign file says is refused before anything is made by it."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +113,12 @@ class ModelConfig:
 
     def check(self) -> None:
         """Raises UserError for sizes that make no model, naming the field."""
-        if self.heads < 1:
-            raise UserError(f"the model's heads is {self.heads}; it must be at least 1")
-        for field in ("vocab_size", "width", "layers", "kv_heads", "head_size", "mlp_size"):
-            if getattr(self, field) < 1:
-                raise UserError(f"the model's {field} is {getattr(self, field)}; it must be at least 1")
+        for field, most in LARGEST.items():  # the number of heads first, by which the heads' size is found
+            value = getattr(self, field)
+            if value < 1:
+                raise UserError(f"the model's {field} is {value}; it must be at least 1")
+            if value > most:
+                raise UserError(f"the model's {field} is {sentences.value(value, 40)}; it must be at most {most:,}")
         for field in ("rope_theta", "norm_eps"):
             if not getattr(self, field) > 0:
                 raise UserError(f"the model's {field} is {getattr(self, field)}; it must be above 0")

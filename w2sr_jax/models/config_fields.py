@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from w2sr_jax import sentences
 from w2sr_jax.errors import UserError
 
 _NO_DEFAULT: Any = object()
@@ -28,6 +29,13 @@ class Fields:
     def integer(self, name: str, default: Any = _NO_DEFAULT) -> Any:
         """A whole number. An absent field is the family's default, else `default`; a null is `default`."""
         return self._typed(name, default, int, "a whole number")
+
+    def size(self, name: str, most: int) -> int:
+        """A whole number from 1 to `most`."""
+        value = self.integer(name)
+        if not 1 <= value <= most:
+            raise UserError(f"{self.path}: {name} is {_shown(value)}; it must be 1 to {most:,}")
+        return int(value)
 
     def number(self, name: str) -> float:
         """A number that must be there or have a default."""
@@ -52,11 +60,17 @@ class Fields:
             if default is not _NO_DEFAULT:
                 return default
             raise UserError(f"{self.path}: the field {name} is missing")
-        if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
+        if not isinstance(value, kind) or isinstance(value, bool) or not _sane(value):
             raise UserError(f"{self.path}: {name} is {_shown(value)}; it should be {words}")
         return value
 
 
+def _sane(value: int | float) -> bool:
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63
+
+
 def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    try:
+        return sentences.shown(json.dumps(value, ensure_ascii=False), _LONGEST)
+    except (RecursionError, ValueError):  # too deep, or more digits than Python writes
+        return sentences.value(value, _LONGEST)

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from w2sr_jax import sentences
 from w2sr_jax.errors import UserError
 from w2sr_jax.models import rope_fields, snapshot
-from w2sr_jax.models.config import ModelConfig, Reach
+from w2sr_jax.models.config import LARGEST, ModelConfig, Reach
 from w2sr_jax.models.config_fields import Fields
 
 Type = Literal["float32", "bfloat16"]
@@ -90,7 +91,25 @@ def kept(directory: Path | str) -> dict[str, Any]:
     kind = WRAPPED.get(str(merged.get("model_type")), merged.get("model_type"))
     if str(kind) in FAMILIES:  # the context that a family has where its config.json is silent
         merged = {**FAMILIES[str(kind)].defaults, **merged}
-    return {name: merged[name] for name in KEPT if name in merged} | {"model_type": kind}
+    return checked_kept(merged | {"model_type": kind}, Path(directory) / snapshot.CONFIG)
+
+
+def checked_kept(raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Those of `KEPT` that `raw` (of `path`) has. `UserError` for one that is not of its type."""
+    fields = Fields(raw, path, {})
+    for name in KEPT:
+        value = raw.get(name)
+        if name in _TOKENS and isinstance(value, list):
+            if not all(type(token) is int and 0 <= token < LARGEST["vocab_size"] for token in value):
+                raise fields.refusal(name, "a list of token ids is")
+        elif name == "model_type":
+            if not isinstance(value, str | None):
+                raise fields.refusal(name, "a name is")
+        elif name == "initializer_range":
+            fields.optional(name)
+        else:
+            fields.integer(name, None)
+    return {name: raw[name] for name in KEPT if name in raw}
 
 
 def canonical(config: ModelConfig) -> ModelConfig:
@@ -123,7 +142,8 @@ def from_json(raw: Mapping[str, Any], path: Path, dtype: Type = "float32", param
     if isinstance(kind, str) and kind in WRAPPED:
         kind, raw = WRAPPED[kind], _unwrapped(raw)
     if not isinstance(kind, str) or kind not in FAMILIES:
-        raise UserError(f"{path}: model_type {kind!r} is not supported; supported are {', '.join([*FAMILIES, *WRAPPED])}")
+        known = ", ".join([*FAMILIES, *WRAPPED])
+        raise UserError(f"{path}: model_type {sentences.value(kind)} is not supported; supported are {known}")
     family = FAMILIES[kind]
     fields = Fields(raw, path, {**_DEFAULTS, **family.defaults})
     for name in ("quantization_config", *family.refused):
@@ -133,7 +153,8 @@ def from_json(raw: Mapping[str, Any], path: Path, dtype: Type = "float32", param
     activation = fields.get(family.activation) or "silu"
     if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise fields.refusal(family.activation, f"supported are {', '.join(_ACTIVATIONS)}")
-    layers, heads, width = (fields.integer(name) for name in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
+    layers = fields.size("num_hidden_layers", LARGEST["layers"])
+    heads, width = fields.integer("num_attention_heads"), fields.integer("hidden_size")
     window, reaches = _layers(kind, fields, layers)
     rope = rope_fields.read(fields, nested=kind == "gemma3_text")
     gemma: dict[str, Any] = {}

@@ -7,6 +7,7 @@ and once for local layers.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from w2sr_jax import sentences
 from w2sr_jax.models.config import ModelConfig, RopeScaling
 from w2sr_jax.models.config_fields import Fields
 
@@ -41,7 +42,9 @@ def read(fields: Fields, nested: bool) -> Rope:
         raise fields.refusal("rope_parameters", "one for all layers is")
     for key in scaling.keys() & parameters.keys():
         if scaling[key] != parameters[key]:
-            raise fields.refusal("rope_scaling", f"it contradicts rope_parameters, where {key} is {parameters[key]!r}")
+            raise fields.refusal(
+                "rope_scaling", f"it contradicts rope_parameters, where {key} is {sentences.value(parameters[key])}"
+            )
     whole = {**parameters, **scaling}
     theta = _theta(fields, whole.get("rope_theta"), fields.number("rope_theta"))
     name = "rope_scaling" if scaling else "rope_parameters"

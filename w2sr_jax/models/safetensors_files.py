@@ -5,6 +5,7 @@ data), the data without gaps (https://github.com/huggingface/safetensors#format)
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -14,7 +15,7 @@ import ml_dtypes
 import numpy as np
 from jaxtyping import Shaped
 
-from w2sr_jax import files
+from w2sr_jax import files, sentences
 from w2sr_jax.errors import UserError
 
 Tensor = Shaped[np.ndarray, "..."]
@@ -26,7 +27,8 @@ DTYPES: Mapping[str, np.dtype] = {
 }
 """The types that are read and written; others are only listed."""
 _PREFIX = 8
-_LONGEST_HEADER = 100_000_000
+_LONGEST_HEADER = 2**25
+_MOST_DIMENSIONS = 32
 _LFS = b"version https://git-lfs"
 
 
@@ -114,9 +116,11 @@ def _stored(path: Path, name: str, value: Any, data: int) -> tuple[Stored, int]:
     begin, end = value["data_offsets"]
     dtype, shape = value["dtype"], tuple(value["shape"])
     whole = all(type(size) is int and size >= 0 for size in (begin, end, *shape))
-    fits = dtype not in DTYPES or end - begin == prod(shape) * DTYPES[dtype].itemsize
-    if not whole or end < begin or not fits:
-        raise ValueError(f"{name} is said to be {dtype} of shape {list(shape)} in the bytes {begin} to {end}")
+    fits = whole and len(shape) <= _MOST_DIMENSIONS
+    fits = fits and (dtype not in DTYPES or end - begin == prod(shape) * DTYPES[dtype].itemsize)
+    if not fits or end < begin:
+        said = f"{sentences.shown(str(dtype))} of shape {sentences.value(list(shape))} in the bytes {begin} to {end}"
+        raise ValueError(f"{sentences.shown(name)} is said to be {said}")
     return Stored(path, str(dtype), shape, data + begin), data + end
 
 
@@ -124,7 +128,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)} is listed twice")
+        raise ValueError(f"{sentences.shown(Counter(names).most_common(1)[0][0])} is listed twice")
     return found
 
 
