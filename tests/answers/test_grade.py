@@ -323,6 +323,52 @@ def test_a_worker_that_cannot_start_is_one_sentence(tmp_path: Path, monkeypatch:
     assert running() == set()
 
 
+@pytest.mark.parametrize("who", ["worker", "its child"])
+def test_workers_that_are_killed_while_they_start_are_started_again(
+    who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a system that runs out of memory for a moment."""
+    (tmp_path / "math_verify.py").write_text(
+        "def parse(text, **_): return text\ndef verify(gold, answer, **_): return gold == answer\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    times = tmp_path / "times"
+    text = pool.WORKER.read_text()
+    dies = f"""
+def dies():
+    with open({str(times)!r}, "a+") as file:
+        file.write("x")
+        file.seek(0)
+        if len(file.read()) < {pool.TRIES}:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+    place = "            _end_with(own)\n" if who == "its child" else "    parent = os.getppid()\n"
+    assert text.count(place) == 1
+    call = place[: len(place) - len(place.lstrip())] + "dies()\n"
+    script = tmp_path / "worker.py"
+    script.write_text(text.replace(place, place + call).replace("\ndef main()", dies + "\n\ndef main()"))
+    monkeypatch.setattr(pool, "WORKER", script)
+    assert [o.equal for o in pool.compare([("a", "a"), ("b", "x")], workers=1, timeout=20, memory=0)] == [True, False]
+    assert len(times.read_text()) >= pool.TRIES
+    assert running() == set()
+
+
+def test_a_system_that_starts_no_process_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, free = subprocess.Popen, [1]
+
+    def starts(*args: object, **options: object) -> object:
+        if not free:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        free.pop()
+        return real(*args, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(pool.subprocess, "Popen", starts)
+    pairs = [("\\frac{1}{2}", "0.5")] * 9
+    assert all(o.equal for o in pool.compare(pairs, workers=3, timeout=20, memory=0))  # one has to do
+    with pytest.raises(UserError, match=r"Resource temporarily unavailable; raise the limits"):
+        pool.compare(pairs, workers=3, timeout=20, memory=0)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="address space can be limited on Linux only")
 def test_memory_is_bounded() -> None:
     """With less address space than an item needs, the item fails in its worker and the next one is graded."""

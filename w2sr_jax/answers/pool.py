@@ -28,6 +28,7 @@ TIMEOUT = 5.0  # processor seconds a pair where nobody says otherwise …
 MEMORY = 2 << 30  # … and bytes of address space a process
 LINE = 1 << 16  # bytes; no reply is as long
 SPARE = 5.0  # seconds in which a worker may report that its own limit was met
+TRIES = 5  # workers in a row that may die while they start, as where the system kills for memory
 
 
 class Outcome(NamedTuple):
@@ -129,6 +130,7 @@ class _Pool:
         self.again: list[int] = []
         self.alone = False
         self.done = 0
+        self.died = 0  # while they started, since one has started
         self.workers: list[_Worker] = []
         self.selector = selectors.DefaultSelector()
 
@@ -142,10 +144,27 @@ class _Pool:
         self.run(1)
         return [outcome for outcome in self.outcomes if outcome is not None]
 
-    def start(self) -> None:
-        worker = _Worker(self.memory, self.relations_as_sets)
+    def start(self) -> bool:
+        """Whether another worker could be started; `UserError` where there is none then."""
+        try:
+            worker = _Worker(self.memory, self.relations_as_sets)
+        except OSError as error:  # no more processes, memory or files; the others go on
+            if self.workers:
+                return False
+            raise UserError(
+                f"a grading worker could not be started: {error.strerror}; raise the limits of this process"
+            ) from None
         self.workers.append(worker)
         self.selector.register(worker.output, selectors.EVENT_READ, worker)
+        return True
+
+    def stumbled(self, reason: str, slow: bool = False) -> None:
+        """A worker died while it started; `UserError` where that is no accident."""
+        self.died += 1
+        if slow or self.died >= TRIES:
+            raise UserError(
+                f"a grading worker could not be started ({reason}, {self.died} in a row); allow it more memory or time"
+            )
 
     def drop(self, worker: _Worker, leaving: bool = False) -> int:
         self.workers.remove(worker)
@@ -158,8 +177,8 @@ class _Pool:
             self.drop(worker)
         for worker in list(self.workers):
             self.guard(worker, self.feed)
-        while len(self.workers) < min(count, len(self.waiting)):
-            self.start()
+        while len(self.workers) < min(count, len(self.waiting)) and self.start():
+            pass
         while any(worker.item is not None for worker in self.workers) or self.waiting:
             deadlines = [worker.deadline for worker in self.workers if worker.deadline is not None]
             for key, _ in self.selector.select(max(0.0, min(deadlines) - time.monotonic())):
@@ -185,8 +204,11 @@ class _Pool:
     def take(self, worker: _Worker, message: dict[str, Any]) -> None:
         if message.get("ready") is True and worker.item is None and not worker.ready:
             worker.started = worker.ready = True
-            worker.deadline, worker.served = None, 0
+            worker.deadline, worker.served, self.died = None, 0, 0
             self.feed(worker)
+        elif "lost" in message and worker.item is None:  # it has another child start
+            self.stumbled(str(message["lost"])[:100])
+            worker.ready, worker.deadline = False, time.monotonic() + START_SECONDS
         elif not worker.started:
             reason = message.get("failed")
             raise UserError(f"a grading worker could not be started ({reason}); install math-verify or allow it more memory")
@@ -226,7 +248,7 @@ class _Pool:
     def lose(self, worker: _Worker, reason: str, leaving: bool = False) -> None:
         code = self.drop(worker, leaving)
         if not worker.started:
-            raise UserError(f"a grading worker could not be started ({reason}, exit code {code}); allow it more memory or time")
+            self.stumbled(f"{reason}, exit code {code}", reason == "timeout")
         if worker.item is not None:
             self.settle(worker, Outcome(None, reason), lost=True)
         if self.waiting:
