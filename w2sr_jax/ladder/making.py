@@ -12,7 +12,7 @@ import jax
 
 from w2sr_jax import files
 from w2sr_jax.errors import UserError
-from w2sr_jax.lock import locked
+from w2sr_jax.lock import LOCK, locked
 from w2sr_jax.parallel.peers import Lost
 from w2sr_jax.parallel.processes import meet
 from w2sr_jax.training.agreement import any_process
@@ -68,8 +68,9 @@ def _begin(workspace: Path, made: Path, size: int, stack: contextlib.ExitStack) 
         free = shutil.disk_usage(place).free
         if free < size + _SLACK:
             return f"{place} has room for {words(free)}, and {words(size)} are needed; free some space, or use another disk"
+        stack.callback(_remove_empty, workspace)  # once the lock, which lies in it, is given back
         stack.enter_context(locked(workspace))
-        stack.callback(shutil.rmtree, workspace, ignore_errors=True)
+        stack.callback(_clear, workspace)
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir()
     except UserError as error:
@@ -77,6 +78,21 @@ def _begin(workspace: Path, made: Path, size: int, stack: contextlib.ExitStack) 
     except OSError as error:
         return files.refusal(error) or f"{error.filename or workspace} cannot be made: {error.strerror}"
     return None
+
+
+def _clear(workspace: Path) -> None:
+    """Remove all but the lock."""
+    for path in workspace.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            path.unlink(missing_ok=True)
+
+
+def _remove_empty(workspace: Path) -> None:
+    """Remove the directory, unless another process has begun in it."""
+    with contextlib.suppress(OSError):
+        workspace.rmdir()
 
 
 def _shared(out: Path, made: Path) -> None:
