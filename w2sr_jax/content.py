@@ -1,11 +1,45 @@
-"""A digest of what a table holds, however its rows are cut into chunks and pages."""
+"""What a Parquet file holds: its rows a few at a time, so that no file takes more memory than it should, and their digest,
+however they are cut into chunks and pages."""
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from w2sr_jax.errors import UserError
+
+MOST_UNPACKED = 2**28
+"""Bytes that a table may unpack to, whatever its size …"""
+UNPACKED_RATIO = 1000
+"""… or as many times its size."""
+_FEWEST, _TOGETHER = 4, 256  # rows that are unpacked at a time
+
+
+def batches(path: Path, table: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """The rows of the open file of `path`. `UserError` where they would unpack to more than `MOST_UNPACKED` bytes and more than
+    `UNPACKED_RATIO` times its size: by its footer, or by what comes out, since one stored value can stand for a million."""
+    size = path.stat().st_size
+    most = max(MOST_UNPACKED, UNPACKED_RATIO * size)
+    # Of row groups alone: pyarrow ends the process over some damage to the metadata of columns when these are asked for.
+    groups = [table.metadata.row_group(index).total_byte_size for index in range(table.metadata.num_row_groups)]
+    if sum(groups) > most:
+        raise _bomb(path, sum(groups), size)
+    # A value is no larger than the group that it is stored in.
+    together = max(_FEWEST, min(_TOGETHER, MOST_UNPACKED // max([1, *groups])))
+    unpacked = 0
+    for batch in table.iter_batches(together):
+        unpacked += batch.nbytes
+        if unpacked > most:
+            raise _bomb(path, unpacked, size)
+        yield batch
+
+
+def _bomb(path: Path, unpacked: int, size: int) -> UserError:
+    return UserError(f"{path} would unpack to {unpacked:,} bytes from {size:,}, which no honest table does")
 
 
 def digest(table: pa.Table) -> str:

@@ -353,7 +353,7 @@ class Stored(Sequence[R]):
 
 def _sound(path: Path, file: pq.ParquetFile, schema: pa.Schema) -> Iterator[pa.Table]:
     """The rows of a file, at most `GROUP` at a time where `write` wrote it, each part after its digest was compared."""
-    batches = (pa.Table.from_batches([batch]).select(schema.names).cast(schema) for batch in file.iter_batches(GROUP))
+    batches = (pa.Table.from_batches([batch]).select(schema.names).cast(schema) for batch in content.batches(path, file))
     stated = (file.metadata.metadata or {}).get(_CONTENT)
     if stated is None:
         yield from batches

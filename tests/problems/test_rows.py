@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from w2sr_jax import content
 from w2sr_jax.errors import UserError
 from w2sr_jax.problems import files, rows
 from w2sr_jax.problems.settings import Files
@@ -212,7 +213,7 @@ def test_rows_that_a_table_lost_are_noticed(tmp_path: Path, monkeypatch: pytest.
     pq.write_table(pa.table({"question": ["a"] * 3000, "answer": ["1"] * 3000}), path)
     whole = pq.ParquetFile.iter_batches
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *args, **options: list(whole(*args, **options))[:-1])
-    with pytest.raises(UserError, match="it has 2048 rows where its footer says 3000"):
+    with pytest.raises(UserError, match="it has 2816 rows where its footer says 3000"):
         files.load(Files(str(path)))
     assert len(files.load(Files(str(path), limit=5))[0]) == 5
 
@@ -221,7 +222,7 @@ def test_a_table_that_would_unpack_to_anything_is_refused(tmp_path: Path, monkey
     path = tmp_path / "p.parquet"
     pq.write_table(pa.table({"question": ["x" * 10_000_000], "answer": ["1"]}), path, compression="zstd", use_dictionary=False)
     assert len(files.load(Files(str(path)))[0]) == 1
-    monkeypatch.setattr(rows, "MOST_UNPACKED", 2**20)
+    monkeypatch.setattr(content, "MOST_UNPACKED", 2**20)
     with pytest.raises(UserError, match=r"would unpack to 10,\d+,\d+ bytes"):
         files.load(Files(str(path)))
 

@@ -52,12 +52,13 @@ def _table(path: Path, tabs: bool) -> Iterator[Row]:
     longest = csv.field_size_limit(LONGEST_LINE)
     try:
         with _open(path) as packed, io.TextIOWrapper(packed, "utf-8-sig", "surrogateescape", newline="") as stream:
-            first = stream.readline(LONGEST_LINE)
+            lines = _lines(path, stream)
+            first = next(lines, "")
             separator = "\t" if tabs else max(_SEPARATORS, key=first.count)
             header = next(csv.reader([first], delimiter=separator), [])
             _check(path, header)
             begun = 1
-            reader = csv.reader(stream, delimiter=separator)
+            reader = csv.reader(lines, delimiter=separator)
             for values in reader:
                 line, begun = begun + 1, 1 + reader.line_num
                 if not values:
@@ -76,6 +77,14 @@ def _table(path: Path, tabs: bool) -> Iterator[Row]:
         csv.field_size_limit(longest)
 
 
+def _lines(path: Path, stream: IO[str]) -> Iterator[str]:
+    bounded = rows.Bounded(path, stream, rows.unpacked(path.stat().st_size))
+    while line := bounded.read(LONGEST_LINE + 1):
+        if len(line) > LONGEST_LINE:
+            raise UserError(f"{path} has a line of more than {LONGEST_LINE >> 20} MiB, which no table has")
+        yield line
+
+
 def _check(path: Path, header: list[str]) -> None:
     if not any(name.strip() for name in header):
         raise UserError(f"{path} is empty; its first line must name its columns")
@@ -87,11 +96,12 @@ def _check(path: Path, header: list[str]) -> None:
 def _json(path: Path) -> Iterator[Row]:
     try:
         with _open(path) as stream:
-            text = stream.read(LARGEST + 1)
+            largest = min(LARGEST, rows.unpacked(path.stat().st_size))
+            text = stream.read(largest + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read: {sentences.cause(error)}") from None
-    if len(text) > LARGEST:
-        raise UserError(f"{path} is larger than {LARGEST >> 30} GiB, which is too much for one JSON document; use JSON Lines")
+    if len(text) > largest:
+        raise UserError(f"{path} holds more than {largest:,} bytes, which is too much for one JSON document; use JSON Lines")
     try:
         found = json.loads(text.decode("utf-8-sig"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:

@@ -10,18 +10,18 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, AnyStr, Generic, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from w2sr_jax import sentences
+from w2sr_jax import content, sentences
 from w2sr_jax.errors import UserError
 
 LONGEST_LINE = 64 * 2**20  # bytes
 MOST_REJECTED = 1_000_000  # rows; beyond that the file is not what it is taken for
-MOST_UNPACKED = 2**28  # bytes that a table may unpack to, whatever its size …
-UNPACKED_RATIO = 1000  # … or as many times its size
+MOST_UNPACKED = 2**28  # bytes that compressed lines may unpack to, whatever the file's size …
+UNPACKED_RATIO = 200  # … or as many times its size
 _NESTING = 3  # lists in lists that still count as a list of values
 _META_CHARACTERS = 200  # longer values of fields that are merely carried along are not
 
@@ -191,15 +191,15 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
-    _size(path)
-    number = 0
+    size, number = _size(path), 0
     try:
         with _open(path) as stream:
-            while line := stream.readline(LONGEST_LINE + 1):
+            lines = Bounded(path, stream, unpacked(size))
+            while line := lines.read(LONGEST_LINE + 1):
                 number += 1
                 if len(line) > LONGEST_LINE:
                     while line and not line.endswith(b"\n"):
-                        line = stream.readline(LONGEST_LINE)
+                        line = lines.read(LONGEST_LINE)
                     yield Row(number, {}, f"longer than {LONGEST_LINE >> 20} MiB")
                     continue
                 row = _json_row(number, line)
@@ -208,6 +208,25 @@ def _json_lines(path: Path) -> Iterator[Row]:
     except (OSError, EOFError, zlib.error) as error:
         said = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
         raise UserError(f"{path} cannot be read past line {number}: {sentences.shown(said)}") from None
+
+
+def unpacked(size: int) -> int:
+    """The most bytes that an honest text file of `size` bytes unpacks to."""
+    return max(MOST_UNPACKED, UNPACKED_RATIO * size)
+
+
+class Bounded(Generic[AnyStr]):
+    """Lines of a file that may be compressed; `UserError` where they unpack to more than `most` bytes (or characters)."""
+
+    def __init__(self, path: Path, stream: IO[AnyStr], most: int) -> None:
+        self._path, self._stream, self._most, self._read = path, stream, most, 0
+
+    def read(self, longest: int) -> AnyStr:
+        line = self._stream.readline(longest)
+        self._read += len(line)
+        if self._read > self._most:
+            raise UserError(f"{self._path} unpacks to more than {self._most:,} bytes, which no honest file of its size does")
+        return line
 
 
 def _json_row(number: int, line: bytes) -> Row | None:
@@ -250,12 +269,12 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     """The rows of a table in parts. Whatever the library makes of a damaged file is a UserError."""
-    size = _size(path)
+    _size(path)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as table:
-            _check_table(path, size, table)
+            _check_table(path, table)
             read = 0
-            for batch in table.iter_batches(batch_size=1024):
+            for batch in content.batches(path, table):
                 read += batch.num_rows
                 yield batch
             if read != table.metadata.num_rows:
@@ -266,14 +285,10 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
         raise UserError(f"{path} cannot be read as Parquet: {sentences.cause(error)}") from None
 
 
-def _check_table(path: Path, size: int, table: pq.ParquetFile) -> None:
+def _check_table(path: Path, table: pq.ParquetFile) -> None:
     doubled = [name for name, count in Counter(table.schema_arrow.names).items() if count > 1]
     if doubled:
         raise UserError(f"{path} has two columns that are called {sentences.value(doubled[0])}")
-    # Of row groups alone: pyarrow ends the process over some damage to the metadata of columns when these are asked for.
-    unpacked = sum(table.metadata.row_group(index).total_byte_size for index in range(table.metadata.num_row_groups))
-    if unpacked > max(MOST_UNPACKED, UNPACKED_RATIO * size):
-        raise UserError(f"{path} would unpack to {unpacked:,} bytes from {size:,}, which no honest table does")
 
 
 def _python(batch: pa.RecordBatch) -> list[dict[str, Any]]:
