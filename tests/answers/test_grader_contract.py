@@ -82,6 +82,11 @@ WRONG = {
         "        except ValueError:\n            pass\n\n    return inner\n\n\n@quiet\ndef grader(text, problem):\n    return right(text, problem)",
         "None.*Verdict",
     ),
+    "counts in itself": (
+        "@dataclasses.dataclass\nclass Mine:\n    calls: int = 0\n\n    def __call__(self, text, problem):\n        self.calls += 1\n"
+        "        return right(text, problem)\n\n\ngrader = Mine()",
+        "changes its own fields",
+    ),
     "subclass of ours": (
         "@dataclasses.dataclass(frozen=True)\nclass Mine(MathGrader):\n    def __call__(self, text, problem):\n"
         "        return super().__call__(text.no, problem)  # here\n\n\ngrader = Mine()",

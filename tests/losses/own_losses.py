@@ -159,6 +159,26 @@ WRONG = {
         "    return inner\n\n\n@logged\ndef loss(tokens):\n    return nll(tokens)",
         "one number",
     ),
+    "async": ("async def loss(tokens):  # here\n    return nll(tokens)", "nobody awaits"),
+    "generator": ("def loss(tokens):  # here\n    yield nll(tokens)", "returns a generator"),
+    "formats": ("def loss(tokens):\n    print(f'{tokens.progress:.2f}')  # here\n    return nll(tokens)", "jax.debug.print"),
+    "sorts": ("def loss(tokens):\n    return jnp.stack(sorted(nll(tokens)))  # here", "sorted"),
+    "caches": (
+        "@functools.lru_cache\ndef half(x):\n    return x / 2\n\n\ndef loss(tokens):\n    return half(nll(tokens))  # here",
+        "as the argument of a cached function",
+    ),
+    "eight bits": ("def loss(tokens):  # here\n    return nll(tokens).astype(jnp.float8_e4m3fn)", "too coarse"),
+    "value and gradient": (
+        "def loss(tokens):  # here\n    return jax.value_and_grad(lambda x: nll(tokens._replace(logits=x)).sum())(tokens.logits)",
+        "returns a tuple of 2",
+    ),
+    "mapped": ("loss = jax.vmap(lambda tokens: tokens.logits[0])", "vmap"),
+    "a sum over devices": ("def loss(tokens):\n    return jax.lax.psum(nll(tokens), 'data')  # here", "NameError.*axis"),
+    "counts in itself": (
+        "@dataclasses.dataclass\nclass Mine(Loss):  # here_class\n    calls: int = 0\n\n    def __call__(self, tokens):\n"
+        "        self.calls += 1\n        return nll(tokens)\n\n\nloss = Mine()",
+        "changes its own fields",
+    ),
     "lambda": ("loss = lambda tokens: nll(tokens).mean()  # here", "one number"),
     "no loss in a sum": ("loss = Sum((Nll(), 0.1))", "terms.1 is 0.1; it must be a loss"),
     "sum of nothing": ("loss = Sum(())", "sum of nothing"),

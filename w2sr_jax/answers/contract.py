@@ -1,7 +1,10 @@
 """What a grader of a user's own must be, found out with a few texts before anything is computed."""
 
+import contextlib
 import copy
+import dataclasses
 import inspect
+import io
 import itertools
 import time
 from collections.abc import Iterator, Sequence
@@ -46,7 +49,8 @@ def check_grader(
     place, name = usercode.defined(grader), _name(grader)
     try:
         _check_arguments(grader)
-        remarks, tried = _tried(grader, problems, texts)
+        with contextlib.redirect_stdout(io.StringIO()):  # what it prints is seen when it grades
+            remarks, tried = _tried(grader, problems, texts)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     if len(tried) > 2 and set(tried.values()) == {"correct"}:
@@ -61,7 +65,7 @@ def _tried(
     grader: Grader, problems: Sequence[Problem], texts: Sequence[tuple[str, Problem]]
 ) -> tuple[list[str], dict[tuple[str, str | None], str]]:
     """What is odd, and the verdict on each text and gold."""
-    slowest, began = 0.0, time.monotonic()
+    slowest, began, written = 0.0, time.monotonic(), sentences.value(grader, 10_000)
     found: dict[tuple[str, str | None], str] = {}
     for text, problem in _samples(problems, texts):
         before, started = copy.deepcopy(problem), time.monotonic()
@@ -86,6 +90,8 @@ def _tried(
         found[text, problem.answer] = verdict.verdict
         if time.monotonic() - began > PATIENCE:
             break
+    if dataclasses.is_dataclass(grader) and sentences.value(grader, 10_000) != written:
+        raise UserError(f"{_place(grader)} changes its own fields when it grades; it is a setting of the run and stays as it is")
     return ([f"it takes {slowest:.1f} s for a text, and a run grades every trace and answer"] if slowest > SLOW else []), found
 
 

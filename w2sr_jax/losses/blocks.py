@@ -173,7 +173,12 @@ def _backward(
 ) -> tuple[Float[Array, "N D"], Float[Array, "D V"], None, None]:
     to_hidden, to_output, like_output = residuals
     scale = cotangent.loss_sum
-    return (scale * to_hidden).astype(to_hidden.dtype), (scale * to_output).astype(like_output.dtype), None, None
+    return (
+        (scale * to_hidden.astype(jnp.float32)).astype(to_hidden.dtype),
+        (scale * to_output).astype(like_output.dtype),
+        None,
+        None,
+    )
 
 
 _blocked.defvjp(_forward, _backward)
@@ -231,7 +236,8 @@ def _sums(
     picked = jax.lax.broadcasted_iota(part.data.target.dtype, logits.shape, 1) == part.data.target[:, None]
     target = jnp.sum(jnp.where(picked, logits, 0.0), axis=-1)
     nll = jax.nn.logsumexp(logits, axis=-1) - target
-    correct = jnp.where(target == best, 1.0 / jnp.sum(logits == best[:, None], axis=-1), 0.0)
+    ties = jnp.sum(logits == best[:, None], axis=-1).astype(jnp.float32)
+    correct = jnp.where(target == best, 1.0 / ties, 0.0)
     over_tokens = [jnp.sum(jnp.where(supervised, value, 0.0)) for value in (nll, correct, jnp.ones_like(nll))]
     return loss_sum, LossSum(loss_sum, jnp.sum(weight), *over_tokens)
 

@@ -110,7 +110,7 @@ def _check_reference(loss: TokenLoss) -> None:
 
 def _learns(term: _Term, sizes: Sizes, trimmed: bool, alone: bool) -> bool:
     """Whether a loss of the user's own has a gradient. `UserError` where it is none, or has none and should."""
-    loss = term.loss
+    loss, before = term.loss, _written(term.loss)
     _check_arguments(loss)
     counts = [count for count in TOKENS if count != sizes.vocabulary][:2]
     for count in counts:
@@ -122,11 +122,21 @@ def _learns(term: _Term, sizes: Sizes, trimmed: bool, alone: bool) -> bool:
     with contextlib.redirect_stdout(io.StringIO()):  # the first tracings have said what it prints
         _check_pure(loss, sizes, traced)
         slope = _tried(loss, sizes, lambda at: contract_trace.gradient(loss, at))
+    if _written(loss) != before:
+        raise UserError(
+            f"{usercode.defined(loss)}: {name(loss)} changes its own fields when it is called; a loss is a setting of the run "
+            "and stays as it is"
+        )
     if not contract_trace.zero(slope):
         return True
     if not trimmed and (alone or not contract_trace.zero(traced)):
         raise UserError(f"{usercode.defined(loss)}: {name(loss)} {_no_gradient(contract_trace.depends(traced, 0))}")
     return False
+
+
+def _written(loss: TokenLoss) -> str:
+    """A loss object's fields in words."""
+    return sentences.value(loss, 10_000) if dataclasses.is_dataclass(loss) else ""
 
 
 def _no_gradient(depends: bool) -> str:

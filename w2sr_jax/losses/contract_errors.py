@@ -61,6 +61,10 @@ def words(error: BaseException, shapes: str) -> str | None:
         return start
     if isinstance(error, TypeError) and "tuple indices must be integers" in said:
         return "looks its tokens up by name in brackets; write tokens.logits"
+    if isinstance(error, TypeError) and "unsupported format string" in said and "Tracer" in said:
+        return f"writes out {_KNOWN_ONLY_LATER}; jax.debug.print('{{}}', x) prints it then"
+    if isinstance(error, TypeError) and "unhashable type" in said and "Tracer" in said:
+        return "uses an array as a key or as the argument of a cached function; neither can be compiled"
     if isinstance(error, jax.errors.UnexpectedTracerError):
         return (
             "uses an array of an earlier call, kept in a global, an attribute or a cache; a loss depends on its tokens alone and "
@@ -94,8 +98,8 @@ def _concrete(error: BaseException, said: str) -> str | None:
     """For errors that arise where Python or NumPy needs a number and JAX has none yet."""
     if isinstance(error, jax.errors.TracerBoolConversionError):
         return (
-            f"branches on {_KNOWN_ONLY_LATER} (if, while, and, or, not, assert, min, max); jnp.where(condition, a, b) chooses "
-            "for each token, & and | combine conditions, jnp.minimum and jnp.maximum compare"
+            f"branches on {_KNOWN_ONLY_LATER} (if, while, and, or, not, assert, min, max, sorted); jnp.where(condition, a, b) "
+            "chooses for each token, & and | combine conditions, jnp.minimum and jnp.maximum compare"
         )
     if isinstance(error, jax.errors.TracerArrayConversionError):
         return "hands a JAX array to NumPy, which cannot be compiled or differentiated; use jax.numpy (jnp) instead of numpy (np)"

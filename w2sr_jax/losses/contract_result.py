@@ -1,6 +1,7 @@
 """What a loss, schedule or weighting of the user's own returned, and what would be right instead."""
 
 import functools
+import inspect
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +33,9 @@ def loss_fault(returned: Returned, sizes: Sizes) -> str | None:
 def no_array(returned: Returned) -> str:
     """In words, a result that is no JAX array."""
     kind = returned.type
+    if inspect.iscoroutine(returned.value):
+        returned.value.close()
+        return "is an async function, which nobody awaits"
     if returned.value is None:
         return "returns nothing (None)"
     if isinstance(returned.value, bool | int | float | complex):
@@ -52,6 +56,8 @@ def dtype_fault(returned: Returned) -> str | None:
         return "returns float64, since JAX_ENABLE_X64 is set; training is in float32: end it with .astype(jnp.float32)"
     if jnp.issubdtype(returned.dtype, jnp.complexfloating):
         return f"returns {kind}, which cannot be minimised; take the real part or the absolute value"
+    if jnp.issubdtype(returned.dtype, jnp.floating):
+        return f"returns {kind}, which is too coarse; end it with .astype(jnp.float32)"
     return f"returns {kind}, which has no gradient; it must return floating-point numbers (float32)"
 
 

@@ -57,6 +57,7 @@ def program(function: Callable[..., Any], *given: Any) -> tuple[Returned, Closed
         seen.append(Returned(type(result), None, tuple(result.shape), result.dtype))
         return result
 
+    once.__name__ = str(getattr(function, "__name__", type(function).__name__))  # what is said where tracing takes long
     traced = jax.make_jaxpr(once)(*given)
     return seen[-1], traced
 

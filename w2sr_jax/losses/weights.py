@@ -51,13 +51,15 @@ class TokenWeights:
         """
         import jax.numpy as jnp
 
-        by_span = jnp.select([span == 1, span == 2, span == 3], [self.reasoning, self.answer, self.end], 1.0)
-        by_verdict = jnp.select([verdict > 0, verdict < 0], [self.correct, self.incorrect], self.unknown)
+        one = jnp.float32
+        by_span = jnp.select([span == 1, span == 2, span == 3], [one(self.reasoning), one(self.answer), one(self.end)], one(1.0))
+        by_verdict = jnp.select([verdict > 0, verdict < 0], [one(self.correct), one(self.incorrect)], one(self.unknown))
         new = weight * by_span * by_verdict
         if self.confidence_gamma != 0.0:
             known = ~jnp.isnan(teacher_logprob)
             confidence = jnp.exp(self.confidence_gamma * jnp.where(known, teacher_logprob, 0.0))
-            before, after = jnp.sum(new * known), jnp.sum(new * known * confidence)
+            told = known.astype(jnp.float32)
+            before, after = jnp.sum(new * told), jnp.sum(new * told * confidence)
             new *= jnp.where(known, confidence * before / jnp.where(after > 0.0, after, 1.0), 1.0)
         return new.astype(jnp.float32)
 
@@ -73,6 +75,6 @@ def trimmed(losses: Float[Array, "*N"], weight: Float[Array, "*N"], fraction: fl
 
     supervised = weight != 0.0
     descending = -jnp.sort(jnp.where(supervised, -losses, jnp.inf), axis=None)
-    dropped = jnp.floor(fraction * jnp.sum(supervised)).astype(jnp.int32)
+    dropped = jnp.floor(fraction * jnp.sum(supervised).astype(jnp.float32)).astype(jnp.int32)
     threshold = descending[dropped]
     return jnp.where(supervised & (losses > threshold) & jnp.isfinite(losses), 0.0, weight)
