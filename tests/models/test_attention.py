@@ -1,5 +1,6 @@
 """Every way to compute attention against the dense one, and that against jax.nn: values, gradients, meshes, memory."""
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -148,17 +149,39 @@ def test_blocks_keep_no_scores() -> None:
         ("gpu", 4096, 128, 512, "blocks"),
     ],
 )
-def test_attention_is_chosen_by_platform_and_shape(
-    platform: str, length: int, size: int, window: int | None, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    assert chosen("auto", length, size, None, window) == kind
+def test_attention_is_chosen_by_platform_and_shape(platform: str, length: int, size: int, window: int | None, kind: str) -> None:
+    assert chosen("auto", length, size, None, window, platform) == kind
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A device that is not this process's."""
+
+    platform: str
+
+
+@pytest.mark.parametrize(("platform", "name"), [("tpu", "tpu"), ("gpu", "gpu"), ("cuda", "gpu"), ("cpu", "cpu")])
+def test_the_mesh_is_asked_for_its_platform(platform: str, name: str) -> None:
+    mesh = jax.sharding.Mesh(np.asarray([Elsewhere(platform)]), ("data",))
+    assert attention.platform_of(NamedSharding(mesh, PartitionSpec("data"))) == name
+    assert attention.platform_of(None) == jax.default_backend() == "cpu"
 
 
 def test_a_kernel_that_cannot_take_the_shapes_says_so() -> None:
-    arrays, seen = inputs()
     with pytest.raises(UserError, match=r"300 tokens.*multiples of 128"):
-        packed(*arrays, seen, 0.35, None, "splash")
+        chosen("splash", 300, 64, None, None, "tpu")
+
+
+@pytest.mark.parametrize("how", ["splash", "pallas"])
+def test_a_kernel_for_another_platform_is_refused_and_its_parameters_are_known_all_the_same(how: Any) -> None:
+    config = ModelConfig(vocab_size=32, width=128, layers=1, heads=2, kv_heads=1, attention=how)
+    with pytest.raises(UserError, match=f"{how}.*the devices here are cpu devices; use 'auto'"):
+        attention.check(config, 256, "cpu")
+    attention.check(config, 256, {"splash": "tpu", "pallas": "gpu"}[how])
+    assert transformer.shapes(config) == transformer.shapes(replace(config, attention="auto"))
+    tokens = jnp.zeros((1, 256), jnp.int32)
+    with pytest.raises(UserError, match="use 'auto'"):
+        jax.eval_shape(lambda params: transformer.forward(config, params, tokens, tokens), transformer.shapes(config))
 
 
 @pytest.mark.parametrize("remat", ["none", "attention"])

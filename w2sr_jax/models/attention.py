@@ -8,13 +8,13 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from w2sr_jax.errors import UserError
 from w2sr_jax.models.attention_blocks import blocked_attention
 from w2sr_jax.models.attention_kernels import LANES, pallas_attention, splash_attention
-from w2sr_jax.models.config import AttentionKind
+from w2sr_jax.models.config import AttentionKind, ModelConfig
 
 KEPT = "attention"
 """The checkpoint name of what attention gives, with what its own backward pass needs of it."""
@@ -49,16 +49,18 @@ def packed(
     """Softmax attention with float32 scores; query heads i·G … i·G + G − 1 share key head i.
 
     `window` is the `reach` of layers that have one, for kernels that must know it beforehand. `sharding` says over which mesh and
-    axes the rows are split: heads are split over `HEAD_AXIS`, where it divides the key heads. `UserError` where the shapes are
-    not for the kernel that was asked for.
+    axes the rows are split: heads are split over `HEAD_AXIS`, where it divides the key heads. `UserError` where the shapes or the
+    mesh's devices are not for the kernel that was asked for.
     """
-    kind = chosen(how, query.shape[1], query.shape[3], cap, window)
+    platform = platform_of(sharding)
+    kind = chosen(how, query.shape[1], query.shape[3], cap, window, platform)
     if kind == "dense":
         return attend(query, key.swapaxes(1, 2), value.swapaxes(1, 2), mask(seen)[:, None, None], scale, cap)
 
     def local(query: Array, key: Array, value: Array, seen: Seen) -> Array:
         if kind == "blocks":
-            return blocked_attention(query, key, value, seen.segments, seen.positions, seen.reach, scale, cap)
+            group = 1 if platform == "cpu" else query.shape[0]
+            return blocked_attention(query, key, value, seen.segments, seen.positions, seen.reach, scale, cap, group=group)
         if kind == "pallas":
             return pallas_attention(query, key, value, seen.segments, scale)
         kernel = partial(splash_attention, query, key, value, seen.segments, scale, cap)
@@ -78,12 +80,25 @@ def packed(
     )
 
 
+def platform_of(sharding: NamedSharding | None) -> str:
+    """Of the mesh's devices, which need not be this process's own, or without a mesh of the default ones: cpu, gpu or tpu."""
+    mesh = None if sharding is None else sharding.mesh
+    name: str = mesh.devices.flat[0].platform if isinstance(mesh, Mesh) else jax.default_backend()
+    return "gpu" if name in ("cuda", "rocm") else name
+
+
+def check(config: ModelConfig, length: int, platform: str) -> None:
+    """Raises UserError where a model's attention cannot be computed as its settings say, for rows of `length` tokens."""
+    window = config.window if any(config.local_layers) else None
+    chosen(config.attention, length, config.head_size, config.attention_softcap, window, platform)
+
+
 def chosen(
-    how: AttentionKind, length: int, size: int, cap: float | None, window: int | None
+    how: AttentionKind, length: int, size: int, cap: float | None, window: int | None, platform: str
 ) -> Literal["dense", "blocks", "splash", "pallas"]:
-    """How attention is computed here for rows of `length` tokens and heads of `size`. auto: dense where rows are short, else
-    Splash on a TPU, Pallas on a GPU, and blocks elsewhere or where shapes are not for these kernels."""
-    platform = jax.default_backend()
+    """How attention is computed on a platform for rows of `length` tokens and heads of `size`. auto: dense where rows are short,
+    else Splash on a TPU, Pallas on a GPU, and blocks elsewhere or where shapes are not for these kernels. `UserError` for a
+    kernel that was asked for and is for another platform or other shapes."""
     whole = length % LANES == 0
     fits = {"splash": whole and size % 64 == 0, "pallas": whole and cap is None and window is None and size <= 256}
     if how == "auto":
@@ -91,6 +106,9 @@ def chosen(
         if length < LONG:
             return "dense"
         return kernel if kernel is not None and fits[kernel] else "blocks"
+    needed = {"splash": "tpu", "pallas": "gpu"}.get(how, platform)
+    if needed != platform:
+        raise UserError(f"attention {how!r} is for a {needed.upper()}, and the devices here are {platform} devices; use 'auto'")
     if not fits.get(how, True):
         raise UserError(
             f"attention {how!r} is not for rows of {length} tokens, heads of {size}, attention_softcap {cap}, window {window}: "
@@ -103,7 +121,7 @@ def chosen(
 def mask(seen: Seen) -> Bool[Array, "B L L"]:
     """Where a token (second axis) sees another one (third axis)."""
     length = seen.segments.shape[1]
-    found = jnp.tril(jnp.ones((length, length), bool)) & (seen.segments[:, :, None] == seen.segments[:, None, :])
+    found = jnp.tril(jnp.ones((length, length), bool))[None] & (seen.segments[:, :, None] == seen.segments[:, None, :])
     if seen.reach is None:
         return found
     return found & (seen.positions[:, :, None] - seen.positions[:, None, :] < seen.reach)

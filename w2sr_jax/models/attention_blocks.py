@@ -50,9 +50,9 @@ def blocked_attention(
     group: int | None = None,
 ) -> Float[Array, "B L H C"]:
     """As `attention.packed`. `group` rows are gone through together, and have the stretches of the one that needs the longest;
-    None: one at a time on a CPU, all of them elsewhere."""
+    None: all of them. On a CPU one at a time is faster."""
     rows, length = segments.shape
-    group = (1 if jax.default_backend() == "cpu" else rows) if group is None else group
+    group = rows if group is None else group
     block = min(block, -(-length // 8) * 8)
     padding = -length % block
     if padding:
@@ -240,7 +240,9 @@ def _seen(
 ) -> Bool[Array, "R 1 1 Q W"]:
     """Where a block's queries see the stretch's keys; the same for each of the query heads that share a key head."""
     own = number * static.block
-    index = (own + jnp.arange(static.block))[:, None] >= at + jnp.arange(width)
+    index = (own + jnp.arange(static.block))[:, None] >= (at + jnp.arange(width))[None]
     here, there = (_cut(x, own, static.block, 1)[:, :, None] for x in (segments, positions))
-    found = index & (here == _cut(segments, at, width, 1)[:, None]) & (there - _cut(positions, at, width, 1)[:, None] < reach)
+    found = (
+        index[None] & (here == _cut(segments, at, width, 1)[:, None]) & (there - _cut(positions, at, width, 1)[:, None] < reach)
+    )
     return found[:, None, None]
