@@ -181,18 +181,19 @@ def within(directory: Path, name: str) -> Path:
     return directory / name
 
 
-def check_tree(directory: Path) -> None:
+def check_tree(directory: Path, home: Path | None = None) -> None:
     """`UserError` where a directory that may be a stranger's (a run, an imported model) holds a link out of it, or what
-    is neither file nor directory: nothing outside is to be read, copied, overwritten or removed by way of it."""
-    home = os.path.realpath(directory)
-    for place, folders, names in os.walk(home):
+    is neither file nor directory: nothing outside is to be read, copied, overwritten or removed by way of it. Where it is a part
+    of a larger one, links may lead to all of that `home`."""
+    inside = os.path.realpath(home or directory)
+    for place, folders, names in os.walk(os.path.realpath(directory)):
         for name in (*folders, *names):
             path = Path(place, name)
             try:
                 kind = path.lstat().st_mode
             except FileNotFoundError:  # a temporary file of who is at work in it
                 continue
-            if stat.S_ISLNK(kind) and not contained(home, path):
+            if stat.S_ISLNK(kind) and not contained(inside, path):
                 raise UserError(
                     f"{path} is a link to {sentences.value(os.readlink(path))}, outside of {directory}, and is not followed; put "
                     f"what it means in its place, or remove it"

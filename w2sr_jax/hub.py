@@ -115,15 +115,15 @@ def check_reachable(ref: str, kind: Kind) -> None:
 def check_files(directory: Path) -> None:
     """`UserError` for a model's or tokenizer's directory in which a file that may be read is a link out of it, a pipe, a device,
     or a text of more than `LARGEST` bytes. In the Hub's cache a link may lead to the repository's own blobs."""
-    home = _home(directory)
+    inside = home(directory)
     folders = [directory, *([directory / TEMPLATES] if (directory / TEMPLATES).is_dir() else [])]
     for path in (path for folder in folders for path in sorted(folder.iterdir())):
         if not path.exists() or not (_may_be_read(path.name) or path.is_dir()):
             continue
-        if not files.contained(home, path):
+        if not files.contained(inside, path):
             raise UserError(
                 f"{path} is a link to {sentences.value(os.readlink(path) if path.is_symlink() else os.path.realpath(path))}, "
-                f"outside of {home}, and is not followed; put the file itself there"
+                f"outside of {inside}, and is not followed; put the file itself there"
             )
         found = path.stat()
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
@@ -153,9 +153,9 @@ def commit(path: Path) -> str | None:
     found = origin(path)
     if found is not None:
         return found.revision
-    home = _home(path)
+    inside = home(path)
     for note in sorted((path / ".cache" / "huggingface" / "download").glob("*.metadata")):
-        if not note.is_file() or not files.contained(home, note):
+        if not note.is_file() or not files.contained(inside, note):
             continue
         with open(note, encoding="utf-8", errors="replace") as file:
             first = file.readline(200).strip()
@@ -181,10 +181,10 @@ def missing(directory: Path, kind: Kind) -> str | None:
     return f"it lacks {lost[0]}" + (f" and {len(lost) - 1} more of its shards" if len(lost) > 1 else "") if lost else None
 
 
-def _home(directory: Path) -> Path:
+def home(directory: Path) -> Path:
     """What the links of a directory may lead to: itself, or for a snapshot in the Hub's cache the folder of its repository."""
     place = Path(os.path.realpath(directory))
-    cached = place.parent.name == "snapshots" and place.parent.parent.name.startswith("models--")
+    cached = place.parent.name == "snapshots" and place.parent.parent.name.startswith(("models--", "datasets--"))
     return place.parent.parent if cached else place
 
 

@@ -355,7 +355,7 @@ def test_damaged_and_foreign_tfds_files_are_one_sentence(tmp_path: Path, hub: Pa
         questions(f"tfds:{directory}")
     assert "\n" not in str(caught.value)
     (directory / "features.json").write_text("{")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"features\.json is not valid JSON"):
         questions(f"tfds:{directory}")
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from w2sr_jax import files, sentences
 from w2sr_jax.errors import UserError
+from w2sr_jax.problems import enclosed
 from w2sr_jax.problems.reference import Part, Reference, chosen, directory
 from w2sr_jax.problems.rows import Row
 
 PATIENCE = 10.0
 """Seconds that the Hub may take to answer at all."""
-_MARKERS = ("dataset_dict.json", "state.json")  # what `save_to_disk` leaves
 
 
 def rows(reference: Reference) -> Iterator[Row]:
@@ -43,6 +43,7 @@ def origin(reference: Reference) -> tuple[Path, ...]:
     """The files that stand for the data: those of a local directory, or the Arrow files of the Hub's data set in the cache."""
     place = directory(reference.name)
     if place is not None:
+        enclosed.check(place)
         return below(place)
     found: list[Path] = []
     with contextlib.ExitStack() as stack:
@@ -111,13 +112,19 @@ def _splits(reference: Reference, config: str | None, stack: contextlib.ExitStac
     place, source = directory(reference.name), spelled(reference, config)
     if place is None:
         return _hub(reference, config)
+    enclosed.check(place)
     try:
-        if any((place / name).is_file() for name in _MARKERS):
+        if any((place / name).is_file() for name in (enclosed.SAVED, enclosed.SAVED_SPLITS)):
+            enclosed.check_saved(place)
             saved = datasets.load_from_disk(str(place))
             return saved if isinstance(saved, datasets.DatasetDict) else {str(saved.split or "train"): saved}
         # Streamed from the files themselves: a copy in the cache could be that of files which are other ones by now.
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="w2sr-hf-"))
-        return _builder(str(place), config, scratch).as_streaming_dataset()
+        builder = _builder(str(place), config, scratch)
+        enclosed.check_builder(place, builder)
+        return builder.as_streaming_dataset()
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(_refusal(source, error) or f"{source} cannot be read: {sentences.cause(error)}") from None
 
@@ -152,6 +159,7 @@ def _hub(reference: Reference, config: str | None) -> Mapping[str, Any]:
     try:
         if builder is None:
             builder = _downloaded(reference, config, lack)
+        enclosed.check_kind(source, builder)
         return {name: builder.as_dataset(split=name) for name in builder.info.splits}
     except UserError:
         raise

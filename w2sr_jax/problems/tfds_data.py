@@ -10,10 +10,10 @@ import numpy as np
 
 from w2sr_jax import sentences
 from w2sr_jax.errors import UserError
+from w2sr_jax.problems import enclosed
 from w2sr_jax.problems.reference import Reference, chosen, directory
 from w2sr_jax.problems.rows import Row, Unreadable
 
-FEATURES = "features.json"
 FORMAT = "array_record"
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
@@ -60,6 +60,7 @@ def prepared(name: str) -> Path:
     place = given or directory(str(home / name))
     found = _descend(place) if place is not None else []
     if len(found) == 1:
+        enclosed.check_prepared(found[0])
         return found[0]
     if place is not None and found:
         several = ", ".join(sentences.shown(path.relative_to(place).parts[0], 40) for path in found[:20])
@@ -73,12 +74,12 @@ def prepared(name: str) -> Path:
 
 def _descend(place: Path, depth: int = 3) -> list[Path]:
     """The prepared data sets in or below a directory, the newest version of each."""
-    if (place / FEATURES).is_file():
+    if (place / enclosed.FEATURES).is_file():
         return [place]
     if depth == 0:
         return []
     children = sorted(child for child in place.iterdir() if child.is_dir() and not child.name.startswith("."))
-    versions = [child for child in children if _VERSION.fullmatch(child.name) and (child / FEATURES).is_file()]
+    versions = [child for child in children if _VERSION.fullmatch(child.name) and (child / enclosed.FEATURES).is_file()]
     if versions:
         return [max(versions, key=lambda child: tuple(map(int, child.name.split("."))))]
     return [path for child in children for path in _descend(child, depth - 1)]
