@@ -39,7 +39,8 @@ def climb_all(
     ready(experiment)
     stop = stop or Stop()
     if kind != "report":
-        checks.before(experiment, run, watcher, kind, rung)
+        with compiling.announced(watcher.say):
+            checks.before(experiment, run, watcher, kind, rung)
     with _owned(run, stop):
         saved.save(run, experiment)
         if len(experiment.seeds) == 1:

@@ -34,7 +34,6 @@ def no_array(returned: Returned) -> str:
     """In words, a result that is no JAX array."""
     kind = returned.type
     if inspect.iscoroutine(returned.value):
-        returned.value.close()
         return "is an async function, which nobody awaits"
     if returned.value is None:
         return "returns nothing (None)"

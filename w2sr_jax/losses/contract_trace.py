@@ -3,6 +3,7 @@
 Programs are jaxprs. What is said of them is read off their structure, so a loss is called zero only where it is provably so.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -51,6 +52,8 @@ def program(function: Callable[..., Any], *given: Any) -> tuple[Returned, Closed
 
     def once(*arguments: Any) -> Any:  # a new function each time, or jax would remember the last tracing
         result = function(*arguments)
+        if inspect.iscoroutine(result):
+            result.close()  # or Python complains that nobody awaited it
         if not isinstance(result, jax.Array):
             seen.append(Returned(type(result), result, None, None))
             return ()
