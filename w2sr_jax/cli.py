@@ -70,20 +70,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(argv: list[str]) -> int:
     """Do what a command line asks for; the exit code."""
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        lines = "".join(f"  w2sr {name + ' RUN':<44}{text}\n" for name, text in STAGES.items())
-        others = "".join(f"  w2sr {command.usage:<30}{command.about}\n" for command in COMMANDS.values())
-        print(TOP.format(stages=lines, others=others), end="")
-        return 0
-    if argv[0] == "--version":
-        print(f"w2sr {__version__}")
-        return 0
     stop = Stop()
     try:
+        if _told(argv):
+            return 0
         surroundings.check(argv)
         with stop.installed() if threading.current_thread() is threading.main_thread() else contextlib.nullcontext():
             return _command(argv[0], argv[1:], stop)
-    except SystemExit:
+    except SystemExit as left:
+        if isinstance(left.__context__, BrokenPipeError):  # rich's way of ending
+            return endings.PIPE
         raise
     except BaseException as error:
         ended = endings.ending(error, stop.signal, _afterwards(argv[0]))
@@ -91,6 +87,19 @@ def run(argv: list[str]) -> int:
             raise
         endings.say(ended)
         return ended.code
+
+
+def _told(argv: list[str]) -> bool:
+    """Whether a command line asks for no more than a few words, which are printed."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        lines = "".join(f"  w2sr {name + ' RUN':<44}{text}\n" for name, text in STAGES.items())
+        others = "".join(f"  w2sr {command.usage:<30}{command.about}\n" for command in COMMANDS.values())
+        print(TOP.format(stages=lines, others=others), end="")
+        return True
+    if argv[0] == "--version":
+        print(f"w2sr {__version__}")
+        return True
+    return False
 
 
 def _afterwards(command: str) -> str:
@@ -112,8 +121,7 @@ def _command(name: str, argv: list[str], stop: Stop) -> int:
     )
     add_root(parser)
     parser.add_argument("--shrink", action="store_true", help="tiny random models and invented data: does the path hold?")
-    if name != "check":
-        parser.add_argument("--rung", type=int, default=None, help="only this rung (0 is the first)")
+    parser.add_argument("--rung", type=int, default=None, help="only this rung (0 is the first)")
     if name in REPORTING:
         parser.add_argument(
             "--require",
@@ -160,7 +168,7 @@ def _check(options: argparse.Namespace, overrides: list[str]) -> int:
         experiment, directory = _experiment("check", *place)
         from w2sr_jax.ladder import checks
 
-        return 2 if checks.report(experiment, directory, print) else 0
+        return 2 if checks.report(experiment, directory, print, options.rung) else 0
 
 
 def _experiment(

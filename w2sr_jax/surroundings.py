@@ -14,7 +14,7 @@ from w2sr_jax.errors import UserError
 
 FILES = 256  # open files that a command wants …
 FEWEST = 96  # … and without which training or reading fails somewhere in a library
-MEMORY = 2 << 30  # bytes of address space that jax takes before it has done anything
+MEMORY = 3 << 30  # bytes of address space without which jax ends in compiled code, before it has done anything
 
 
 def streams() -> None:
@@ -50,7 +50,7 @@ def check(argv: Sequence[str]) -> None:
     memory = resource.getrlimit(resource.RLIMIT_AS)[0]
     if memory != resource.RLIM_INFINITY and memory < MEMORY:
         raise UserError(
-            f"this process may have {memory >> 20:,} MiB of address space (ulimit -v), and jax alone takes {MEMORY >> 20:,}; "
+            f"this process may have {memory >> 20:,} MiB of address space (ulimit -v), and {MEMORY >> 20:,} are needed; "
             f"raise the limit"
         )
 
