@@ -11,7 +11,7 @@ from typing import NamedTuple
 from w2sr_jax import sentences
 from w2sr_jax.errors import UserError
 from w2sr_jax.experiment import Experiment
-from w2sr_jax.ladder import checks_data, checks_models, checks_places, checks_text, checks_training, usercode_checks
+from w2sr_jax.ladder import checks_data, checks_models, checks_places, checks_text, usercode_checks
 from w2sr_jax.ladder.findings import Findings, Subject
 from w2sr_jax.ladder.task import Kind, Watcher
 
@@ -30,7 +30,6 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("arms", checks_data.arms),
     ("tokenizer", checks_text.tokenizer),
     ("lengths", checks_text.lengths),
-    ("training", checks_training.training),
     ("disk", checks_places.disk),
     ("servers", checks_places.servers),
 )
@@ -45,10 +44,10 @@ class Checked(NamedTuple):
     refused: tuple[str, ...]
 
 
-def check(experiment: Experiment, run: Path) -> Iterator[Checked]:
-    """All checks of an experiment that goes on, or would begin, in the directory `run`, one after the other. What finished stages
-    have settled is not looked at again."""
-    return _checked(Subject(experiment, run))
+def check(experiment: Experiment, run: Path, rung: int | None = None) -> Iterator[Checked]:
+    """All checks of an experiment (or of one rung) that goes on, or would begin, in the directory `run`, one after the other. What
+    finished stages have settled is not looked at again."""
+    return _checked(Subject(experiment, run, rung=rung))
 
 
 def _checked(subject: Subject) -> Iterator[Checked]:
@@ -64,8 +63,8 @@ def _checked(subject: Subject) -> Iterator[Checked]:
 
 
 def before(experiment: Experiment, run: Path, watcher: Watcher, kind: Kind | None = None, rung: int | None = None) -> None:
-    """What `w2sr run` checks before its first stage, or before those of a kind or rung. `UserError` with all that stands in the way;
-    what is odd is warned of."""
+    """What `w2sr run` checks before its first stage, or before those of a kind or rung. `UserError` with all that stands in the
+    way; what is odd is warned of."""
     subject = Subject(experiment, run, kind, rung)
     if subject.finished:
         return
@@ -86,12 +85,12 @@ def summary(refused: Sequence[str]) -> str:
     return f"{len(distinct)} things stand in the way: " + "; ".join(f"({i}) {words}" for i, words in enumerate(distinct, 1))
 
 
-def report(experiment: Experiment, run: Path, write: Callable[[str], None]) -> int:
-    """Tell `write` what every check has to say as it is made, and at last whether a run could begin; how many things stand in its
-    way."""
+def report(experiment: Experiment, run: Path, write: Callable[[str], None], rung: int | None = None) -> int:
+    """Tell `write` what every check has to say as it is made, and at last whether a run (or one rung of it) could begin; how many
+    things stand in its way."""
     refused: list[str] = []
     remarks = 0
-    for checked in check(experiment, run):
+    for checked in check(experiment, run, rung):
         for line in lines(checked):
             write(line)
         refused += checked.refused

@@ -128,6 +128,13 @@ def batches(subject: Subject, found: Findings) -> None:
     """Do batches divide over the devices?"""
     wanted = shape(subject.experiment.mesh)
     _rows(found, subject, wanted)
+    paces = dict.fromkeys((t.training.learning_rate, t.training.steps, t.training.epochs) for t in subject.trainings)
+    if paces:
+        told = (
+            f"{steps:,} steps at {rate:g}" if epochs is None else f"{epochs:g} epochs at {rate:g}"
+            for rate, steps, epochs in paces
+        )
+        found.see(", ".join(told))
     platform = attention.platform_of(None)
     for trained in subject.trainings:
         with found.refusing(f"{trained.where}: model"):

@@ -32,11 +32,11 @@ _PER_TOKEN = 12  # bytes of a trace's token: its id, its log-probability, its te
 def disk(subject: Subject, found: Findings) -> None:
     """May the run's directory be written, and is there room for its checkpoints?"""
     place = _existing(subject.run)
-    if not os.access(place, os.W_OK | os.X_OK):
-        found.refuse(f"{place} cannot be written by this account; give another --root")
-        return
     if not place.is_dir():
         found.refuse(f"{place} is no directory; give another --root")
+        return
+    if not os.access(place, os.W_OK | os.X_OK):
+        found.refuse(f"{place} cannot be written by this account; give another --root")
         return
     free = shutil.disk_usage(place).free
     checkpoints, most = _checkpoints(subject)

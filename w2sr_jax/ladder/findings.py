@@ -147,7 +147,7 @@ class Subject:
         if self.opened is not None:
             return self.renderer
         texts = [text for problem in self.some for text in (problem.question, problem.solution) if text]
-        texts += [trace.text for teacher in self.recorded for trace in self.loaded[teacher.name].traces]
+        texts += [trace.text for loaded in self.loaded.values() for trace in loaded.traces]
         return Renderer(tokenizers.build(self.experiment.tokenizer, texts)) if texts else None
 
     def sized(self, config: ModelConfig) -> ModelConfig:
