@@ -27,6 +27,12 @@ def encrypted(url: str) -> bool:
     return urlsplit(url).scheme == "https"
 
 
+def openai(url: str) -> bool:
+    """Whether the server is OpenAI's own, over https."""
+    host = urlsplit(url).hostname or ""
+    return encrypted(url) and (host == "openai.com" or host.endswith(".openai.com"))
+
+
 def loopback(url: str) -> bool:
     """Whether the server is on this machine."""
     host = urlsplit(url).hostname or ""

@@ -14,6 +14,7 @@ OUTCOMES: tuple[str, ...] = get_args(Outcome)
 _REASONS = ("finish_reason", "native_finish_reason", "done_reason")
 _CODES = {"insufficient_quota": 429, "invalid_api_key": 401, "model_not_found": 404}  # codes that stand for a status
 _MOST_TOKENS = 2**31 - 1
+_LONGEST_NAME = 300  # characters of a model's name
 _SHOWN = 200  # characters of an error that are shown
 
 
@@ -79,7 +80,7 @@ def parse(raw: bytes, clean: Callable[[str], str] = str) -> Answer:
         prompt_tokens=_count(usage, "prompt_tokens"),
         completion_tokens=_count(usage, "completion_tokens"),
         mean_logprob=_mean(choice.get("logprobs")),
-        model=clean(_characters(model)) if isinstance(model, str) else "",
+        model=clean(_characters(model[:_LONGEST_NAME])) if isinstance(model, str) else "",
         reason=reason,
     )
 

@@ -5,9 +5,15 @@ environment, given to the client, and taken out of every text that comes back.
 """
 
 import asyncio
+import base64
+import functools
+import html
 import json
 import os
+import re
+import urllib.parse
 from collections.abc import Mapping
+from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,6 +32,10 @@ _HEADER, _PER_TOKEN = 1 << 20, 1 << 10  # bytes that an answer may have: at most
 _REFUSAL = 1 << 16  # bytes that are read of a refusal
 _SECRET = 8  # characters from which on a key is taken out of texts: shorter ones are stand-ins like EMPTY
 _PUBLIC = "OPENAI_API_KEY"
+_URLSAFE = str.maketrans("+/", "-_")
+_HEADERS = frozenset(
+    ("host", "accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "user-agent")
+)
 _TRANSIENT = (408, 409, 425, 429)
 
 
@@ -45,6 +55,10 @@ class _Refused(Exception):
         self.status, self.headers, self.body = status, headers, body
 
 
+class _Packed(Exception):
+    """A body that nobody packs for a good reason."""
+
+
 class Server:
     """A connection to a teacher's server, inside `async with`."""
 
@@ -58,10 +72,16 @@ class Server:
         import openai
 
         settings = self._settings
-        # Proxies are not asked for this machine.
-        http = openai.DefaultAsyncHttpxClient(
-            trust_env=not address.loopback(settings.url), event_hooks={"response": [_check_status]}
-        )
+        hooks: dict[str, list[Any]] = {"request": [self._sign], "response": [_check_coding, _check_status]}
+        try:
+            # Proxies are not asked for this machine.
+            http = openai.DefaultAsyncHttpxClient(trust_env=not address.loopback(settings.url), event_hooks=hooks)
+        except Exception as error:  # what it quotes may hold a proxy's password
+            raise UserError(
+                f"{self._where}: the proxies that the environment names (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) cannot be used "
+                f"({type(error).__name__}); correct them, or name the server in NO_PROXY"
+            ) from None
+        http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
         timeout = openai.Timeout(settings.timeout, connect=min(settings.timeout, _CONNECT))
         self._client = openai.AsyncOpenAI(
             api_key=self._key or "none", base_url=settings.url, timeout=timeout, max_retries=0, http_client=http
@@ -72,8 +92,26 @@ class Server:
         await self._client.close()
 
     def clean(self, text: str) -> str:
-        """A text without the key."""
-        return text.replace(self._key, "[key]") if len(self._key) >= _SECRET else text
+        """A text without the key, however that is spelt."""
+        return self._spellings.sub("[key]", text) if len(self._key) >= _SECRET else text
+
+    @functools.cached_property
+    def _spellings(self) -> re.Pattern[str]:
+        key, coded = self._key, base64.b64encode(self._key.encode()).decode()
+        quoted = (urllib.parse.quote(key, safe=safe) for safe in ("", "/"))
+        ways = {key, *quoted, html.escape(key), key.replace("/", "\\/"), coded.rstrip("="), coded.translate(_URLSAFE).rstrip("=")}
+        return re.compile("|".join(map(re.escape, sorted(ways, key=len, reverse=True))), re.I)
+
+    async def _sign(self, request: Any) -> None:
+        """Leave of a request's headers what the API needs: the client adds what it finds in the environment, which is meant for
+        OpenAI itself."""
+        request.headers["accept-encoding"] = "gzip"
+        if address.openai(self._settings.url):
+            return
+        for name in list(request.headers):
+            if name.lower() not in _HEADERS and not name.lower().startswith("x-stainless-"):
+                del request.headers[name]
+        request.headers["authorization"] = f"Bearer {self._key or 'none'}"
 
     async def complete(self, body: Mapping[str, Any], about: str) -> Answer:
         """The answer to a request. `about` is what a sentence calls the request. Raises Again and UserError."""
@@ -187,6 +225,12 @@ def _key(settings: Served, where: str) -> str:
     return key
 
 
+async def _check_coding(response: Any) -> None:
+    """Raises _Packed for a body that is packed more than once: each layer could make a thousand bytes of one."""
+    if "," in response.headers.get("content-encoding", ""):
+        raise _Packed("its answer is packed more than once")
+
+
 async def _check_status(response: Any) -> None:
     """Raises _Refused for a status that is no success, so that no redirect is followed; of its body no more is read than a
     sentence needs."""
@@ -207,4 +251,6 @@ def _failure(error: Exception, clean: Any, limit: float) -> str:
     if isinstance(error, TimeoutError | openai.APITimeoutError):
         return f"no whole answer within {limit:g} seconds"
     cause = error.__cause__ if isinstance(error, openai.APIConnectionError) and error.__cause__ is not None else error
+    if isinstance(cause, _Packed):
+        return str(cause)
     return f"the connection failed ({clean(sentences.cause(cause))})"
