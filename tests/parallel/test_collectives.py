@@ -58,6 +58,24 @@ ENTRY %main (x: f32[2]) -> f32[4] {
     assert collectives(text)[-1].name == "jit(f)/exchange"
 
 
+def test_a_loop_without_a_count_is_read_from_its_condition() -> None:
+    text = """
+%inside (p: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %r = f32[8]{0} all-reduce(%x), replica_groups={}, to_apply=%add
+}
+%until (p: (s32[], f32[8])) -> pred[] {
+  %limit = s32[]{:T(128)} constant(12)
+  %at = s32[]{:T(128)} get-tuple-element(%p), index=0
+  ROOT %go = pred[]{:T(512)} compare(%at, %limit), direction=LT
+}
+ENTRY %main (x: f32[8]) -> f32[8] {
+  %w = (s32[], f32[8]) while(%t), condition=%until, body=%inside
+}
+"""
+    assert [each.times for each in collectives(text)] == [12]
+    assert [each.times for each in collectives(text.replace("LT", "NE"))] == [1]
+
+
 def test_what_a_compiled_program_exchanges_is_counted_with_its_loops() -> None:
     mesh = meshes.make_mesh(Mesh(data=2, fsdp=4))
     split = NamedSharding(mesh, P("fsdp"))

@@ -32,7 +32,7 @@ class Collective(NamedTuple):
     """Numbers of the devices that exchange with each other, of a collective-permute (source, target); empty: all with all, or
     spelt in a way that is not known here."""
     times: int
-    """How often a run of the program does it: trip counts of loops multiplied, 1 for a loop whose count the text does not tell.
+    """How often a run of the program does it: trip counts of loops multiplied, 1 for a loop whose count is not known beforehand.
     All branches of a conditional count."""
     name: str
     """What it was compiled from, such as jit(step)/transpose(jvp(Decoder))/…; empty where the text does not tell."""
@@ -78,6 +78,8 @@ _ARRAY = re.compile(r"([a-z]+\d*[a-z0-9]*)\[([\d,]*)\]")
 _HEAD = re.compile(r"^(?:ENTRY )?%?(\S+) \(.*\{\s*$")
 _CALLED = re.compile(r"(body|condition|calls|to_apply|true_computation|false_computation)=%?([^\s,)}]+)")
 _BRANCHES = re.compile(r"(?:branch_computations|called_computations)=\{([^}]*)\}")
+_CONSTANT = re.compile(r"%?(\S+) = s(?:32|64)\[\]\S* constant\((\d+)\)")
+_LIMIT = re.compile(r"ROOT .* compare\(.*, (?:\S+ )?%?([^\s,()]+)\), direction=LT")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 
 
@@ -94,13 +96,27 @@ def _lines(hlo: str) -> Iterator[tuple[str, str]]:
 
 def _calls(hlo: str) -> Iterator[tuple[str, str, int]]:
     """(called, caller, how often a run of the caller does it)."""
+    bounds = _bounds(hlo)
     for caller, line in _lines(hlo):
-        trips = _TRIPS.search(line)
-        for how, called in _CALLED.findall(line):
-            yield called, caller, int(trips[1]) if trips and how == "body" else 1
+        told, named = _TRIPS.search(line), dict(_CALLED.findall(line))
+        trips = int(told[1]) if told else bounds.get(named.get("condition", ""), 1)
+        for how, called in named.items():
+            yield called, caller, trips if how == "body" else 1
         for branches in _BRANCHES.findall(line):
             for called in branches.split(","):
                 yield called.strip().lstrip("%"), caller, 1
+
+
+def _bounds(hlo: str) -> dict[str, int]:
+    """Of the conditions that compare with a constant how often they hold, counted from 0 by 1 as JAX counts its loops."""
+    constants: dict[tuple[str, str], int] = {}
+    bounds: dict[str, int] = {}
+    for computation, line in _lines(hlo):
+        if constant := _CONSTANT.search(line):
+            constants[computation, constant[1]] = int(constant[2])
+        elif (limit := _LIMIT.search(line)) and (computation, limit[1]) in constants:
+            bounds[computation] = constants[computation, limit[1]]
+    return bounds
 
 
 def _results(kind: str, arrays: list[tuple[str, tuple[int, ...]]]) -> list[tuple[str, tuple[int, ...]]]:
