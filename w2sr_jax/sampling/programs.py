@@ -166,17 +166,16 @@ def programs(config: ModelConfig, decoding: Decoding, end_tokens: tuple[int, ...
             params = jax.lax.with_sharding_constraint(params, _layout(config, mesh))
         return model.weights(config, params, positions, decoding.weights)
 
-    held: dict[str, Any] = {} if places is None else {"out_shardings": places}
+    # Slots lie alike before and after a program, so that what it is given can hold what it gives, described arguments included.
     chunk = None if mesh is None else NamedSharding(mesh, P(None, meshes.RULES["batch"]))
-    drawn: dict[str, Any] = {} if places is None else {"out_shardings": (chunk, chunk, places)}
     return Programs(
         jax.jit(weights, static_argnums=1),
-        jax.jit(empty, static_argnums=0, **held),
+        jax.jit(empty, static_argnums=0, out_shardings=places),
         jax.jit(prefill),
-        jax.jit(seat, donate_argnums=0, **held),
-        jax.jit(free, donate_argnums=0, **held),
-        jax.jit(resize, static_argnums=1, **held),
-        jax.jit(decode, donate_argnums=1, **drawn),
+        jax.jit(seat, donate_argnums=0, in_shardings=(places, None, None), out_shardings=places),
+        jax.jit(free, donate_argnums=0, in_shardings=(places, None), out_shardings=places),
+        jax.jit(resize, static_argnums=1, in_shardings=(places,), out_shardings=places),
+        jax.jit(decode, donate_argnums=1, in_shardings=(None, places, None), out_shardings=(chunk, chunk, places)),
     )
 
 
