@@ -9,7 +9,7 @@ import resource
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,6 +60,7 @@ def write(count: int) -> Found:
     for split, numbers in (("pool", range(answered)), ("test", range(answered, answered + 200)), ("probe", range(0))):
         problems = (Problem(identity(n), f"what is {text(n, 30)}", "7", None, "bench", {}) for n in numbers)
         records.write(folder / "problems" / f"{split}.parquet", Problem, problems)
+    commit(folder, "written", [path for name in ("problems", "tokenizer", "teachers") for path in (folder / name).rglob("*.*")])
     size = sum(path.stat().st_size for path in where.iterdir())
     return found("write", count, seconds, before, {"bytes_per_trace": size / count})
 
@@ -88,9 +89,11 @@ def curate(count: int) -> Found:
     before = harness.memory()
     start = time.perf_counter()
     made = curate_rung(context, 0)
+    seconds = time.perf_counter() - start
     if made.measures["kept"] != {ARM: count}:
         raise SystemExit(f"of {count} traces were kept {made.measures['kept']}")
-    return found("curate", count, time.perf_counter() - start, before)
+    commit(folder, f"rungs/0-{NAME}/curation", made.outputs)
+    return found("curate", count, seconds, before)
 
 
 def learn(count: int) -> Found:
@@ -141,6 +144,13 @@ def run(count: int) -> Path:
     """The folder of one size; from here on this process fails where it needs more than MOST bytes."""
     resource.setrlimit(resource.RLIMIT_DATA, (MOST, MOST))
     return Path(os.environ[harness.SCRATCH]) / f"traces-{count}"
+
+
+def commit(folder: Path, stage: str, outputs: Sequence[Path]) -> None:
+    """The manifest of what was written, without which nothing of a run is read."""
+    from w2sr_jax import lineage
+
+    lineage.Stage(folder, stage, "bench", "0" * 64).commit([path for path in outputs if path.is_file()], {}, {})
 
 
 def identity(problem: int) -> str:

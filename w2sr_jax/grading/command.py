@@ -4,6 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
+from w2sr_jax import verified
 from w2sr_jax.console import Console
 from w2sr_jax.errors import UserError
 from w2sr_jax.grading import printed, written
@@ -45,6 +46,7 @@ def run(argv: list[str], about: str) -> int:
         raise UserError(f"--show {options.show} is no number of rows; give 0 or more")
     if options.out is not None:
         written.check(options.out, options.file)
+    verified.check(Path(options.file))
     columns = Columns(options.gold, options.text, options.label, options.question, options.solution, options.options)
     grader = named(options.grader)
     against = None if options.against == SECOND else named(options.against)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from w2sr_jax import sentences
@@ -24,11 +23,11 @@ def where(path: Path, kind: type[R], values: Mapping[str, str]) -> list[tuple[in
         first = 0
         for group in range(file.num_row_groups):
             columns = file.read_row_group(group, list(values))
-            fits = [pc.fill_null(pc.equal(columns[name], value), False) for name, value in values.items()]
-            numbers = [number for number, fit in enumerate(zip(*(column.to_pylist() for column in fits))) if all(fit)]
+            rows = zip(*(columns[name].to_pylist() for name in values))
+            numbers = [number for number, row in enumerate(rows) if row == tuple(values.values())]
             if numbers:
-                rows = _group(file, group, kind).take(pa.array(numbers)).to_pylist()
-                found += [(first + number, kind.from_row(row)) for number, row in zip(numbers, rows, strict=True)]
+                table = _group(file, group, kind)
+                found += [(first + number, kind.from_row(table.slice(number, 1).to_pylist()[0])) for number in numbers]
             first += columns.num_rows
     return found
 

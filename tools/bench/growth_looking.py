@@ -1,0 +1,112 @@
+"""What it takes to look at one example of a run: `w2sr show` and `w2sr explain`, with 1,000 and with 100,000 traces.
+
+python tools/bench/growth_looking.py                # some minutes and 1 GB of disk
+python tools/bench/growth_looking.py --quick        # does it run?
+"""
+
+import contextlib
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import growth_traces
+import harness
+from growth_traces import ARM, NAME, ROW, SAMPLES, TEACHER, commit, identity, run
+from harness import Found, Job, Line, Subject
+
+ABOUT = (
+    "A run as `growth_traces` makes it: generated traces of some 150 tokens, four of each problem, all kept by one arm, packed "
+    "into rows of 512 as by a finished training. Each command is a process of its own; time is the processor's, memory the most "
+    "that is resident above imports. Both commands compare the digests of the files that they read with the manifests, which is "
+    "most of what more traces cost.",
+)
+
+
+def prepare(count: int) -> Found:
+    """A run as its training leaves it, without parameters."""
+    from w2sr_jax import records, saved
+    from w2sr_jax.ladder import batching, models
+    from w2sr_jax.ladder.prepare import renderer
+    from w2sr_jax.records import Example
+
+    growth_traces.write(count)
+    growth_traces.curate(count)
+    folder, experiment = run(count), of()
+    saved.save(folder, experiment)
+    model = models.student(experiment, 0, ARM)
+    examples = records.Stored(folder / model.directory / batching.CURATED, Example)
+    path = folder / model.directory / batching.PACKING
+    batching.lessons(model, examples, renderer(folder), experiment.rungs[0].training, 0, path)
+    commit(folder, model.task, [path])
+    return {}
+
+
+def show(count: int) -> Found:
+    from w2sr_jax.ladder.show import show as command
+
+    return looked("show", count, lambda folder: command(folder, count // 2, plain=True))
+
+
+def explain(count: int) -> Found:
+    from w2sr_jax.ladder.explain import explain as command
+
+    return looked("explain", count, lambda folder: command(folder, identity(count // SAMPLES // 2), print))
+
+
+def looked(name: str, count: int, command: Callable[[Path], None]) -> Found:
+    import grain  # noqa: F401 - imports do not count
+
+    folder = run(count)
+    before, start, told = harness.memory(), time.process_time(), io.StringIO()
+    with contextlib.redirect_stdout(told):
+        command(folder)
+    seconds = time.process_time() - start
+    if "packed in row" not in told.getvalue():
+        raise SystemExit(f"{name} does not say where the example is: {told.getvalue()[-500:]}")
+    return {name: {"seconds": seconds, "above_imports_mb": harness.memory("VmHWM") - before}}
+
+
+def of() -> Any:
+    """The experiment of the run."""
+    from w2sr_jax.batches.settings import Batching
+    from w2sr_jax.experiment import Experiment, ModelTeacher, Rung
+    from w2sr_jax.models.config import ModelConfig
+    from w2sr_jax.training.settings import Training
+
+    tiny, training = ModelConfig(width=16, layers=1, heads=2, kv_heads=2), Training(batching=Batching(ROW, 8))
+    rung = Rung(NAME, tiny, teachers=(TEACHER,), arms=(ARM,), gold=False, training=training)
+    return Experiment(name="bench", teachers=(ModelTeacher(TEACHER, tiny, training, samples=SAMPLES),), rungs=(rung,))
+
+
+def sizes(quick: bool) -> list[int]:
+    return [40, 200] if quick else [1000, 100_000]
+
+
+def jobs(quick: bool) -> list[Job]:
+    return [
+        Job(growth_traces.variant(count), work, {"count": count}, once=work == "prepare", timeout=3000)
+        for count in sizes(quick)
+        for work in WORKS
+    ]
+
+
+def lines(quick: bool) -> list[Line]:
+    few, many = map(growth_traces.variant, sizes(quick))
+    beside: dict[str, Any] = {"ours": many, "peers": (few,)}
+    return [
+        line
+        for name in ("show", "explain")
+        for line in (
+            Line(f"{name}: processor time", name, "seconds", "s", "lower", **beside),
+            Line(f"{name}: memory", name, "above_imports_mb", "MB", "lower", **beside),
+        )
+    ]
+
+
+WORKS: dict[str, Callable[..., Found]] = {"prepare": prepare, "show": show, "explain": explain}
+SUBJECT = Subject("growth_looking", "Looking at one example of 100,000", ABOUT, jobs, WORKS, lines)
+
+if __name__ == "__main__":
+    harness.main(SUBJECT)
