@@ -13,7 +13,7 @@ from w2sr_jax.experiment import BASE, GOLD, Graduate, ModelTeacher, Pretraining,
 from w2sr_jax.ladder import models, prepare
 from w2sr_jax.ladder.card_results import results, written
 from w2sr_jax.ladder.exportable import OfRun, Source, ancestry
-from w2sr_jax.ladder.markdown import Raw, code, environment
+from w2sr_jax.ladder.markdown import Raw, code, environment, plain
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.report import wording
@@ -31,7 +31,7 @@ def card(source: Source, config: ModelConfig, adapter: bool = False) -> str:
         "config": config,
         "dtype": Raw(config.param_dtype),
         "parameters": Raw(f"{config.parameters():,}"),
-        "decoding": Raw(", ".join(f"{name} {value}" for name, value in source.generation.items())),
+        "decoding": Raw(", ".join(f"{plain(name)} {plain(value)}" for name, value in source.generation.items())),
         "has_tokenizer": source.tokenizer is not None,
         "chat": _has_template(source.tokenizer),
         "ends": source.generation.get("eos_token_id"),

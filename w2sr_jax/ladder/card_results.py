@@ -8,7 +8,7 @@ from w2sr_jax import files, verified
 from w2sr_jax.experiment import Graduate, ModelTeacher
 from w2sr_jax.ladder import measure, models
 from w2sr_jax.ladder.exportable import OfRun, all_models
-from w2sr_jax.ladder.markdown import Raw
+from w2sr_jax.ladder.markdown import Raw, plain
 from w2sr_jax.problems.settings import Generated
 from w2sr_jax.report import wording
 from w2sr_jax.report.write import RESULTS
@@ -82,7 +82,8 @@ def _comparison(part: OfRun) -> list[tuple[Raw, Raw]]:
         if gap:
             known = gap.get("value") is not None
             share = f"{wording.percent(gap['value'], 0)} ({wording.percent_range(gap, 0)})" if known else ""
-            lines.append((Raw(f"gap recovered ({words})"), Raw(share or f"not given: {gap.get('suppressed') or 'not measured'}")))
+            lacking = plain(gap.get("suppressed") or "not measured")
+            lines.append((Raw(f"gap recovered ({words})"), Raw(share or f"not given: {lacking}")))
     return lines
 
 
@@ -92,7 +93,7 @@ def _entries(found: Any) -> list[Mapping[str, Any]]:
 
 def _line(name: str, entry: Mapping[str, Any]) -> tuple[Raw, Raw]:
     value = f"{wording.percent(entry['value'])} ({wording.percent_range(entry)}), n = {wording.count(entry['n'])}"
-    return Raw(name.replace("_at_k", f"@{entry['k']}")), Raw(value)
+    return Raw(name.replace("_at_k", f"@{plain(entry['k'])}")), Raw(value)
 
 
 def _measured(run: Path, name: str, file: str) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from typing import Literal
 import jax
 import numpy as np
 
-from w2sr_jax import files, terminal
+from w2sr_jax import files, hub, terminal
 from w2sr_jax.errors import UserError
 from w2sr_jax.ladder import card, exportable
 from w2sr_jax.ladder.exportable import GENERATION, Source
@@ -128,7 +128,7 @@ def _reopened(out: Path) -> bool:
 
 def _write_tokenizer(found: Source, out: Path) -> None:
     if found.tokenizer is not None:
-        for path in sorted(found.tokenizer.iterdir()):
-            if path.is_file() and path.name not in _OURS:
+        for path in hub.tokenizer_files(found.tokenizer):
+            if path.name not in _OURS:
                 shutil.copyfile(path, out / path.name)
         portable.rewrite(out, found.foreign.get("max_position_embeddings"))

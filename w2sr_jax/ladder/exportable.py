@@ -13,7 +13,8 @@ from w2sr_jax.experiment import BASE, GOLD, Experiment, ModelTeacher
 from w2sr_jax.ladder import models, prepare, skips
 from w2sr_jax.ladder.importing import TOKENIZER
 from w2sr_jax.ladder.models import Model
-from w2sr_jax.ladder.stored import RECORD, read_record
+from w2sr_jax.ladder.stored import RECORD, read_record, same_arrays
+from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.lora_settings import Lora
 from w2sr_jax.sampling.settings import Decoding
@@ -141,7 +142,7 @@ def _of_run(part: OfRun) -> Source:
     renderer = prepare.renderer(run)
     config = models.sized(model.config, renderer)
     given = verified.optional(run, f"{TOKENIZER}/{GENERATION}")
-    ids = (files.read_json(given) if given else {}) | {
+    ids = (_generation(given) if given else {}) | {
         "eos_token_id": list(renderer.end_tokens),
         "pad_token_id": renderer.pad,
     }
@@ -173,17 +174,30 @@ def _adapter(part: OfRun, config: ModelConfig) -> Adapter:
     )
 
 
+def _generation(path: Path) -> dict[str, Any]:
+    """What a generation config says."""
+    found = files.read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is not a JSON object; make its model again")
+    return found
+
+
 def _imported(path: Path) -> Source:
     files.check_tree(path)
     known = read_record(path)
+
+    def read(mesh: jax.sharding.Mesh) -> Any:
+        same_arrays(str(path), checkpoints.saved_shapes(path), transformer.shapes(known.config))
+        return checkpoints.restore_params(path, models.placement(known.config, mesh))
+
     ids = {name: known.kept[name] for name in _IDS if known.kept.get(name) is not None}
     given = path / TOKENIZER / GENERATION
     return Source(
         name=path.name,
         config=known.config,
-        read=lambda mesh: checkpoints.restore_params(path, models.placement(known.config, mesh)),
+        read=read,
         foreign=known.kept,
-        generation=files.read_json(given) if given.is_file() else ids,
+        generation=_generation(given) if given.is_file() else ids,
         tokenizer=path / TOKENIZER if (path / TOKENIZER).is_dir() else None,
         part=None,
         origin=known.source,

@@ -24,6 +24,11 @@ def code(text: Any, longest: int = LONGEST) -> Raw:
     return Raw(f"{fence}{edge}{shown or ' '}{edge}{fence}")
 
 
+def plain(text: Any, longest: int = LONGEST) -> Raw:
+    """Text among ours on one line, nothing in it markup, an HTML tag or a link."""
+    return Raw(re.sub(r"([\\`*_{}\[\]()<>#+!|&~])", r"\\\1", sentences.shown(str(text), longest)))
+
+
 def yaml(value: Any) -> Raw:
     """A value as YAML that no reader takes for anything else: JSON on one line."""
     return Raw(files.canonical_json(value).replace("\x7f", "\\u007f").replace("\x85", "\\u0085"))

@@ -54,7 +54,7 @@ def load(ref: str, config: ModelConfig, places: Any) -> Stored:
     known = read_record(path) if (path / RECORD).is_file() else None
     if known is not None:
         same_architecture(ref, known.config, config)
-    _same_arrays(ref, checkpoints.saved_shapes(path), transformer.shapes(config))
+    same_arrays(ref, checkpoints.saved_shapes(path), transformer.shapes(config))
     params = checkpoints.restore_params(path, places)
     cast = jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf.astype(config.param_dtype), tree), out_shardings=places)
     digest = str(checkpoints.read_lineage(path)["params_digest"])
@@ -119,12 +119,13 @@ def _origin(ref: str, digest: str, repository: Any, revision: Any, kept: Mapping
     return {"checkpoint": ref, "weights_digest": digest} | {name: str(value) for name, value in found.items() if value}
 
 
-def _same_arrays(ref: str, found: Any, wanted: Any) -> None:
+def same_arrays(ref: str, found: Any, wanted: Any) -> None:
+    """`UserError` naming the first array that is not stored as an architecture asks for it. Both are pytrees of shapes."""
     theirs, ours = _named(found), _named(wanted)
     for name in sorted(theirs.keys() | ours.keys()):
         if theirs.get(name) != ours.get(name):
             there, here = (sizes.get(name, "absent") for sizes in (theirs, ours))
-            raise UserError(f"{ref} holds another architecture than the run's model: {name} is {there} there and {here} here")
+            raise UserError(f"{ref} holds another architecture than it should: {name} is {there} there and {here} here")
 
 
 def _named(tree: Any) -> dict[str, tuple[int, ...]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from w2sr_jax import files
+from w2sr_jax import files, sentences
 from w2sr_jax.errors import UserError
 from w2sr_jax.models import lora as low_rank
 from w2sr_jax.models import names
@@ -20,6 +20,7 @@ Gather = Callable[[Any], np.ndarray]
 
 _ABOVE = "base_model.model."
 _SAVED = ("embed_tokens", "lm_head")
+_MOST_RANK = 2**16
 _SIDES = {A: "lora_A", B: "lora_B"}
 _WITHOUT_EFFECT = (
     *("auto_mapping", "base_model_name_or_path", "ensure_weight_tying", "eva_config", "exclude_modules", "inference_mode"),
@@ -166,10 +167,11 @@ def _fields(directory: Path) -> dict[str, Any]:
         if present:
             hint = f"; supported are none, or {' and '.join(_SAVED)}" if name == "modules_to_save" else ""
             raise UserError(f"{path}: {name} {fields[name]!r} is not supported{hint}")
-    if type(fields.get("r")) is not int or fields["r"] < 1:
-        raise UserError(f"{path}: r is {fields.get('r')!r}; it must be a whole number above 0")
-    if not isinstance(fields.get("lora_alpha"), int | float) or not fields["lora_alpha"] > 0:
-        raise UserError(f"{path}: lora_alpha is {fields.get('lora_alpha')!r}; it must be a number above 0")
+    if type(fields.get("r")) is not int or not 0 < fields["r"] <= _MOST_RANK:
+        raise UserError(f"{path}: r is {sentences.value(fields.get('r'))}; it must be a whole number from 1 to {_MOST_RANK:,}")
+    alpha = fields.get("lora_alpha")
+    if not isinstance(alpha, int | float) or not 0 < alpha < 2**63:
+        raise UserError(f"{path}: lora_alpha is {sentences.value(alpha)}; it must be a number above 0")
     return fields
 
 
