@@ -7,6 +7,7 @@ python tools/bench/growth.py --quick --out /tmp/x
 import json
 
 import compare
+import exchanges
 import growth_models
 import growth_traces
 import harness
@@ -14,7 +15,7 @@ import tyro
 
 
 def main(plan: harness.Plan) -> None:
-    for subject in (growth_models.SUBJECT, growth_traces.SUBJECT):
+    for subject in (growth_models.SUBJECT, growth_traces.SUBJECT, exchanges.SUBJECT):
         print(f"{subject.title} …", flush=True)
         print("\n".join(["", *compare.table(json.loads(harness.measure(subject, plan).read_text())), ""]), flush=True)
 
