@@ -12,8 +12,8 @@ from shapes import SHAPES
 
 ABOUT = (
     "A training step of M on 64 rows of 512 tokens in float32, compiled for eight virtual devices (data × fsdp × tensor) and "
-    "read: the bytes that one device receives in a step, its own part included, loops counted as often as they run. For the embedding: "
-    "what the lookup and its gradient exchange, the sum of the table's gradient over data included.",
+    "read: the bytes that one device receives in a step, its own part included, loops counted as often as they run. For the "
+    "embedding: what the lookup and its gradient exchange, the sum of the table's gradient over data included.",
     "Left to the partitioner: the same step with a plain lookup in the split table, whose result alone is told where it goes.",
 )
 OURS, PLAIN = "w2sr_jax", "left to the partitioner"
