@@ -95,10 +95,10 @@ def reproduce(
         if result.identical and not keep:
             result = dataclasses.replace(result, into=None)
         files.write_json(run / RECORD, result.plain())
-        if result.into is None:
-            _remove(into)
-        else:
+        if result.into is not None:
             files.write_json(into / MARKER, {**_claim(run, stage), "finished": result.when})
+    if result.into is None:  # outside of the claim, which would miss its directory
+        _remove(into)
     return result
 
 
@@ -202,7 +202,7 @@ def _needs(part: Part, task: Task) -> list[str]:
     """The names of all stages that a task builds on."""
     known = {other.name: other for other in part.plan}
     found: set[str] = set()
-    waiting = list(task.needs)
+    waiting = [*task.needs, *task.parents]
     while waiting:
         name = waiting.pop()
         if name not in found:
