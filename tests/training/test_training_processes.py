@@ -65,7 +65,39 @@ print("DIGESTS", json.dumps([straight.params_digest, resumed.params_digest, stop
 """
 
 
-def test_two_processes_equal_one(tmp_path: Path) -> None:
+PREEMPTED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from w2sr_jax.stopping import Stop
+stop = Stop()
+with stop.installed(grace=100):
+    from w2sr_jax.parallel.processes import joined
+    from w2sr_jax.parallel.settings import Mesh, Processes
+    with joined(Processes(sys.argv[3], 2, int(sys.argv[4]), timeout=120), {}, stop, ""):
+        import dataclasses
+        import jax
+        import training_toy as toy
+        def on_event(event):
+            if event["step"] == 2 and jax.process_index() == 1: os.kill(os.getpid(), signal.SIGTERM)
+        settings = dataclasses.replace(toy.SETTINGS, log_every=1)
+        with stop.deferred() as asked:
+            toy.run(Path(sys.argv[2]), settings, mesh=Mesh(data=2, fsdp=2), on_event=on_event, stop=asked)
+"""
+
+
+def test_a_process_that_is_preempted_has_all_save_the_same_step(tmp_path: Path) -> None:
+    """jax takes SIGTERM for itself when processes join."""
+    for code, _, err in start(PREEMPTED, tmp_path):
+        assert code == 143, err[-3000:]
+        assert "training was asked to stop and did so after step" in err, err[-3000:]
+    (step,) = (path for path in (tmp_path / "checkpoints").iterdir() if path.name.isdecimal())
+    assert 2 <= int(step.name) < 6
+    assert checkpoints.read_lineage(step)["step"] == int(step.name)
+
+
+def start(script: str, directory: Path) -> list[tuple[int, str, str]]:
+    """Exit code, output and errors of two processes that run a script."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
@@ -73,7 +105,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     folder = str(Path(__file__).parent)
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", WORKER, folder, str(tmp_path), address, str(index)],
+            [sys.executable, "-c", script, folder, str(directory), address, str(index)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -86,9 +118,13 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     finally:
         for worker in workers:
             worker.kill()
+    return [(worker.returncode, out, err) for worker, (out, err) in zip(workers, outputs)]
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
     digests, referenced = set(), set()
-    for worker, (out, err) in zip(workers, outputs):
-        assert worker.returncode == 0, err[-3000:]
+    for code, out, err in start(WORKER, tmp_path):
+        assert code == 0, err[-3000:]
         digests.update(json.loads(next(line for line in out.splitlines() if line.startswith("DIGESTS"))[8:]))
         referenced.update(line for line in out.splitlines() if line.startswith("REFERENCED"))
     assert len(digests) == len(referenced) == 1
