@@ -42,7 +42,7 @@ class Manifest:
     """`outputs` maps a path relative to the run to its digest; `artifacts` maps a sealed directory (a checkpoint's step) to the
     digest of what it holds (its parameters). These two must reproduce; files in `seals` need not, since they show times, but must
     stay as they are. `measures` holds counts and costs. `environment` says what a bit-exact claim is conditional on, besides
-    `versions`: device kind, cores, mesh."""
+    `versions`: device kind, cores, mesh. `needs` are those of `inputs` that are stages."""
 
     stage: str
     kind: str
@@ -54,6 +54,7 @@ class Manifest:
     measures: Mapping[str, Any]
     versions: Mapping[str, str]
     environment: Mapping[str, str]
+    needs: Sequence[str] = ()
 
     def digest(self) -> str:
         """One digest for all that the stage made."""
@@ -145,6 +146,7 @@ class Stage:
             measures=dict(measures),
             versions=versions(),
             environment=dict(environment or {}),
+            needs=list(self.needs),
         )
         raw = dataclasses.asdict(manifest)
         files.write_json(manifest_path(self.run, self.name), {**raw, OWN: files.digest_json(raw)})

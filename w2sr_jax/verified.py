@@ -27,16 +27,18 @@ class Artifact(NamedTuple):
 
 class _Known(NamedTuple):
     """What all manifests of a run say: those that are sound by stage, which stage wrote each file, which stages were made from
-    other outputs than there are now (in words), and the manifests that are not sound."""
+    other outputs than there are now (in words), the manifests that are not sound, and those that are missing, with a stage that
+    stands on each."""
 
     manifests: Mapping[str, Manifest]
     owners: Mapping[str, str]
     stale: Mapping[str, str]
     damaged: Sequence[Path]
+    missing: Mapping[str, str]
 
 
 def manifests(run: Path) -> list[Manifest]:
-    """The manifests of all finished stages in the order of their names. `UserError` where one is damaged."""
+    """The manifests of all finished stages in the order of their names. `UserError` where one is damaged or missing."""
     known = _known(run)
     _all_sound(run, known)
     return list(known.manifests.values())
@@ -48,9 +50,10 @@ def damaged(run: Path) -> Sequence[Path]:
 
 
 def manifest(run: Path, stage: str) -> Manifest | None:
-    """The manifest of a stage; None where it has not finished. `UserError` where it is damaged or was made from other inputs."""
+    """The manifest of a stage; None where it has not finished. `UserError` where it is damaged, missing although others stand on
+    it, or was made from other inputs."""
     known = _known(run)
-    if lineage.manifest_path(run, stage) in known.damaged:
+    if lineage.manifest_path(run, stage) in known.damaged or stage in known.missing:
         _all_sound(run, known)
     found = known.manifests.get(stage)
     if found is not None:
@@ -150,6 +153,8 @@ def _current(run: Path, known: _Known, stage: str) -> None:
 def _all_sound(run: Path, known: _Known) -> None:
     if known.damaged:
         raise UserError(f"the manifest {known.damaged[0]} is damaged, of another version or another stage's; {_anew(run)}")
+    for stage, standing in known.missing.items():
+        raise UserError(f"the manifest {lineage.manifest_path(run, stage)}, on which {standing} stands, is missing; {_anew(run)}")
 
 
 def _anew(run: Path) -> str:
@@ -174,7 +179,8 @@ def _read(run: Path, listed: tuple[tuple[Path, int, int, int], ...]) -> _Known:
         else:
             found[stage] = made
     owners = {name: stage for stage, made in found.items() for name in {**made.outputs, **made.seals}}
-    return _Known(found, owners, _stale(run, found), damaged)
+    missing = {need: stage for stage, made in found.items() for need in made.needs if need not in found}
+    return _Known(found, owners, _stale(run, found), damaged, missing)
 
 
 def _stale(run: Path, made: Mapping[str, Manifest]) -> dict[str, str]:

@@ -8,6 +8,7 @@ import json
 
 import compare
 import exchanges
+import growth_looking
 import growth_models
 import growth_traces
 import harness
@@ -15,7 +16,7 @@ import tyro
 
 
 def main(plan: harness.Plan) -> None:
-    for subject in (growth_models.SUBJECT, growth_traces.SUBJECT, exchanges.SUBJECT):
+    for subject in (growth_models.SUBJECT, growth_traces.SUBJECT, growth_looking.SUBJECT, exchanges.SUBJECT):
         print(f"{subject.title} …", flush=True)
         print("\n".join(["", *compare.table(json.loads(harness.measure(subject, plan).read_text())), ""]), flush=True)
 
