@@ -144,7 +144,7 @@ class Trial:
             for outcome, who in outcomes.items():
                 sums[outcome] += len(who)
                 by[outcome].update(who)
-        return "; ".join(f"{sums[outcome]} {outcome} ({', '.join(sorted(by[outcome]))})" for outcome in sums) or "opened by none"
+        return "; ".join(f"{sums[outcome]} {outcome} ({', '.join(sorted(by[outcome]))})" for outcome in sums) or "opened by no reader"
 
 
 STAGES_AFTER, STAGES_EVERY = "flipped at the middle", 4
