@@ -21,7 +21,7 @@ from w2sr_jax import files, hub, sentences, terminal
 from w2sr_jax.errors import UserError
 from w2sr_jax.ladder.making import making, vacant, words
 from w2sr_jax.ladder.stored import RECORD
-from w2sr_jax.models import hf, transformer
+from w2sr_jax.models import finite, hf, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import make_mesh, shardings
 from w2sr_jax.parallel.processes import meet
@@ -64,6 +64,9 @@ def import_model(
     shapes = transformer.shapes(config)
     places = _split(config) if mesh is None else shardings(make_mesh(mesh), transformer.logical_axes(config), shapes)
     _, params = hf.load(directory, dtype, dtype, shardings=places)
+    broken = finite.not_finite(params)
+    if broken:
+        raise UserError(f"{ref} is not imported: {finite.words(broken)}; a model with such a value computes nothing but nan")
     say(f"read; {len(jax.tree.leaves(params))} arrays on {len(jax.devices())} devices")
     with making(out, sum(prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(shapes))) as made:
         digest = checkpoints.save_params(made / "saved", params, _lineage(source))

@@ -27,7 +27,14 @@ def draw(
     logits: Float[Array, "B V"], uniform: Float[Array, " B"], decoding: Decoding, seen: Bool[Array, "B V"] | None = None
 ) -> Int[Array, " B"]:
     """Token ids; `uniform` in [0, 1) decides. `seen` marks the tokens of prompt and completion so far and must be given where
-    `decoding.repetition_penalty` is not 1. Logits are float32; -inf marks a token that is never drawn."""
+    `decoding.repetition_penalty` is not 1. Logits are float32; -inf marks a token that is never drawn. A row with nan, +inf or
+    nothing but -inf is no distribution: its token is some id of the vocabulary, and its `logprob` is not finite."""
+    return jnp.minimum(_draw(logits, uniform, decoding, seen), logits.shape[-1] - 1)
+
+
+def _draw(
+    logits: Float[Array, "B V"], uniform: Float[Array, " B"], decoding: Decoding, seen: Bool[Array, "B V"] | None
+) -> Int[Array, " B"]:
     scaled, uniform = _scaled(jnp.asarray(logits), decoding, seen), jnp.asarray(uniform)
     peak = _peak(scaled)
     if decoding.temperature == 0:
@@ -48,13 +55,39 @@ def draw(
 def draw_with_logprob(
     logits: Float[Array, "B V"], uniform: Float[Array, " B"], decoding: Decoding, seen: Bool[Array, "B V"] | None = None
 ) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
-    """`draw`, and the token's log-probability under the model itself: no penalty, no temperature, no truncation. What both need
-    of the vocabulary (its maximum, and where the temperature is 1 its mass) is written alike, so that the compiler computes it
-    once."""
+    """`draw`, and the token's `logprob`. What both need of the vocabulary (its maximum, and where the temperature is 1 its mass)
+    is written alike, so that the compiler computes it once."""
     token = draw(logits, uniform, decoding, seen)
+    return token, logprob(logits, token)
+
+
+def draw_within(
+    logits: Float[Array, "B V"],
+    uniform: Float[Array, " B"],
+    again: Float[Array, " B"],
+    limit: int,
+    decoding: Decoding,
+    seen: Bool[Array, "B V"] | None = None,
+) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
+    """`draw_with_logprob` of ids below `limit`. Where another id was drawn, `again` decides anew among those alone, so that each
+    keeps its probability relative to the others, and a model that draws no other id draws the same as without a limit."""
+    token, found = draw_with_logprob(logits, uniform, decoding, seen)
+    beyond = token >= limit
+
+    def anew() -> tuple[Int[Array, " B"], Float[Array, " B"]]:
+        within = (jnp.arange(logits.shape[-1]) < limit)[None]
+        other = draw(jnp.where(within, logits, -jnp.inf), again, decoding, seen)
+        return jnp.where(beyond, other, token), jnp.where(beyond, logprob(logits, other), found)
+
+    return jax.lax.cond(beyond.any(), anew, lambda: (token, found))
+
+
+def logprob(logits: Float[Array, "B V"], token: Int[Array, " B"]) -> Float[Array, " B"]:
+    """A token's log-probability under the model itself: no penalty, no temperature, no truncation. It is finite where the row's
+    logits are a distribution that can give the token, and only there."""
     peak = _peak(logits)
     chosen = jnp.take_along_axis(logits, token[:, None], axis=1) - peak
-    return token, chosen[:, 0] - jnp.log(_mass(logits, peak))
+    return chosen[:, 0] - jnp.log(_mass(logits, peak))
 
 
 def top(logits: Float[Array, "B V"], count: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
@@ -208,7 +241,7 @@ def _inverse_cdf(
         equal = (blocks == level[:, :, None]).sum(axis=-1)
         left = jnp.clip(ties - (jnp.cumsum(equal, axis=-1) - equal), 0, equal)
         above = jnp.where(blocks > level[:, :, None], blocks, 0.0).sum(axis=-1)
-        mass = above + left * jnp.where(level >= min_p, level, 0.0)
+        mass = above + left.astype(jnp.float32) * jnp.where(level >= min_p, level, 0.0)
         block, rest = _locate(mass, uniform * mass.sum(axis=-1))
         inside = _cut(_inside(blocks, block), level, jnp.take_along_axis(left, block[:, None], axis=1))
     return block * BLOCK + _locate(inside, rest)[0]
@@ -227,6 +260,6 @@ def _locate(weights: Float[Array, "B V"], point: Float[Array, " B"]) -> tuple[In
     indices = jnp.arange(weights.shape[-1], dtype=jnp.int32)
     last = jnp.where(positive, indices, 0).max(axis=-1)
     index = jnp.minimum(first(positive & (ends > point[:, None])), last)
-    chosen = indices == index[:, None]
+    chosen = indices[None] == index[:, None]
     start = jnp.where(chosen, ends - weights, 0.0).sum(axis=-1)
     return index, jnp.maximum(point - start, 0.0)

@@ -31,6 +31,18 @@ PREFILL = 2048
 """Tokens that are read together, prompts' padding included, or one prompt where it is longer."""
 
 
+class NotFinite(UserError):
+    """A model's logits are no distribution after `drawn` tokens of its completion of prompt `row`: nan, +inf, or nothing but
+    -inf."""
+
+    def __init__(self, row: int, drawn: int) -> None:
+        super().__init__(
+            f"the model's logits after prompt {row} and {drawn} tokens of its completion are not finite numbers, so that no "
+            "token can be drawn; its parameters are damaged, or its computation overflows"
+        )
+        self.row, self.drawn = row, drawn
+
+
 class Completion(NamedTuple):
     """What was decoded after one prompt."""
 
@@ -60,12 +72,15 @@ def generate(
     mesh: jax.sharding.Mesh | None = None,
     stop: Stopper | None = None,
     limits: Sequence[int] | None = None,
+    vocabulary: int | None = None,
 ) -> list[Completion]:
     """One completion per prompt, in the prompts' order. `limits` are the most tokens of each (by default `decoding.max_tokens`).
-    `stop` is asked from time to time, and must give the same whenever it is; what it keeps has finish "stop".
+    `stop` is asked from time to time, and must give the same whenever it is; what it keeps has finish "stop". `vocabulary` is how
+    many ids the tokenizer knows, where the model has more rows than that: others are never drawn.
 
     On a mesh of several processes every process passes the same arguments and gets all completions.
-    Raises UserError for an empty prompt, a token outside the vocabulary, or a batch that the mesh does not divide.
+    Raises UserError for an empty prompt, a token outside the vocabulary, or a batch that the mesh does not divide; `NotFinite`
+    where a token would be drawn from logits that are no distribution.
     """
     decoding.check()
     config.check()
@@ -76,7 +91,8 @@ def generate(
     if mesh is not None:
         params = processes.place(params, meshes.shardings(mesh, transformer.logical_axes(config), transformer.shapes(config)))
     how = dataclasses.replace(decoding, max_tokens=1, stop=())
-    made = programs(config, how, tuple(end_tokens), mesh)
+    known = vocabulary if vocabulary is not None and vocabulary < config.vocab_size else None
+    made = programs(config, how, tuple(end_tokens), mesh, known)
     longest = max(cache_class(len(prompt) + limit) for prompt, limit in zip(prompts, limits, strict=True))
     weights = made.weights(params, max(longest, prompt_class(max(map(len, prompts)))))
     batch = _Batch(made, weights, decoding.batch, mesh)
@@ -208,6 +224,7 @@ class _Batch:
         self._fit(0)
         tokens, logprobs, self._slots = self._made.decode(self._weights, self._slots, np.int32(patience))
         tokens, logprobs, left = processes.gather((tokens, logprobs, self._slots.left))
+        self._check(tokens, logprobs)
         stopped = np.zeros(self._size, bool)
         for slot in list(self._rows):
             row = self._rows[slot]
@@ -223,6 +240,14 @@ class _Batch:
             yield row.row, np.concatenate(row.tokens)[:kept], np.concatenate(row.logprobs)[:kept], kept is not None
         if stopped.any():
             self._slots = self._made.free(self._slots, self._split(stopped))
+
+    def _check(self, tokens: np.ndarray, logprobs: np.ndarray) -> None:
+        """`NotFinite` where a token was drawn from what is no distribution."""
+        wrong = (tokens >= 0) & ~np.isfinite(logprobs)
+        if wrong.any():
+            slot = int(wrong.any(axis=0).argmax())
+            row = self._rows[slot]
+            raise NotFinite(row.row, sum(map(len, row.tokens)) + int(wrong[:, slot].argmax()))
 
     def _fit(self, least: int) -> None:
         """Makes the cache as long as the rows need for another chunk, and at least `least`; shorter only where that halves it."""

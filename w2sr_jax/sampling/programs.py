@@ -19,7 +19,7 @@ from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.decoding import Cache, Weights
 from w2sr_jax.parallel import mesh as meshes
-from w2sr_jax.sampling.draw import draw_with_logprob
+from w2sr_jax.sampling.draw import draw_with_logprob, draw_within
 from w2sr_jax.sampling.settings import Decoding
 
 CHUNK = 32
@@ -72,8 +72,10 @@ class Programs(NamedTuple):
 
 
 @lru_cache(maxsize=32)
-def programs(config: ModelConfig, decoding: Decoding, end_tokens: tuple[int, ...], mesh: Mesh | None) -> Programs:
-    """Of `decoding`, `batch`, how tokens are drawn, and `weights` count."""
+def programs(
+    config: ModelConfig, decoding: Decoding, end_tokens: tuple[int, ...], mesh: Mesh | None, limit: int | None = None
+) -> Programs:
+    """Of `decoding`, `batch`, how tokens are drawn, and `weights` count. Ids from `limit` on are never drawn."""
     batch, penalised = decoding.batch, decoding.repetition_penalty != 1
     places = _places(mesh, penalised, config.layers)
     split = None if mesh is None else meshes.batch_sharding(mesh)
@@ -122,8 +124,10 @@ def programs(config: ModelConfig, decoding: Decoding, end_tokens: tuple[int, ...
             None if slots.seen is None else per_row(slots.seen, prompts.seen),  # type: ignore[arg-type]
         )
 
-    def drawing(logits: Array, uniform: Array, seen: Array | None) -> tuple[Array, Array]:
-        return draw_with_logprob(logits, uniform, decoding, seen)
+    def drawing(logits: Array, uniform: Array, again: Array | None, seen: Array | None) -> tuple[Array, Array]:
+        if limit is None or again is None:
+            return draw_with_logprob(logits, uniform, decoding, seen)
+        return draw_within(logits, uniform, again, limit, decoding, seen)
 
     if split is not None and split.mesh.size > 1:
         # Rows do not see each other, but to rank their logits the partitioner would gather those of all of them.
@@ -140,9 +144,9 @@ def programs(config: ModelConfig, decoding: Decoding, end_tokens: tuple[int, ...
 
         def one(state: tuple[Array, Array, Array, Slots]) -> tuple[Array, Array, Array, Slots]:
             drawn, tokens, logprobs, now = state
-            keys = jax.random.wrap_key_data(now.keys)
-            uniform = jax.vmap(lambda key, at: jax.random.uniform(jax.random.fold_in(key, at)))(keys, now.position)
-            token, logprob = drawing(now.logits, uniform, now.seen)
+            keys = jax.vmap(jax.random.fold_in)(jax.random.wrap_key_data(now.keys, impl="threefry2x32"), now.position)
+            again = None if limit is None else _uniform(jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys))
+            token, logprob = drawing(now.logits, _uniform(keys), again, now.seen)
             running = now.left > 0
             ended = jnp.isin(token, jnp.array(end_tokens, jnp.int32)) if end_tokens else jnp.zeros_like(running)
             logits, cache = model.step(config, weights, now.cache, token, now.position, split)
@@ -177,6 +181,10 @@ def programs(config: ModelConfig, decoding: Decoding, end_tokens: tuple[int, ...
         jax.jit(resize, static_argnums=1, in_shardings=(places,), out_shardings=places),
         jax.jit(decode, donate_argnums=1, in_shardings=(None, places, None), out_shardings=(chunk, chunk, places)),
     )
+
+
+def _uniform(keys: Array) -> Float[Array, " B"]:
+    return jax.vmap(lambda key: jax.random.uniform(key, (), jnp.float32))(keys)
 
 
 def _marked(seen: Bool[Array, " V"], tokens: Int[Array, "*L"], real: Bool[Array, "*L"]) -> Bool[Array, " V"]:

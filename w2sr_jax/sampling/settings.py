@@ -5,6 +5,9 @@ from typing import Literal
 
 from w2sr_jax.errors import UserError
 
+LEAST = 1e-6
+"""What logits are divided by at least."""
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -38,14 +41,21 @@ class Decoding:
         """Raises UserError for a value outside its range, naming the field."""
         if not 0 <= self.temperature < float("inf"):
             raise UserError(f"decoding.temperature is {self.temperature}; it must be 0 (greedy) or positive")
+        if 0 < self.temperature < LEAST:
+            raise UserError(
+                f"decoding.temperature is {self.temperature}; logits divided by so little are no float32 numbers: it must be 0 "
+                f"(greedy), which draws the same, or at least {LEAST:g}"
+            )
         if not 0 < self.top_p <= 1:
             raise UserError(f"decoding.top_p is {self.top_p}; it must lie in (0, 1]")
         if self.top_k < 0:
             raise UserError(f"decoding.top_k is {self.top_k}; it must be 0 (off) or positive")
         if not 0 <= self.min_p <= 1:
             raise UserError(f"decoding.min_p is {self.min_p}; it must lie in [0, 1] (0 is off)")
-        if not 0 < self.repetition_penalty < float("inf"):
-            raise UserError(f"decoding.repetition_penalty is {self.repetition_penalty}; it must be positive (1 is off)")
+        if not LEAST <= self.repetition_penalty <= 1 / LEAST:
+            raise UserError(
+                f"decoding.repetition_penalty is {self.repetition_penalty}; it must lie in {LEAST:g} … {1 / LEAST:g} (1 is off)"
+            )
         if isinstance(self.stop, str) or not all(isinstance(text, str) and text for text in self.stop):
             raise UserError(f"decoding.stop is {self.stop!r}; it must be a tuple of texts, none of them empty, as in ('\\n\\n',)")
         if self.weights not in ("model", "int8"):

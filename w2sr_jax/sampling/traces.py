@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 import jax
 
+from w2sr_jax import sentences
 from w2sr_jax.answers.grade import Grader, grade_all
+from w2sr_jax.errors import UserError
 from w2sr_jax.keys import keys
+from w2sr_jax.models import finite
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.transformer import Params
 from w2sr_jax.records import Problem, Trace
-from w2sr_jax.sampling.engine import Completion, generate
+from w2sr_jax.sampling.engine import Completion, NotFinite, generate
 from w2sr_jax.sampling.estimate import Meter, Progress
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.stops import before, stopper
@@ -41,7 +44,8 @@ def draw(
     on_progress: Progress | Meter | None = None,
 ) -> list[Trace]:
     """`samples` graded traces per problem, problem by problem. A trace depends on (seed, author's name, problem id, sample),
-    the parameters and the decoding settings, and on nothing else."""
+    the parameters and the decoding settings, and on nothing else. `UserError` naming author and problem where the author's logits
+    are not finite numbers."""
     rows = [(problem, sample) for problem in problems for sample in range(samples)]
     prompts = author.renderer.prompts([problem.question for problem in problems], style)
     prompts = [prompt for prompt in prompts for _ in range(samples)]
@@ -89,18 +93,22 @@ def _write(
 ) -> list[Trace]:
     """A graded trace per (problem, sample) and prompt; `begun` are the tokens at the prompt's end that belong to the trace."""
     meter = Meter(on_progress) if on_progress is not None and not isinstance(on_progress, Meter) else on_progress
-    drawn = generate(
-        author.config,
-        author.params,
-        prompts,
-        keys(author.seed, purpose, [(author.name, problem.id, sample) for problem, sample in rows]),
-        decoding,
-        author.renderer.end_tokens,
-        author.renderer.pad,
-        meter,
-        author.mesh,
-        stopper(decoding.stop, author.renderer.decode),
-    )
+    try:
+        drawn = generate(
+            author.config,
+            author.params,
+            prompts,
+            keys(author.seed, purpose, [(author.name, problem.id, sample) for problem, sample in rows]),
+            decoding,
+            author.renderer.end_tokens,
+            author.renderer.pad,
+            meter,
+            author.mesh,
+            stopper(decoding.stop, author.renderer.decode),
+            vocabulary=author.renderer.vocab_size,
+        )
+    except NotFinite as error:
+        raise UserError(_not_finite(author, *rows[error.row], error.drawn)) from None
     texts = _texts(author.renderer, begun, drawn, decoding.stop)
     verdicts = grade_all(grader, texts, [problem for problem, _ in rows])
     return [
@@ -121,6 +129,19 @@ def _write(
         ).graded(verdict)
         for (problem, sample), text, completion, verdict in zip(rows, texts, drawn, verdicts, strict=True)
     ]
+
+
+def _not_finite(author: Author, problem: Problem, sample: int, drawn: int) -> str:
+    """That an author could not write a trace, and what is known of the reason."""
+    found = finite.not_finite(author.params)
+    why = finite.words(found) if found else "its parameters are finite, so that its computation overflows"
+    right = (
+        "use another checkpoint of it" if found else "compute it in another type (model.dtype), or use another checkpoint of it"
+    )
+    return (
+        f"the model {author.name} can draw no token after {drawn} of its trace {sample} for problem {problem.id} "
+        f"({sentences.value(problem.question, 60)}): its logits are not finite numbers; {why}; no such trace was written; {right}"
+    )
 
 
 def _texts(renderer: Renderer, begun: Sequence[list[int]], drawn: Sequence[Completion], stop: Sequence[str]) -> list[str]:
