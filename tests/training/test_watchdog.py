@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ import training_toy as toy
 from w2sr_jax.batches.batch import Batch, Batches
 from w2sr_jax.errors import UserError
 from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.schedules import Cosine, Linear
+from w2sr_jax.losses.token import Entropy, Nll, Weighted
 from w2sr_jax.training import checkpoints, journal, loop
+from w2sr_jax.training.level import level
 from w2sr_jax.training.settings import Training, Watchdog
 from w2sr_jax.training.watchdog import Devices, Explosion, Host, Memory, Usage
 
@@ -34,19 +38,45 @@ def test_the_bound_is_a_multiple_of_guessing_or_of_the_first_step() -> None:
     assert Explosion(0.0, 32, []).words(9, {"loss": 1e9, "nll": 1e9}) is None
 
 
-def jumps(tokens: Any) -> jax.Array:
-    nll = -jax.nn.log_softmax(tokens.logits)[jax.numpy.arange(len(tokens.target)), tokens.target]
-    return jax.numpy.where(tokens.progress > 0.7, 50.0, 1.0) * nll
+def test_the_bound_of_a_loss_rises_with_its_schedule_and_that_of_the_nll_does_not() -> None:
+    """Worth 30 NLLs at step 9, and 20 times as much as at step 1."""
+    explosion = Explosion(3.0, 32, [], lambda step: (30.0, 20.0))
+    assert explosion.words(1, {"loss": 10.0, "nll": 2.0}) is None
+    assert explosion.words(9, {"loss": 599.0, "nll": 2.0}) is None
+    assert "the loss is 601, above 600" in str(explosion.words(9, {"loss": 601.0, "nll": 2.0}))
+    assert "the nll is 11" in str(explosion.words(9, {"loss": 599.0, "nll": 11.0}))
+    from_nothing = Explosion(3.0, 32, [], lambda step: (30.0, 0.0))
+    assert from_nothing.words(1, {"loss": 0.0, "nll": 2.0}) is None
+    assert from_nothing.words(9, {"loss": 90.0 * math.log(32) - 1, "nll": 2.0}) is None
+    assert from_nothing.words(9, {"loss": 90.0 * math.log(32) + 1, "nll": 2.0})
+
+
+def jumps(tokens: Any) -> Any:
+    return jax.numpy.where(tokens.progress > 0.7, 50.0, 1.0) * Nll()(tokens)
+
+
+def test_how_large_a_loss_is_follows_its_schedule_alone() -> None:
+    for loss, step, in_nlls, in_its_own in (
+        (Nll(), 5, 1.0, 1.0),
+        (Weighted(Linear(0.0, 100.0), Nll()), 6, 100.0, 0.0),
+        (Weighted(Linear(1.0, 100.0), Nll()), 6, 100.0, 100.0),
+        (Weighted(Cosine(1.0, 0.0), Nll()), 6, 1.0, 1.0),
+        (Nll() - Weighted(Linear(0.0, 3.0), Entropy()), 6, 1.3, 1.3),
+        (jumps, 5, 50.0, 50.0),
+        (lambda tokens: tokens.logits[:, :3] @ 0, 5, 1.0, 1.0),  # one that does not run says nothing
+    ):
+        assert level(loss, 32, 6)(step) == pytest.approx((in_nlls, in_its_own), rel=0.25)
 
 
 @pytest.mark.parametrize("sittings", [1, 2])
 def test_an_exploding_loss_stops_the_training_before_it_is_saved(tmp_path: Path, sittings: int) -> None:
-    """Step 5 of 6 explodes; it is not logged, but would be saved."""
-    settings = dataclasses.replace(toy.SETTINGS, log_every=3, save_every=1, learning_rate=1e-3)
-    objective = Objective(loss=jumps)
+    """The learning rate is far too high. A step that is not logged would be saved all the same. That the loss is to rise a
+    hundredfold by its schedule hides nothing."""
+    settings = dataclasses.replace(toy.SETTINGS, log_every=6, save_every=1, learning_rate=30.0, warmup=0.0, clip=0.0)
+    objective = Objective(loss=Weighted(Linear(1.0, 100.0), Nll()))
 
     def interrupt(event: Any) -> None:
-        if event["step"] == 3 and sittings == 2:
+        if event["step"] == 1 and sittings == 2:
             raise KeyboardInterrupt
 
     if sittings == 2:
@@ -56,12 +86,21 @@ def test_an_exploding_loss_stops_the_training_before_it_is_saved(tmp_path: Path,
         toy.run(tmp_path, settings, objective=objective)
     message = str(caught.value)
     first = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])["loss"]
-    assert message.startswith("training stopped at step 5 of 6: the loss is ")
-    assert f"above {3 * max(first, math.log(toy.VOCAB)):g} " in message
-    assert f"the last sound checkpoint is {tmp_path / 'checkpoints' / '4'};" in message
-    assert checkpoints.read_lineage(tmp_path / "checkpoints")["step"] == 4
-    off = dataclasses.replace(settings, watchdog=Watchdog(explosion=0))
-    assert toy.run(tmp_path / "off", off, objective=objective).steps == 6
+    said = re.match(
+        r"training stopped at step 2 of 6: the loss is (\S+), above (\S+) \(3 times what it may start from\)", message
+    )
+    assert said is not None
+    assert float(said[1]) > float(said[2]) == pytest.approx(3 * 20.8 * max(first, math.log(toy.VOCAB)), rel=0.01)
+    assert f"the last sound checkpoint is {tmp_path / 'checkpoints' / '1'};" in message
+    assert checkpoints.read_lineage(tmp_path / "checkpoints")["step"] == 1
+
+
+def test_a_loss_whose_schedule_rises_has_not_exploded(tmp_path: Path) -> None:
+    settings = dataclasses.replace(toy.SETTINGS, log_every=1, save_every=0)
+    result = toy.run(tmp_path, settings, objective=Objective(loss=Weighted(Linear(0.0, 100.0), Nll()) + jumps))
+    losses = [line["loss"] for line in journal.read(tmp_path / "metrics.jsonl")]
+    assert result.steps == 6
+    assert losses[-1] > 3 * max(losses[0], math.log(toy.VOCAB))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Training of teachers, bases and students: examples and initial parameters in, checkpoints out."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from math import prod
 from typing import Any
@@ -20,12 +21,12 @@ from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.losses.contract import check_objective
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import needs_reference
-from w2sr_jax.models import grow, lora, transformer
+from w2sr_jax.models import finite, grow, lora, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.processes import place
 from w2sr_jax.records import Example
 from w2sr_jax.saved import encode as encode_settings
-from w2sr_jax.training import checkpoints, journal
+from w2sr_jax.training import checkpoints, journal, supervision
 from w2sr_jax.training.loop import REFERENCES, fit
 from w2sr_jax.training.settings import Training
 
@@ -72,7 +73,7 @@ def train_arm(context: Context, index: int, arm: str) -> Made:
     examples = batching.examples_of(context.run, experiment, model)
     if not examples:
         raise NothingToTrain(_emptied(context, index, arm))
-    looks = probing.looks(context, model, config, read, rung.probe)
+    looks = partial(probing.looks, context, model, config, read, rung.probe)
     return _train(context, model, config, examples, read, rung.training, rung.objective, _parent(context, base), looks)
 
 
@@ -98,8 +99,9 @@ def _train(
     training: Training,
     objective: Objective,
     parent: dict[str, str],
-    looks: probing.Looks | None = None,
+    ask: Callable[[], probing.Looks | None] = lambda: None,
 ) -> Made:
+    """`ask` makes the looks of the training, which computes answers of its base: after all that is known without."""
     check_objective(objective, vocab_size=config.vocab_size, where=f"{model.name}: objective")
     directory = context.run / model.directory
     path = directory / batching.PACKING
@@ -109,11 +111,14 @@ def _train(
         context.watcher.warn(warning)
     batches, packed = lessons.batches, lessons.batches.packed
     lessons.renderer.check_ids(int(max(packed.tokens.max(), packed.target.max())), config.vocab_size)
+    with _about(context, model):
+        supervision.check(batches, objective, lessons.total)
+    looks = ask()
     count, rejected = len(lessons.encoded), lessons.rejected
     del lessons
     owner = {"data_digest": packed.digest, "config_hash": steering(config, training, objective, context.seed), **parent}
     _clear_foreign(context, model, owner)
-    with context.stop.deferred() as asked:
+    with context.stop.deferred() as asked, _about(context, model):
         result = fit(
             directory,
             config,
@@ -163,6 +168,16 @@ def _train(
     return Made(outputs, {artifact: result.params_digest}, measures, note)
 
 
+@contextlib.contextmanager
+def _about(context: Context, model: Model) -> Iterator[None]:
+    """Says of a training that has nothing to learn from where its settings stand."""
+    try:
+        yield
+    except NothingToTrain as error:
+        where = model.name if model.rung is None else f"rungs.{model.rung} ({context.experiment.rungs[model.rung].name})"
+        raise NothingToTrain(f"{where}: {error}") from None
+
+
 def _trained(config: ModelConfig, training: Training) -> tuple[int, int]:
     """How many parameters a training trains, and how many of them are adapters'."""
     if not training.lora.rank:
@@ -191,6 +206,10 @@ def _keep(context: Context, model: Model, config: ModelConfig, params: Any, orig
     """Save parameters that need no training as a checkpoint like any other."""
     mesh = models.device_mesh(context.experiment)
     params = place(params, models.placement(config, mesh))
+    broken = finite.not_finite(params)
+    if broken:
+        source = origin.get("checkpoint") or origin.get("parent_checkpoint") or "what it starts from"
+        raise UserError(f"{model.name}: {source} cannot be used: {finite.words(broken)}; take another checkpoint")
     digest = checkpoints.save_params(model.checkpoints(context.run), params, origin)
     told = ("checkpoint", "revision", "parent_checkpoint")
     origins = [f"{name.replace('_', ' ')} {origin[name]}" for name in told if name in origin]

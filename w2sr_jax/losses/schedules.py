@@ -92,6 +92,15 @@ else:
     Scheduled = Any  # lets the command line offer the fields of whichever schedule an experiment holds
 
 
+def never(value: Scheduled) -> bool:
+    """Whether a coefficient is 0 throughout training; of a schedule of a user's own that is not known, so False."""
+    if type(value) is Constant or type(value) is WarmUp:
+        return value.value == 0.0
+    if type(value) is Linear or type(value) is Cosine:
+        return value.start == value.end == 0.0
+    return isinstance(value, int | float) and value == 0.0
+
+
 def at(value: Scheduled, progress: Float[Array, ""]) -> float | Float[Array, ""]:
     """A number as it is, a schedule's value at `progress`."""
     return value(progress) if isinstance(value, Schedule) else value

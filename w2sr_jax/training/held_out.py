@@ -1,5 +1,6 @@
 """How likely a model finds traces that it was not trained on."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -8,7 +9,9 @@ import numpy as np
 
 from w2sr_jax.batches.encode import Encoded
 from w2sr_jax.batches.packing import Packed
+from w2sr_jax.errors import UserError
 from w2sr_jax.losses.token import Nll
+from w2sr_jax.models import finite
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import batch_divisor, batch_sharding
 from w2sr_jax.parallel.processes import place
@@ -20,7 +23,8 @@ LOSS = Nll()
 def nll(
     config: ModelConfig, params: Any, packed: Packed, rows: int, mesh: jax.sharding.Mesh, block: int = 1024
 ) -> tuple[float, int]:
-    """Summed negative log-likelihood (nats) of all supervised tokens, and their number. `rows` are read at a time."""
+    """Summed negative log-likelihood (nats) of all supervised tokens, and their number. `rows` are read at a time. `UserError`
+    where it is not a finite number, as of a model whose parameters are none."""
     rows = -(-rows // batch_divisor(mesh)) * batch_divisor(mesh)
     counted = (packed.weight > 0).astype(np.float32)
     total, count = 0.0, 0.0
@@ -28,6 +32,10 @@ def nll(
         part = [_rows(array, start, rows) for array in (packed.tokens, packed.positions, packed.segments, packed.target, counted)]
         found = _sums(config, LOSS, block, mesh, params, *place(part, batch_sharding(mesh)))
         total, count = total + float(found.nll_sum), count + float(found.token_sum)
+    if not math.isfinite(total):
+        broken = finite.not_finite(params)
+        why = finite.words(broken) if broken else "its parameters are finite, so that its computation overflows"
+        raise UserError(f"the likelihood of held-out traces is {total} under this model: {why}; use another checkpoint of it")
     return total, round(count)
 
 

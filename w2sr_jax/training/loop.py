@@ -13,26 +13,25 @@ import numpy as np
 from jax.sharding import Mesh
 
 from w2sr_jax.batches.batch import Batch, Batches
-from w2sr_jax.errors import Stopped, UserError
+from w2sr_jax.errors import NothingToTrain, Stopped, UserError
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import needs_reference
-from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.parallel.mesh import batch_divisor, batch_sharding
+from w2sr_jax.parallel.mesh import batch_sharding
 from w2sr_jax.parallel.processes import place
-from w2sr_jax.training import journal, retention
+from w2sr_jax.training import journal, level, retention, supervision
 from w2sr_jax.training.agreement import any_process
 from w2sr_jax.training.checkpoints import Checkpoints, restore_params
 from w2sr_jax.training.digest import params_digest
-from w2sr_jax.training.ending import ending
 from w2sr_jax.training.feed import Feed, Stalled
+from w2sr_jax.training.preconditions import check_ending, check_fit, check_rows
 from w2sr_jax.training.probe import Prober, Probing
 from w2sr_jax.training.program import make_program
 from w2sr_jax.training.reference import References, references
 from w2sr_jax.training.settings import Training
 from w2sr_jax.training.state import TrainState
 from w2sr_jax.training.watch import OnEvent, Watch
-from w2sr_jax.training.watchdog import Explosion, Memory
+from w2sr_jax.training.watchdog import Explosion, Memory, Rounding, Standstill
 
 log = logging.getLogger(__name__)
 
@@ -96,27 +95,29 @@ def fit(
     Only the last checkpoint is left at the end (see `retention.retire`).
 
     `UserError`: the directory holds another experiment's checkpoints; the mesh does not divide the batch; initial parameters do
-    not fit the model; the disk refuses or has no room; a loss or gradient is not finite, or a loss explodes; no batch comes;
-    `probe` objects (checkpoints saved before stay).
+    not fit the model or are not finite; the disk refuses or has no room; a loss or gradient is not finite, or a loss explodes; no
+    batch comes; `probe` objects (checkpoints saved before stay). `NothingToTrain`, of these: there is nothing to learn from the
+    data with this objective (known before anything is compiled), or the first steps change nothing.
     """
     directory = Path(directory)
     owner = {name: str(lineage[name]) for name in ("data_digest", "config_hash")}
     total = training.total_steps(batches.steps_per_epoch)
-    _check_rows(batches.settings.rows, training.accumulation, mesh)
+    check_rows(batches.settings.rows, training.accumulation, mesh)
+    watchdog, prober, warn = training.watchdog, Prober(probe, total), on_warning or log.warning
+    idle = supervision.check(batches, objective, total)
     parent = {}
     if isinstance(initial_params, str | Path):
         parent = {"parent_checkpoint": str(initial_params)}
         initial_params = restore_params(Path(initial_params))
     elif callable(initial_params):
         initial_params = initial_params()
-    _check_fit(model, initial_params)
+    check_fit(model, initial_params)
     owner["initial_params_digest"] = params_digest(initial_params)
     record = {**parent, **lineage, **owner, "total_steps": total, "model": dataclasses.asdict(model), "tokens": 0}
     if training.lora.rank:
         record["adapter"] = dataclasses.asdict(training.lora)
 
     program = make_program(model, objective, training, total, mesh)
-    watchdog, prober, warn = training.watchdog, Prober(probe, total), on_warning or log.warning
 
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(directory / CHECKPOINTS, training.keep))
@@ -129,6 +130,8 @@ def fit(
                 checkpoints.clear()
                 found = None
         start = 0 if found is None else int(found[0].step)
+        if start < total and idle is not None:
+            warn(idle)
         if start < total:
             retention.room(checkpoints.directory, program.like[:2], training.keep if training.save_every else 0)
         referenced, kept = needs_reference(objective.loss), None
@@ -157,15 +160,17 @@ def fit(
         state, record = found or (program.fresh(initial, batches.seed), record)
         del initial, initial_params  # a quantised base takes their place, unless the caller keeps them
         if found is None and training.lora.rank and not training.lora.embeddings:
-            _check_ending(model, frozen, batches, training.accumulation, mesh, warn)
+            check_ending(model, frozen, batches, training.accumulation, mesh, warn)
         written = [] if found is None else journal.read(directory / journal.METRICS)
         if found is not None:
             prober.resume(directory, start)
         writer = journal.Journal(directory, None if found is None else start) if jax.process_index() == 0 else None
         if writer is not None:
             stack.enter_context(writer)
-        explosion = Explosion(watchdog.explosion, model.vocab_size, written)
-        watch = Watch(checkpoints, writer, total, explosion, Memory(watchdog.memory), on_event, warn)
+        size = level.level(objective.loss, model.vocab_size, total)
+        explosion = Explosion(watchdog.explosion, model.vocab_size, written, size)
+        stuck, rounding = Standstill(total, written), Rounding(written)
+        watch = Watch(checkpoints, writer, total, explosion, Memory(watchdog.memory), stuck, rounding, on_event, warn)
         saver = _Saver(checkpoints, writer, record, total, lambda state: program.whole(state.params, frozen))
         asked = _Asked(stop, start, training.log_every)
         batch_of = partial(_batch, batches, kept)
@@ -190,6 +195,11 @@ def fit(
             if saving:
                 saver.save(state)
         checkpoints.wait()
+        if saver.record["params_digest"] == owner["initial_params_digest"]:
+            raise NothingToTrain(
+                f"all {total:,} steps left every parameter as it was; keep them in float32 (the model's param_dtype), or raise "
+                "training.learning_rate"
+            )
         checkpoint = retention.retire(checkpoints.directory, training.keep_optimizer)
 
     lines, timings = (journal.read(directory / name) for name in (journal.METRICS, journal.TIMINGS))
@@ -308,36 +318,3 @@ def _logged(number: int, total: int, training: Training) -> bool:
 
 def _due(number: int, every: int) -> bool:
     return every > 0 and number % every == 0
-
-
-def _check_ending(
-    model: ModelConfig, frozen: Any, batches: Batches, accumulation: int, mesh: Mesh, warn: Callable[[str], None]
-) -> None:
-    """Looks at as many rows as the step has in memory at a time."""
-    rows = batches.settings.rows // accumulation
-    found = ending(model, frozen, jax.tree.map(lambda leaf: leaf[:rows], batches.batch_at(0)), mesh)
-    words = None if found is None else found.words()
-    if words is not None:
-        warn(words)
-
-
-def _check_rows(rows: int, accumulation: int, mesh: Mesh) -> None:
-    devices = batch_divisor(mesh)
-    if rows % (accumulation * devices):
-        raise UserError(
-            f"training.batching.rows is {rows}; it must be a multiple of training.accumulation × mesh.data × mesh.fsdp = "
-            f"{accumulation} × {mesh.shape['data']} × {mesh.shape['fsdp']} = {accumulation * devices}"
-        )
-
-
-def _check_fit(model: ModelConfig, params: Any) -> None:
-    wanted = {
-        jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(transformer.shapes(model))
-    }
-    given = {jax.tree_util.keystr(path): tuple(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    for name in sorted(wanted.keys() | given.keys()):
-        if wanted.get(name) != given.get(name):
-            raise UserError(
-                f"the initial parameters do not fit the model: {name} is {given.get(name, 'absent')}, "
-                f"and the model's settings make it {wanted.get(name, 'absent')}"
-            )

@@ -1,6 +1,8 @@
 """AdamW with linear warm-up, cosine decay and global-norm clipping (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -53,6 +55,19 @@ def make_optimizer(training: Training, total_steps: int) -> optax.GradientTransf
     return _kept_in(training.moments, whole)
 
 
+@contextlib.contextmanager
+def as_usual() -> Iterator[None]:
+    """optax promotes ranks and types, which JAX's strict settings refuse; who sets them looks for faults of their own."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def apply(params: Any, updates: Any) -> Any:
+    """The parameters after an update, in their own types."""
+    with as_usual():
+        return optax.apply_updates(params, updates)
+
+
 def _kept_in(dtype: str, inner: optax.GradientTransformation) -> optax.GradientTransformation:
     """`inner` in float32, with the floating-point part of its state in `dtype` between steps."""
 
@@ -60,7 +75,8 @@ def _kept_in(dtype: str, inner: optax.GradientTransformation) -> optax.GradientT
         return jax.tree.map(lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, state)
 
     def update(slope: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        updates, state = inner.update(slope, cast(state, "float32"), params)
+        with as_usual():
+            updates, state = inner.update(slope, cast(state, "float32"), params)
         return updates, cast(state, dtype)
 
     return optax.GradientTransformation(lambda params: cast(inner.init(params), dtype), update)

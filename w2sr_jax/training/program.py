@@ -123,7 +123,8 @@ def _step(
     model: ModelConfig, objective: Objective, optimizer: Any, training: Training, mesh: Mesh, places: TrainState, frozen: Any
 ) -> Step:
     schedule = learning_rate(training, training.steps)
-    step = make_step(model, objective, optimizer, schedule, training.steps, training.accumulation, mesh, training.lora)
+    how = (training.accumulation, mesh, training.lora, training.learning_rate)
+    step = make_step(model, objective, optimizer, schedule, training.steps, *how)
     return compile_step(step, mesh, places, frozen)
 
 

@@ -21,7 +21,7 @@ from w2sr_jax import files
 from w2sr_jax.batches.packing import Packed
 from w2sr_jax.errors import Stopped, UserError
 from w2sr_jax.losses.kept import Kept, keep
-from w2sr_jax.models import transformer
+from w2sr_jax.models import finite, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import RULES, batch_sharding
 from w2sr_jax.parallel.processes import gather, meet, place
@@ -161,6 +161,7 @@ def references(
                 on_progress(first, len(packed.tokens))
             values = _values(model, count, block, mesh, params, *place(_rows(packed, first, rows), batch_sharding(mesh)))
             parts.append(gather(values))
+            _check_finite(params, packed, first, parts[-1])
         if jax.process_index() == 0:
             found.write(piece, jax.tree.map(lambda *each: np.concatenate(each), *parts))
     if jax.process_index() == 0:
@@ -180,6 +181,15 @@ def _complete(found: References, warn: Callable[[str], None]) -> bool:
     if jax.process_index() == 0:
         files.remove(found.folder)
     return False
+
+
+def _check_finite(params: Any, packed: Packed, first: int, values: Kept) -> None:
+    """`UserError` where a supervised token's log-probabilities are no numbers: nothing of them is kept."""
+    supervised = packed.weight[first : first + len(values.logprobs)] > 0
+    if np.isnan(values.logprobs[: len(supervised)][supervised]).any():
+        broken = finite.not_finite(params)
+        why = finite.words(broken) if broken else "its parameters are finite, so that its computation overflows"
+        raise UserError(f"the frozen reference's logits are not finite numbers: {why}; begin with another checkpoint")
 
 
 def _rows(packed: Packed, first: int, rows: int) -> list[np.ndarray]:

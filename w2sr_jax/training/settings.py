@@ -8,6 +8,9 @@ from w2sr_jax.batches.settings import Batching
 from w2sr_jax.errors import UserError
 from w2sr_jax.models.lora_settings import Lora
 
+LEAST = 1e-30
+"""The least learning rate; float32 ends soon below it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Watchdog:
@@ -77,7 +80,8 @@ class Training:
     def __post_init__(self) -> None:
         _require(self.steps >= 1, "steps", self.steps, "at least 1")
         _require(self.epochs is None or self.epochs > 0, "epochs", self.epochs, "above 0")
-        _require(math.isfinite(self.learning_rate) and self.learning_rate >= 0, "learning_rate", self.learning_rate, "0 or more")
+        right = f"a number of at least {LEAST:g}: with less, every step would leave the parameters as they are"
+        _require(LEAST <= self.learning_rate < math.inf, "learning_rate", self.learning_rate, right)
         _require(0 <= self.warmup <= 1, "warmup", self.warmup, "a fraction of the steps, from 0 to 1")
         _require(0 <= self.final_fraction <= 1, "final_fraction", self.final_fraction, "a fraction of the peak, from 0 to 1")
         _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")

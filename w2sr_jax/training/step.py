@@ -22,6 +22,7 @@ from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.lora_settings import Lora
 from w2sr_jax.parallel.mesh import RULES, batch_sharding, replicated
+from w2sr_jax.training.optimizer import apply
 from w2sr_jax.training.state import TrainState
 
 Metrics: TypeAlias = dict[str, Array]
@@ -40,6 +41,7 @@ def make_step(
     accumulation: int = 1,
     mesh: Mesh | None = None,
     lora: Lora = NONE,
+    peak: float | None = None,
 ) -> Step:
     """Build `(state, batch, frozen) -> (state, metrics)`; `batch` holds [R, L] arrays, R the rows of the whole step.
 
@@ -50,9 +52,11 @@ def make_step(
 
     Metrics are float32 scalars (`sound` a bool): `loss` is the weighted mean of the objective, `nll` and `token_accuracy`
     unweighted means over the supervised tokens that were not trimmed, `tokens` their number and `weight` their weight;
-    `gradient_norm` is taken before clipping, `update_norm` after everything.
+    `gradient_norm` is taken before clipping, `update_norm` after everything. Where parameters are trained in another type than
+    float32, `changed` is the share of them that such an update changes at the `peak` learning rate (default: the step's own); the
+    other updates are rounded away.
 
-    A non-finite loss or gradient changes nothing but `state.sound`, which stays False.
+    A non-finite loss or gradient, or weights that sum to less than 0, change nothing but `state.sound`, which stays False.
     """
     hidden_place = None if mesh is None else NamedSharding(mesh, PartitionSpec(RULES["batch"], None, None))
     referenced = needs_reference(objective.loss)
@@ -107,9 +111,9 @@ def make_step(
         slope = jax.tree.map(lambda leaf: _ratio(leaf, total.weight_sum), slope)
 
         loss, norm = _ratio(total.loss_sum, total.weight_sum), optax.global_norm(slope)
-        sound = state.sound & jnp.isfinite(loss) & jnp.isfinite(norm)
+        sound = state.sound & jnp.isfinite(loss) & jnp.isfinite(norm) & (total.weight_sum >= 0.0)
         updates, opt_state = optimizer.update(slope, state.opt_state, state.params)
-        new = TrainState(optax.apply_updates(state.params, updates), opt_state, state.step + 1, sound)
+        new = TrainState(apply(state.params, updates), opt_state, state.step + 1, sound)
         kept = jax.tree.map(lambda after, before: jnp.where(sound, after, before), new, state)
         metrics = {
             "loss": loss,
@@ -122,6 +126,9 @@ def make_step(
             "tokens": total.token_sum,
             "sound": sound,
         }
+        if any(leaf.dtype != jnp.float32 for leaf in jax.tree.leaves(state.params)):
+            rate = schedule(state.step)
+            metrics["changed"] = _changed(state.params, updates, jnp.float32(1.0) if peak is None else peak / rate)
         return kept._replace(sound=sound), metrics
 
     return step
@@ -152,6 +159,13 @@ def _micro_batches(batch: Batch, count: int, mesh: Mesh | None) -> Batch:
         return jax.lax.with_sharding_constraint(parts, NamedSharding(mesh, PartitionSpec(None, RULES["batch"])))
 
     return jax.tree.map(one, batch)
+
+
+def _changed(params: Any, updates: Any, scale: Float[Array, ""]) -> Float[Array, ""]:
+    """The share of all parameters that `scale` times the updates changes, in the types that they are kept in."""
+    after = apply(params, jax.tree.map(lambda leaf: leaf.astype(jnp.float32) * scale, updates))
+    counts = jax.tree.map(lambda new, old: jnp.mean(new != old, dtype=jnp.float32) * float(old.size), after, params)
+    return jnp.sum(jnp.stack(jax.tree.leaves(counts))) / float(sum(leaf.size for leaf in jax.tree.leaves(params)))
 
 
 def _ratio(part: Array, whole: Float[Array, ""]) -> Array:

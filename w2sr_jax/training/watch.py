@@ -5,13 +5,18 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.errors import NothingToTrain, UserError
 from w2sr_jax.training.checkpoints import Checkpoints
 from w2sr_jax.training.journal import Journal
 from w2sr_jax.training.step import Metrics
-from w2sr_jax.training.watchdog import Explosion, Memory
+from w2sr_jax.training.watchdog import Explosion, Memory, Rounding, Standstill
 
 AHEAD = 8  # steps that may wait on the device; more only hold their batches in memory
+
+_STILL = (
+    "let the loss depend on the student's logits on the tokens of this data (a coefficient that is 0 at first has to rise with "
+    "the second step), or raise the learning rate"
+)
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -26,11 +31,14 @@ class Watch:
         total: int,
         explosion: Explosion,
         memory: Memory,
+        standstill: Standstill,
+        rounding: Rounding,
         on_event: OnEvent | None,
         on_warning: Callable[[str], None],
     ) -> None:
         self._checkpoints, self._writer, self._total = checkpoints, writer, total
-        self._explosion, self._memory, self._on_event, self._on_warning = explosion, memory, on_event, on_warning
+        self._explosion, self._standstill = explosion, standstill
+        self._memory, self._rounding, self._on_event, self._on_warning = memory, rounding, on_event, on_warning
         self._waiting: list[tuple[int, Metrics, bool]] = []
         self._since = time.monotonic()
         self._tokens: dict[int, int] = {}
@@ -65,8 +73,15 @@ class Watch:
         exploded = self._explosion.words(number, values)
         if exploded is not None:
             self._stop(number, exploded, "lower the learning rate, or raise training.watchdog.explosion")
-        if log:
-            self._warn(number)
+        if not log:
+            return
+        still = self._standstill.words(number, values)
+        if still is not None:
+            raise NothingToTrain(
+                f"training stopped at step {number} of {self._total}: {still}, in every step so far; {_STILL}; "
+                f"{self._checkpoints.rescue()}"
+            )
+        self._warn(number, values)
 
     def _log(self, number: int, metrics: dict[str, float | None]) -> None:
         now = time.monotonic()
@@ -80,14 +95,19 @@ class Watch:
         if self._writer is not None:
             self._writer.write(number, metrics, {"tokens": tokens, "seconds": round(seconds, 6)})
 
-    def _warn(self, number: int) -> None:
+    def _warn(self, number: int, metrics: Mapping[str, float | None]) -> None:
+        rounded = self._rounding.words(number, metrics)
+        if rounded is not None:
+            self._on_warning(rounded)
         full = self._memory.words(number)
         if full is not None:
             self._on_warning(f"{full}; {self._checkpoints.rescue()}")
 
     def _not_finite(self, waiting: list[tuple[int, Metrics, bool]]) -> None:
         number, metrics = next((number, metrics) for number, metrics, _ in waiting if not metrics["sound"])
-        loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
+        loss, norm, weight = (float(metrics[name]) for name in ("loss", "gradient_norm", "weight"))
+        if weight < 0.0:
+            self._stop(number, f"its tokens' weights sum to {weight:g}", "weights must not sum to less than 0")
         reason = f"the loss is {loss:g} and the gradient's norm {norm:g}"
         self._stop(number, reason, "lower the learning rate or look at the loss")
 

@@ -1,4 +1,4 @@
-"""What can go wrong slowly while training runs: a loss that explodes, memory that fills up."""
+"""What can go wrong slowly while training runs: a loss that explodes, parameters that stand still, memory that fills up."""
 
 import math
 import os
@@ -11,13 +11,28 @@ import jax
 Metrics = Mapping[str, float | None]
 
 
-class Explosion:
-    """A loss has exploded where it, or the mean NLL, is above `factor` × the larger of ln V (guessing) and its value at step
-    1."""
+STEPS = 3
+"""Steps without any effect after which a training is given up."""
+EARLY = 100
+"""Steps among which the share of parameters that change is looked at."""
+FEW = 0.5
+"""Share of the parameters that a step should change at least."""
 
-    def __init__(self, factor: float, vocab_size: int, lines: Sequence[Mapping[str, Any]]) -> None:
+Level = Callable[[int], tuple[float, float]]
+"""How large a loss is at a step (from 1) for predictions that are always the same: in times the NLL's, and in times its own at
+step 1 (0 where that is 0). 1 is the least of both."""
+
+
+class Explosion:
+    """A loss has exploded where it, or the mean NLL, is above `factor` × the larger of ln V (guessing) and its value at step 1.
+
+    A loss may also rise because a schedule raises its coefficients, with predictions that are no worse: for the loss the bound
+    rises as `level` does, which is only asked once the loss is above it. The NLL knows no coefficients.
+    """
+
+    def __init__(self, factor: float, vocab_size: int, lines: Sequence[Mapping[str, Any]], level: Level | None = None) -> None:
         """`lines` are those of metrics.jsonl so far: after a resume, the first step's values are those of the first sitting."""
-        self._factor, self._guessing = factor, math.log(vocab_size)
+        self._factor, self._guessing, self._level = factor, math.log(vocab_size), level
         self._first: Metrics = next((line for line in lines if line["step"] == 1), {})
 
     def words(self, step: int, metrics: Metrics) -> str | None:
@@ -25,10 +40,60 @@ class Explosion:
         if step == 1:
             self._first = metrics
         for name in ("loss", "nll") if self._factor else ():
-            value, bound = metrics.get(name), self._factor * max(self._guessing, self._first.get(name) or 0.0)
+            value, first = metrics.get(name), self._first.get(name) or 0.0
+            bound = self._factor * max(self._guessing, first)
+            if value is not None and value > bound and name == "loss" and self._level is not None:
+                in_nlls, in_its_own = self._level(step)
+                bound = self._factor * max(self._guessing * in_nlls, first * in_its_own)
             if value is not None and value > bound:
                 return f"the {name} is {value:g}, above {bound:g} ({self._factor:g} times what it may start from)"
         return None
+
+
+class Standstill:
+    """A training that has had no effect at all: in each of its first logged steps, up to step `STEPS` at least, the gradient was
+    exactly 0 although tokens had weight, or no parameter could take the update."""
+
+    def __init__(self, total: int, lines: Sequence[Mapping[str, Any]]) -> None:
+        """`total` steps; `lines` as for `Explosion`."""
+        self._least, self._moved, self._still = min(STEPS, total), False, ""
+        for line in lines:
+            self._look(line)
+
+    def words(self, step: int, metrics: Metrics) -> str | None:
+        """Once it is certain, what stands still; otherwise None."""
+        self._look(metrics)
+        return self._still if self._still and not self._moved and step >= self._least else None
+
+    def _look(self, metrics: Metrics) -> None:
+        if metrics.get("weight") == 0.0:  # nothing could be learned in this step
+            return
+        if metrics.get("gradient_norm") == 0.0:
+            self._still = self._still or "the gradient of the loss is exactly 0"
+        elif metrics.get("changed") == 0.0:
+            self._still = self._still or "each update is rounded away, so that no parameter changes"
+        else:
+            self._moved = True
+
+
+class Rounding:
+    """Tells once when fewer than `FEW` of the parameters, kept in another type than float32, change in an early step."""
+
+    def __init__(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """`lines` as for `Explosion`."""
+        self._told = bool(lines)
+
+    def words(self, step: int, metrics: Metrics) -> str | None:
+        """What share changes, in words; None where nothing is to be said."""
+        changed = metrics.get("changed")
+        if self._told or step > EARLY or changed is None or changed >= FEW:
+            return None
+        self._told = True
+        return (
+            f"at step {step} an update at the peak learning rate changes {changed:.1%} of the parameters, and the others round "
+            "it away, since they are kept in bfloat16; keep them in float32 (the model's param_dtype; dtype may stay), or raise "
+            "training.learning_rate"
+        )
 
 
 class Usage(NamedTuple):
