@@ -14,7 +14,7 @@ def angles(
     positions: Int[Array, "B L"], size: int, theta: float, scaling: RopeScaling = PLAIN
 ) -> tuple[Float[Array, "B L C/2"], Float[Array, "B L C/2"]]:
     """Cosines and sines of the angles of a head of `size`, float32."""
-    turned = positions[..., None].astype(jnp.float32) * frequencies(size, theta, scaling)
+    turned = positions[..., None].astype(jnp.float32) * frequencies(size, theta, scaling)[None, None]
     return jnp.cos(turned), jnp.sin(turned)
 
 
