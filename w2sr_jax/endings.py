@@ -5,6 +5,7 @@ import errno
 import resource
 import signal
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 from w2sr_jax import files, sentences, surroundings
@@ -56,7 +57,7 @@ def printed(code: int) -> int:
         return code
     if isinstance(error, BrokenPipeError):
         return code or PIPE
-    say(Ending(2, f"what was printed cannot be written: {error.strerror}"))
+    say(Ending(2, files.refusal(error, Path("the output")) or f"the output cannot be written: {error.strerror}"))
     return code or 2
 
 
