@@ -5,13 +5,15 @@
 
 A command is asked where it opened the file when the run was whole (the kernel tells which); one that never opened it cannot
 use it. What comes of it: `refused` (exit code 2, and the file is named), `made anew` (a stage names it and makes what it made
-before), `unused` (the outcome is that of the whole run). Everything else is `SILENT`, and the exit code is 1. Stages (`report`,
-`evaluate`, `run`) work on a copy, and are only asked after one flip of every fourth file.
+before), `left undone` (a stage names it, and leaves it to others to make it anew), `unused` (the outcome is that of the whole
+run). Everything else is `SILENT`, and the exit code is 1. Stages (`report`, `evaluate`, `run`) work on a copy, and are only asked
+after one flip of every fourth file.
 """
 
 import argparse
 import collections
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -116,12 +118,14 @@ class Trial:
 
     def _outcome(self, damage: Damage, command: Command) -> str:
         said, whole = command.run(self.run, self.other, self.scratch / "work"), self.whole[command]
-        words = said.errors + said.output
-        named = any(name in words for name in names(damage))
+        words = "".join((said.errors + said.output).split())  # lines are broken where they are long
+        named = any("".join(name.split()) in words for name in names(damage))
         if said.code == 2 and named:
             return "refused"
         if said.code == 0 and said.result == whole.result:
             return "made anew" if command.writes and named else "unused"
+        if said.code == 0 and command.writes and named:
+            return "left undone"
         self.silent.append(f"{damage.file} {damage.how}: {command.line}: exit code {said.code}, {said.errors.strip()[-300:]!r}")
         print(f"SILENT: {self.silent[-1]}", flush=True)
         return "SILENT"
@@ -144,7 +148,10 @@ class Trial:
             for outcome, who in outcomes.items():
                 sums[outcome] += len(who)
                 by[outcome].update(who)
-        return "; ".join(f"{sums[outcome]} {outcome} ({', '.join(sorted(by[outcome]))})" for outcome in sums) or "opened by no reader"
+        return (
+            "; ".join(f"{sums[outcome]} {outcome} ({', '.join(sorted(by[outcome]))})" for outcome in sums)
+            or "opened by no reader"
+        )
 
 
 STAGES_AFTER, STAGES_EVERY = "flipped at the middle", 4
@@ -159,8 +166,8 @@ def _short(asked: list[Command]) -> set[str]:
 
 def names(damage: Damage) -> list[str]:
     """What must be found in a refusal: the file, the sealed directory that it lies in, or other words for it."""
-    step = damage.file.split("/params")[0].split("/lineage/metadata")[0] if "checkpoints" in damage.file else damage.file
-    return [damage.file, step, *damage.also]
+    sealed = re.match(r".*/checkpoints/\d+", damage.file)
+    return [damage.file, *([sealed[0]] if sealed else []), *damage.also]
 
 
 def problems(run: Path) -> dict[str, str]:
