@@ -30,6 +30,9 @@ from w2sr_jax.experiment import (
 from w2sr_jax.ladder import checks, shrink, standins
 from w2sr_jax.ladder.checks_models import Shape, refusals
 from w2sr_jax.ladder.task import Silent
+from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.token import Nll, OnCorrect
+from w2sr_jax.losses.weights import TokenWeights
 from w2sr_jax.models import hf, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.settings import Mesh
@@ -221,6 +224,17 @@ def test_arms_that_will_be_empty_are_noted_and_a_rung_of_them_is_refused(tmp_pat
     assert not said(some, tmp_path)
     none = recorded(tmp_path, sums(20), traces, **rung(arms=("correct", "incorrect"), gold=False))
     assert "has nothing to learn from" in said(none, tmp_path)
+
+
+def test_arms_that_the_objective_learns_nothing_from_are_noted_and_a_rung_of_them_is_refused(tmp_path: Path) -> None:
+    only = Objective(OnCorrect(Nll()))
+    notes = said(dataclasses.replace(SOUND, **rung(arms=("all", "incorrect"), objective=only)), tmp_path, "remarks")
+    assert "will skip W2SR-N (incorrect): objective.loss looks at no token of incorrect traces" in notes
+    unweighted = Objective(weights=TokenWeights(correct=0.0))
+    alone = dataclasses.replace(SOUND, **rung(arms=("correct",), gold=True, objective=unweighted))
+    refused = said(alone, tmp_path)
+    assert "has nothing to learn from" in refused
+    assert "gold (gold): objective.weights gives correct traces the weight 0" in refused
 
 
 def test_a_majority_of_too_few_is_noted(tmp_path: Path) -> None:

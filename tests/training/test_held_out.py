@@ -7,6 +7,7 @@ import pytest
 import training_toy as toy
 
 from w2sr_jax.batches.encode import Encoded
+from w2sr_jax.errors import UserError
 from w2sr_jax.models import transformer
 from w2sr_jax.parallel.mesh import make_mesh
 from w2sr_jax.parallel.settings import Mesh
@@ -23,6 +24,12 @@ def test_nll_is_the_sum_over_full_logits_however_the_rows_are_read() -> None:
         total, count = nll(toy.MODEL, toy.params(), packed, rows, make_mesh(mesh), block=32)
         assert total == pytest.approx(expected, rel=1e-5)
         assert count == (packed.weight > 0).sum()
+
+
+def test_a_likelihood_that_is_no_number_is_refused() -> None:
+    broken = {**toy.params(), "embedding": toy.params()["embedding"].at[0, 0].set(np.nan)}
+    with pytest.raises(UserError, match=r"held-out traces is nan under this model: embedding holds 1 values"):
+        nll(toy.MODEL, broken, toy.packed(rows=4), 4, make_mesh(toy.ONE))
 
 
 def example(tokens: list[int], prompt: int) -> Encoded:

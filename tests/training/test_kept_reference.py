@@ -207,6 +207,19 @@ def test_other_data_parameters_or_numbers_have_a_folder_of_their_own(tmp_path: P
     assert told["count"] == 4
 
 
+def test_a_reference_whose_logits_are_no_numbers_is_not_kept(tmp_path: Path) -> None:
+    huge = {
+        **params(),
+        "norm": {"scale": jnp.full_like(params()["norm"]["scale"], 3e38)},
+        "embedding": 100.0 * params()["embedding"],
+    }
+    with pytest.raises(
+        UserError, match="the frozen reference's logits are not finite numbers: its parameters are finite, so that"
+    ):
+        made(tmp_path, initial=lambda: huge)
+    assert not list(tmp_path.glob("*/piece-*"))
+
+
 def test_too_many_tokens_and_nothing_to_keep_are_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"reference_top is 33; the vocabulary has {VOCAB} tokens"):
         run(tmp_path / "many", beside(VOCAB + 1), regularized(ForwardKL))

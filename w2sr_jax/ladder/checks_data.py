@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 
 from w2sr_jax.curation.settings import NAMES
 from w2sr_jax.errors import UserError
-from w2sr_jax.experiment import Experiment, Graduate, ModelTeacher, Pretraining
+from w2sr_jax.experiment import GOLD, Experiment, Graduate, ModelTeacher, Pretraining, Rung
 from w2sr_jax.ladder import models
 from w2sr_jax.ladder.findings import HEAD, Findings, Rows, Subject, chunks, head, here
+from w2sr_jax.losses.selection import nothing
 from w2sr_jax.problems import files as problem_files
 from w2sr_jax.problems import generated, hf_data, reference
 from w2sr_jax.problems.copies.matching import written
@@ -92,7 +93,7 @@ def arms(subject: Subject, found: Findings) -> None:
                 f"rungs.{index} ({rung.name}) has no problems to learn from: set splits.pool (-1: all that others leave)"
             )
             continue
-        empty = dict(_empty(subject, index, golds))
+        empty = dict(_empty(subject, index, golds)) | dict(_unlearned(rung))
         if rung.gold and solutions is False:
             empty["gold"] = "no problem has a worked solution"
         wanted = [*rung.arms, *(["gold"] if rung.gold else [])]
@@ -259,6 +260,15 @@ def _empty(subject: Subject, index: int, golds: dict[str, bool]) -> Iterator[tup
             yield arm, f"{of} of {chunks(ungraded)} has a gold answer, in the file or among the problems, so that none is graded"
         if arm == "majority" and len(counted) == len(voters) and sum(counted) < rung.curation.majority_votes:
             yield arm, f"{sum(counted)} traces a problem are fewer than curation.majority_votes, {rung.curation.majority_votes}"
+
+
+def _unlearned(rung: Rung) -> Iterator[tuple[str, str]]:
+    """The arms, and the ceiling, that the rung's objective learns nothing from, each with the reason."""
+    for arm in (*rung.arms, *((GOLD,) if rung.gold else ())):
+        verdicts = {"correct": (1,), GOLD: (1,), "incorrect": (-1,)}.get(arm, (-1, 0, 1))
+        reasons = [nothing(rung.objective, verdict) for verdict in verdicts]
+        if all(reasons):
+            yield arm, reasons[0] if len(reasons) == 1 else "objective counts no token of any trace"
 
 
 def _base(subject: Subject, index: int, found: Findings) -> None:

@@ -32,6 +32,16 @@ def counted(objective: Objective) -> Counted:
     return Counted(_factors(objective.weights), _looked_at(objective.loss))
 
 
+def nothing(objective: Objective, verdict: int) -> str:
+    """Why nothing is learned from traces of a verdict, all of which count alike, naming the setting; "" where something is."""
+    table = counted(objective)
+    factor, looked_at = table.factor[1:, verdict + 1], table.looked_at[1:, verdict + 1]
+    kind = ("incorrect", "ungraded", "correct")[verdict + 1]
+    if not factor.any():
+        return f"objective.weights gives {kind} traces the weight 0"
+    return "" if (looked_at & (factor != 0)).any() else f"objective.loss looks at no token of {kind} traces"
+
+
 def _factors(weights: TokenWeights) -> Float[np.ndarray, "4 3"]:
     if type(weights) is not TokenWeights:
         return np.ones((SPANS, VERDICTS))
