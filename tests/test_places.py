@@ -133,6 +133,21 @@ def test_limits_that_are_too_low_are_refused(limit: int, value: int, words: str)
     refused(w2sr("print(1)", before=lambda: resource.setrlimit(limit, (value, value))), words)
 
 
+def test_an_account_with_few_threads_left_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What root may have is not limited, so that it is another one's here."""
+    real = resource.getrlimit
+    monkeypatch.setattr(os, "getuid", lambda: os.stat(__file__).st_uid + 12345)
+    for limit, enough in ((25, False), (4000, True), (resource.RLIM_INFINITY, True)):
+        monkeypatch.setattr(
+            resource, "getrlimit", lambda kind, limit=limit: (limit, limit) if kind == resource.RLIMIT_NPROC else real(kind)
+        )
+        if enough:
+            surroundings.check([])
+        else:
+            with pytest.raises(UserError, match=r"this account may have 25 threads and processes \(ulimit -u\) and has 0"):
+                surroundings.check([])
+
+
 def test_a_limit_of_files_that_may_be_raised_is_raised() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     body = "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"

@@ -14,6 +14,8 @@ from w2sr_jax.errors import UserError
 
 FILES = 256  # open files that a command wants …
 FEWEST = 96  # … and without which training or reading fails somewhere in a library
+THREADS = 32, 16  # that jax, its compiler and others start, and of them for each core …
+MANY = 4096  # … which are not counted where the account may have as many
 MEMORY = 3 << 30  # bytes of address space without which jax ends in compiled code, before it has done anything
 
 
@@ -47,6 +49,7 @@ def check(argv: Sequence[str]) -> None:
         if not _text(name):
             raise UserError(f"{sentences.value(name)} is not UTF-8 and cannot be written down in a run's files; use another name")
     _raise_files()
+    _count_threads()
     memory = resource.getrlimit(resource.RLIMIT_AS)[0]
     if memory != resource.RLIM_INFINITY and memory < MEMORY:
         raise UserError(
@@ -83,6 +86,23 @@ def _text(name: str) -> bool:
         return os.fsencode(name).decode("utf-8") == name
     except UnicodeError:
         return False
+
+
+def _count_threads() -> None:
+    """`UserError` where the account has too few threads left; where that cannot be counted, nothing."""
+    limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    if limit == resource.RLIM_INFINITY or limit > MANY or os.getuid() == 0 or not os.path.isdir("/proc/self/task"):
+        return
+    used, needed = 0, THREADS[0] + THREADS[1] * (os.cpu_count() or 1)
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.stat(f"/proc/{name}").st_uid == os.getuid():
+                used += len(os.listdir(f"/proc/{name}/task"))
+    if limit - used < needed:
+        raise UserError(
+            f"this account may have {limit} threads and processes (ulimit -u) and has {used}; at least {needed} more are needed: "
+            f"raise the limit"
+        )
 
 
 def _raise_files() -> None:
