@@ -133,12 +133,13 @@ def _sentence(error: BaseException, otherwise: str, path: Path | None) -> str:
 def _innermost(thing: object) -> object:
     """The function or class behind wrappers."""
     for _ in range(100):
-        if isinstance(thing, functools.partial):
-            thing = thing.func
-        elif hasattr(thing, "__wrapped__"):
-            thing = thing.__wrapped__
-        else:
+        try:
+            inner = thing.func if isinstance(thing, functools.partial) else getattr(thing, "__wrapped__", None)
+        except Exception:  # an object of a user's own may raise when it is asked for anything
             break
+        if inner is None:
+            break
+        thing = inner
     return thing if isinstance(thing, type) or inspect.isroutine(thing) else type(thing)
 
 

@@ -135,6 +135,11 @@ WRONG = {
         "beyond it",
     ),
     "keeps": ("SEEN = []\n\n\ndef loss(tokens):  # here\n    SEEN.append(nll(tokens))\n    return nll(tokens)", "beyond it"),
+    "caches arrays by size": (
+        "ONES = {}\n\n\ndef loss(tokens):  # here\n    size = len(tokens.target)\n    if size not in ONES:\n"
+        "        ONES[size] = jnp.ones(size)\n    return nll(tokens) * ONES[size]",
+        "beyond it",
+    ),
     "random": ("def loss(tokens):  # here\n    return nll(tokens) * random.random()", "something else each time"),
     "random arrays": (
         "def loss(tokens):  # here\n    return nll(tokens) + np.random.normal(size=len(tokens.target)).astype('f')",
@@ -252,6 +257,10 @@ RIGHT = {
     ),
     "decorated without wraps": (
         "def twice(function):\n    def inner(tokens):\n        return 2 * function(tokens)\n\n    return inner\n\n\nloss = twice(nll)"
+    ),
+    "caches numbers by size": (
+        "ONES = {}\n\n\ndef loss(tokens):\n    size = len(tokens.target)\n    if size not in ONES:\n"
+        "        ONES[size] = np.ones(size, 'f')\n    return nll(tokens) * ONES[size]"
     ),
     "cached": "@functools.cache\ndef table():\n    return np.linspace(0, 1, 4, dtype='f')\n\n\n"
     "def loss(tokens):\n    return nll(tokens) * jnp.asarray(table())[tokens.span]",

@@ -92,7 +92,42 @@ def test_wrong_weights_are_refused(load: Load, case: str) -> None:
 
 @pytest.mark.parametrize("case", RIGHT)
 def test_a_right_loss_is_accepted(load: Load, case: str) -> None:
-    check_objective(objective_of(load(RIGHT[case])), where="rungs.0.objective")
+    remarks = check_objective(objective_of(load(RIGHT[case])), where="rungs.0.objective")
+    assert ["depend on the others of its block" in remark for remark in remarks] == ([True] if "mixes" in case else [])
+
+
+MIXING = [
+    "x - x.mean()",
+    "x / jnp.sum(jnp.abs(x))",
+    "x * jax.nn.softmax(x)",
+    "jnp.full_like(x, jnp.max(x))",
+    "jnp.cumsum(x)",
+    "x * jnp.mean(tokens.verdict > 0)",
+    "x + tokens.logits[:, 0] @ jnp.ones(x.shape[0])",
+    "x - jnp.sort(x)",
+    "jax.jit(lambda y: y - jnp.median(y))(x)",
+]
+APART = [
+    "x * tokens.progress",
+    "x * jnp.asarray([1.0, 2.0, 0.0, 1.0])[tokens.span]",
+    "x + tokens.logits @ jnp.ones(tokens.logits.shape[1])",
+    "jnp.mean(jax.nn.log_softmax(tokens.logits), axis=1)",
+    "jax.vmap(lambda logits, target: -jax.nn.log_softmax(logits)[target])(tokens.logits, tokens.target)",
+    "jax.nn.one_hot(tokens.target, tokens.logits.shape[1]).T.sum(0) * x",
+    "tokens.logits[jnp.arange(x.shape[0]), tokens.target]",
+    "jnp.einsum('tv,tv->t', tokens.logits, jax.nn.softmax(tokens.logits))",
+    "jnp.squeeze(x[:, None], 1) + jnp.sort(tokens.logits, axis=-1)[:, -1]",
+    "jnp.where(tokens.verdict > 0, x, 0.1 * x)",
+]
+
+
+@pytest.mark.parametrize("value", MIXING + APART)
+def test_it_is_remarked_where_one_token_depends_on_others(load: Load, value: str) -> None:
+    module = load(f"def loss(tokens):\n    x = nll(tokens)\n    return {value}")
+    remarks = check_objective(Objective(module.loss, block=77))
+    assert [("objective.block (77)" in remark, ", line 15)" in remark) for remark in remarks] == [(True, True)] * (
+        value in MIXING
+    )
 
 
 BUILT_IN = [

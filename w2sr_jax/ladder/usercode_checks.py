@@ -22,7 +22,8 @@ def user_code(subject: Subject, found: Findings) -> None:
             continue
         looked_at.append((trained.objective, size))
         with found.refusing(trained.where):
-            check_objective(trained.objective, vocab_size=size)
+            for remark in check_objective(trained.objective, vocab_size=size):
+                found.remark(f"{trained.where}: {remark}")
     with found.refusing():
         for remark in check_grader(experiment.grader, *_answers(subject)):
             found.remark(remark)

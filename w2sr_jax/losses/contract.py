@@ -17,11 +17,12 @@ import jax.numpy as jnp
 
 from w2sr_jax import sentences, usercode
 from w2sr_jax.errors import UserError
-from w2sr_jax.losses import blocks, contract_errors, contract_trace
-from w2sr_jax.losses.contract_factors import check_coefficient, check_weights, is_zero
-from w2sr_jax.losses.contract_result import loss_fault, name
-from w2sr_jax.losses.contract_trace import Sizes
+from w2sr_jax.losses import blocks, contract_errors, contract_mixing, contract_trace
+from w2sr_jax.losses.contract_factors import check_coefficient, check_weights
+from w2sr_jax.losses.contract_result import loss_fault
+from w2sr_jax.losses.contract_trace import Sizes, name
 from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.schedules import never
 from w2sr_jax.losses.token import OnCorrect, OnIncorrect, OnSpans, Sum, TokenLoss, Weighted, needs_reference
 
 TOKENS = (8, 24, 40)
@@ -46,14 +47,14 @@ class _Term:
         return type(self.loss).__module__.split(".")[0] == usercode.OURS
 
 
-def check_objective(objective: Objective, *, vocab_size: int | None = None, where: str = "objective") -> None:
-    """`UserError` where a training with this objective would fail, or would learn nothing from a part of it.
+def check_objective(objective: Objective, *, vocab_size: int | None = None, where: str = "objective") -> list[str]:
+    """Remarks on an objective. `UserError` where a training with it would fail, or would learn nothing from a part of it.
 
     Every loss of the user's own, wherever it stands in sums and selectors, is tried by itself: it must map the `Tokens` of blocks
     of any size to one floating-point number per token, by the same program each time, and have a gradient in the logits. A term
     without one is let pass beside others where its value is 0 or `trim` looks at it. Schedules and weights of the user's own are
-    tried too, and at last the whole objective as the training step evaluates it. `vocab_size` None: not known yet. `where` is the
-    objective's place in the experiment.
+    tried too, and at last the whole objective as the training step evaluates it. It is remarked upon where a token's loss depends
+    on other tokens. `vocab_size` None: not known yet. `where` is the objective's place in the experiment.
     """
     with _at(f"{where}.weights"):
         check_weights(objective.weights)
@@ -65,6 +66,7 @@ def check_objective(objective: Objective, *, vocab_size: int | None = None, wher
     learning = []
     for term in terms:
         with _at(term.where):
+            _check_arguments(term.loss)
             vocabulary = vocabulary or _vocabulary(term, referenced)
             alone = objective.trim == 0.0 and len(terms) == 1
             learned = term.ours or _learns(term, Sizes(0, vocabulary or VOCABULARY, referenced), objective.trim > 0.0, alone)
@@ -72,7 +74,9 @@ def check_objective(objective: Objective, *, vocab_size: int | None = None, wher
     if not any(learning):
         raise UserError(f"{where}.loss is 0 on every token: nothing would be trained; give a term a coefficient other than 0")
     with _at(f"{where}.loss"):
-        _check_whole(objective, terms, Sizes(TOKENS[1], vocabulary or VOCABULARY, referenced))
+        sizes = Sizes(TOKENS[2], vocabulary or VOCABULARY, referenced)
+        _check_whole(objective, terms, sizes)
+    return [_mixing(term.loss, objective.block) for term in terms if not term.ours and _mixes(term.loss, sizes)]
 
 
 def _terms(loss: TokenLoss, where: str, idle: bool = False) -> Iterator[_Term]:
@@ -89,7 +93,7 @@ def _terms(loss: TokenLoss, where: str, idle: bool = False) -> Iterator[_Term]:
     elif type(loss) is Weighted:
         with _at(f"{where}.coefficient"):
             check_coefficient(loss.coefficient)
-        yield from _terms(loss.loss, f"{where}.loss", idle or is_zero(loss.coefficient))
+        yield from _terms(loss.loss, f"{where}.loss", idle or never(loss.coefficient))
     elif type(loss) is OnCorrect or type(loss) is OnIncorrect:
         yield from _terms(loss.loss, f"{where}.loss", idle)
     elif type(loss) is OnSpans:
@@ -111,11 +115,10 @@ def _check_reference(loss: TokenLoss) -> None:
 def _learns(term: _Term, sizes: Sizes, trimmed: bool, alone: bool) -> bool:
     """Whether a loss of the user's own has a gradient. `UserError` where it is none, or has none and should."""
     loss, before = term.loss, _written(term.loss)
-    _check_arguments(loss)
     counts = [count for count in TOKENS if count != sizes.vocabulary][:2]
     for count in counts:
         sizes = sizes._replace(tokens=count)
-        returned, traced = _tried(loss, sizes, lambda at: contract_trace.program(loss, contract_trace.abstract(at)))
+        returned, traced = _tried(loss, sizes, functools.partial(_leaking, loss))
         fault = loss_fault(returned, sizes)
         if fault is not None:
             raise UserError(f"{usercode.defined(loss)}: {name(loss)} {fault}")
@@ -132,6 +135,25 @@ def _learns(term: _Term, sizes: Sizes, trimmed: bool, alone: bool) -> bool:
     if not trimmed and (alone or not contract_trace.zero(traced)):
         raise UserError(f"{usercode.defined(loss)}: {name(loss)} {_no_gradient(contract_trace.depends(traced, 0))}")
     return False
+
+
+def _mixes(loss: TokenLoss, sizes: Sizes) -> bool:
+    tokens = contract_trace.abstract(sizes)
+    with contextlib.redirect_stdout(io.StringIO()), usercode.calling(loss):
+        traced = contract_trace.program(loss, tokens)[1]
+    return contract_mixing.mixes(traced, [0 if leaf.shape else None for leaf in jax.tree.leaves(tokens)])
+
+
+def _mixing(loss: TokenLoss, block: int) -> str:
+    return (
+        f"{name(loss)} ({usercode.defined(loss)}) lets the loss of one token depend on the others of its block, so that results "
+        f"change with objective.block ({block}), the rows of a batch and the number of devices"
+    )
+
+
+def _leaking(loss: TokenLoss, sizes: Sizes) -> tuple[contract_trace.Returned, Any]:
+    """A first tracing, which shows what is kept of it; a later one may not."""
+    return contract_trace.program(loss, contract_trace.abstract(sizes), leaks=True)
 
 
 def _written(loss: TokenLoss) -> str:
@@ -165,11 +187,11 @@ def _check_arguments(loss: TokenLoss) -> None:
 
 
 def _check_pure(loss: TokenLoss, sizes: Sizes, traced: Any) -> None:
-    """A second tracing must give the same program, and no array may stay behind. Loops are not unrolled for it."""
+    """Two tracings must give the same program. Loops are not unrolled for it."""
     inlined = contextlib.nullcontext if contract_trace.loops(traced) else jax.disable_jit
 
     def program(at: Sizes) -> Any:
-        with inlined(), jax.checking_leaks():
+        with inlined():
             return contract_trace.program(loss, contract_trace.abstract(at))[1]
 
     first, second = (_tried(loss, sizes, program) for _ in range(2))
@@ -182,34 +204,37 @@ def _check_pure(loss: TokenLoss, sizes: Sizes, traced: Any) -> None:
 
 
 def _vocabulary(term: _Term, referenced: bool) -> int | None:
-    """The size of the vocabulary that a loss was written for, where it does not run with the one that is tried."""
+    """The size of the vocabulary that a loss was written for, where it does not run with the one that is tried. `UserError` where
+    it runs with none."""
     if term.ours:
         return None
+    raised: list[Exception] = []
 
-    def runs(vocabulary: int) -> Exception | None:
+    def run(vocabulary: int) -> None:
+        sizes = Sizes(TOKENS[0], vocabulary, referenced)
+        _tried(term.loss, sizes, functools.partial(_leaking, term.loss), raised)
+
+    with contextlib.redirect_stdout(io.StringIO()):
         try:
-            with contextlib.redirect_stdout(io.StringIO()), usercode.calling(term.loss):
-                try:
-                    contract_trace.program(term.loss, contract_trace.abstract(Sizes(TOKENS[0], vocabulary, referenced)))
-                except Exception as error:
-                    return error
-        except UserError:  # it ended the process
-            return None
-        return None
-
-    error = runs(VOCABULARY)
-    if error is None:
-        return None
-    others = [size for size in contract_errors.sizes(error) if size not in (*TOKENS, VOCABULARY)]
-    return next((size for size in others if runs(size) is None), None)
+            run(VOCABULARY)
+        except UserError:
+            for size in contract_errors.sizes(raised[0]) if raised else ():
+                if size not in (*TOKENS, VOCABULARY):
+                    with contextlib.suppress(UserError):
+                        run(size)
+                        return size
+            raise
+    return None
 
 
-def _tried(loss: TokenLoss, sizes: Sizes, work: Callable[[Sizes], R]) -> R:
-    """What `work` gives; whatever the user's code raises is a sentence."""
+def _tried(loss: TokenLoss, sizes: Sizes, work: Callable[[Sizes], R], raised: list[Exception] | None = None) -> R:
+    """What `work` gives; whatever the user's code raises is a sentence, and is put into `raised`."""
     with usercode.calling(loss):
         try:
             return work(sizes)
         except Exception as error:
+            if raised is not None:
+                raised.append(error)
             words = _unasked(loss, sizes, work) or contract_errors.words(error, _shapes(sizes))
             if words is None:
                 raise
@@ -220,11 +245,14 @@ def _unasked(loss: TokenLoss, sizes: Sizes, work: Callable[[Sizes], Any]) -> str
     """Whether a loss fails only for want of the frozen reference, in words."""
     if sizes.reference:
         return None
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
             work(sizes._replace(reference=True))
-    except Exception:
-        return None
+        except Exception:
+            return None
+        with contextlib.suppress(Exception):
+            work(sizes)
+            return None  # it was something else, which does not happen twice
     return (
         "looks at tokens.reference, which is None since it did not ask for the frozen reference: "
         f"{name(loss)}.needs_reference = True asks for it (in a class, needs_reference: a property or a class attribute)"
@@ -246,18 +274,19 @@ def _check_whole(objective: Objective, terms: list[_Term], sizes: Sizes) -> None
     data = blocks.TokenData(whole, whole, whole, real((count,)), real((count,)))  # type: ignore[arg-type]
     reference = (hidden, output) if sizes.reference else None
 
-    def losses(hidden: Any, output: Any, data: Any, progress: Any, reference: Any) -> Any:
-        return blocks.token_losses(objective.loss, hidden, output, data, progress, reference, objective.block)
-
-    def total(hidden: Any, output: Any, data: Any, progress: Any, reference: Any) -> Any:
-        return blocks.blocked(objective.loss, hidden, output, data, progress, reference, objective.block).loss_sum
-
     users = next((term.loss for term in terms if not term.ours), objective.loss)
 
     def work(_: Sizes) -> None:
-        jax.eval_shape(jax.grad(total, argnums=(0, 1)), hidden, output, data, real(()), reference)
-        if objective.trim > 0.0:
-            jax.eval_shape(losses, hidden, output, data, real(()), reference)
+        def losses(hidden: Any, output: Any, data: Any, progress: Any, reference: Any) -> Any:
+            return blocks.token_losses(objective.loss, hidden, output, data, progress, reference, objective.block)
+
+        def total(hidden: Any, output: Any, data: Any, progress: Any, reference: Any) -> Any:
+            return blocks.blocked(objective.loss, hidden, output, data, progress, reference, objective.block).loss_sum
+
+        with jax.checking_leaks():
+            jax.eval_shape(jax.grad(total, argnums=(0, 1)), hidden, output, data, real(()), reference)
+            if objective.trim > 0.0:
+                jax.eval_shape(losses, hidden, output, data, real(()), reference)
 
     with contextlib.redirect_stdout(io.StringIO()):
         _tried(users, sizes._replace(reference=True), work)

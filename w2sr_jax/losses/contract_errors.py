@@ -55,7 +55,7 @@ def words(error: BaseException, shapes: str) -> str | None:
     it was tried with, where a message speaks of shapes."""
     if isinstance(error, AttributeError) and isinstance(error.obj, Tokens):
         return _field(str(error.name))
-    said = " ".join(str(error).split())
+    said = _said(error)
     start = next((right for begins, right in _STARTS if said.startswith(begins)), None)
     if start is not None:
         return start
@@ -83,8 +83,15 @@ def words(error: BaseException, shapes: str) -> str | None:
 
 def sizes(error: BaseException) -> list[int]:
     """Numbers in a message that may be the size of the vocabulary that a loss was written for."""
-    found = {int(number) for number in re.findall(r"(?<![\w.])\d{1,7}(?![\w.])", str(error))}
+    found = {int(number) for number in re.findall(r"(?<![\w.])\d{1,7}(?![\w.])", _said(error))}
     return sorted((number for number in found if number > 1), reverse=True)[:4]
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return " ".join(str(error).split())
+    except Exception:
+        return ""
 
 
 def _field(name: str) -> str:

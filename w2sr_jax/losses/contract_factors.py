@@ -10,23 +10,15 @@ import numpy as np
 from w2sr_jax import sentences, usercode
 from w2sr_jax.errors import UserError
 from w2sr_jax.losses import contract_errors, contract_trace
-from w2sr_jax.losses.contract_result import dtype_fault, name, no_array
-from w2sr_jax.losses.schedules import Constant, Linear, Schedule
+from w2sr_jax.losses.contract_result import dtype_fault, no_array
+from w2sr_jax.losses.contract_trace import name
+from w2sr_jax.losses.schedules import Schedule
 from w2sr_jax.losses.weights import TokenWeights
 
 _SCHEDULE = "a schedule maps progress, one float32 number from 0 to 1, to one floating-point number"
 _WEIGHTS = "weights map span, verdict, teacher_logprob and weight, all of one shape, to new weights of that shape"
 _SHAPES = ((2, 8), (3, 40))
 _PROGRESS = (0.0, 0.5, 1.0)
-
-
-def is_zero(coefficient: Any) -> bool:
-    """Whether a coefficient is 0 throughout training."""
-    if isinstance(coefficient, Constant):
-        return coefficient.value == 0.0
-    if isinstance(coefficient, Linear):
-        return coefficient.start == coefficient.end == 0.0
-    return isinstance(coefficient, int | float) and coefficient == 0.0
 
 
 def check_coefficient(coefficient: Any) -> None:

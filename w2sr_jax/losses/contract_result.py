@@ -1,7 +1,6 @@
 """What a loss, schedule or weighting of the user's own returned, and what would be right instead."""
 
-import functools
-import inspect
+from types import CoroutineType
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,13 +10,6 @@ from w2sr_jax.losses.contract_trace import Returned, Sizes
 
 REAL = (jnp.float32, jnp.bfloat16, jnp.float16)
 _LOSS = "a loss maps the block's T tokens to T floating-point losses, shape [T]"
-
-
-def name(thing: object) -> str:
-    """What a user calls it."""
-    while isinstance(thing, functools.partial):
-        thing = thing.func
-    return sentences.shown(str(getattr(thing, "__name__", type(thing).__name__)), 60)
 
 
 def loss_fault(returned: Returned, sizes: Sizes) -> str | None:
@@ -33,16 +25,16 @@ def loss_fault(returned: Returned, sizes: Sizes) -> str | None:
 def no_array(returned: Returned) -> str:
     """In words, a result that is no JAX array."""
     kind = returned.type
-    if inspect.iscoroutine(returned.value):
+    if issubclass(kind, CoroutineType):
         return "is an async function, which nobody awaits"
-    if returned.value is None:
+    if kind is type(None):
         return "returns nothing (None)"
-    if isinstance(returned.value, bool | int | float | complex):
-        return f"returns the number {sentences.value(returned.value, 30)} whatever it is called with"
-    if isinstance(returned.value, np.ndarray | np.generic):
+    if issubclass(kind, np.ndarray | np.generic):
         return "returns a NumPy array, which is the same whatever it is called with"
+    if returned.value is not None:
+        return f"returns the number {sentences.value(returned.value, 30)} whatever it is called with"
     article = "an" if kind.__name__[:1].lower() in "aeiou" else "a"
-    parts = f" of {len(returned.value)}" if isinstance(returned.value, tuple | list | dict) else ""
+    parts = "" if returned.parts is None else f" of {returned.parts}"
     return f"returns {article} {sentences.shown(kind.__name__, 40)}{parts}"
 
 

@@ -3,6 +3,8 @@
 Programs are jaxprs. What is said of them is read off their structure, so a loss is called zero only where it is provably so.
 """
 
+import contextlib
+import functools
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
+from w2sr_jax import sentences
 from w2sr_jax.losses.token import TokenLoss, Tokens
 
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
@@ -28,12 +31,24 @@ class Sizes(NamedTuple):
 
 
 class Returned(NamedTuple):
-    """What a loss returned: its type's name, a constant's value, and shape and dtype of an array."""
+    """What a loss returned: its type, the value of a constant, how many parts it has, and shape and dtype of an array. Nothing of
+    the tracing is kept."""
 
     type: type
     value: Any
+    parts: int | None
     shape: tuple[int, ...] | None
     dtype: Any
+
+
+def name(thing: object) -> str:
+    """What a user calls it."""
+    while isinstance(thing, functools.partial):
+        thing = thing.func
+    try:
+        return sentences.shown(str(getattr(thing, "__name__", type(thing).__name__)), 60)
+    except Exception:
+        return sentences.shown(type(thing).__name__, 60)
 
 
 def abstract(sizes: Sizes) -> Tokens:
@@ -45,9 +60,9 @@ def abstract(sizes: Sizes) -> Tokens:
     return Tokens(logits, whole, whole, whole, real, logits if sizes.reference else None, progress)  # type: ignore[arg-type]
 
 
-def program(function: Callable[..., Any], *given: Any) -> tuple[Returned, ClosedJaxpr]:
+def program(function: Callable[..., Any], *given: Any, leaks: bool = False) -> tuple[Returned, ClosedJaxpr]:
     """What a function returns for abstract arguments, and its program (of nothing, where it returns no array). It raises what the
-    function raises."""
+    function raises and, with `leaks`, where an array of the tracing is still there afterwards."""
     seen: list[Returned] = []
 
     def once(*arguments: Any) -> Any:  # a new function each time, or jax would remember the last tracing
@@ -55,13 +70,16 @@ def program(function: Callable[..., Any], *given: Any) -> tuple[Returned, Closed
         if inspect.iscoroutine(result):
             result.close()  # or Python complains that nobody awaited it
         if not isinstance(result, jax.Array):
-            seen.append(Returned(type(result), result, None, None))
+            constant = result if isinstance(result, bool | int | float | complex) else None
+            parts = len(result) if isinstance(result, tuple | list | dict) else None
+            seen.append(Returned(type(result), constant, parts, None, None))
             return ()
-        seen.append(Returned(type(result), None, tuple(result.shape), result.dtype))
+        seen.append(Returned(type(result), None, None, tuple(result.shape), result.dtype))
         return result
 
-    once.__name__ = str(getattr(function, "__name__", type(function).__name__))  # what is said where tracing takes long
-    traced = jax.make_jaxpr(once)(*given)
+    once.__name__ = name(function)  # what is said where tracing takes long
+    with jax.checking_leaks() if leaks else contextlib.nullcontext():
+        traced = jax.make_jaxpr(once)(*given)
     return seen[-1], traced
 
 

@@ -79,9 +79,13 @@ class Loss:
 def needs_reference(loss: TokenLoss) -> bool:
     """Whether `loss` looks at `Tokens.reference`. A function of your own says so by `my_loss.needs_reference = True`; decorators
     and `functools.partial` keep that."""
-    asked = getattr(loss, "needs_reference", None)
-    inner = getattr(loss, "__wrapped__", None) or (loss.func if isinstance(loss, partial) else None)
-    return bool(asked) if asked is not None or inner is None else needs_reference(inner)
+    inner: Any = loss
+    for _ in range(100):  # wrappers may lead in a circle
+        asked = getattr(inner, "needs_reference", None)
+        if asked is not None:
+            return bool(asked)
+        inner = inner.func if isinstance(inner, partial) else getattr(inner, "__wrapped__", None)
+    return False
 
 
 def _terms(loss: TokenLoss) -> tuple[TokenLoss, ...]:
