@@ -10,6 +10,7 @@ import jax
 from w2sr_jax import files, hub, sentences
 from w2sr_jax.encoding import decode
 from w2sr_jax.errors import UserError
+from w2sr_jax.fieldtypes import mistyped
 from w2sr_jax.models import families, hf, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.training import checkpoints, steps
@@ -90,6 +91,9 @@ def read_record(directory: Path) -> Record:
         raise UserError(f"{path} does not hold an architecture: {sentences.cause(error)}") from None
     if not isinstance(config, ModelConfig) or not isinstance(raw.get("source"), dict) or not isinstance(raw.get("kept"), dict):
         raise UserError(f"{path} is not what `w2sr import` wrote; import the model again")
+    wrong = mistyped(config, ModelConfig, "architecture")
+    if wrong is not None:
+        raise UserError(f"{path}: {wrong}")
     try:
         config.check()
     except UserError as error:
