@@ -97,7 +97,7 @@ def _relative(text: str, places: Mapping[str, str]) -> str:
     for name, path in places.items():
         text = text.replace(path, name)
     text = re.sub(r"^    .*%.*\n", "", text, flags=re.M)  # progress, which is told where something takes long
-    return re.sub(r"\d+(\.\d+)? s\b", "… s", text)
+    return re.sub(r" *\d+(\.\d+)? s\b", " … s", text)
 
 
 def _digest(out: str, scratch: Path, run: Path | None) -> str:
