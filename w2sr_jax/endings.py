@@ -90,7 +90,7 @@ def _limit(name: str, words: str) -> str:
 def _refused(error: BaseException) -> str | None:
     """A sentence for what the operating system answers otherwise, and for names that are not text."""
     if isinstance(error, UnicodeEncodeError) and any(0xD800 <= ord(c) < 0xE000 for c in error.object[error.start : error.end]):
-        return f"{sentences.value(error.object)} holds bytes that are not UTF-8 and cannot be written down; use another name"
+        return f"{sentences.value(error.object)} holds what is no text (bytes that are not UTF-8), which cannot be written"
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         names = [sentences.shown(str(name), 300) for name in (error.filename, error.filename2) if name is not None]
         return f"{' and '.join(names) or 'the operating system says'}: {error.strerror}"
