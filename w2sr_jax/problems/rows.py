@@ -219,7 +219,8 @@ class Bounded(Generic[AnyStr]):
     """Lines of a file that may be compressed; `UserError` where they unpack to more than `most` bytes (or characters)."""
 
     def __init__(self, path: Path, stream: IO[AnyStr], most: int) -> None:
-        self._path, self._stream, self._most, self._read = path, stream, most, 0
+        self._path, self._most, self._read = path, most, 0
+        self._stream: IO[AnyStr] = stream
 
     def read(self, longest: int) -> AnyStr:
         line = self._stream.readline(longest)
