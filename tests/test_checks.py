@@ -394,3 +394,29 @@ def test_a_mesh_that_the_real_experiment_does_not_divide_over_ends_its_rehearsal
     with pytest.raises(UserError, match=r"rungs.0 \(small\): model: .*'kv_heads' of size 2 does not divide over mesh.tensor = 4"):
         shrink.shrink(dataclasses.replace(SOUND, mesh=Mesh(1, 1, 4)), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_only_first_rows_tell_is_a_note_and_refuses_nothing(tmp_path: Path) -> None:
+    rows = [*sums(1000), {"question": "What is a sum ?", "answer": "1", "why": "It is 1 ."}]
+    path = write(tmp_path / "problems.jsonl", rows)
+    late = dataclasses.replace(SOUND, problems=Files(path, Fields(solution="why")))
+    assert "holds no usable problem" in said(late, tmp_path)  # a field that none of them has
+    early = dataclasses.replace(SOUND, problems=Files(path))
+    assert not said(early, tmp_path)
+    notes = said(early, tmp_path, "remarks")
+    assert "learns from worked solutions of the teacher split, and none of the first 1,000 problems has one" in notes
+    assert "may have to skip gold (gold): none of the first 1,000 problems has a worked solution" in notes
+
+
+def test_a_checkpoint_of_other_sizes_is_refused_from_its_headers(tmp_path: Path) -> None:
+    import jax
+
+    from w2sr_jax.training import checkpoints
+
+    stored = dataclasses.replace(SMALL, vocab_size=304)
+    checkpoints.save_params(tmp_path / "checkpoints", transformer.init(stored, jax.random.key(0)), {})
+    start = FromCheckpoint(str(tmp_path / "checkpoints"))
+    same = dataclasses.replace(SOUND, **rung(model=stored, start=start))
+    assert not said(same, tmp_path / "run")
+    other = dataclasses.replace(SOUND, **rung(model=dataclasses.replace(stored, mlp=32), start=start))
+    assert "holds another architecture than it should: layers.mlp.down is" in said(other, tmp_path / "run")

@@ -58,8 +58,8 @@ def lessons(
     path: Path | None = None,
 ) -> Lessons:
     """Encode, pack and order the examples of one training; `seed` is the run's. With a `path`, packed rows are written there, and
-    neither they nor the encoded examples, which lie beside them until they are forgotten, are held in memory. `NothingToTrain` where
-    none fits into a row."""
+    neither they nor the encoded examples, which lie beside them until they are forgotten, are held in memory. `NothingToTrain`
+    where none fits into a row."""
     batching = training.batching
     rejected: Counter[str] = Counter()
     found = encoded(examples, renderer, batching.length, rejected)

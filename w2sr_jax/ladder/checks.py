@@ -45,8 +45,8 @@ class Checked(NamedTuple):
 
 
 def check(experiment: Experiment, run: Path, rung: int | None = None) -> Iterator[Checked]:
-    """All checks of an experiment (or of one rung) that goes on, or would begin, in the directory `run`, one after the other. What
-    finished stages have settled is not looked at again."""
+    """All checks of an experiment (or of one rung) that goes on, or would begin, in the directory `run`, one after the other.
+    What finished stages have settled is not looked at again."""
     return _checked(Subject(experiment, run, rung=rung))
 
 

@@ -78,10 +78,12 @@ def arms(subject: Subject, found: Findings) -> None:
         where = f"teachers.{index} ({teacher.name}) learns from worked solutions of the teacher split"
         if not experiment.splits.teacher:
             found.refuse(f"{where}, which is empty: set splits.teacher, or give the teacher a checkpoint")
-        elif solutions is False:
+        elif solutions is False and _whole(subject):
             found.refuse(
                 f"{where}, and no problem has one: name their field in problems.fields.solution, or give it a checkpoint"
             )
+        elif solutions is False:
+            found.remark(f"{where}, and none of the first {HEAD:,} problems has one")
         else:
             found.see(f"{teacher.name}: up to {experiment.splits.teacher:,} worked solutions")
     for index, rung in enumerate(experiment.rungs):
@@ -93,9 +95,18 @@ def arms(subject: Subject, found: Findings) -> None:
                 f"rungs.{index} ({rung.name}) has no problems to learn from: set splits.pool (-1: all that others leave)"
             )
             continue
-        empty = dict(_empty(subject, index, golds)) | dict(_unlearned(rung))
-        if rung.gold and solutions is False:
-            empty["gold"] = "no problem has a worked solution"
+        empty = dict(_empty(subject, index)) | dict(_unlearned(rung))
+        likely = dict(_ungraded(subject, index, golds))
+        if rung.gold and solutions is False and _whole(subject):
+            empty[GOLD] = "no problem has a worked solution"
+        elif rung.gold and solutions is False:
+            likely[GOLD] = f"none of the first {HEAD:,} problems has a worked solution"
+        certain = all(_read_whole(subject, name) for name in rung.teachers)
+        for arm, why in likely.items():
+            if arm not in empty and (arm == GOLD or not certain):
+                found.remark(f"rungs.{index} ({rung.name}) may have to skip {NAMES.get(arm, arm)} ({arm}): {why}")
+            else:
+                empty.setdefault(arm, why)
         wanted = [*rung.arms, *(["gold"] if rung.gold else [])]
         said = [f"{NAMES.get(arm, arm)} ({arm}): {why}" for arm, why in empty.items()]
         if set(wanted) <= set(empty):
@@ -245,19 +256,37 @@ def _solutions(subject: Subject) -> bool | None:
     return any(problem.solution is not None for problem in seen) if seen else None
 
 
-def _empty(subject: Subject, index: int, golds: dict[str, bool]) -> Iterator[tuple[str, str]]:
+def _whole(subject: Subject) -> bool:
+    """Whether all problems have been looked at."""
+    source = subject.experiment.problems
+    rows = subject.rows.get(source.path) if isinstance(source, Files) else None
+    return isinstance(rows, Rows) and rows.whole
+
+
+def _read_whole(subject: Subject, teacher: str) -> bool:
+    """Whether all rows of a recorded teacher's file have been looked at."""
+    loaded = subject.loaded.get(teacher)
+    return loaded is not None and len(loaded.traces) + len(loaded.quarantine) + loaded.unmatched < HEAD
+
+
+def _ungraded(subject: Subject, index: int, golds: dict[str, bool]) -> Iterator[tuple[str, str]]:
+    """The arms of a rung that need verdicts, where none of the traces that were looked at has one, each with the reason."""
+    voters = [teacher for teacher in subject.teachers_of(index) if teacher.weight > 0]
+    without = [teacher.name for teacher in voters if golds.get(teacher.name) is False]
+    if voters and len(without) == len(voters):
+        of = f"none of the first {HEAD:,} rows of {chunks(without)} has a gold answer, in the file or among the problems"
+        yield from ((arm, of) for arm in subject.experiment.rungs[index].arms if arm in ("correct", "incorrect"))
+
+
+def _empty(subject: Subject, index: int) -> Iterator[tuple[str, str]]:
     """The arms of a rung for which nothing will be left, each with the reason."""
     rung, teachers = subject.experiment.rungs[index], subject.teachers_of(index)
     if all(teacher.weight == 0 for teacher in teachers):
         yield from ((arm, "all its teachers have the weight 0") for arm in rung.arms)
         return
     voters = [teacher for teacher in teachers if teacher.weight > 0]
-    ungraded = [teacher.name for teacher in voters if golds.get(teacher.name) is False]
     counted = [teacher.samples for teacher in voters if isinstance(teacher, ModelTeacher | Graduate | Served)]
     for arm in rung.arms:
-        if arm in ("correct", "incorrect") and len(ungraded) == len(voters):
-            of = f"none of the first {HEAD:,} rows"
-            yield arm, f"{of} of {chunks(ungraded)} has a gold answer, in the file or among the problems, so that none is graded"
         if arm == "majority" and len(counted) == len(voters) and sum(counted) < rung.curation.majority_votes:
             yield arm, f"{sum(counted)} traces a problem are fewer than curation.majority_votes, {rung.curation.majority_votes}"
 

@@ -77,6 +77,9 @@ def check(ref: str, config: ModelConfig) -> None:
     elif (path / RECORD).is_file():
         found = read_record(path).config
     else:
+        stored = checkpoints.saved_shapes(path)
+        if config.vocab_size:
+            same_arrays(ref, stored, transformer.shapes(config))
         return
     same_architecture(ref, found, config if config.vocab_size else dataclasses.replace(config, vocab_size=found.vocab_size))
 

@@ -51,8 +51,8 @@ class Rows(NamedTuple):
 
 
 def read(settings: Recorded, most: int | None = None) -> Rows:
-    """The rows of a teacher's file, or the first `most` of them. Raises `UserError` where the file, a field or every row is missing, and where the file can be
-    read in several ways."""
+    """The rows of a teacher's file, or the first `most` of them. Raises `UserError` where the file, a field or every row is
+    missing, and where the file can be read in several ways."""
     rows: list[Found] = []
     quarantine: list[Rejected] = []
     source = islice(read_rows(settings.path), most)
