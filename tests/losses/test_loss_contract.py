@@ -178,6 +178,7 @@ def test_double_precision_is_refused_where_jax_has_it(load: Load) -> None:
     module = load("def loss(tokens):  # here\n    return nll(tokens).astype(np.float64)")
     with jax.enable_x64(True):
         assert "JAX_ENABLE_X64" in refusal(Objective(module.loss))
+        assert check_objective(Objective(module.nll)) == []
 
 
 def test_a_loss_in_a_package_is_named_where_it_stands(load: Load, tmp_path: Path) -> None:
