@@ -14,7 +14,7 @@ from w2sr_jax import files, stopping, surroundings
 from w2sr_jax.endings import ending
 from w2sr_jax.errors import UserError
 from w2sr_jax.lock import LOCK, locked
-from w2sr_jax.stopping import Stop
+from w2sr_jax.stopping import Stop, Terminated
 from w2sr_jax.training import retention
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -175,6 +175,17 @@ def test_what_the_system_refuses_is_a_sentence_also_beneath_other_errors(error: 
         assert ended is not None
         assert ended.code == 2
         assert words in ended.words
+
+
+@pytest.mark.parametrize(("raised", "code"), [(Terminated(), 143), (KeyboardInterrupt(), 130)])
+def test_a_signal_is_seen_beneath_what_a_library_made_of_it(raised: BaseException, code: int) -> None:
+    for found in (SystemError("returned a result with an exception set"), UserError("it cannot be read")):
+        found.__context__ = raised
+        ended = ending(found, code - 128, "")
+        assert ended is not None
+        assert ended.code == code
+        again = ending(found, None, "")
+        assert again is None or again.code == 2
 
 
 def test_faults_of_the_program_are_none_of_these() -> None:

@@ -27,6 +27,8 @@ def ending(error: BaseException, number: int | None, afterwards: str) -> Ending 
     """What to say of an exception; None for one that shows a fault of the program, which its traceback explains best. `number` is
     the signal that has arrived, `afterwards` what an interruption leaves."""
     code = 128 + (number or signal.SIGTERM)
+    if number is not None:
+        error = _signalled(error) or error
     if isinstance(error, UserError):
         return Ending(2, sentences.printable(str(error)))
     if isinstance(error, Stopped):
@@ -41,6 +43,19 @@ def ending(error: BaseException, number: int | None, afterwards: str) -> Ending 
         return None
     refused = _exhausted(error) or files.refusal(error) or _refused(error)
     return None if refused is None else Ending(2, f"{sentences.printable(refused)}; {KEPT}")
+
+
+def _signalled(error: BaseException) -> BaseException | None:
+    """The exception by which a signal ended the work, where another one hides it: compiled code makes a SystemError of one that
+    is raised where it expects none."""
+    seen: list[BaseException] = []
+    rest: BaseException | None = error
+    while rest is not None and rest not in seen:
+        if isinstance(rest, Terminated | KeyboardInterrupt):
+            return rest
+        seen.append(rest)
+        rest = rest.__cause__ or rest.__context__
+    return None
 
 
 def say(ended: Ending) -> None:
