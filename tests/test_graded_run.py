@@ -17,6 +17,7 @@ from w2sr_jax.records import Problem, Trace
 from w2sr_jax.report.evidence import checked
 
 PROBLEMS = [Problem.of(f"3 + {n}?", str(3 + n)) for n in range(4)]
+STUDENT = "0-a.incorrect"
 TEXTS = ["#### 9", "#### 4", "it makes 7", "I cannot"]  # wrong, right, wrong and guessed, silent
 
 
@@ -39,6 +40,7 @@ def write_run(run: Path, misjudged: bool) -> None:
     fates = [Fate(t.id, t.problem_id, "incorrect", "last", KEPT if t.id in kept else "wrong_verdict") for t in traces]
     records.write(run / "rungs" / "0-a" / "incorrect" / "fates.parquet", Fate, fates)
     write_traces(run / "evaluations" / "teacher" / GENERATIONS, "teacher", GREEDY, TEXTS)
+    records.write(run / "evaluations" / STUDENT / GENERATIONS, Trace, [])
     finish(run)
 
 
@@ -49,7 +51,7 @@ def experiment() -> Experiment:
 
 def test_rules_graders_and_doubts_of_a_run(experiment: Experiment, tmp_path: Path) -> None:
     write_run(tmp_path, misjudged=True)
-    found, pages = graded.grading(experiment, Sources([tmp_path]), ["teacher"])
+    found, pages = graded.grading(experiment, Sources([tmp_path]), ["teacher", STUDENT])
     traces, answers = found["readings"]
     assert (traces["what"], traces["name"], traces["rung"]) == ("traces", "teacher", 0)
     assert (answers["what"], answers["rung"], answers["evidence"]) == ("answers", None, "answers-teacher")
@@ -76,7 +78,7 @@ def test_seeds_are_pooled_and_told_apart_in_the_rows(experiment: Experiment, tmp
     runs = [tmp_path / "seed-0", tmp_path / "seed-1"]
     for number, run in enumerate(runs):
         write_run(run, misjudged=bool(number))
-    found, pages = graded.grading(experiment, Sources(runs), ["teacher"])
+    found, pages = graded.grading(experiment, Sources(runs), ["teacher", STUDENT])
     assert [entry["texts"] for entry in found["readings"]] == [8, 8]
     assert (found["wrong"][0]["traces"], found["wrong"][0]["doubted"]) == (5, 1)
     assert pages[0].columns[0] == "seed"

@@ -291,14 +291,13 @@ def test_a_hub_model_is_imported_from_the_cache_and_named_as_the_base(theirs, tm
     assert checkpoints.mark("owner/some-name") == ("owner/some-name", fingerprint(theirs))
 
 
-def test_results_that_are_not_what_the_evaluation_wrote_are_left_out(run, tmp_path):
+def test_results_that_are_not_what_the_evaluation_wrote_are_refused(run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     scores = copy / "evaluations/0-plain.all/scores.json"
     scores.write_text(scores.read_text().replace('"value": 0', '"value": 1'))
-    text = (export(copy, tmp_path / "out", model="0-plain.all", say=quiet) / "README.md").read_text()
-    assert "**this model**" not in text
-    assert "`0-plain.base` |" in text
+    words = "scores.json is not what evaluations/0-plain.all wrote"
+    refused(tmp_path, lambda out: export(copy, out, model="0-plain.all", say=quiet), words)
 
 
 def test_foreign_text_stays_text_in_markdown_and_yaml():
@@ -454,9 +453,11 @@ def test_a_model_that_is_not_trained_is_refused_by_its_stage(run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     lineage.manifest_path(copy, "rungs/0-plain/all/train").unlink()
+    words = "rungs/0-plain/all/train.json, on which evaluations/0-plain.all stands, is missing"
+    refused(tmp_path, lambda out: export(copy / "rungs/0-plain/all", out, say=quiet), words)
+    for stage in ("report", "evaluations/0-plain.all"):
+        lineage.manifest_path(copy, stage).unlink(missing_ok=True)
     refused(tmp_path, lambda out: export(copy / "rungs/0-plain/all", out, say=quiet), "no stage rungs/0-plain/all/train yet")
-    shutil.copytree(run / "rungs/0-plain/base/checkpoints/0", copy / "rungs/1-low/base/checkpoints/1")
-    refused(tmp_path, lambda out: export(copy / "rungs/1-low/base", out, say=quiet), "is not the one that the stage")
 
 
 def test_a_full_disk_and_a_failure_leave_nothing(imported, tmp_path, monkeypatch):
