@@ -32,7 +32,7 @@ MOMENTS = (
     Moment("making the tokenizer", "w2sr_jax.ladder.prepare:tokenizer"),
     Moment("sampling", "w2sr_jax.sampling.traces:generate"),
     Moment("grading", "w2sr_jax.sampling.traces:grade_all", alone=True),
-    Moment("writing Parquet", "pyarrow.parquet:write_table"),
+    Moment("writing Parquet", "pyarrow.parquet:ParquetWriter.write_table"),
     Moment("Parquet written, not in place", REPLACE, BEFORE, ".parquet"),
     Moment("Parquet in place, not noted", REPLACE, AFTER, ".parquet"),
     Moment("curating", "w2sr_jax.ladder.curate:curate_rung"),
