@@ -97,7 +97,7 @@ class Trial:
                 found.append(self.tried(damage, [command for command in asked if stages or not command.writes]))
             print(f"{file:<{width}}  {self._line(found)}", flush=True)
         for damage in swaps() if not match else ():
-            found = self.tried(damage, self.commands)
+            found = self.tried(damage, [command for command in self.commands if not (damage.readers_only and command.writes)])
             print(f"{damage.file}: {damage.how}: {self._line([found])}", flush=True)
         print(
             f"\n{len(files)} files, {sum(self.counts.values())} trials: " + ", ".join(f"{n} {w}" for w, n in self.counts.items())
@@ -167,7 +167,9 @@ def _short(asked: list[Command]) -> set[str]:
 def names(damage: Damage) -> list[str]:
     """What must be found in a refusal: the file, the sealed directory that it lies in, or other words for it."""
     sealed = re.match(r".*/checkpoints/\d+", damage.file)
-    return [damage.file, *([sealed[0]] if sealed else []), *damage.also]
+    # Without its experiment a directory is no run.
+    none = ["is not a run", "nor a run"] if damage.file == "experiment.json" else []
+    return [damage.file, *([sealed[0]] if sealed else []), *none, *damage.also]
 
 
 def problems(run: Path) -> dict[str, str]:

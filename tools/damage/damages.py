@@ -11,12 +11,14 @@ FLIPS = {"start": lambda size: min(1, size - 1), "middle": lambda size: size // 
 
 @dataclasses.dataclass(frozen=True)
 class Damage:
-    """What is done to a run, in words; `file` (relative) is what must be named, or one of the words in `also`."""
+    """What is done to a run, in words; `file` (relative) is what must be named, or one of the words in `also`. With
+    `readers_only` stages are not asked: what they make of it is something else, and rightly so."""
 
     file: str
     how: str
     do: Callable[[Path], None]
     also: tuple[str, ...] = ()
+    readers_only: bool = False
 
     @contextmanager
     def done(self, run: Path, aside: Path) -> Iterator[None]:
@@ -108,6 +110,7 @@ def swaps() -> list[Damage]:
             "a stage made anew otherwise",
             _curated_anew,
             ("was made from another rungs/0-small/curation",),
+            readers_only=True,
         ),
         Damage(
             "teachers/teacher/rung-0/traces-00009.parquet",
