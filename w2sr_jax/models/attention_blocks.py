@@ -71,7 +71,7 @@ def _places(static: _Static, segments: Int[Array, "B L"], positions: Int[Array, 
         seen = _seen(static, segments, positions, reach, number, start, total)
         return jnp.min(jnp.where(seen, jnp.arange(total), total), axis=(1, 2, 3, 4))
 
-    return _Places(segments, positions, jax.lax.map(first, jnp.arange(total // static.block)).T, reach)
+    return _Places(segments, positions, jax.lax.map(first, jnp.arange(total // static.block, dtype=jnp.int32)).T, reach)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -111,7 +111,7 @@ def _forward(static: _Static, query: Array, key: Array, value: Array, places: _P
 
             return None, _choose(static, stretch, number, start, total)
 
-        _, found = jax.lax.scan(one, None, (jnp.arange(first.shape[0]), queries, first))
+        _, found = jax.lax.scan(one, None, (jnp.arange(first.shape[0], dtype=jnp.int32), queries, first))
         return None, found
 
     _, (mixed, normal) = jax.lax.scan(row, None, (blocks, rows, starts))
@@ -156,7 +156,9 @@ def _backward(static: _Static, kept: Any, slope: Array) -> tuple[Array, Array, A
             to_key, to_value, to_query = _choose(static, stretch, number, start, total)
             return (to_key, to_value), to_query
 
-        (to_key, to_value), to_query = jax.lax.scan(one, (zero, zero), (jnp.arange(first.shape[0]), parts, first))
+        (to_key, to_value), to_query = jax.lax.scan(
+            one, (zero, zero), (jnp.arange(first.shape[0], dtype=jnp.int32), parts, first)
+        )
         return None, (to_query, to_key.astype(keys.dtype), to_value.astype(values.dtype))
 
     _, (to_query, to_key, to_value) = jax.lax.scan(row, None, ((blocks, slopes, products, normal), rows, starts))
@@ -240,7 +242,7 @@ def _seen(
 ) -> Bool[Array, "R 1 1 Q W"]:
     """Where a block's queries see the stretch's keys; the same for each of the query heads that share a key head."""
     own = number * static.block
-    index = (own + jnp.arange(static.block))[:, None] >= (at + jnp.arange(width))[None]
+    index = (own + jnp.arange(static.block, dtype=jnp.int32))[:, None] >= (at + jnp.arange(width, dtype=jnp.int32))[None]
     here, there = (_cut(x, own, static.block, 1)[:, :, None] for x in (segments, positions))
     found = (
         index[None] & (here == _cut(segments, at, width, 1)[:, None]) & (there - _cut(positions, at, width, 1)[:, None] < reach)

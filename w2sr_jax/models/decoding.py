@@ -117,7 +117,7 @@ def step(
     sharding: NamedSharding | None = None,
 ) -> tuple[Float[Array, "B V"], Cache]:
     """Logits after one more token of each row, and the cache with it. A position beyond the cache overwrites the last slot."""
-    places = jnp.arange(slots(cache))
+    places = jnp.arange(slots(cache), dtype=jnp.int32)
     views = {}
     for local in sorted(set(config.local_layers)):
         seen = places[None] <= positions[:, None]

@@ -160,7 +160,8 @@ def init(config: ModelConfig, key: Key[Array, ""]) -> Params:
     embedding's variance is 1 / width, so that tied logits start with about unit variance.
     """
     config.check()
-    return _init(config, key)
+    with jax.debug_key_reuse(False):  # Flax draws a scan's parameters in a way that this setting of JAX's takes for reuse
+        return _init(config, key)
 
 
 def forward(

@@ -238,7 +238,7 @@ def _inverse_cdf(
         inside = _inside(blocks, block)
     else:
         level, ties = edge
-        equal = (blocks == level[:, :, None]).sum(axis=-1)
+        equal = (blocks == level[:, :, None]).sum(axis=-1, dtype=jnp.int32)
         left = jnp.clip(ties - (jnp.cumsum(equal, axis=-1) - equal), 0, equal)
         above = jnp.where(blocks > level[:, :, None], blocks, 0.0).sum(axis=-1)
         mass = above + left.astype(jnp.float32) * jnp.where(level >= min_p, level, 0.0)
@@ -250,7 +250,7 @@ def _inverse_cdf(
 def _cut(weights: Float[Array, "B V"], level: Float[Array, "B 1"], ties: Int[Array, "B 1"]) -> Float[Array, "B V"]:
     """Weights with all below `level`, and all but the first `ties` at it, set to 0."""
     equal = weights == level
-    return jnp.where((weights > level) | (equal & (jnp.cumsum(equal, axis=-1) <= ties)), weights, 0.0)
+    return jnp.where((weights > level) | (equal & (jnp.cumsum(equal, axis=-1, dtype=jnp.int32) <= ties)), weights, 0.0)
 
 
 def _locate(weights: Float[Array, "B V"], point: Float[Array, " B"]) -> tuple[Int[Array, " B"], Float[Array, " B"]]:

@@ -91,7 +91,7 @@ def programs(
         logits, cache = model.prefill(config, weights, tokens, lengths, split)
         seen = None
         if penalised:
-            real = jnp.arange(tokens.shape[1])[None] < lengths[:, None]
+            real = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None] < lengths[:, None]
             seen = jax.vmap(_marked)(jnp.zeros(logits.shape, bool), tokens, real)
         return Prompts(cache, logits, lengths, seen)
 
@@ -134,12 +134,12 @@ def programs(
         drawing = jax.shard_map(drawing, mesh=mesh, in_specs=split.spec, out_specs=split.spec, check_vma=False)
 
     def decode(weights: Weights, slots: Slots, patience: Array) -> tuple[Array, Array, Slots]:
-        started = (slots.left > 0).sum()
+        started = (slots.left > 0).sum(dtype=jnp.int32)
         nothing = jnp.full((CHUNK, batch), -1, jnp.int32), jnp.zeros((CHUNK, batch), jnp.float32)
 
         def going(state: tuple[Array, Array, Array, Slots]) -> Array:
             drawn, _, _, now = state
-            running = (now.left > 0).sum()
+            running = (now.left > 0).sum(dtype=jnp.int32)
             return (drawn < CHUNK) & (running > 0) & (started - running < patience)
 
         def one(state: tuple[Array, Array, Array, Slots]) -> tuple[Array, Array, Array, Slots]:
