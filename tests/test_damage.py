@@ -21,4 +21,4 @@ def test_no_command_takes_damage_for_what_the_run_wrote() -> None:
     (summary,) = re.findall(r"^(\d+) files, \d+ trials: (?:.*, )?(\d+) refused", done.stdout, re.M)
     files, refused = map(int, summary)
     assert files >= 16
-    assert refused > 30  # it can see a refusal, and damage does reach what is read
+    assert refused >= 16  # it can see a refusal, and damage does reach what is read
