@@ -79,9 +79,7 @@ def results(experiment: Experiment, sources: Sources) -> tuple[dict[str, Any], l
     test = prepare.read(runs[0], prepare.TEST)
     skipped = skips.missing(experiment, runs)
     evaluated = {model.name: model for model in models.all_evaluated(experiment) if model.name not in skipped}
-    greedy = {
-        name: np.stack([outcomes(test, measure.generations(run, name)[0]) for run in runs]) for name in evaluated
-    }
+    greedy = {name: np.stack([outcomes(test, measure.generations(run, name)[0]) for run in runs]) for name in evaluated}
     on_files = on_file.sat(experiment, runs[0], test)
     scored = Scored(greedy, on_files)
     devices = jax.devices()
@@ -250,10 +248,7 @@ def _samples(experiment: Experiment, run: Path, test: Sequence[Problem], evaluat
     """The first test problems with the greedy traces of the teacher and of the last rung's models: no choice by outcome."""
     last = len(experiment.rungs) - 1
     shown = [m for m in evaluated.values() if m.role in ("teacher", "student", "gold") and m.rung in (None, last)]
-    traces = {
-        model.name: {trace.problem_id: trace for trace in measure.generations(run, model.name)[0]}
-        for model in shown
-    }
+    traces = {model.name: {trace.problem_id: trace for trace in measure.generations(run, model.name)[0]} for model in shown}
     written = {teacher.name: by_problem(on_file.answers(run, teacher.name)) for teacher in on_file.teachers(experiment)}
     return [
         {
