@@ -16,10 +16,10 @@ LADDER = ROOT / "tools" / "kill" / "ladder.py"
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 300 kB."""
+    """A file system of 700 kB: room for all checkpoints, and not for what lies around them."""
     path = tmp_path / "disk"
     path.mkdir()
-    if not mount("-t", "tmpfs", "-o", "size=300k", "tmpfs", str(path)):
+    if not mount("-t", "tmpfs", "-o", "size=700k", "tmpfs", str(path)):
         pytest.skip("file systems cannot be mounted here (this takes root in a container of one's own)")
     yield path
     subprocess.run(["umount", "-l", str(path)], check=True)
@@ -44,6 +44,12 @@ def finished(run: Path) -> list[str]:
 
 
 def test_a_full_disk_is_said_in_one_sentence_and_the_run_goes_on_when_there_is_room(disk: Path) -> None:
+    assert mount("-o", "remount,size=200k", str(disk))
+    code, said = run(disk)
+    assert code == 2, said
+    assert "has room for" in said
+    assert not list(disk.iterdir())
+    assert mount("-o", "remount,size=700k", str(disk))
     code, said = run(disk)
     assert code == 2, said
     assert "Traceback" not in said
