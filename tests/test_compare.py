@@ -18,6 +18,7 @@ import pytest
 from hand_made import finish
 
 from w2sr_jax import files, lineage, records
+from w2sr_jax.encoding import encode
 from w2sr_jax.errors import UserError
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.evaluation.statistics import gap_recovered, interval, paired
@@ -27,7 +28,7 @@ from w2sr_jax.ladder.comparison import differing
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.records import Problem, Trace, Verdict
 from w2sr_jax.report import schema
-from w2sr_jax.saved import config_hash, encode
+from w2sr_jax.saved import config_hash
 
 SETTINGS = Evaluation(resamples=200)
 EXPERIMENT = Experiment("x", rungs=(Rung("small", ModelConfig(), arms=("correct",)),))

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from w2sr_jax import files, saved, usercode
+from w2sr_jax import encoding, files, saved, usercode
 from w2sr_jax.errors import UserError
 from w2sr_jax.experiment import Experiment, FromParent, Graduate, ModelTeacher, Pretraining, Rung, check
 from w2sr_jax.ladder import learn
@@ -92,7 +92,7 @@ DEEP = ("[" * 100_000, "[" * 900 + "]" * 900, '{"a": ' * 900 + "1" + "}" * 900)
 
 def test_lambdas_cannot_be_saved():
     with pytest.raises(UserError, match="top level"):
-        saved.encode(Objective(lambda tokens: tokens.target))
+        encoding.encode(Objective(lambda tokens: tokens.target))
 
 
 GRADUATE = "w2sr_jax.experiment:Graduate"
@@ -278,14 +278,14 @@ def test_settings_without_a_digest_or_newer_fields_still_load(tmp_path):
 )
 def test_what_cannot_be_saved_is_named(fields, said):
     with pytest.raises(UserError, match=said):
-        saved.encode(small(**fields))
+        encoding.encode(small(**fields))
 
 
 def test_names_that_a_saved_experiment_uses_itself_are_refused(user_module):
     text = "import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass Odd:\n    source: int = 1\n"
     odd = usercode.load(user_module(text, "odd_config")).Odd()
     with pytest.raises(UserError, match="odd_config:Odd has a field 'source'"):
-        saved.encode(odd)
+        encoding.encode(odd)
 
 
 def test_a_dataclass_inside_a_function_cannot_be_saved():
@@ -294,7 +294,7 @@ def test_a_dataclass_inside_a_function_cannot_be_saved():
         x: int = 1
 
     with pytest.raises(UserError, match="top level"):
-        saved.encode(Inside())
+        encoding.encode(Inside())
 
 
 def test_the_first_difference_is_named():

@@ -18,8 +18,6 @@ from w2sr_jax.experiment import Experiment, check
 from w2sr_jax.fieldtypes import mistyped
 from w2sr_jax.unloaded import Reference, Unloaded
 
-__all__ = ["EXPERIMENT", "config_hash", "difference", "encode", "load", "load_config", "load_trusted", "save"]
-
 EXPERIMENT = "experiment.json"
 CONFIG = "config"
 _OWN = ("digest", "code")

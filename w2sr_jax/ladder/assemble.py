@@ -11,6 +11,7 @@ import numpy as np
 
 from w2sr_jax import files, lineage, verified
 from w2sr_jax.answers.steps import steps
+from w2sr_jax.encoding import encode
 from w2sr_jax.evaluation.answered import by_problem, settled
 from w2sr_jax.evaluation.scores import Generations, outcomes, score_seeds
 from w2sr_jax.experiment import Experiment
@@ -36,7 +37,7 @@ from w2sr_jax.ladder.task import Context, Made
 from w2sr_jax.records import Problem, Trace
 from w2sr_jax.report.evidence import Evidence
 from w2sr_jax.report.write import write
-from w2sr_jax.saved import config_hash, encode
+from w2sr_jax.saved import config_hash
 from w2sr_jax.training import journal
 
 SAMPLES = 12  # problems whose traces the report shows

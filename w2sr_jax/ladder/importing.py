@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from w2sr_jax import files, hub, sentences, terminal
+from w2sr_jax.encoding import encode
 from w2sr_jax.errors import UserError
 from w2sr_jax.ladder.making import making, vacant, words
 from w2sr_jax.ladder.stored import RECORD
@@ -26,7 +27,6 @@ from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import make_mesh, shardings
 from w2sr_jax.parallel.processes import meet
 from w2sr_jax.parallel.settings import Mesh
-from w2sr_jax.saved import encode
 from w2sr_jax.training import checkpoints
 from w2sr_jax.training.fingerprint import weight_files
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from w2sr_jax import files, lineage
 from w2sr_jax.batches.encode import END_SPELT, OVER_LENGTH
+from w2sr_jax.encoding import encode as encode_settings
 from w2sr_jax.errors import NothingToTrain, UserError
 from w2sr_jax.evaluation.cost import sampling_flops, training_flops
 from w2sr_jax.experiment import FromCheckpoint, FromParent, ModelTeacher, Pretraining
@@ -25,7 +26,6 @@ from w2sr_jax.models import finite, grow, lora, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.processes import place
 from w2sr_jax.records import Example
-from w2sr_jax.saved import encode as encode_settings
 from w2sr_jax.training import checkpoints, journal, supervision
 from w2sr_jax.training.loop import REFERENCES, fit
 from w2sr_jax.training.settings import Training

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from w2sr_jax import files, lineage, saved, verified
+from w2sr_jax.encoding import encode
 from w2sr_jax.errors import UserError
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.ladder import assemble
@@ -141,7 +142,7 @@ def _code(run: Path, experiment: Experiment) -> tuple[Condition, ...]:
     """Whether the saved experiment still reads as it was written: functions of the user's, settings and their defaults."""
     known = files.read_json(run / saved.EXPERIMENT)
     known = {name: value for name, value in known.items() if name not in ("digest", "code")}
-    words = in_values(known, saved.encode(experiment))
+    words = in_values(known, encode(experiment))
     return () if words is None else (Condition("experiment", "as saved", f"read as another one ({words})"),)
 
 

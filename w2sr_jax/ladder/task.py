@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from w2sr_jax import files, lineage
+from w2sr_jax.encoding import encode
 from w2sr_jax.experiment import Experiment
-from w2sr_jax.saved import encode
 from w2sr_jax.stopping import Stop
 
 Kind = Literal["prepare", "train", "sample", "curate", "evaluate", "report"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from w2sr_jax import files, records, verified
 from w2sr_jax.answers.grade import grade_all
+from w2sr_jax.encoding import encode
 from w2sr_jax.errors import UserError
 from w2sr_jax.evaluation.cost import sampling_flops
 from w2sr_jax.experiment import Experiment, Graduate, ModelTeacher
@@ -19,7 +20,6 @@ from w2sr_jax.records import Problem, Trace
 from w2sr_jax.sampling.estimate import Estimate
 from w2sr_jax.sampling.shards import draw_shards
 from w2sr_jax.sampling.traces import Author
-from w2sr_jax.saved import encode
 from w2sr_jax.teachers import endings, recorded
 from w2sr_jax.teachers.settings import Recorded, Served
 
