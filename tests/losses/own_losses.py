@@ -19,6 +19,10 @@ def nll(tokens):
 """
 
 WRONG = {
+    "raises for long blocks": (
+        "def loss(tokens):\n    if len(tokens.target) > 100:\n        raise ValueError('too long')  # here\n    return nll(tokens)",
+        "too long",
+    ),
     "mean": ("def loss(tokens):  # here\n    return jnp.mean(nll(tokens))", "one number for the whole block"),
     "sum": ("def loss(tokens):  # here\n    return nll(tokens).sum()", "leave out its mean or sum"),
     "column": ("def loss(tokens):  # here\n    return nll(tokens)[:, None]", r"\[8, 1\].* take \[:, 0\]"),
@@ -245,6 +249,7 @@ OF_WEIGHTS = {
 
 RIGHT = {
     "function": "loss = nll",
+    "prints losses": "def loss(tokens):\n    jax.debug.print('{}', nll(tokens))\n    return nll(tokens)",
     "jitted": "loss = jax.jit(nll)",
     "jitted by a decorator": "@jax.jit\ndef loss(tokens):\n    return nll(tokens)",
     "jitted inside": "inner = jax.jit(nll)\n\n\ndef loss(tokens):\n    return inner(tokens) ** 2",

@@ -30,6 +30,7 @@ TOKENS = (8, 24, 40)
 VOCABULARY = 1016
 """Tried where the vocabulary is not known yet. A loss that was written for another size is tried with that one."""
 WIDTH = 16
+_LARGEST = 4096
 
 R = TypeVar("R")
 
@@ -74,7 +75,8 @@ def check_objective(objective: Objective, *, vocab_size: int | None = None, wher
     if not any(learning):
         raise UserError(f"{where}.loss is 0 on every token: nothing would be trained; give a term a coefficient other than 0")
     with _at(f"{where}.loss"):
-        sizes = Sizes(TOKENS[2], vocabulary or VOCABULARY, referenced)
+        # A whole block, since a loss may refuse only from some size on.
+        sizes = Sizes(max(TOKENS[2], min(objective.block, _LARGEST)), vocabulary or VOCABULARY, referenced)
         _check_whole(objective, terms, sizes)
     return [_mixing(term.loss, objective.block) for term in terms if not term.ours and _mixes(term.loss, sizes)]
 
@@ -283,7 +285,7 @@ def _check_whole(objective: Objective, terms: list[_Term], sizes: Sizes) -> None
         def total(hidden: Any, output: Any, data: Any, progress: Any, reference: Any) -> Any:
             return blocks.blocked(objective.loss, hidden, output, data, progress, reference, objective.block).loss_sum
 
-        with jax.checking_leaks():
+        with contract_trace.checking_leaks():
             jax.eval_shape(jax.grad(total, argnums=(0, 1)), hidden, output, data, real(()), reference)
             if objective.trim > 0.0:
                 jax.eval_shape(losses, hidden, output, data, real(()), reference)

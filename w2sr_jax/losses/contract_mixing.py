@@ -40,6 +40,8 @@ def _through(jaxpr: Jaxpr, given: list[Place]) -> list[Place]:
         name = equation.primitive.name
         if isinstance(inner, ClosedJaxpr) and name not in _OTHERWISE and len(inner.jaxpr.invars) == len(places):
             results = _through(inner.jaxpr, places)
+        elif not equation.outvars:  # it is there for what it does, as jax.debug.print
+            continue
         else:
             results = [_after(equation, name, places)] * len(equation.outvars)
         known.update(zip(equation.outvars, results, strict=True))
