@@ -8,10 +8,11 @@ import sys
 import textwrap
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import pytest
 
-from w2sr_jax import cli, copies, encoding, files, imports, saved, trust
+from w2sr_jax import cli, copies, encoding, files, imports, saved, trust, usercode
 from w2sr_jax.errors import UserError
 from w2sr_jax.losses.token import Tokens
 from w2sr_jax.overrides import overridden
@@ -404,3 +405,31 @@ def test_functions_are_named_as_people_call_them(folder):
     loss = saved.load_config(write(folder, "functools.partial(times, scale=2.0)")).rungs[0].objective.loss
     assert encoding.name_of(loss) == "times(scale=2.0)"
     assert isinstance(loss, functools.partial)
+
+
+@pytest.mark.parametrize("written", ["import_module('own_later')", "__import__('own_later')"])
+def test_a_module_that_is_named_in_a_text_counts_before_it_is_imported(folder, written):
+    (folder / "own_later.py").write_text("SCALE = 2.0\n")
+    text = f"from importlib import import_module\ndef f(tokens):\n    return {written}.SCALE * tokens.logits[:, 0]\n"
+    (folder / "own_texts.py").write_text(text)
+    sys.path[:0] = [str(folder)]
+    own = importlib.import_module("own_texts")
+    before = imports.closure(["own_texts"])
+    own.f(Tokens(jnp.ones((2, 3)), *[None] * 6))
+    assert list(before) == ["own_later.py", "own_texts.py"]
+    assert imports.closure(["own_texts"]) == before
+
+
+def test_what_a_callback_of_compiled_code_raises_is_told_with_file_and_line(folder):
+    (folder / "own_callback.py").write_text("def check(x):\n    assert x < 1, 'too large'\n")
+    sys.path[:0] = [str(folder)]
+    own = importlib.import_module("own_callback")
+
+    def program(x):
+        jax.debug.callback(own.check, x)
+        return x
+
+    with pytest.raises(jax.errors.JaxRuntimeError) as caught:
+        jax.block_until_ready((jax.jit(program)(2.0), jax.effects_barrier()))
+    assert "own_callback.py, line 2: AssertionError: too large" in str(usercode.called_back(caught.value))
+    assert usercode.called_back(ValueError("Traceback")) is None

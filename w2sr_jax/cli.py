@@ -82,7 +82,9 @@ def run(argv: list[str]) -> int:
             return endings.PIPE
         raise
     except BaseException as error:
-        ended = endings.ending(error, stop.signal, _afterwards(argv[0]))
+        from w2sr_jax import usercode
+
+        ended = endings.ending(usercode.called_back(error) or error, stop.signal, _afterwards(argv[0]))
         if ended is None:
             raise
         endings.say(ended)

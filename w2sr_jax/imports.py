@@ -101,7 +101,14 @@ def _imported(module: UserModule) -> set[str]:
             names |= {part for alias in node.names for part in (f"{whole}.{alias.name}".strip("."), whole, *_parents(whole))}
         elif getattr(node, "id", getattr(node, "attr", None)) in _DYNAMIC:
             names |= {name for name in user_modules() if _loaded(name).root == module.root}
+            names |= _quoted(tree)  # whether or not it has been imported yet
     return names - {""}
+
+
+def _quoted(tree: ast.AST) -> set[str]:
+    """Texts in a source that may be a module's name."""
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return {text for text in texts if all(part.isidentifier() for part in text.split("."))}
 
 
 def _parents(name: str) -> list[str]:

@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import inspect
 import os
+import re
 import sys
 import sysconfig
 import traceback
@@ -20,6 +21,7 @@ from w2sr_jax.fieldtypes import mistyped
 from w2sr_jax.stopping import Terminated
 
 OURS = "w2sr_jax"
+_TRACEBACK = "Traceback (most recent call last):"
 _LONGEST = 1000  # characters of a sentence about settings, which may quote a setting of any length
 
 
@@ -96,6 +98,17 @@ def said(error: BaseException) -> str:
     if isinstance(error, UserError):
         return sentences.shown(str(error), _LONGEST)
     return _misfit(error) or sentences.cause(error)
+
+
+def called_back(error: BaseException) -> UserError | None:
+    """What a user's function raised that compiled code called (`jax.debug.callback`), with file and line, read off JAX's error,
+    which has it as text. None where an exception is nothing of the kind."""
+    text = str(error).partition(_TRACEBACK)[2] if type(error).__name__ == "JaxRuntimeError" else ""
+    places = [place for place in re.finditer(r'^ *File "([^"\n]+)", line (\d+).*$', text, re.MULTILINE) if is_users(place[1])]
+    if not places:
+        return None
+    raised = next((line for line in text[places[-1].end() :].splitlines() if line and not line[0].isspace()), "an exception")
+    return UserError(f"{_short(places[-1][1])}, line {places[-1][2]}: {sentences.shown(raised, _LONGEST)}")
 
 
 @contextlib.contextmanager
