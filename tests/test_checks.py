@@ -247,6 +247,10 @@ def test_a_majority_of_too_few_is_noted(tmp_path: Path) -> None:
 def test_disk_room_and_a_place_that_cannot_be_written_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     assert "is no directory" in said(SOUND, tmp_path / "file" / "run")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "deep")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for place in ("link", "link/run", "circle", "circle/run"):
+        assert "where nothing is; give another --root" in said(SOUND, tmp_path / place)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
     assert "has room for 10.0 kB, and the run's checkpoints need" in said(SOUND, tmp_path / "run")
     monkeypatch.setattr(os, "access", lambda *_: False)

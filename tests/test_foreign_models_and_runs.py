@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from w2sr_jax import files, hub, lineage
+from w2sr_jax import files, hub, lineage, saved
 from w2sr_jax.commands import run_directory
 from w2sr_jax.errors import UserError
 from w2sr_jax.ladder import markdown
@@ -261,6 +261,9 @@ def test_json_is_read_of_regular_files_of_a_sane_size(tmp_path: Path) -> None:
     for name, words in (("pipe", "regular file"), ("zeros", "regular file"), ("large", "is not read"), (".", "cannot be read")):
         with pytest.raises(UserError, match=words):
             files.read_json(tmp_path / name)
+    (tmp_path / "large").rename(tmp_path / "experiment.json")
+    with pytest.raises(UserError, match="is not read"):
+        saved.load(tmp_path)
 
 
 @pytest.mark.parametrize(

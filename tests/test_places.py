@@ -165,6 +165,7 @@ def test_a_limit_of_files_that_may_be_raised_is_raised() -> None:
         (OSError(24, "Too many open files", "x"), "too many files are open"),
         (IsADirectoryError(21, "Is a directory", "a/b"), "a/b: Is a directory"),
         (OSError(40, "Too many levels of symbolic links", "a"), "point at each other in a circle"),
+        (RuntimeError("Unable to initialize backend 'cuda': no driver"), "jax cannot use its devices"),
     ],
 )
 def test_what_the_system_refuses_is_a_sentence_also_beneath_other_errors(error: Exception, words: str) -> None:

@@ -41,7 +41,7 @@ def ending(error: BaseException, number: int | None, afterwards: str) -> Ending 
         return Ending(PIPE, "")
     if not isinstance(error, Exception):
         return None
-    refused = _exhausted(error) or files.refusal(error) or _refused(error)
+    refused = _exhausted(error) or no_devices(error) or files.refusal(error) or _refused(error)
     return None if refused is None else Ending(2, f"{sentences.printable(refused)}; {KEPT}")
 
 
@@ -53,6 +53,18 @@ def _signalled(error: BaseException) -> BaseException | None:
     while rest is not None and rest not in seen:
         if isinstance(rest, Terminated | KeyboardInterrupt):
             return rest
+        seen.append(rest)
+        rest = rest.__cause__ or rest.__context__
+    return None
+
+
+def no_devices(error: BaseException) -> str | None:
+    """A sentence where jax could not begin with the devices that it was told to use; None for any other error."""
+    seen: list[BaseException] = []
+    rest: BaseException | None = error
+    while rest is not None and rest not in seen:
+        if "Unable to initialize backend" in str(rest):
+            return f"jax cannot use its devices ({sentences.cause(rest)}); see JAX_PLATFORMS, and the driver of what it asks for"
         seen.append(rest)
         rest = rest.__cause__ or rest.__context__
     return None

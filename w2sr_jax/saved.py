@@ -142,6 +142,8 @@ def _raw(run: Path) -> dict[str, Any]:
     path = run / EXPERIMENT
     if not path.is_file():
         raise UserError(f"{run} is not a run: it has no {EXPERIMENT}")
+    if path.stat().st_size > files.LARGEST_JSON:
+        raise UserError(f"{path} has {path.stat().st_size:,} bytes, and JSON of more than {files.LARGEST_JSON:,} is not read")
     try:
         raw = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
     except (OSError, ValueError, RecursionError) as error:

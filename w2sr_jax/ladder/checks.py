@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from w2sr_jax import sentences
+from w2sr_jax import endings, sentences
 from w2sr_jax.errors import UserError
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.ladder import checks_data, checks_models, checks_places, checks_text, usercode_checks
@@ -58,7 +58,11 @@ def _checked(subject: Subject) -> Iterator[Checked]:
         except UserError as error:
             found.refuse(str(error))
         except Exception as error:  # a fault of the check's own keeps nobody from running
-            found.remark(f"this could not be looked at ({sentences.cause(error)})")
+            without = endings.no_devices(error)
+            if without is not None:
+                found.refuse(without)
+            else:
+                found.remark(f"this could not be looked at ({sentences.cause(error)})")
         yield Checked(name, tuple(found.seen), _once(found.remarks), _once(found.refused))
 
 

@@ -32,6 +32,9 @@ _PER_TOKEN = 12  # bytes of a trace's token: its id, its log-probability, its te
 def disk(subject: Subject, found: Findings) -> None:
     """May the run's directory be written, and is there room for its checkpoints?"""
     place = _existing(subject.run)
+    if place.is_symlink() and not place.exists():
+        found.refuse(f"{place} is a link to {os.readlink(place)}, where nothing is; give another --root, or remove it")
+        return
     if not place.is_dir():
         found.refuse(f"{place} is no directory; give another --root")
         return
@@ -103,7 +106,7 @@ def _asked(subject: Subject, name: str) -> bool:
 
 def _existing(path: Path) -> Path:
     path = path.absolute()
-    return next(place for place in (path, *path.parents) if place.exists())
+    return next(place for place in (path, *path.parents) if place.is_symlink() or place.exists())
 
 
 def _checkpoints(subject: Subject) -> tuple[int, int]:
