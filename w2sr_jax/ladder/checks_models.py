@@ -24,6 +24,7 @@ from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import AXES, make_mesh, shardings
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.sampling.settings import Decoding
+from w2sr_jax.text.settings import LEAST_BPE, BpeTokenizer
 
 _MOMENTS = 2  # of AdamW
 
@@ -93,6 +94,11 @@ def architectures(subject: Subject, found: Findings) -> None:
         with found.refusing(where):
             if subject.renderer is not None:
                 subject.renderer.check_vocabulary(config.vocab_size)
+            elif isinstance(subject.experiment.tokenizer, BpeTokenizer) and config.vocab_size < LEAST_BPE:
+                raise UserError(
+                    f"model.vocab_size is {config.vocab_size}, but a BpeTokenizer has at least {LEAST_BPE} tokens; leave it 0, "
+                    "and it is the tokenizer's"
+                )
     for about, names in seen.items():
         found.see(f"{', '.join(names)}: {about}")
 

@@ -21,6 +21,10 @@ class WordTokenizer:
             raise UserError(f"tokenizer.largest is {self.largest} and tokenizer.limit {self.limit}; at least 0 and 1 are needed")
 
 
+LEAST_BPE = 261
+"""The least vocabulary of byte-pair encoding: a token for each byte, and five special ones."""
+
+
 @dataclasses.dataclass(frozen=True)
 class BpeTokenizer:
     """Byte-level byte-pair encoding trained on the experiment's own texts: any text survives it unchanged."""
