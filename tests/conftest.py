@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import textwrap
@@ -17,6 +18,9 @@ _FLAGS = ("--xla_force_host_platform_device_count=8", "--xla_backend_optimizatio
 _given = os.environ.get("XLA_FLAGS", "")
 os.environ["XLA_FLAGS"] = " ".join([_given, *(flag for flag in _FLAGS if flag.split("=")[0] not in _given)]).strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# Under nohup a closed terminal is nobody's business; the processes that tests start are to know of it all the same.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # What tests trust is nobody else's business.
 _trusted = tempfile.mkdtemp(prefix="w2sr-trusted-")

@@ -12,6 +12,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path, PurePosixPath
 from types import ModuleType
+from typing import Any
 
 from w2sr_jax import files
 from w2sr_jax.errors import UserError
@@ -74,3 +75,6 @@ class _Verified(SourceFileLoader):
         if files.digest_bytes(data) != self._digest:
             raise UserError(f"{path} is not as it was saved; restore it, or begin another run")
         return data
+
+    def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
+        """Writes no byte code either."""

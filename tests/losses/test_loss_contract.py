@@ -1,8 +1,9 @@
 """A user's loss is refused in a sentence with file and line, or it trains."""
 
+import gc
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ Load = Callable[[str], Any]
 
 
 @pytest.fixture
-def load(user_module: Callable[..., Path]) -> Load:
+def load(user_module: Callable[..., Path]) -> Iterator[Load]:
     """The module of a source text; each has a name of its own."""
     count = itertools.count()
-    return lambda text: usercode.load(user_module(HEAD + text + "\n", f"config_of_losses_{next(count)}"))
+    # Where an array is kept, jax asks every object who holds it; those of all other tests would take minutes.
+    gc.freeze()
+    yield lambda text: usercode.load(user_module(HEAD + text + "\n", f"config_of_losses_{next(count)}"))
+    gc.unfreeze()
 
 
 def refusal(objective: Objective, **settings: Any) -> str:

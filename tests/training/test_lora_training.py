@@ -21,7 +21,7 @@ from w2sr_jax.parallel.mesh import make_mesh
 from w2sr_jax.parallel.processes import place
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.text.spans import END
-from w2sr_jax.training import checkpoints, journal, loop
+from w2sr_jax.training import checkpoints, journal, preconditions
 from w2sr_jax.training.digest import params_digest
 from w2sr_jax.training.ending import ending
 from w2sr_jax.training.loop import Probing
@@ -213,7 +213,7 @@ def test_probability_of_the_end_of_turn_and_the_warning(tmp_path: Path, monkeypa
 
     told: list[str] = []
     shapes: list[tuple[int, ...]] = []
-    monkeypatch.setattr(loop, "ending", lambda model, base, batch, mesh: shapes.append(batch.tokens.shape))
+    monkeypatch.setattr(preconditions, "ending", lambda model, base, batch, mesh: shapes.append(batch.tokens.shape))
     toy.run(tmp_path / "parts", dataclasses.replace(SETTINGS, steps=1, accumulation=4))
     assert shapes == [(toy.ROWS // 4, toy.LENGTH)]  # no more rows at a time than the step reads
     monkeypatch.undo()

@@ -285,7 +285,7 @@ def _check_whole(objective: Objective, terms: list[_Term], sizes: Sizes) -> None
         def total(hidden: Any, output: Any, data: Any, progress: Any, reference: Any) -> Any:
             return blocks.blocked(objective.loss, hidden, output, data, progress, reference, objective.block).loss_sum
 
-        with contract_trace.checking_leaks():
+        with jax.checking_leaks():
             jax.eval_shape(jax.grad(total, argnums=(0, 1)), hidden, output, data, real(()), reference)
             if objective.trim > 0.0:
                 jax.eval_shape(losses, hidden, output, data, real(()), reference)
