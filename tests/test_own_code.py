@@ -433,3 +433,11 @@ def test_what_a_callback_of_compiled_code_raises_is_told_with_file_and_line(fold
         jax.block_until_ready((jax.jit(program)(2.0), jax.effects_barrier()))
     assert "own_callback.py, line 2: AssertionError: too large" in str(usercode.called_back(caught.value))
     assert usercode.called_back(ValueError("Traceback")) is None
+
+
+def test_a_configuration_that_is_reached_by_a_link_of_another_name_is_the_one_it_leads_to(folder, tmp_path):
+    (folder / "own_linked.py").write_text("def f(tokens):\n    return tokens.logits[:, 0]\n")
+    (tmp_path / "other_name.py").symlink_to(folder / "own_linked.py")
+    module = usercode.load(tmp_path / "other_name.py")
+    assert module.__name__ == "own_linked"
+    assert list(imports.closure([module.__name__])) == ["own_linked.py"]

@@ -27,7 +27,8 @@ _LONGEST = 1000  # characters of a sentence about settings, which may quote a se
 
 def load(path: Path) -> ModuleType:
     """Import a user's file under its stem, with its siblings importable, also later, when a function of it imports them."""
-    path, name = path.resolve(), path.stem
+    path = path.resolve()
+    name = path.stem  # a link's target, as the run's copy is named
     copies.forget()
     known = sys.modules.get(name)
     if known is not None:
