@@ -205,6 +205,52 @@ def test_an_edit_of_any_file_that_a_loss_imports_is_noticed_and_named(folder, tm
             load(run)
 
 
+DATA = """
+import importlib.util
+import json
+from pathlib import Path
+from own_base import of
+HERE = Path(__file__).parent
+SCALE = json.loads((HERE / "own_scale.json").read_text())["scale"]
+spec = importlib.util.spec_from_file_location("own_by_path", Path(__file__).with_name("own_by_path.py"))
+by_path = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(by_path)
+def loss(tokens):
+    return SCALE * by_path.FACTOR * tokens.logits[:, 0]
+def experiment():
+    return of(loss)
+"""
+
+
+@pytest.mark.parametrize("edited", ["own_scale.json", "own_by_path.py"])
+def test_a_file_that_a_loss_reads_beside_itself_is_kept_and_its_edit_is_named(folder, tmp_path, edited):
+    (folder / "own_scale.json").write_text('{"scale": 2.0}')
+    (folder / "own_by_path.py").write_text("FACTOR = 3.0\n")
+    (folder / "own_data.py").write_text(DATA)
+    run, before = tmp_path / "run", set(sys.modules)
+    first = saved.load_config(folder / "own_data.py")
+    saved.save(run, first)
+    saved.check_read_back(run)
+    forget(before)
+    (folder / edited).write_text((folder / edited).read_text() + "\n")
+    again = saved.load_config(folder / "own_data.py")
+    assert saved.difference(saved.load(run), again, run).startswith(f"{edited} was edited since")
+    (folder / edited).unlink()
+    assert saved.load_trusted(run).rungs[0].objective.loss(TOKENS)[1] == 18.0
+
+
+def test_a_run_that_could_not_be_opened_again_is_refused_at_once(folder, tmp_path):
+    path = folder / "own_absolute.py"
+    (tmp_path / "elsewhere.json").write_text("1")
+    text = "import json, os\nfrom own_base import of\nNAME = 'elsewhere.json'\n"
+    text += "VALUE = json.load(open(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), NAME)))\n"
+    path.write_text(text + "def loss(tokens):\n    return VALUE * tokens.logits[:, 0]\ndef experiment():\n    return of(loss)\n")
+    run = tmp_path / "runs" / "run"
+    saved.save(run, saved.load_config(path))
+    with pytest.raises(UserError, match=r"could not be opened again.*own_absolute\.py, line 4: FileNotFoundError"):
+        saved.check_read_back(run)
+
+
 REFUSED = {
     "lambda tokens: tokens.logits[:, 0]": r"own_config\.py, line \d+: .*<lambda>.*no module has at its top level",
     "make(3.0)": r"own_config\.py, line \d+: .*make\.<locals>\.<lambda>.*no module has at its top level",

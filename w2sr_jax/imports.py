@@ -1,7 +1,8 @@
-"""Which of a user's files a module is made of: its own, and those of the user's that it imports, directly or not.
+"""Which of a user's files a module is made of: its own, those of the user's that it imports, directly or not, and small files
+that it names beside itself (`Path(__file__).parent / "table.json"`).
 
-Imports are read from the source, so that also those count that have not been executed yet (in a function) and those that leave no
-trace in the module (`from constants import ALPHA`).
+All of it is read from the source, so that also those count that have not been executed yet (in a function) and those that leave
+no trace in the module (`from constants import ALPHA`).
 """
 
 import ast
@@ -13,6 +14,8 @@ from typing import NamedTuple
 from w2sr_jax import files, usercode
 from w2sr_jax.errors import UserError
 
+LARGEST = 1 << 20
+"""Bytes of a file that a module reads beside itself and that counts as a part of it; what is larger is data."""
 _DYNAMIC = {"import_module", "__import__", "spec_from_file_location", "run_path", "run_module", "exec", "load_source"}
 
 
@@ -42,7 +45,12 @@ def closure(names: Iterable[str]) -> dict[str, Path]:
         if taken.setdefault(module.relative, module.path) != module.path:
             other = taken[module.relative]
             raise UserError(f"{module.path} and {other} are both imported as {module.relative}; a run can keep only one of them")
-        todo += [found for name in _imported(module) if name not in seen and (found := _located(name, module.root)) is not None]
+        tree = _tree(module.path)
+        for path in _beside(module, tree):
+            taken.setdefault(path.relative_to(module.root).as_posix(), path)
+        todo += [
+            found for name in _imported(module, tree) if name not in seen and (found := _located(name, module.root)) is not None
+        ]
     return dict(sorted(taken.items()))
 
 
@@ -84,13 +92,49 @@ def _located(name: str, root: Path) -> UserModule | None:
     return None if path is None else _module(name, path)
 
 
-def _imported(module: UserModule) -> set[str]:
+def _tree(path: Path) -> ast.AST:
+    try:
+        return ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):  # an extension, or a file that was never executed
+        return ast.Module([], [])
+
+
+def _beside(module: UserModule, tree: ast.AST) -> set[Path]:
+    """The files below a module's folder that it names in expressions with `__file__`, or with a name that was made of it."""
+    known = {"__file__"}
+    assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+    for _ in assigned:  # in whatever order they are made of each other
+        made = (
+            target.id
+            for node in assigned
+            if _names(node.value) & known
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        )
+        before = len(known)
+        known |= set(made)
+        if len(known) == before:
+            break
+    places = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp | ast.Call) and _names(node) & known]
+    texts = {part.value for node in places for part in ast.walk(node) if isinstance(part, ast.Constant)}
+    found = (module.path.parent / text for text in texts if isinstance(text, str) and text and "\0" not in text)
+    return {path for path in found if _is_part(path, module.root)}
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+
+
+def _is_part(path: Path, root: Path) -> bool:
+    try:
+        return path.is_file() and path.resolve() == path and path.is_relative_to(root) and path.stat().st_size <= LARGEST
+    except (OSError, RuntimeError):
+        return False
+
+
+def _imported(module: UserModule, tree: ast.AST) -> set[str]:
     """Names that a module may import: of `from a.b import c` these are a, a.b and a.b.c."""
     names = set(_parents(module.name))
-    try:
-        tree = ast.parse(module.path.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError):  # an extension, or a file that was never executed
-        return names
     package = module.name if module.path.stem == "__init__" else module.name.rpartition(".")[0]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -6,7 +6,10 @@ copies in RUN/config, and a digest over all. `load` looks at it and executes not
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -54,6 +57,26 @@ def save(run: Path, experiment: Experiment) -> None:
     whole = encoded | {"code": code}
     files.write_json(run / EXPERIMENT, whole | {"digest": files.digest_json(whole)})
     trust.remember(code)
+
+
+def check_read_back(run: Path) -> None:
+    """`UserError` where another process could not read the run's own code back from its copies; nothing where it has none."""
+    if not _code(run, _raw(run)):
+        return
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom w2sr_jax import saved\nfrom w2sr_jax.errors import UserError\n"
+        "try:\n    saved.load_trusted(Path(sys.argv[1]), True)\nexcept UserError as error:\n    sys.exit(f'w2sr: {error}')\n"
+    )
+    paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    command = [sys.executable, "-c", program, str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1].removeprefix("w2sr: ")
+        raise UserError(
+            f"the run could not be opened again from its copies of your code: {sentences.shown(last, 600)}; let modules read "
+            'only files that they name beside themselves (Path(__file__).parent / "NAME"), of at most 1 MiB'
+        )
 
 
 def load(run: Path) -> Experiment:

@@ -43,6 +43,8 @@ def climb_all(
             checks.before(experiment, run, watcher, kind, rung)
     with _owned(run, stop):
         saved.save(run, experiment)
+        if not any((run / "lineage").rglob("*.json")) and not any(run.glob("seed-*/lineage")):
+            saved.check_read_back(run)
         if len(experiment.seeds) == 1:
             climb(experiment, run, watcher, kind, rung, stop)
         else:
