@@ -8,8 +8,8 @@ from pathlib import Path
 from w2sr_jax import files, records, seeds, verified
 from w2sr_jax.batches import packing
 from w2sr_jax.batches.batch import Batches
-from w2sr_jax.batches.encode import END_SPELT, Encoded, encode, encoded
-from w2sr_jax.batches.packing import Packed, layout
+from w2sr_jax.batches.encode import END_SPELT, Encoded, encoded
+from w2sr_jax.batches.packing import Packed
 from w2sr_jax.batches.stored import StoredExamples
 from w2sr_jax.errors import NothingToTrain
 from w2sr_jax.experiment import BASE, Experiment, ModelTeacher, Pretraining
@@ -32,21 +32,6 @@ class Lessons:
     batches: Batches
     total: int
     renderer: Renderer
-
-    def row_of(self, index: int) -> int | None:
-        """The row of the packed data that holds an example; None where it was left out."""
-        length, share = self.batches.settings.length, self.batches.settings.pack
-        if not self.rejected:
-            place = index
-        elif encode([self.examples[index]], self.renderer, length)[0]:
-            place = len(encode(self.examples[:index], self.renderer, length)[0])
-        else:
-            return None
-        return next(row for row, members in enumerate(layout(self.encoded, length, share)) if place in members)
-
-    def steps_of(self, row: int) -> list[int]:
-        """The steps, from 1, whose batch holds a row of the packed data."""
-        return self.batches.steps_of(row, self.total)
 
 
 def lessons(

@@ -146,9 +146,8 @@ def batches(subject: Subject, found: Findings) -> None:
         with found.refusing(f"{trained.where}: model"):
             attention.check(trained.model.config, trained.training.batching.length, platform)
     for rows, length in sorted({(t.training.batching.rows, t.training.batching.length) for t in subject.trainings}):
-        found.see(
-            f"{rows} rows of {length:,} tokens a step, {rows // wanted.ways or 1} on each of {wanted.ways} groups of devices"
-        )
+        each = f", {rows // wanted.ways or 1} on each of {wanted.ways} groups of devices" if wanted.ways > 1 else ""
+        found.see(f"{rows} rows of {length:,} tokens a step{each}")
 
 
 def weights(subject: Subject, found: Findings) -> None:
