@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from w2sr_jax import lineage, verified
+from w2sr_jax.graph import manifest, verified
 
 STAGE = "by-hand"
 
@@ -14,4 +14,4 @@ def finish(run: Path) -> None:
         path for path in sorted(run.rglob("*")) if path.is_file() and path.relative_to(run).parts[0] not in ("lineage", "config")
     )
     mine = [path for path in there if path.relative_to(run).as_posix() not in known and path.name != "experiment.json"]
-    lineage.Stage(run, STAGE, "prepare", "0" * 64).commit(mine, {}, {})
+    manifest.Stage(run, STAGE, "prepare", "0" * 64).commit(mine, {}, {})

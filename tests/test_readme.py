@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from w2sr_jax import saved
+from w2sr_jax.configuration import saved
 from w2sr_jax.experiment import check
 from w2sr_jax.losses.token import Tokens
 

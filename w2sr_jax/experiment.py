@@ -4,11 +4,11 @@ import dataclasses
 from typing import Literal
 
 from w2sr_jax.answers.grade import Grader, MathGrader
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.fieldtypes import mistyped
 from w2sr_jax.curation.settings import Arm, Curation
-from w2sr_jax.errors import UserError
 from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.evaluation.settings import Evaluation
-from w2sr_jax.fieldtypes import mistyped
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.settings import Mesh

@@ -3,7 +3,7 @@
 import pytest
 
 from w2sr_jax.answers.graders import ChoiceGrader
-from w2sr_jax.records import Problem
+from w2sr_jax.core.records import Problem
 
 OPTIONS = ["Paris", "London", "Rome", "Bern"]
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from w2sr_jax.answers import pool
 from w2sr_jax.answers.grade import MathGrader, NumberGrader, bare, canonical, grade, grade_all, grade_one
-from w2sr_jax.errors import UserError
-from w2sr_jax.records import Problem, Verdict
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from w2sr_jax import usercode
 from w2sr_jax.answers import contract
 from w2sr_jax.answers.contract import check_grader
 from w2sr_jax.answers.grade import MathGrader, NumberGrader, grade_all
 from w2sr_jax.answers.graders import ChoiceGrader, ExactGrader, NumericGrader, RegexGrader
-from w2sr_jax.errors import UserError
-from w2sr_jax.records import Problem
+from w2sr_jax.core import usercode
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem
 
 HEAD = """
 import dataclasses, functools, random, time
 from w2sr_jax.answers.grade import MathGrader, NumberGrader
-from w2sr_jax.records import Problem, Verdict
+from w2sr_jax.core.records import Problem, Verdict
 
 
 def right(text, problem):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from w2sr_jax.answers.choice import LETTERS, read
 from w2sr_jax.answers.grade import grade_all
 from w2sr_jax.answers.graders import ChoiceGrader, ExactGrader, NumericGrader, RegexGrader
-from w2sr_jax.errors import UserError
-from w2sr_jax.records import Problem
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem
 
 CITIES = ["Paris", "London", "Rome", "Paris, Texas"]
 

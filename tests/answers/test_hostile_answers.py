@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from w2sr_jax import thinking
 from w2sr_jax.answers import choice, equal
 from w2sr_jax.answers import grade as grading
 from w2sr_jax.answers.extract import boxes, extract
 from w2sr_jax.answers.second import second_opinion
 from w2sr_jax.answers.steps import steps
-from w2sr_jax.records import Verdict
+from w2sr_jax.core import thinking
+from w2sr_jax.core.records import Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 LENGTH = 600_000

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from w2sr_jax import files
 from w2sr_jax.answers.grade import MathGrader, grade
-from w2sr_jax.records import Problem
+from w2sr_jax.core import files
+from w2sr_jax.core.records import Problem
 
 
 def lines(path: Path) -> list[dict]:

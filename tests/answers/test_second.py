@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from w2sr_jax import thinking
 from w2sr_jax.answers import second, second_value
 from w2sr_jax.answers.grade import grade
 from w2sr_jax.answers.second import second_opinion
+from w2sr_jax.core import thinking
 
 CORRECT = [
     ("6 + 5 = 11\n#### 11", "11"),

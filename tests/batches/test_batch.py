@@ -8,7 +8,7 @@ from w2sr_jax.batches.batch import Batch, Batches
 from w2sr_jax.batches.encode import Encoded
 from w2sr_jax.batches.packing import pack
 from w2sr_jax.batches.settings import Batching
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 
 LENGTH = 12
 

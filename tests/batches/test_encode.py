@@ -10,8 +10,8 @@ from w2sr_jax.batches.batch import Batches
 from w2sr_jax.batches.encode import encode
 from w2sr_jax.batches.packing import pack
 from w2sr_jax.batches.settings import Batching
-from w2sr_jax.errors import UserError
-from w2sr_jax.records import Example
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Example
 from w2sr_jax.teachers import recorded
 from w2sr_jax.teachers.settings import Recorded
 from w2sr_jax.text import tokenizer

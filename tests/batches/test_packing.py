@@ -13,7 +13,7 @@ from w2sr_jax.batches import packing
 from w2sr_jax.batches.encode import Encoded
 from w2sr_jax.batches.packing import Packed, layout, pack, plan
 from w2sr_jax.batches.stored import StoredExamples, sizes
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 
 CAPACITY = 24
 PAD = 99

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_select import PROBLEMS, mixed, trace
 
-from w2sr_jax import records
+from w2sr_jax.core import records
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.curation.fates import KEPT, Fate
 from w2sr_jax.curation.select import curate
 from w2sr_jax.curation.settings import ARMS, Arm, Curation
-from w2sr_jax.errors import UserError
 
 
 @given(st.integers(0, 999), st.sampled_from(ARMS), st.integers(1, 3), st.integers(0, 20))

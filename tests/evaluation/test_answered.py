@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from w2sr_jax.core.records import Problem, Trace, VerdictName
 from w2sr_jax.evaluation.answered import answered, score_answers, settled
 from w2sr_jax.evaluation.scores import compare
 from w2sr_jax.evaluation.settings import Evaluation
-from w2sr_jax.records import Problem, Trace, VerdictName
 
 SETTINGS = Evaluation(resamples=200)
 PROBLEMS = [Problem.of(f"Question {number}?", None if number == 3 else str(number)) for number in range(6)]

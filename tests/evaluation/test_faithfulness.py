@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from w2sr_jax.answers.steps import steps
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation import faithfulness
 from w2sr_jax.evaluation.faithfulness import FRACTIONS, Case, chain, early_answering, mistakes, perturb, same_answer, truncations
 from w2sr_jax.evaluation.settings import Evaluation

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem, Trace, VerdictName
 from w2sr_jax.evaluation import statistics
 from w2sr_jax.evaluation.ledger import CELLS, RIGHT, Answer, Outcome, answer, cells, ledger, outcomes
 from w2sr_jax.evaluation.settings import Evaluation
-from w2sr_jax.records import Problem, Trace, VerdictName
 
 SETTINGS = Evaluation(resamples=400)
 RIGHT_ANSWER, WRONG, OTHER, NONE = Answer(RIGHT, True), Answer("= 5", False), Answer("= 6", False), Answer(None, False)

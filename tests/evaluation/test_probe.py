@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import binomtest
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation.probe import Probe, rising, too_weak
 
 

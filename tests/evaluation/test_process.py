@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from w2sr_jax.core.records import Trace
 from w2sr_jax.evaluation import process
-from w2sr_jax.records import Trace
 
 GOOD = "16 - 4 = 12 ; 12 * 2 = 24 #### 24"
 BAD = "16 - 4 = 11 ; 11 * 2 = 22 #### 22"

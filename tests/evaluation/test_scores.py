@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem, Trace, VerdictName
 from w2sr_jax.evaluation import scores
 from w2sr_jax.evaluation.settings import Evaluation
-from w2sr_jax.records import Problem, Trace, VerdictName
 
 SETTINGS = Evaluation(resamples=300)
 PROBLEMS = [Problem.of(f"question {i}", "24") for i in range(4)]

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from w2sr_jax.answers.extract import extract
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem, Trace, VerdictName
 from w2sr_jax.evaluation import diversity
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.evaluation.teachers import compare
-from w2sr_jax.records import Problem, Trace, VerdictName
 
 SETTINGS = Evaluation(resamples=50)
 PROBLEMS = [Problem.of(f"question {i}", "24") for i in range(4)]

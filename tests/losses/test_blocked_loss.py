@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses.blocks import LossSum, TokenData, blocked, token_losses
 from w2sr_jax.losses.token import Confidence, Entropy, ForwardKL, Jsd, Nll, TokenLoss, Tokens, Unlikelihood, ZLoss
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import tyro
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.schedules import WarmUp
 from w2sr_jax.losses.token import GeneralizedCrossEntropy, Nll, ReverseKL

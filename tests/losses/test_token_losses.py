@@ -10,7 +10,7 @@ import losses_reference as reference
 import numpy as np
 import pytest
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses import formulas
 from w2sr_jax.losses.schedules import Linear
 from w2sr_jax.losses.token import (

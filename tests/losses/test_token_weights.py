@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses.weights import TokenWeights, trimmed
 
 SPAN = jnp.array([0, 1, 1, 2, 3, 1])

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import tiny_checkpoints as tiny
 
-from w2sr_jax import keys
 from w2sr_jax.batches.batch import Batch
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import keys
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models import adapters, hf, transformer
 from w2sr_jax.models import lora as low_rank

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import NamedSharding, PartitionSpec
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.models import attention, attention_kernels, transformer
 from w2sr_jax.models.attention import Seen, chosen, packed
 from w2sr_jax.models.attention_blocks import blocked_attention

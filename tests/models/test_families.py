@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tiny_checkpoints as tiny
 
-from w2sr_jax import keys
+from w2sr_jax.core import keys
 from w2sr_jax.models import hf, transformer
 from w2sr_jax.models.config import ModelConfig, RopeScaling
 from w2sr_jax.sampling.engine import generate

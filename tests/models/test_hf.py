@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from w2sr_jax import files
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.models import families, hf, safetensors_files, transformer
 from w2sr_jax.models.config import ModelConfig, RopeScaling
 from w2sr_jax.parallel.mesh import make_mesh, shardings

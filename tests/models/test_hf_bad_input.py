@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.models import hf, transformer
 from w2sr_jax.models.config import ModelConfig
 

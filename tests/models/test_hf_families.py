@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.models import families
 from w2sr_jax.models.config import ModelConfig, RopeScaling
 

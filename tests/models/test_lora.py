@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from w2sr_jax import keys
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import keys
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.models import lora as low_rank
 from w2sr_jax.models import quantized, transformer
 from w2sr_jax.models.config import ModelConfig

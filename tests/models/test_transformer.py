@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.models import decoding, transformer
 from w2sr_jax.models.attention import attend
 from w2sr_jax.models.config import AttentionKind, ModelConfig, RematKind

@@ -6,8 +6,8 @@ import signal
 import sys
 import time
 
-from w2sr_jax import cli
-from w2sr_jax.errors import UserError
+from w2sr_jax.cli import main as cli
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.parallel import peers
 from w2sr_jax.training import checkpoints
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.parallel import rendezvous
 from w2sr_jax.parallel.lines import Line, address
 from w2sr_jax.parallel.rendezvous import Who

@@ -6,7 +6,7 @@ import sys
 import jax
 import numpy as np
 
-from w2sr_jax import keys
+from w2sr_jax.core import keys
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel import mesh as meshes

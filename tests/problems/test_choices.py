@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.problems.choices import choice
 from w2sr_jax.problems.files import load
 from w2sr_jax.problems.rows import Row

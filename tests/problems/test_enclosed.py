@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.problems import files, rows
 from w2sr_jax.problems.documents import read_rows
 from w2sr_jax.problems.settings import Files
-from w2sr_jax.records import Problem, Trace
 from w2sr_jax.teachers import arrayrecord
 
 ROW = json.dumps({"question": "2+2? SECRET", "answer": "4"}) + "\n"

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from w2sr_jax.answers import steps as steps_module
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem
 from w2sr_jax.problems.generated import facts, generate
 from w2sr_jax.problems.settings import Generated
-from w2sr_jax.records import Problem
 
 FIRST = (
     "7f9cd82f9bfc5eb3",

@@ -12,11 +12,11 @@ import pytest
 
 from w2sr_jax.answers.grade import MathGrader
 from w2sr_jax.answers.graders import ChoiceGrader
+from w2sr_jax.core.records import Problem
 from w2sr_jax.problems import presets
 from w2sr_jax.problems.files import load
 from w2sr_jax.problems.reference import parse
 from w2sr_jax.problems.settings import Files
-from w2sr_jax.records import Problem
 
 GPQA = {"Question": "Which?", "Correct Answer": "fermion", "Incorrect Answer 1": "boson", "Incorrect Answer 2": "anyon"}
 OLYMPIAD = {

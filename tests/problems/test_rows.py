@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from w2sr_jax import content
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import content
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.problems import files, rows
 from w2sr_jax.problems.settings import Files
 
@@ -240,7 +240,7 @@ def test_damage_does_not_end_the_process(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     path.write_bytes(zlib.decompress(base64.b85decode(FATAL)))
     program = (
-        "import sys; from w2sr_jax.errors import UserError; from w2sr_jax.problems.files import load\n"
+        "import sys; from w2sr_jax.core.errors import UserError; from w2sr_jax.problems.files import load\n"
         "from w2sr_jax.problems.settings import Files\n"
         "try:\n    load(Files(sys.argv[1]))\nexcept UserError as error:\n    print(error)"
     )

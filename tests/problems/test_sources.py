@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.problems.files import load
 from w2sr_jax.problems.settings import Fields, Files
 from w2sr_jax.problems.sources import origin, read_rows

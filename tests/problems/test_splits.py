@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem
 from w2sr_jax.problems.generated import generate
 from w2sr_jax.problems.settings import Generated, Splits
 from w2sr_jax.problems.splits import check_disjoint, lcs, normalised, split
-from w2sr_jax.records import Problem
 
 LONG = (
     "A farmer walks to the market with a basket of {n} eggs and on the way back he finds that {m} of them "

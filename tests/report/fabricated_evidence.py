@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from w2sr_jax import files
-from w2sr_jax import seeds as randomness
+from w2sr_jax.core import files
+from w2sr_jax.core import seeds as randomness
+from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation import faithfulness, teachers
 from w2sr_jax.evaluation.ledger import CELLS, Answer, Outcome, cells, ledger
 from w2sr_jax.evaluation.settings import Evaluation
-from w2sr_jax.records import Problem, Trace
 from w2sr_jax.report.evidence import Evidence, EvidenceRow
 from w2sr_jax.report.schema_evidence import Source
 

@@ -8,8 +8,8 @@ import fabricated_evidence
 
 from w2sr_jax.answers.extract import extract
 from w2sr_jax.answers.grade import NumberGrader
+from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation.grading import doubt, readings
-from w2sr_jax.records import Problem, Trace
 from w2sr_jax.report.evidence import Evidence, EvidenceRow
 
 GROUPS = {"doubted": "Correct by the second opinion", "silent": "No second opinion", "agreed": "Incorrect by both"}

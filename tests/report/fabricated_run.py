@@ -6,11 +6,11 @@ import fabricated_evidence
 import fabricated_grading
 import numpy as np
 
-from w2sr_jax import seeds as randomness
 from w2sr_jax.answers.steps import steps
+from w2sr_jax.core import seeds as randomness
+from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation import scores
 from w2sr_jax.evaluation.settings import Evaluation
-from w2sr_jax.records import Problem, Trace
 from w2sr_jax.report.evidence import Evidence
 
 SETTINGS = Evaluation(samples=4, resamples=400)

@@ -12,8 +12,8 @@ from fabricated_run import Report
 from test_report_page import HOSTILE, Page, no_charts  # noqa: F401  a fixture
 
 from w2sr_jax.answers.guesses import guessed
+from w2sr_jax.core.records import Problem, Trace, Verdict
 from w2sr_jax.evaluation.grading import doubt, readings
-from w2sr_jax.records import Problem, Trace, Verdict
 from w2sr_jax.report import grading, page
 from w2sr_jax.report.links import links
 from w2sr_jax.report.write import read, write

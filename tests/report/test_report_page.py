@@ -15,7 +15,7 @@ from typing import Any
 import fabricated_run
 import pytest
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.report import drawing, rule, schema
 from w2sr_jax.report.page import render
 from w2sr_jax.report.write import read, write

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.report.requirement import (
     OPERATORS,
     QUANTITIES,

@@ -2,9 +2,9 @@
 
 import jax
 
+from w2sr_jax.core.records import Problem, Verdict
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.records import Problem, Verdict
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.traces import Author
 from w2sr_jax.text.render import Renderer

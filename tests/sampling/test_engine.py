@@ -11,8 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from w2sr_jax import keys
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import keys
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel import mesh as meshes

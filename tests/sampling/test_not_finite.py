@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import sampling_toy as toy
 
-from w2sr_jax import keys
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import keys
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.models import finite, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.sampling import draw as drawing

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sampling_toy import DECODING, PROBLEMS, SAMPLES, CountingGrader, make_author
 
-from w2sr_jax import records
-from w2sr_jax.records import Problem, Trace
+from w2sr_jax.core import records
+from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.sampling.estimate import Estimate
 from w2sr_jax.sampling.shards import draw_shards
 from w2sr_jax.sampling.traces import Author, draw

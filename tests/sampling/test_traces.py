@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from sampling_toy import DECODING, PROBLEMS, SAMPLES, CountingGrader, make_author
 
-from w2sr_jax.records import Trace
+from w2sr_jax.core.records import Trace
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.traces import Author, continued, draw
 

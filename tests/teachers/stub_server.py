@@ -11,10 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from w2sr_jax import records, seeds
 from w2sr_jax.answers.grade import NumberGrader
-from w2sr_jax.records import Problem, Trace
-from w2sr_jax.teachers.served import Asked, ask
+from w2sr_jax.core import records, seeds
+from w2sr_jax.core.records import Problem, Trace
+from w2sr_jax.teachers.served.ask import Asked, ask
 from w2sr_jax.teachers.settings import Served
 
 STALL = 10.0

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import settings as trials
 from hypothesis import strategies as st
 
-from w2sr_jax.errors import UserError
-from w2sr_jax.records import Problem, Trace
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.teachers import arrayrecord, recorded
 from w2sr_jax.teachers.settings import Recorded
 

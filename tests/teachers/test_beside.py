@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.teachers import recorded
 from w2sr_jax.teachers.settings import Recorded
 

@@ -10,7 +10,7 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from w2sr_jax.teachers import endings
-from w2sr_jax.teachers.served_answer import Failed, Malformed, parse
+from w2sr_jax.teachers.served.answer import Failed, Malformed, parse
 
 FINISHED = {
     "OpenAI, vLLM, SGLang, llama.cpp, Ollama, Mistral, DeepSeek": "stop",

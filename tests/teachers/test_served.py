@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from stub_server import PROBLEMS, Reply, Script, Stub, asked, chat, place, serving, teacher, traces
 
-from w2sr_jax import lock, seeds
 from w2sr_jax.answers.grade import NumberGrader
-from w2sr_jax.errors import Stopped, UserError
-from w2sr_jax.records import Problem, Trace
-from w2sr_jax.teachers.served import Asked, ask
+from w2sr_jax.core import lock, seeds
+from w2sr_jax.core.errors import Stopped, UserError
+from w2sr_jax.core.records import Problem, Trace
+from w2sr_jax.teachers.served.ask import Asked, ask
 from w2sr_jax.teachers.settings import Served
 
 
@@ -143,7 +143,7 @@ def test_a_killed_process_has_lost_nothing_that_was_answered(tmp_path: Path, num
             # What a shell starts in the background ignores SIGINT, and its children inherit that.
             "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
             "import sys; from pathlib import Path; from w2sr_jax.answers.grade import NumberGrader\n"
-            "from w2sr_jax.records import Problem; from w2sr_jax.teachers.served import ask\n"
+            "from w2sr_jax.core.records import Problem; from w2sr_jax.teachers.served.ask import ask\n"
             "from w2sr_jax.teachers.settings import Served\n"
             "settings = Served('t', sys.argv[2], 'm', samples=2, concurrency=1, timeout=60)\n"
             "problems = [Problem.of(f'q{index} : what is 2 + {index} ?', '4') for index in range(6)]\n"

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from w2sr_jax import files
-from w2sr_jax.errors import UserError
-from w2sr_jax.records import Problem
-from w2sr_jax.teachers.served_answer import Answer, Malformed, parse
-from w2sr_jax.teachers.served_journal import Journal
-from w2sr_jax.teachers.served_pace import LONGEST_BACK_OFF, OverLimit, Pace, Purse, back_off, retry_after
-from w2sr_jax.teachers.served_request import bound, cost, requests
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem
+from w2sr_jax.teachers.served.answer import Answer, Malformed, parse
+from w2sr_jax.teachers.served.journal import Journal
+from w2sr_jax.teachers.served.rate_limit import LONGEST_BACK_OFF, OverLimit, Pace, Purse, back_off, retry_after
+from w2sr_jax.teachers.served.request import bound, cost, requests
 from w2sr_jax.teachers.settings import Served
 
 

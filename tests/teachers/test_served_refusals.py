@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from stub_server import PROBLEMS, Reply, Stub, asked, chat, place, serving, teacher, traces
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.teachers.settings import Served
 
 KEY = "sk-w2sr-secret/0123456789"

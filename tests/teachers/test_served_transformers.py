@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from w2sr_jax import records
 from w2sr_jax.answers.grade import NumberGrader
-from w2sr_jax.errors import UserError
-from w2sr_jax.ladder.standins import Place
-from w2sr_jax.records import Problem, Trace
-from w2sr_jax.teachers.served import ask
+from w2sr_jax.core import records
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem, Trace
+from w2sr_jax.preflight.stand_ins import Place
+from w2sr_jax.teachers.served.ask import ask
 from w2sr_jax.teachers.settings import Served
 
 PROBLEMS = [Problem.of(f"Ann has {count} old bags and finds 2 more. How many?", str(count + 2)) for count in range(3)]

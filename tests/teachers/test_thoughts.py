@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from w2sr_jax import thinking
+from w2sr_jax.core import thinking
 from w2sr_jax.teachers import thoughts
-from w2sr_jax.teachers.served_answer import Answer, parse
+from w2sr_jax.teachers.served.answer import Answer, parse
 
 WHOLE = "<think>\nfive and seven\n</think>\n\n#### 12"
 TEXT = {"type": "text", "text": "#### 12"}

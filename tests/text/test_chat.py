@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from transformers.utils import chat_template_utils
 
-from w2sr_jax import thinking, turns
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import thinking, turns
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.text import chat, spans, template, tokenizer
 from w2sr_jax.text.render import Renderer
 

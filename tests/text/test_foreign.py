@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tokenizers import pre_tokenizers
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.text import chat, foreign, tokenizer
 from w2sr_jax.text.pretrained import Pretrained
 from w2sr_jax.text.settings import PretrainedTokenizer

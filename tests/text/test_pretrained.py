@@ -8,8 +8,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 
-from w2sr_jax import hub
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import hub
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.text import spans, tokenizer
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.text.settings import PretrainedTokenizer

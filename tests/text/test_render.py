@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.text import spans, tokenizer
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.text.settings import BpeTokenizer, WordTokenizer

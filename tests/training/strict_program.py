@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import training_toy as toy
 
-from w2sr_jax import keys
+from w2sr_jax.core import keys
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.schedules import Constant, Cosine, Linear, WarmUp
 from w2sr_jax.losses.token import (

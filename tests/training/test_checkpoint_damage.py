@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import test_checkpoints as saved
 
-from w2sr_jax import files
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.training.checkpoints import Checkpoints, latest, read_lineage, resolve, restore_params
 from w2sr_jax.training.retention import retire
 

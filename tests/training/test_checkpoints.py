@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import training_toy as toy
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.parallel.mesh import make_mesh
 from w2sr_jax.parallel.processes import place

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import training_toy as toy
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.training import retention
 from w2sr_jax.training.checkpoints import restore_params
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import training_toy as toy
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import Nll, ReverseKL
 from w2sr_jax.models import transformer

@@ -7,7 +7,7 @@ import pytest
 import training_toy as toy
 
 from w2sr_jax.batches.encode import Encoded
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.models import transformer
 from w2sr_jax.parallel.mesh import make_mesh
 from w2sr_jax.parallel.settings import Mesh

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from training_toy import LENGTH, MODEL, ROWS, SETTINGS, VOCAB, batches, packed, params, run
 
-from w2sr_jax.errors import Stopped, UserError
+from w2sr_jax.core.errors import Stopped, UserError
 from w2sr_jax.losses.kept import Kept, keep, spread
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import ForwardKL, Nll, ReverseKL

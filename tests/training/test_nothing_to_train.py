@@ -12,7 +12,7 @@ import training_toy as toy
 
 from w2sr_jax.batches.batch import Batches
 from w2sr_jax.batches.packing import Packed
-from w2sr_jax.errors import NothingToTrain, UserError
+from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.schedules import Cosine, Linear, WarmUp
 from w2sr_jax.losses.selection import counted

@@ -10,7 +10,7 @@ import optax
 import pytest
 import training_toy as toy
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.training.optimizer import decayed, learning_rate, make_optimizer
 from w2sr_jax.training.settings import Training
 

@@ -13,8 +13,8 @@ import pytest
 import test_checkpoints as saved
 import training_toy as toy
 
-from w2sr_jax import files
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.training import retention, steps
 from w2sr_jax.training.checkpoints import Checkpoints, latest, read_lineage, resolve, restore_params
 from w2sr_jax.training.digest import params_digest

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import training_toy as toy
 
-from w2sr_jax.errors import Stopped, UserError
+from w2sr_jax.core.errors import Stopped, UserError
 from w2sr_jax.training import checkpoints, journal
 from w2sr_jax.training.digest import params_digest
 from w2sr_jax.training.loop import Result

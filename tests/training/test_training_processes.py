@@ -39,7 +39,7 @@ try:
 except Interrupt:
     pass
 resumed = toy.run(directory / "resumed", settings, mesh=mesh)
-from w2sr_jax.errors import Stopped
+from w2sr_jax.core.errors import Stopped
 asked = iter([False, True])
 one_of_them = lambda: jax.process_index() == 1 and next(asked, True)
 pairs = dataclasses.replace(settings, log_every=2)
@@ -69,7 +69,7 @@ PREEMPTED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from w2sr_jax.stopping import Stop
+from w2sr_jax.core.stopping import Stop
 stop = Stop()
 with stop.installed(grace=100):
     from w2sr_jax.parallel.processes import joined

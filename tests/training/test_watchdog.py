@@ -14,7 +14,7 @@ import pytest
 import training_toy as toy
 
 from w2sr_jax.batches.batch import Batch, Batches
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.schedules import Cosine, Linear
 from w2sr_jax.losses.token import Entropy, Nll, Weighted

@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from w2sr_jax import keys
 from w2sr_jax.batches.batch import Batches
 from w2sr_jax.batches.packing import Packed
 from w2sr_jax.batches.settings import Batching
+from w2sr_jax.core import keys
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import Nll, ReverseKL
 from w2sr_jax.models import transformer

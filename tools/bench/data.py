@@ -34,7 +34,7 @@ def pack(count: int) -> Found:
     from w2sr_jax.batches import encode, packing
     from w2sr_jax.batches.batch import Batches
     from w2sr_jax.batches.settings import Batching
-    from w2sr_jax.records import Example
+    from w2sr_jax.core.records import Example
     from w2sr_jax.text.render import Renderer
 
     rows = _texts(count)
@@ -85,7 +85,7 @@ def trl(count: int) -> Found:
 
 
 def read(count: int) -> Found:
-    from w2sr_jax import records
+    from w2sr_jax.core import records
 
     path = _parquet(count)
     before = harness.memory()
@@ -205,7 +205,7 @@ def _tokenizer() -> Any:
 
 def _parquet(count: int) -> Path:
     """A table of traces with token ids and log-probabilities, made once for all processes of a measurement."""
-    from w2sr_jax import records
+    from w2sr_jax.core import records
 
     path = Path(os.environ[harness.SCRATCH]) / f"traces-{count}.parquet"
     if not path.exists():

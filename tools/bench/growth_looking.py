@@ -26,10 +26,12 @@ ABOUT = (
 
 def prepare(count: int) -> Found:
     """A run as its training leaves it, without parameters."""
-    from w2sr_jax import records, saved
-    from w2sr_jax.ladder import batching, models
-    from w2sr_jax.ladder.prepare import renderer
-    from w2sr_jax.records import Example
+    from w2sr_jax.configuration import saved
+    from w2sr_jax.core import records
+    from w2sr_jax.core.records import Example
+    from w2sr_jax.stages import examples as batching
+    from w2sr_jax.stages import models
+    from w2sr_jax.stages.problems import renderer
 
     growth_traces.write(count)
     growth_traces.curate(count)
@@ -44,13 +46,13 @@ def prepare(count: int) -> Found:
 
 
 def show(count: int) -> Found:
-    from w2sr_jax.ladder.show import show as command
+    from w2sr_jax.runs.show import show as command
 
     return looked("show", count, lambda folder: command(folder, count // 2, plain=True))
 
 
 def explain(count: int) -> Found:
-    from w2sr_jax.ladder.explain import explain as command
+    from w2sr_jax.runs.explain import explain as command
 
     return looked("explain", count, lambda folder: command(folder, identity(count // SAMPLES // 2), print))
 

@@ -68,7 +68,7 @@ def devices(count: int, axis: str, shape: str, rows: int, length: int) -> Found:
 def step(shape: str, rows: int, length: int, documents: str, mesh: dict[str, int]) -> dict[str, float]:
     import jax
 
-    from w2sr_jax.keys import key
+    from w2sr_jax.core.keys import key
     from w2sr_jax.losses.objective import Objective
     from w2sr_jax.models import transformer
     from w2sr_jax.parallel.mesh import batch_sharding, make_mesh

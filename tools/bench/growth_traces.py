@@ -34,8 +34,8 @@ WORDS = [first + middle + last for first in "bdfgklmnprstvz" for middle in "aeio
 
 
 def write(count: int) -> Found:
-    from w2sr_jax import records
-    from w2sr_jax.records import Problem, Trace
+    from w2sr_jax.core import records
+    from w2sr_jax.core.records import Problem, Trace
     from w2sr_jax.text import tokenizer
     from w2sr_jax.text.settings import BpeTokenizer
 
@@ -66,8 +66,8 @@ def write(count: int) -> Found:
 
 
 def read(count: int) -> Found:
-    from w2sr_jax import records
-    from w2sr_jax.records import Trace
+    from w2sr_jax.core import records
+    from w2sr_jax.core.records import Trace
 
     paths = sorted((run(count) / "teachers" / TEACHER / "rung-0").iterdir())
     before = harness.memory()
@@ -79,7 +79,7 @@ def read(count: int) -> Found:
 def curate(count: int) -> Found:
     """The stage of the ladder, with one arm."""
     from w2sr_jax.curation.settings import Curation
-    from w2sr_jax.ladder.curate import curate_rung
+    from w2sr_jax.stages.curate import curate_rung
 
     folder = run(count)
     curation = Curation(per_problem=SAMPLES)
@@ -98,12 +98,12 @@ def curate(count: int) -> Found:
 
 def learn(count: int) -> Found:
     """What `ladder.learn` does before it trains."""
-    from w2sr_jax import records
     from w2sr_jax.batches.settings import Batching
-    from w2sr_jax.ladder import batching
-    from w2sr_jax.ladder.models import Model
+    from w2sr_jax.core import records
+    from w2sr_jax.core.records import Example
     from w2sr_jax.models.config import ModelConfig
-    from w2sr_jax.records import Example
+    from w2sr_jax.stages import examples as batching
+    from w2sr_jax.stages.models import Model
     from w2sr_jax.text import tokenizer
     from w2sr_jax.text.render import Renderer
     from w2sr_jax.training.settings import Training
@@ -148,9 +148,9 @@ def run(count: int) -> Path:
 
 def commit(folder: Path, stage: str, outputs: Sequence[Path]) -> None:
     """The manifest of what was written, without which nothing of a run is read."""
-    from w2sr_jax import lineage
+    from w2sr_jax.graph import manifest
 
-    lineage.Stage(folder, stage, "bench", "0" * 64).commit([path for path in outputs if path.is_file()], {}, {})
+    manifest.Stage(folder, stage, "bench", "0" * 64).commit([path for path in outputs if path.is_file()], {}, {})
 
 
 def identity(problem: int) -> str:
@@ -164,7 +164,7 @@ def text(number: int, words: int = 60) -> str:
 
 def trace(number: int) -> Any:
     """The trace of this number, the same in every process."""
-    from w2sr_jax.records import Trace
+    from w2sr_jax.core.records import Trace
 
     rng = np.random.default_rng(number)
     problem, written = identity(number // SAMPLES), f"{text(number)} #### {number % 7}"

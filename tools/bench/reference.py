@@ -57,7 +57,7 @@ class Sizes:
         return Batches(pack([encoded(ids) for ids in given], self.length), Batching(self.length, self.rows))
 
     def initial(self) -> Any:
-        from w2sr_jax.keys import key
+        from w2sr_jax.core.keys import key
         from w2sr_jax.models import transformer
 
         return transformer.init(self.config, key(0, "bench"))
@@ -72,7 +72,7 @@ class Sizes:
 
 
 def make(**sizes: Any) -> Found:
-    from w2sr_jax import compiling
+    from w2sr_jax.core import compiling
     from w2sr_jax.parallel.mesh import make_mesh
     from w2sr_jax.parallel.settings import Mesh
 
@@ -92,7 +92,7 @@ def train(variant: str, steps: int, **sizes: Any) -> Found:
     """The train step that `fit` runs, fed with what `fit` reads."""
     import jax
 
-    from w2sr_jax import compiling
+    from w2sr_jax.core import compiling
     from w2sr_jax.losses.objective import Objective
     from w2sr_jax.losses.token import Nll, ReverseKL
     from w2sr_jax.parallel.mesh import batch_sharding, make_mesh

@@ -52,7 +52,7 @@ def ours(cases: Sequence[Case]) -> Found:
 
 
 def _ours(case: Case) -> Metrics:
-    from w2sr_jax.keys import key, keys
+    from w2sr_jax.core.keys import key, keys
     from w2sr_jax.models import transformer
     from w2sr_jax.sampling.engine import generate
     from w2sr_jax.sampling.settings import Decoding

@@ -36,7 +36,7 @@ def training(shape: str, second: bool) -> Found:
     from w2sr_jax.batches.batch import Batches
     from w2sr_jax.batches.packing import pack
     from w2sr_jax.batches.settings import Batching
-    from w2sr_jax.keys import key
+    from w2sr_jax.core.keys import key
     from w2sr_jax.losses.objective import Objective
     from w2sr_jax.models import transformer
     from w2sr_jax.parallel.mesh import make_mesh
@@ -88,7 +88,7 @@ def trl(shape: str) -> Found:
 
 def sampling(shape: str, second: bool) -> Found:
     compiled = _cache(second)
-    from w2sr_jax.keys import key, keys
+    from w2sr_jax.core.keys import key, keys
     from w2sr_jax.models import transformer
     from w2sr_jax.sampling.engine import generate
     from w2sr_jax.sampling.settings import Decoding
@@ -141,7 +141,7 @@ def lines(quick: bool) -> list[Line]:
 def _cache(second: bool) -> float:
     """Keep compiled programs as the `w2sr` command does, in the folder that the job was given; how many are there."""
     folder = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
-    from w2sr_jax.compiling import remember
+    from w2sr_jax.core.compiling import remember
 
     remember()
     found = sum(1 for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0

@@ -74,14 +74,14 @@ GRADED = ("evaluations/0-small.all/generations.parquet", "teachers/teacher/rung-
 
 def forget() -> None:
     """What this process remembers of files, a new one would not."""
-    from w2sr_jax import lineage, verified
+    from w2sr_jax.graph import manifest, verified
 
-    for remembered in (lineage._cached_digest, verified._read):
+    for remembered in (manifest._cached_digest, verified._read):
         remembered.cache_clear()
 
 
 def _call(argv: list[str]) -> tuple[int, str, str]:
-    from w2sr_jax import cli
+    from w2sr_jax.cli import main as cli
 
     out, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
@@ -102,7 +102,7 @@ def _relative(text: str, places: Mapping[str, str]) -> str:
 
 def _digest(out: str, scratch: Path, run: Path | None) -> str:
     """Of what a reader printed and wrote, or of what all stages of a run are after a command that works on it."""
-    from w2sr_jax import verified
+    from w2sr_jax.graph import verified
 
     hashed = hashlib.sha256()
     if run is not None:

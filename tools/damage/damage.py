@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def make(run: Path) -> None:
     """The run, by the command line in this process."""
-    from w2sr_jax import cli
+    from w2sr_jax.cli import main as cli
 
     if cli.run(["run", str(CONFIG), "--root", str(run.parent), "--name", run.name, "--plain"]):
         raise SystemExit("the run that is to be damaged could not be made")
@@ -174,8 +174,8 @@ def names(damage: Damage) -> list[str]:
 
 def problems(run: Path) -> dict[str, str]:
     """A problem of each split, and of each rung's part of the pool."""
-    from w2sr_jax import records
-    from w2sr_jax.records import Problem
+    from w2sr_jax.core import records
+    from w2sr_jax.core.records import Problem
 
     found = {}
     for split in ("pretrain", "teacher", "pool", "probe", "test"):

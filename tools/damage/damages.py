@@ -155,8 +155,9 @@ def _replace(old: Path, new: Path) -> None:
 
 def _curated_anew(run: Path) -> None:
     """Curation has made something else since, with a sound manifest; nothing behind it was made anew."""
-    from w2sr_jax import lineage, records
-    from w2sr_jax.records import Example
+    from w2sr_jax.core import records
+    from w2sr_jax.core.records import Example
+    from w2sr_jax.graph import manifest as lineage
 
     path = run / "rungs/0-small/all/curated.parquet"
     records.write(path, Example, records.read(path, Example)[1:])
@@ -166,6 +167,6 @@ def _curated_anew(run: Path) -> None:
     stage = lineage.Stage(run, made.stage, made.kind, made.settings)
     again = stage.commit(outputs, {}, made.measures)
     raw = dataclasses.asdict(dataclasses.replace(again, inputs=made.inputs))
-    from w2sr_jax import files
+    from w2sr_jax.core import files
 
     files.write_json(lineage.manifest_path(run, made.stage), {**raw, lineage.OWN: files.digest_json(raw)})

@@ -25,14 +25,14 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[2])]
 import answer_cases  # noqa: E402
 from watch import Watch, resident  # noqa: E402
 
-from w2sr_jax import files  # noqa: E402
 from w2sr_jax.answers import grade as grading  # noqa: E402
 from w2sr_jax.answers import pool  # noqa: E402
 from w2sr_jax.answers.extract import extract  # noqa: E402
 from w2sr_jax.answers.quality import loops  # noqa: E402
 from w2sr_jax.answers.steps import final_consistent  # noqa: E402
+from w2sr_jax.core import files  # noqa: E402
+from w2sr_jax.core.records import Verdict  # noqa: E402
 from w2sr_jax.evaluation.process import overruns  # noqa: E402
-from w2sr_jax.records import Verdict  # noqa: E402
 
 SHORT, SHORT_TIMEOUT = 108, 0.6
 IN_PROCESS = 3.0  # processor seconds of one function on one text of up to 100,000 characters

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from mutate import json_value, mutated
 
-from w2sr_jax import records
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import records
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Trace
 from w2sr_jax.problems import files
 from w2sr_jax.problems.settings import Files
-from w2sr_jax.records import Trace
 from w2sr_jax.teachers import recorded
 from w2sr_jax.teachers.settings import Recorded
 

@@ -16,7 +16,9 @@ from mutate import json_value, mutated
 from row_cases import Broken, Outcome
 from setting_inputs import CONFIG, EVIL, NAMES, TEXTS, VALUES
 
-from w2sr_jax import cli, files, saved
+from w2sr_jax.cli import main as cli
+from w2sr_jax.configuration import saved
+from w2sr_jax.core import files
 from w2sr_jax.experiment import Experiment
 
 
@@ -173,9 +175,9 @@ def _called(argv: list[str], folder: Path) -> Outcome:
     """Exit code 0, or 2 with one sentence (where the command line's parser speaks, with its own words)."""
     for place in (folder, folder.parent, Path.cwd()):
         (place / "fuzz_evil.py").write_text(EVIL)
-    stub = types.ModuleType("w2sr_jax.ladder.run")
+    stub = types.ModuleType("w2sr_jax.graph.runner")
     stub.climb_all = _stub  # type: ignore[attr-defined]
-    sys.modules["w2sr_jax.ladder.run"] = stub
+    sys.modules["w2sr_jax.graph.runner"] = stub
     _forget()
     out, error = io.StringIO(), io.StringIO()
     parser = False

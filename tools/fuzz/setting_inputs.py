@@ -126,9 +126,9 @@ TEXTS = (
 NAMES = (
     *(
         "os:system",
-        "w2sr_jax.files:os.system",
-        "w2sr_jax.saved:importlib.import_module",
-        "w2sr_jax.files:write_text",
+        "w2sr_jax.core.files:os.system",
+        "w2sr_jax.configuration.saved:importlib.import_module",
+        "w2sr_jax.core.files:write_text",
         "fuzz_evil:fire",
         "json:loads",
     ),

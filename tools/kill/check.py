@@ -8,8 +8,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from w2sr_jax import lineage, records
-from w2sr_jax.records import Trace
+from w2sr_jax.core import records
+from w2sr_jax.core.records import Trace
+from w2sr_jax.graph import manifest as lineage
 
 TOKEN = "W2SR_KILL"  # in the environment of a run and of all processes that it starts
 PATIENCE = 20.0  # seconds in which processes whose parent was killed must have ended

@@ -23,7 +23,8 @@ from typing import Any
 
 from moments import AFTER, BEFORE, MOMENTS, START, Moment
 
-from w2sr_jax import cli, stopping
+from w2sr_jax.cli import main as cli
+from w2sr_jax.core import stopping
 
 SHARD = 64  # traces of a file
 
@@ -84,16 +85,17 @@ def install(watch: Watch, moments: Sequence[Moment]) -> None:
             holder = getattr(holder, parent)
         setattr(holder, name, _surrounded(getattr(holder, name), watch, moment))
 
-    from w2sr_jax.ladder import run, teach
+    from w2sr_jax.graph import runner
+    from w2sr_jax.stages import traces
 
-    original: Callable[..., Any] = run.do
+    original: Callable[..., Any] = runner.do
 
     def do(task: Any, *arguments: Any) -> None:
         watch.stage = task.name
         original(task, *arguments)
 
-    run.do = do  # type: ignore[assignment]
-    teach.draw_shards = functools.partial(teach.draw_shards, shard=SHARD)
+    runner.do = do  # type: ignore[assignment]
+    traces.draw_shards = functools.partial(traces.draw_shards, shard=SHARD)
 
 
 def _surrounded(function: Callable[..., Any], watch: Watch, moment: Moment) -> Callable[..., Any]:

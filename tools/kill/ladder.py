@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 
 from w2sr_jax.answers.grade import MathGrader, NumberGrader
 from w2sr_jax.batches.settings import Batching
+from w2sr_jax.core.records import Problem, Verdict
 from w2sr_jax.curation.settings import Curation
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.experiment import Experiment, FromParent, Graduate, ModelTeacher, Pretraining, Rung
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.problems.settings import Generated, Splits
-from w2sr_jax.records import Problem, Verdict
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.text.settings import WordTokenizer
 from w2sr_jax.training.settings import Training

@@ -6,14 +6,14 @@ import string
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from w2sr_jax import sentences
 from w2sr_jax.answers.equal import grade_one
 from w2sr_jax.answers.extract import tidy
 from w2sr_jax.answers.reading import scope
 from w2sr_jax.answers.reading.boxes import filled
 from w2sr_jax.answers.values.characters import UPRIGHT
-from w2sr_jax.errors import UserError
-from w2sr_jax.records import Problem, Verdict
+from w2sr_jax.core import sentences
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem, Verdict
 
 LETTERS = string.ascii_uppercase
 UNKNOWN = 10  # letters that may be meant where a problem does not say how many options it has

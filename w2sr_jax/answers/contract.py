@@ -9,11 +9,11 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 
-from w2sr_jax import sentences, usercode
 from w2sr_jax.answers.grade import Grader
-from w2sr_jax.errors import UserError
-from w2sr_jax.fieldtypes import mistyped
-from w2sr_jax.records import Problem, Verdict
+from w2sr_jax.core import sentences, usercode
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.fieldtypes import mistyped
+from w2sr_jax.core.records import Problem, Verdict
 
 SLOW = 1.0
 """Seconds for a text from which on it is said how long a grader takes."""
@@ -22,7 +22,7 @@ PATIENCE = 10.0
 SOME = 4
 """Problems that are tried, and as many of the texts that belong to them."""
 
-_RIGHT = 'a grader returns a w2sr_jax.records.Verdict, as in Verdict("correct", answer, "last number", "mine")'
+_RIGHT = 'a grader returns a w2sr_jax.core.records.Verdict, as in Verdict("correct", answer, "last number", "mine")'
 _STAND_INS = (
     Problem.of("What is 2 + 3?", "5", "2 + 3 = 5\n#### 5"),
     Problem.of("What is half of x + 1?", r"\frac{x+1}{2}", r"It is $\boxed{\frac{x+1}{2}}$."),

@@ -5,15 +5,15 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
-from w2sr_jax import usercode
 from w2sr_jax.answers import pool
 from w2sr_jax.answers.equal import DEFAULT, LONGEST, Conventions, algebraic, bare, canonical, grade_one, too_large
 from w2sr_jax.answers.extract import Extraction, extract
 from w2sr_jax.answers.pool import MEMORY, TIMEOUT
 from w2sr_jax.answers.reading.boxes import filled, joined
-from w2sr_jax.errors import UserError
-from w2sr_jax.fieldtypes import mistyped
-from w2sr_jax.records import Problem, Verdict
+from w2sr_jax.core import usercode
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.fieldtypes import mistyped
+from w2sr_jax.core.records import Problem, Verdict
 
 __all__ = ["MathGrader", "NumberGrader", "bare", "canonical", "grade", "grade_all", "grade_one"]
 

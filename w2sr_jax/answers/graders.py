@@ -11,14 +11,14 @@ from collections import deque
 from fractions import Fraction
 from typing import Any, Literal
 
-from w2sr_jax import sentences, thinking
 from w2sr_jax.answers.choice import ChoiceGrader
 from w2sr_jax.answers.equal import bare, grade_one
 from w2sr_jax.answers.extract import LONGEST, Extraction, extract
 from w2sr_jax.answers.numbers import number
 from w2sr_jax.answers.values import arithmetic
-from w2sr_jax.errors import UserError
-from w2sr_jax.records import Problem, Verdict
+from w2sr_jax.core import sentences, thinking
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem, Verdict
 
 __all__ = ["ChoiceGrader", "ExactGrader", "NumericGrader", "RegexGrader"]
 

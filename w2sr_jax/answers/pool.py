@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 
 WORKER = Path(__file__).with_name("worker.py")
 START_SECONDS = 300.0  # importing sympy on a busy machine is slow; an item's own limit is the caller's

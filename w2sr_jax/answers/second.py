@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from w2sr_jax import thinking
 from w2sr_jax.answers.second_value import LONGEST, NUMBER, Reading, Value, equal, goes_on, one_number, plain, spelling, statement
+from w2sr_jax.core import thinking
 
 TEXT = 100_000  # characters from the end of a text that are looked at
 MARKS = 100  # statements from the end of a text that are looked at

@@ -8,10 +8,10 @@ import grain
 import numpy as np
 from jaxtyping import Float, Int
 
-from w2sr_jax import seeds
 from w2sr_jax.batches.packing import Packed
 from w2sr_jax.batches.settings import Batching
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import seeds
+from w2sr_jax.core.errors import UserError
 
 
 class Batch(NamedTuple):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from w2sr_jax.errors import UserError
-from w2sr_jax.records import Example
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Example
 from w2sr_jax.text.render import Rendered, Renderer
 
 VERDICT_CODES = {"correct": 1, "incorrect": -1, "unparsed": 0, "ungraded": 0}

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from w2sr_jax import files
 from w2sr_jax.batches.encode import Encoded
 from w2sr_jax.batches.stored import sizes
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import UserError
 
 TOGETHER = 1024
 """Rows that are in memory at one time when they are written, or gone through."""

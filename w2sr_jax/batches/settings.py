@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

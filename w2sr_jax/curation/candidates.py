@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from w2sr_jax.answers.quality import loops
-from w2sr_jax.records import Finish, Trace, VerdictName
+from w2sr_jax.core.records import Finish, Trace, VerdictName
 
 
 @dataclass(frozen=True, slots=True)

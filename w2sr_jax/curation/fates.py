@@ -4,7 +4,7 @@ import dataclasses
 
 import pyarrow as pa
 
-from w2sr_jax.records import Record
+from w2sr_jax.core.records import Record
 
 KEPT = "kept"
 

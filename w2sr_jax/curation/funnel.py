@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from w2sr_jax.core.records import Problem
 from w2sr_jax.curation.candidates import Candidate
-from w2sr_jax.records import Problem
 
 _MEASURES = ("operations", "numbers", "level")
 _NAMES = (*_MEASURES, "solve rate", "question words")

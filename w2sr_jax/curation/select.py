@@ -7,16 +7,16 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
-from w2sr_jax import files, seeds
 from w2sr_jax.answers.same import Equality
+from w2sr_jax.core import files, seeds
+from w2sr_jax.core.errors import NothingToTrain, UserError
+from w2sr_jax.core.records import Example, Problem, Trace
 from w2sr_jax.curation.candidates import Candidate, candidates
 from w2sr_jax.curation.fates import KEPT, Fate
 from w2sr_jax.curation.funnel import Funnel, Shares, Tally
 from w2sr_jax.curation.settings import ARMS, NAMES, Arm, Curation
 from w2sr_jax.curation.sift import rank, sift
-from w2sr_jax.errors import NothingToTrain, UserError
 from w2sr_jax.problems.splits import Known
-from w2sr_jax.records import Example, Problem, Trace
 
 LIMIT = "drawn in all"
 """The step that `Curation.limit` makes, the last one."""

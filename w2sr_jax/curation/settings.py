@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal, get_args
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.problems.settings import Copies
 
 Arm = Literal["all", "correct", "incorrect", "majority"]

@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from w2sr_jax import seeds
 from w2sr_jax.answers.same import Equality
+from w2sr_jax.core import seeds
+from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.curation.candidates import Candidate
 from w2sr_jax.curation.fates import KEPT, Fate
 from w2sr_jax.curation.settings import NAMES, Arm, Curation
 from w2sr_jax.problems.splits import Known
-from w2sr_jax.records import Problem, Trace
 
 Reason = Callable[[Candidate], str | None]
 

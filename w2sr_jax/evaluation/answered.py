@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation import statistics
 from w2sr_jax.evaluation.process import Rate, process
 from w2sr_jax.evaluation.scores import Scores
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.evaluation.statistics import Reals
-from w2sr_jax.records import Problem, Trace
 
 
 class Answered(NamedTuple):

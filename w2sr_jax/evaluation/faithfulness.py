@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from w2sr_jax.answers.grade import canonical
 from w2sr_jax.answers.steps import steps
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation import statistics
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.evaluation.statistics import Reals

@@ -7,7 +7,7 @@ from typing import Literal
 
 from w2sr_jax.answers.guesses import guessed
 from w2sr_jax.answers.second import Opinion, second_opinion
-from w2sr_jax.records import Problem, Trace
+from w2sr_jax.core.records import Problem, Trace
 
 Doubt = Literal["agreed", "doubted", "silent"]
 

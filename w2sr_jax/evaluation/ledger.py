@@ -20,11 +20,11 @@ from typing import Literal, NamedTuple, TypedDict
 import numpy as np
 
 from w2sr_jax.answers.grade import canonical
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation import statistics
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.evaluation.statistics import Estimate, Reals
-from w2sr_jax.records import Problem, Trace
 
 RIGHT = "correct"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any, Literal
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

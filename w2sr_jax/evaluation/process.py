@@ -12,8 +12,8 @@ from w2sr_jax.answers.grade import canonical
 from w2sr_jax.answers.quality import loops
 from w2sr_jax.answers.same import Equality
 from w2sr_jax.answers.steps import final_consistent, validity
+from w2sr_jax.core.records import Trace
 from w2sr_jax.evaluation.ledger import RIGHT
-from w2sr_jax.records import Trace
 
 _HASHES = re.compile(r"####+[ \t]*((?:(?!####|\\boxed)[^\n])*)")
 

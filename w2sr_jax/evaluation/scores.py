@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from w2sr_jax.answers.same import Equality
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation import process, statistics
 from w2sr_jax.evaluation.ledger import RIGHT
 from w2sr_jax.evaluation.process import Process, Rate
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.evaluation.statistics import Difference, Gap, Interval, Reals
-from w2sr_jax.records import Problem, Trace
 
 
 class Generations(NamedTuple):

@@ -13,8 +13,8 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from w2sr_jax import seeds
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import seeds
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation.settings import Evaluation
 
 Reals = NDArray[np.float64]

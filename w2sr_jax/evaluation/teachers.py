@@ -12,11 +12,11 @@ from typing import NamedTuple, TypedDict
 
 import numpy as np
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation import diversity, ledger, statistics
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.evaluation.statistics import Estimate
-from w2sr_jax.records import Problem, Trace
 
 
 class Teacher(TypedDict):

@@ -4,14 +4,14 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
-from w2sr_jax import usercode
 from w2sr_jax.answers.grade import grade_all
 from w2sr_jax.answers.second import Opinion, second_opinion
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import usercode
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem, Verdict
 from w2sr_jax.grading.columns import Item
 from w2sr_jax.grading.graders import Named
 from w2sr_jax.grading.kinds import kind
-from w2sr_jax.records import Problem, Verdict
 
 TOGETHER = 10_000  # texts graded between two tellings of progress
 _SURE: dict[str, Literal["correct", "incorrect"]] = {"correct": "correct", "incorrect": "incorrect"}
@@ -116,5 +116,5 @@ def _verdicts(named: Named, items: Sequence[Item], on_progress: Progress | None)
     with usercode.running(named.file):
         verdicts = grade_all(named.grader, texts, problems, on_progress)
     if not all(isinstance(verdict, Verdict) for verdict in verdicts):
-        raise UserError(f"{named.file}: {named.name} must return a w2sr_jax.records.Verdict")
+        raise UserError(f"{named.file}: {named.name} must return a w2sr_jax.core.records.Verdict")
     return verdicts

@@ -5,11 +5,11 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from w2sr_jax import sentences
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import sentences
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem
 from w2sr_jax.problems.documents import read_rows
 from w2sr_jax.problems.rows import Rejected, Row, Unusable, inner, set_aside, text_field
-from w2sr_jax.records import Problem
 from w2sr_jax.teachers import dialogue
 
 _FIELDS = 30  # names of columns that a message lists

@@ -4,11 +4,11 @@ import inspect
 from pathlib import Path
 from typing import NamedTuple
 
-from w2sr_jax import sentences, usercode
 from w2sr_jax.answers.choice import ChoiceGrader
 from w2sr_jax.answers.grade import Grader, MathGrader, NumberGrader
 from w2sr_jax.answers.graders import ExactGrader, NumericGrader, RegexGrader
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import sentences, usercode
+from w2sr_jax.core.errors import UserError
 
 KNOWN = {
     "math": MathGrader,

@@ -5,15 +5,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from w2sr_jax import sentences
 from w2sr_jax.answers import guesses
 from w2sr_jax.answers.equal import bare
 from w2sr_jax.answers.extract import GUESSES
+from w2sr_jax.core import sentences
+from w2sr_jax.core.records import VERDICTS
 from w2sr_jax.grading.audit import Count, Graded, counts
 from w2sr_jax.grading.kinds import KINDS
 from w2sr_jax.grading.layout import Column, one_line, share, shortened, table, tail
 from w2sr_jax.problems.rows import Rejected
-from w2sr_jax.records import VERDICTS
 
 LETTERS = "choice letter"
 _REASONS = 8  # reasons for setting rows aside that are listed

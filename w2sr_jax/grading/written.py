@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from w2sr_jax import files
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.grading.audit import Graded
 from w2sr_jax.problems.rows import Rejected
 

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses.kept import Kept, spread
 from w2sr_jax.losses.token import TokenLoss, Tokens, needs_reference
 

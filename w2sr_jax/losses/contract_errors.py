@@ -6,7 +6,7 @@ import traceback
 
 import jax
 
-from w2sr_jax import sentences, usercode
+from w2sr_jax.core import sentences, usercode
 from w2sr_jax.losses.token import Tokens
 
 _LONG = 240  # characters of another's message

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from w2sr_jax import sentences, usercode
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import sentences, usercode
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses import contract_errors, contract_trace
 from w2sr_jax.losses.contract_result import dtype_fault, no_array
 from w2sr_jax.losses.contract_trace import name

@@ -5,7 +5,7 @@ from types import CoroutineType
 import jax.numpy as jnp
 import numpy as np
 
-from w2sr_jax import sentences
+from w2sr_jax.core import sentences
 from w2sr_jax.losses.contract_trace import Returned, Sizes
 
 REAL = (jnp.float32, jnp.bfloat16, jnp.float16)

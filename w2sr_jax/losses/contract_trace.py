@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from w2sr_jax import sentences
+from w2sr_jax.core import sentences
 from w2sr_jax.losses.token import TokenLoss, Tokens
 
 _ADDRESS = re.compile(r"0x[0-9a-f]+")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses.token import Nll, TokenLoss
 from w2sr_jax.losses.weights import TokenWeights
 

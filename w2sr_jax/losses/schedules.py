@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses.schedules import Schedule, Scheduled, WarmUp, at
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from w2sr_jax import files, sentences
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files, sentences
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.models import lora as low_rank
 from w2sr_jax.models import names
 from w2sr_jax.models.config import ModelConfig

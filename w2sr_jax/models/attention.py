@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.models.attention_blocks import blocked_attention
 from w2sr_jax.models.attention_kernels import LANES, pallas_attention, splash_attention
 from w2sr_jax.models.config import AttentionKind, ModelConfig

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from w2sr_jax import sentences
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import sentences
+from w2sr_jax.core.errors import UserError
 
 Reach = Literal["global", "local"]
 AttentionKind = Literal["auto", "dense", "blocks", "splash", "pallas"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from w2sr_jax import sentences
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import sentences
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.models import rope_fields, snapshot
 from w2sr_jax.models.config import LARGEST, ModelConfig, Reach
 from w2sr_jax.models.config_fields import Fields

@@ -14,8 +14,8 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Array, Int, Shaped
 
-from w2sr_jax import files
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.models import families, names, snapshot, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.families import Type, architecture, kept

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 
 Matrix = Literal["query", "key", "value", "output", "gate", "up", "down"]
 Kind = Literal["none", "int8", "int4", "nf4"]

@@ -7,7 +7,7 @@ and once for local layers.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from w2sr_jax import sentences
+from w2sr_jax.core import sentences
 from w2sr_jax.models.config import ModelConfig, RopeScaling
 from w2sr_jax.models.config_fields import Fields
 

@@ -15,8 +15,8 @@ import ml_dtypes
 import numpy as np
 from jaxtyping import Shaped
 
-from w2sr_jax import files, sentences
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files, sentences
+from w2sr_jax.core.errors import UserError
 
 Tensor = Shaped[np.ndarray, "..."]
 DTYPES: Mapping[str, np.dtype] = {

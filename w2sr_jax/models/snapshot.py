@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax import files
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.models.safetensors_files import Stored, read_header
 
 CONFIG = "config.json"

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 
 LONGEST = 4 << 20  # bytes of a message
 SEND = 10.0  # seconds in which the other side must take one

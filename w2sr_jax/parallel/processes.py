@@ -14,14 +14,15 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from w2sr_jax import __version__, sentences, stopping
-from w2sr_jax.endings import ending
-from w2sr_jax.errors import Stopped, UserError
+from w2sr_jax import __version__
+from w2sr_jax.core import sentences, stopping
+from w2sr_jax.core.endings import ending
+from w2sr_jax.core.errors import Stopped, UserError
+from w2sr_jax.core.stopping import Stop, Terminated
 from w2sr_jax.parallel import rendezvous
 from w2sr_jax.parallel.peers import Peers, hold_abort
 from w2sr_jax.parallel.rendezvous import Who
 from w2sr_jax.parallel.settings import Processes
-from w2sr_jax.stopping import Stop, Terminated
 
 # Seconds after which jax's own service gives up; `peers` is quicker.
 _BOUNDS = {"initialization_timeout": 30, "heartbeat_timeout_seconds": 100, "shutdown_timeout_seconds": 20}

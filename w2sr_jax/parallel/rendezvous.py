@@ -13,8 +13,8 @@ import socket
 import time
 from collections.abc import Mapping
 
-from w2sr_jax import sentences
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import sentences
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.parallel.lines import Line, Message, address, resolve
 
 BANNER = "w2sr rendezvous 1"

@@ -5,7 +5,7 @@ import string
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from w2sr_jax import seeds
+from w2sr_jax.core import seeds
 from w2sr_jax.problems.rows import Row, Unusable, inner, text_field
 from w2sr_jax.problems.settings import Fields
 

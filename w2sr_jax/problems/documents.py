@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from w2sr_jax import sentences
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import sentences
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.problems import reference, rows, sources
 from w2sr_jax.problems.rows import LONGEST_LINE, Row
 

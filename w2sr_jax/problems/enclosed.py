@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax import files, hub, sentences
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files, hub, sentences
+from w2sr_jax.core.errors import UserError
 
 SAVED, SAVED_SPLITS = "state.json", "dataset_dict.json"
 """What `datasets` writes beside the Arrow files of `save_to_disk`: names of files, and of splits."""

@@ -4,15 +4,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from w2sr_jax import sentences
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import sentences
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem
 from w2sr_jax.problems import sources
 from w2sr_jax.problems.choices import choice
 from w2sr_jax.problems.rows import Quarantine, Rejected, Row, Unusable, carried, inner, set_aside, text_field
 from w2sr_jax.problems.settings import Fields, Files
 from w2sr_jax.problems.sources import read_rows
 from w2sr_jax.problems.transforms import taken
-from w2sr_jax.records import Problem
 
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 _JOINED = " + "

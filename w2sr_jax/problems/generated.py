@@ -8,11 +8,11 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from w2sr_jax import seeds
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import seeds
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem
 from w2sr_jax.problems.settings import Generated
 from w2sr_jax.problems.stories import OBJECTS, TEMPLATES, Ending, Operator, Template
-from w2sr_jax.records import Problem
 
 TASK = "generated"
 WORDS = 44  # the longest question of at most four operations; longer ones are told anew

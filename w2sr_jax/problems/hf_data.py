@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax import files, sentences
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files, sentences
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.problems import enclosed
 from w2sr_jax.problems.reference import Part, Reference, chosen, directory
 from w2sr_jax.problems.rows import Row

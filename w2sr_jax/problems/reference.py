@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from w2sr_jax import sentences
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import sentences
+from w2sr_jax.core.errors import UserError
 
 Kind = Literal["file", "hf", "tfds"]
 

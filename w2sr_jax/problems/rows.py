@@ -15,8 +15,8 @@ from typing import IO, Any, AnyStr, Generic, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from w2sr_jax import content, sentences
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import content, sentences
+from w2sr_jax.core.errors import UserError
 
 LONGEST_LINE = 64 * 2**20  # bytes
 MOST_REJECTED = 1_000_000  # rows; beyond that the file is not what it is taken for

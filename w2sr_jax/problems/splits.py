@@ -4,11 +4,11 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from w2sr_jax import files
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem
 from w2sr_jax.problems.copies.duplicates import Known, Question, lcs, normalised
 from w2sr_jax.problems.settings import Splits
-from w2sr_jax.records import Problem
 
 __all__ = ["Known", "SplitReport", "check_disjoint", "lcs", "normalised", "split"]
 

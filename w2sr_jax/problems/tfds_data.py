@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from w2sr_jax import sentences
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import sentences
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.problems import enclosed
 from w2sr_jax.problems.reference import Reference, chosen, directory
 from w2sr_jax.problems.rows import Row, Unreadable

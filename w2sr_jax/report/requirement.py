@@ -16,8 +16,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from w2sr_jax import sentences
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import sentences
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.report.schema_verdict import ANSWERS, Answer
 
 Operator = Literal[">", ">=", "<", "<=", "=="]

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax import files
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.report import evidence as pages
 from w2sr_jax.report import page, rule, schema
 from w2sr_jax.report.evidence import Evidence

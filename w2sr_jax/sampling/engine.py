@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.decoding import slots

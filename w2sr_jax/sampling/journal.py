@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from w2sr_jax import files
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.parallel import processes
 
 log = logging.getLogger(__name__)

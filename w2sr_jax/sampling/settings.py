@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 
 LEAST = 1e-6
 """What logits are divided by at least."""

@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 import jax
 
-from w2sr_jax import files, records
 from w2sr_jax.answers.grade import Grader
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files, records
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.models import transformer
 from w2sr_jax.parallel import mesh as meshes
 from w2sr_jax.parallel import processes
 from w2sr_jax.parallel.settings import Mesh
-from w2sr_jax.records import Problem, Trace
 from w2sr_jax.sampling.estimate import Estimate, Meter, Progress, estimate
 from w2sr_jax.sampling.journal import Journal, Shard, exchange
 from w2sr_jax.sampling.settings import Decoding

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import jax
 
-from w2sr_jax import sentences
 from w2sr_jax.answers.grade import Grader, grade_all
-from w2sr_jax.errors import UserError
-from w2sr_jax.keys import keys
+from w2sr_jax.core import sentences
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.keys import keys
+from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.models import finite
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.transformer import Params
-from w2sr_jax.records import Problem, Trace
 from w2sr_jax.sampling.engine import Completion, NotFinite, generate
 from w2sr_jax.sampling.estimate import Meter, Progress
 from w2sr_jax.sampling.settings import Decoding

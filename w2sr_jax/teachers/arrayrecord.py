@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax import files, sentences
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files, sentences
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.problems import tfds_data
 from w2sr_jax.problems.reference import Part, Reference
-from w2sr_jax.records import Problem, Trace
 
 TRAIN = "train"
 PER_SHARD = 20_000

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from w2sr_jax import sentences
+from w2sr_jax.core import sentences
 from w2sr_jax.problems.rows import Unusable, inner
 from w2sr_jax.teachers import dialogue, thoughts
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from w2sr_jax import sentences, thinking
+from w2sr_jax.core import sentences, thinking
 from w2sr_jax.problems.rows import Unusable
 from w2sr_jax.teachers import thoughts
 

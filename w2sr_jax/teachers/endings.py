@@ -6,7 +6,7 @@ Only reasons that mean "the model ended it by itself" make a finished text; what
 import re
 from typing import Any, Literal
 
-from w2sr_jax import sentences
+from w2sr_jax.core import sentences
 
 Ending = Literal["finished", "cut", "filtered", "refused", "failed", "unknown"]
 """`cut`: at a limit, or to call a tool. `filtered`: by a filter of its content. `refused`: the model declined. `failed`: an error

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from w2sr_jax import sentences
+from w2sr_jax.core import sentences
+from w2sr_jax.core.records import Finish
 from w2sr_jax.problems.rows import Unusable, inner
-from w2sr_jax.records import Finish
 from w2sr_jax.teachers import endings
 
 FIELDS = ("finish_reason", "finish_reasons", "finish", "stop_reason", "done_reason", "truncated", "is_truncated", "was_truncated")

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from w2sr_jax import sentences
 from w2sr_jax.answers.numbers import number
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import sentences
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.problems import sources
 from w2sr_jax.problems.copies.matching import Questions, written
 from w2sr_jax.problems.rows import Rejected, set_aside
-from w2sr_jax.records import Problem, Trace
 from w2sr_jax.teachers import reading
 from w2sr_jax.teachers.reading import Found
 from w2sr_jax.teachers.settings import Recorded

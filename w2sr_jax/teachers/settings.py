@@ -5,9 +5,9 @@ import math
 import re
 from typing import Literal
 
-from w2sr_jax import sentences
-from w2sr_jax.errors import UserError
-from w2sr_jax.teachers import address
+from w2sr_jax.core import sentences
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.teachers.served import address
 
 ShapeName = Literal["columns", "messages", "prompt", "instruction"]
 

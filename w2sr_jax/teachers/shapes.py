@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from w2sr_jax import sentences
 from w2sr_jax.answers.extract import extract
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import sentences
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.problems.rows import Row, Unusable, inner, text_field
 from w2sr_jax.teachers import dialogue
 from w2sr_jax.teachers.settings import Recorded, ShapeName

@@ -7,7 +7,7 @@ The fields are those of vLLM, SGLang and DeepSeek (`reasoning_content`, `reasoni
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from w2sr_jax import thinking
+from w2sr_jax.core import thinking
 
 FIELDS = (
     "reasoning_content",

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax import files, sentences, thinking
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files, sentences, thinking
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.text import template as program
 
 PATIENCE = 60.0

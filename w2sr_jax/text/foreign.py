@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax import files, hub, sentences
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files, hub, sentences
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.text import trial
 
 PATIENCE = 120.0

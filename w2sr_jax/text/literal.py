@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import tokenizers
 
-from w2sr_jax import sentences
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import sentences
+from w2sr_jax.core.errors import UserError
 
 
 class Written(NamedTuple):

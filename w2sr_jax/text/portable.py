@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax import files
+from w2sr_jax.core import files
 
 CONFIG = "tokenizer_config.json"
 GENERAL = "PreTrainedTokenizerFast"

@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax import files, hub, sentences, thinking
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files, hub, sentences, thinking
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.text import chat, foreign, pieces, portable
 from w2sr_jax.text.literal import Literal, Written
 from w2sr_jax.text.settings import PretrainedTokenizer

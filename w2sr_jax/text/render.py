@@ -12,8 +12,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple, get_args
 
-from w2sr_jax import sentences, thinking, turns
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import sentences, thinking, turns
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.text import chat, spans
 from w2sr_jax.text.tokenizer import Tokenizer
 

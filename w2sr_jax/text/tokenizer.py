@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from w2sr_jax import files, sentences
-from w2sr_jax.errors import UserError
-from w2sr_jax.fieldtypes import mistyped
+from w2sr_jax.core import files, sentences
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.fieldtypes import mistyped
 from w2sr_jax.text import trained
 from w2sr_jax.text.settings import PretrainedTokenizer, TokenizerSettings
 

@@ -16,8 +16,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from w2sr_jax import files
-from w2sr_jax.errors import Stopped, UserError
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import Stopped, UserError
 from w2sr_jax.parallel.processes import meet
 from w2sr_jax.training import retention, steps
 from w2sr_jax.training.agreement import any_process

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from w2sr_jax import files
+from w2sr_jax.core import files
 from w2sr_jax.models import snapshot
 from w2sr_jax.models.safetensors_files import Stored
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from w2sr_jax.batches.encode import Encoded
 from w2sr_jax.batches.packing import Packed
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses.token import Nll
 from w2sr_jax.models import finite
 from w2sr_jax.models.config import ModelConfig

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from w2sr_jax import files
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import UserError
 
 METRICS, PROBE, TIMINGS, BOARD = "metrics.jsonl", "probe.jsonl", "timings.jsonl", "tensorboard"
 _BOARD_SECONDS = 30.0  # a reader of TensorBoard's events waits no longer for them

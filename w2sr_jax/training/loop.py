@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from w2sr_jax.batches.batch import Batch, Batches
-from w2sr_jax.errors import NothingToTrain, Stopped, UserError
+from w2sr_jax.core.errors import NothingToTrain, Stopped, UserError
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import needs_reference
 from w2sr_jax.models.config import ModelConfig

@@ -5,7 +5,7 @@ import logging
 import sys
 from typing import Any
 
-from w2sr_jax import files
+from w2sr_jax.core import files
 
 
 class _Raised(logging.Filter):

@@ -7,7 +7,7 @@ import jax
 from jax.sharding import Mesh
 
 from w2sr_jax.batches.batch import Batches
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.models import finite, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import batch_divisor

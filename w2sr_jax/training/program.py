@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
-from w2sr_jax import keys
 from w2sr_jax.batches.settings import Batching
+from w2sr_jax.core import keys
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import needs_reference
 from w2sr_jax.models import lora as adapters

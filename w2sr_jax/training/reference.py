@@ -17,9 +17,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int
 
-from w2sr_jax import files
 from w2sr_jax.batches.packing import Packed
-from w2sr_jax.errors import Stopped, UserError
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import Stopped, UserError
 from w2sr_jax.losses.kept import Kept, keep
 from w2sr_jax.models import finite, transformer
 from w2sr_jax.models.config import ModelConfig

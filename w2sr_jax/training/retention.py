@@ -12,8 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from w2sr_jax import files
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.parallel.processes import meet
 from w2sr_jax.training import steps
 from w2sr_jax.training.agreement import any_process

@@ -5,7 +5,7 @@ import math
 from typing import Literal
 
 from w2sr_jax.batches.settings import Batching
-from w2sr_jax.errors import UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.models.lora_settings import Lora
 
 LEAST = 1e-30

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax import files, hub
-from w2sr_jax.errors import UserError
+from w2sr_jax.core import files, hub
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.training.fingerprint import fingerprint
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from w2sr_jax.batches.batch import Batches
 from w2sr_jax.batches.packing import TOGETHER, Packed, release
-from w2sr_jax.errors import NothingToTrain, UserError
+from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.selection import Counted, counted
 from w2sr_jax.losses.weights import TokenWeights

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from w2sr_jax.errors import NothingToTrain, UserError
+from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.training.checkpoints import Checkpoints
 from w2sr_jax.training.journal import Journal
 from w2sr_jax.training.step import Metrics

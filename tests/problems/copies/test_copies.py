@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from question_copies import CHOICE, NEAR_MISSES, READER, STORY, copies
 
+from w2sr_jax.core.records import Problem
 from w2sr_jax.curation.settings import Curation
 from w2sr_jax.problems.copies.duplicates import Known, normalised
 from w2sr_jax.problems.settings import Copies, Splits
 from w2sr_jax.problems.splits import split
-from w2sr_jax.records import Problem
 
 PLAIN = Copies()
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from question_copies import copies
 
+from w2sr_jax.core.records import Problem
 from w2sr_jax.problems.copies.duplicates import normalised
 from w2sr_jax.problems.copies.matching import Questions
-from w2sr_jax.records import Problem
 from w2sr_jax.teachers import recorded
 from w2sr_jax.teachers.settings import Recorded
 

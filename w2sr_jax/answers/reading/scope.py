@@ -3,10 +3,10 @@
 import re
 from itertools import chain, islice
 
-from w2sr_jax import thinking, turns
 from w2sr_jax.answers.numbers import number
 from w2sr_jax.answers.reading import cues, languages
 from w2sr_jax.answers.values import characters
+from w2sr_jax.core import thinking, turns
 
 LONGEST = 30_000  # characters from the end of what is said that are looked at
 _MOST = 50  # places where another question may begin that are looked at
@@ -43,7 +43,7 @@ _VALUE = re.compile(r"[ \t*_$\\(]*[-\w]")
 def said(text: str) -> str:
     """The part of a response in which its answer stands.
 
-    Left out are thoughts (`w2sr_jax.thinking`; of one that is cut off, all that follows its beginning), everything from the first
+    Left out are thoughts (`core.thinking`; of one that is cut off, all that follows its beginning), everything from the first
     end of turn that follows something, and a further question or prompt that follows a stated answer, as base models write them.
     Only the last 30,000 characters of what is left are kept. Full-width and other digits are ASCII ones in it.
     """

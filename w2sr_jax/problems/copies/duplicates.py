@@ -5,13 +5,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from w2sr_jax.core.records import Problem
 from w2sr_jax.problems.copies import numerals
 from w2sr_jax.problems.copies.alike import Words, same_question
 from w2sr_jax.problems.copies.dress import drawing, undressed
 from w2sr_jax.problems.copies.plaintext import plain
 from w2sr_jax.problems.copies.tokens import OPERATORS, Token, key, tokens
 from w2sr_jax.problems.settings import Copies
-from w2sr_jax.records import Problem
 
 NGRAM = 5  # words in a row that two texts have in common before they are compared
 COMMON = 64  # texts that may hold such words before they say nothing about where a text is from

@@ -4,9 +4,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from w2sr_jax.core.records import Problem
 from w2sr_jax.problems.copies import numerals, wordlists
 from w2sr_jax.problems.copies.duplicates import normalised
-from w2sr_jax.records import Problem
 
 _WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{4,}")
 _DIGIT = re.compile(r"[^0-9]+")

@@ -1,0 +1,236 @@
+import subprocess
+import sys
+
+import pytest
+
+from w2sr_jax.cli import main as cli
+
+TINY = """
+from w2sr_jax.experiment import Experiment, Rung
+from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.problems.settings import Splits
+
+def experiment():
+    return Experiment("tiny", (Rung("a", ModelConfig()),), splits=Splits(teacher=5, pool=5, test=5))
+"""
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "tiny_cli_config.py"
+    path.write_text(TINY)
+    yield path
+    sys.modules.pop("tiny_cli_config", None)
+
+
+def test_help_teaches_and_imports_nothing_heavy():
+    heavy = {"jax", "numpy", "tyro", "rich"}
+    code = f"import sys; from w2sr_jax.cli import main as cli; cli.run(['--help']); sys.exit(bool({heavy} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    names = ("run", "sample", "curate", "train", "evaluate", "report", "show", "import", "export", "publish", "--shrink")
+    for command in (*names, "configs/quickstart.py"):
+        assert command in shown
+
+
+@pytest.mark.parametrize("command", ["run", "sample"])
+def test_help_of_a_command(command, capsys):
+    assert cli.run([command, "--help"]) == 0
+    assert "--rung" in capsys.readouterr().out
+
+
+def test_help_of_a_configuration_lists_every_setting(config, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.run(["run", str(config), "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--rungs.0.training.learning-rate" in shown
+    assert "Peak learning rate" in shown
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["rnu"], "did you mean 'run'"),
+        (["run", "absent.py"], "absent.py does not exist"),
+        (["show", "nowhere"], "not a run directory"),
+        (["publish", "nowhere", "--out", "there"], "not a run directory"),
+        (["import", "./nowhere", "there"], "does not exist"),
+        (["export", "nowhere", "there"], "nowhere"),
+        (["export", "nowhere", "there", "--shard-size", "much"], "is not a size"),
+        (["import", "owner/name", "there", "--processes", "2"], "coordinator"),
+        (["report", "nowhere"], "neither a configuration"),
+        (["run", "{config}", "--rungs.0.teachers", "nobody"], "'nobody' is not among"),
+        (["run", "{config}", "--rung", "7"], "no rung 7"),
+        (["run", "{config}", "--mesh.data", "3", "--mesh.fsdp", "5"], "mesh"),
+        (["run", "{config}", "--splits.pool", "-3"], "split pool"),
+        (["run", "{config}", "--problems.largest", "2"], "largest"),
+        (["evaluate", "{config}"], "nothing to evaluate yet"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(config, capsys, argv, said):
+    assert cli.run([part.format(config=config) for part in argv]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_weights_that_are_not_there_are_refused_before_anything_is_written(config, tmp_path, capsys):
+    config.write_text(
+        TINY.replace('Rung("a", ModelConfig())', 'Rung("a", ModelConfig(), FromCheckpoint("./nowhere"))').replace(
+            "import Experiment,", "import Experiment, FromCheckpoint,"
+        )
+    )
+    assert cli.run(["run", str(config)]) == 2
+    assert "'./nowhere' does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unknown_option_suggests_the_right_one(config, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.run(["run", str(config), "--rungs.0.training.learning-rat", "1"])
+    assert ended.value.code == 2
+    assert "--rungs.0.training.learning-rate" in capsys.readouterr().err
+
+
+def test_a_run_directory_of_another_experiment_is_refused(config, capsys):
+    assert cli.run(["sample", str(config)]) == 2  # prepared, but nothing to sample yet
+    assert "teachers/teacher/train (w2sr train)" in capsys.readouterr().err
+    assert cli.run(["sample", str(config), "--seeds", "5"]) == 2
+    assert "seeds.0 is 0, not 5" in capsys.readouterr().err
+
+
+def test_settings_of_an_existing_run_cannot_be_changed(config, capsys):
+    cli.run(["sample", str(config)])
+    capsys.readouterr()
+    assert cli.run(["train", "runs/tiny", "--rungs.0.training.steps", "3"]) == 2
+    assert "cannot be changed" in capsys.readouterr().err
+
+
+def test_a_second_process_on_a_run_is_refused(config, capsys):
+    from w2sr_jax.core.lock import locked
+
+    with locked(config.parent / "runs" / "tiny"):
+        assert cli.run(["run", str(config)]) == 2
+    assert "tiny is in use by process" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (["--rungs.0.training.batching.rows", "0"], "batching.rows"),
+        (["--rungs.0.training.batching.length", "-7"], "batching.length"),
+        (["--rungs.0.model.width", "-7"], "rungs.0 (a): the model's width is -7"),
+        (["--rungs.0.model.heads", "0"], "rungs.0 (a): the model's heads is 0"),
+        (["--rungs.0.model.rope-theta", "-7"], "rope_theta"),
+        (["--teachers.0.samples", "0"], "teachers.0 (teacher): samples is 0"),
+        (["--teachers.0.weight", "-7"], "teachers.0 (teacher): weight is -7"),
+        (["--decoding.max-tokens", "0"], "decoding.max_tokens is 0"),
+        (["--decoding.temperature", "nan"], "decoding.temperature"),
+        (["--evaluation.temperature", "0", "--evaluation.samples", "2"], "evaluation.temperature is 0"),
+        (["--rungs.0.probe.patience", "0"], "probe.patience is 0"),
+        (["--tokenizer.largest", "-7"], "tokenizer.largest"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_before_anything_is_computed(config, capsys, override, said):
+    try:
+        code = cli.run(["run", str(config), *override])
+    except SystemExit as ended:  # raised by what parses the command line
+        code = ended.code
+    assert code == 2
+    assert said.replace(" ", "") in "".join(capsys.readouterr().err.split()).replace("│", "")
+    assert not (config.parent / "runs").exists()
+
+
+def test_a_run_that_finished_nothing_gives_way_to_the_mended_command(config, capsys):
+    assert cli.run(["run", str(config), "--problems.largest", "2"]) == 2
+    assert cli.run(["run", str(config), "--splits.pool", "-3"]) == 2
+    assert "split pool" in capsys.readouterr().err
+    assert cli.run(["run", str(config), "--rung", "0", "--splits.test", "-3"]) == 2
+    said = capsys.readouterr().err
+    assert "split test" in said
+    assert "another experiment" not in said
+    assert cli.run(["sample", str(config), "--plain"]) == 2
+    assert "waits for" in capsys.readouterr().err
+    assert cli.run(["sample", str(config), "--splits.pool", "6"]) == 2
+    assert "another experiment" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["run", "{config}", "--require", "vs_teachers>0"], "did you mean 'vs_teacher'?"),
+        (["run", "{config}", "--require", "vs_teacher>0", "--require", "b.accuracy>0"], "there is no 'b' here"),
+        (["run", "{config}", "--require", "a.majority.accuracy>0"], "there is no 'a.majority' here"),
+        (["run", "{config}", "--require", "vs_teacher"], "has no comparison"),
+        (["run", "{config}", "--require=vs_teacher==0"], "which no single number equals"),
+        (["train", "{config}", "--require", "vs_teacher>0"], "--require is for w2sr run and w2sr report"),
+        (["train", "{config}", "--require=vs_teacher>0"], "--require is for w2sr run and w2sr report"),
+    ],
+)
+def test_a_requirement_that_means_nothing_is_refused_before_anything_is_written(config, capsys, argv, said):
+    assert cli.run([part.format(config=config) for part in argv]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (config.parent / "runs").exists()
+
+
+def finished(low, **more):
+    """What takes the place of the work: a report on rung "a" whose student is so much better, at the least."""
+
+    def climb_all(experiment, run, *_):
+        from w2sr_jax.report.write import write
+
+        difference = {"difference": 0.1, "low": low, "high": 0.2, "n": 50, "left": 0.6, "right": 0.5}
+        comparisons = {"correct": {"vs_teacher": difference, "teacher": "teacher"}}
+        rung = {
+            "index": 0,
+            "name": "a",
+            "teachers": ["teacher"],
+            "models": {"correct": "0-a.correct"},
+            "comparisons": comparisons,
+        }
+        return write(run / "report", {"name": "tiny", "rungs": [rung], "test_problems": 50, **more}).index
+
+    return climb_all
+
+
+@pytest.mark.parametrize("command", ["run", "report"])
+@pytest.mark.parametrize(
+    ("low", "wanted", "code"),
+    [
+        (0.05, ["vs_teacher>0"], 0),
+        (-0.05, ["vs_teacher>0"], 3),
+        (0.05, ["vs_teacher>0", "a.correct.vs_teacher>=5%", "verdict==yes", "test_problems>=50"], 0),
+        (0.05, ["vs_teacher>0", "seeds>=3"], 3),
+        (0.05, ["rgr>0"], 3),  # not known is not met
+        (-0.05, [], 0),
+    ],
+)
+def test_a_requirement_that_is_not_met_is_an_exit_code_of_its_own(config, capsys, monkeypatch, command, low, wanted, code):
+    monkeypatch.setattr("w2sr_jax.graph.runner.climb_all", finished(low))
+    assert cli.run([command, str(config), *(part for one in wanted for part in ("--require", one))]) == code
+    said = capsys.readouterr()
+    assert "the student “a” (W2SR-P)" in said.out
+    assert ("not met" in said.err) == (code == 3)
+    assert said.out.count("required ") + said.err.count("required ") == len(wanted)
+
+
+def test_without_a_report_no_requirement_is_met(config, capsys, monkeypatch):
+    monkeypatch.setattr("w2sr_jax.graph.runner.climb_all", lambda *_: None)
+    assert cli.run(["run", str(config), "--require", "vs_teacher>-1"]) == 3
+    assert "there is no report yet" in capsys.readouterr().err
+    assert cli.run(["run", str(config)]) == 0
+
+
+def test_a_rehearsal_says_so_before_and_after_and_meets_no_verdict(config, capsys, monkeypatch):
+    monkeypatch.setattr("w2sr_jax.graph.runner.climb_all", finished(0.05, rehearsal=True))
+    assert cli.run(["run", str(config), "--rehearsal", "--require", "verdict==yes"]) == 3
+    said = capsys.readouterr().out
+    assert said.count("Rehearsal: tiny models that began with random weights") == 2
+    assert "Answer: unknown, since this is a rehearsal." in said
+    monkeypatch.setattr("w2sr_jax.graph.runner.climb_all", finished(0.05))
+    assert cli.run(["run", str(config)]) == 0
+    assert "ehearsal" not in capsys.readouterr().out

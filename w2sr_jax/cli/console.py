@@ -1,0 +1,103 @@
+"""What a person sees while a run goes on: a line per task, a bar for the one at work, plain lines without a terminal."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console as Rich
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from w2sr_jax.core import files, sentences, terminal
+
+if TYPE_CHECKING:
+    from w2sr_jax.report.required import Finding
+
+QUIET = 15.0  # seconds between lines of progress where there is no terminal
+
+
+class Console:
+    """A `ladder.task.Watcher` that draws. What it is told may quote strangers: names and notes come on one line, and nothing in
+    them steers the terminal."""
+
+    def __init__(self, plain: bool = False) -> None:
+        self.rich = Rich(highlight=False, soft_wrap=True, file=terminal.beneath(sys.stdout))
+        self.live = self.rich.is_terminal and not plain
+        self.bar = Progress(
+            TextColumn("  [bold]{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%  {task.fields[detail]}"),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            console=self.rich,
+            transient=True,
+        )
+        self.current: Any = None
+        self.name, self.started, self.spoke = "", 0.0, 0.0
+
+    def __enter__(self) -> "Console":
+        if self.live:
+            self.bar.start()
+            terminal.guard()  # over what the bar puts in the streams' place, and takes away again
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live:
+            self.bar.stop()
+
+    def begin(self, task: str, index: int, total: int) -> None:
+        self.name, self.started, self.spoke = sentences.printable(task), time.monotonic(), time.monotonic()
+        if self.live:
+            self.current = self.bar.add_task(escape(f"[{index + 1}/{total}] {self.name}"), total=None, detail="")
+
+    def progress(self, done: float, total: float, detail: str) -> None:
+        detail = sentences.printable(detail)
+        if self.live and self.current is not None:
+            self.bar.update(self.current, completed=done, total=total, detail=escape(detail))
+        elif time.monotonic() - self.spoke > QUIET and done:
+            self.spoke = time.monotonic()
+            left = (self.spoke - self.started) / done * (total - done)
+            eta = "" if detail.endswith("left") else f", ETA {left:,.0f} s"
+            self.line(f"    {self.name}: {done / total:.0%}, {detail}{eta}")
+
+    def end(self, task: str, note: str, seconds: float | None) -> None:
+        if self.current is not None:
+            self.bar.remove_task(self.current)
+            self.current = None
+        spent = "   done  " if seconds is None else f"{seconds:7.1f} s"
+        self.line(f"{spent}  {sentences.printable(task):<34}  {sentences.printable(note)}")
+
+    def say(self, message: str) -> None:
+        self.line(f"    {sentences.printable(message)}")
+
+    def warn(self, message: str) -> None:
+        self.line(f"w2sr: {sentences.printable(message)}", "yellow")
+
+    def line(self, text: str, style: str | None = None) -> None:
+        """A line, or several, as they are but for what steers a terminal."""
+        self.rich.print(terminal.spelt(text), markup=False, highlight=False, soft_wrap=True, style=style)
+
+    def rehearsal(self) -> None:
+        """Before anything is done: that this is only a rehearsal."""
+        from w2sr_jax.report.verdict import REHEARSAL
+
+        self.warn(REHEARSAL)
+
+    def finding(self, finding: "Finding") -> None:
+        """Whether a requirement is met; what is not met goes to the standard error."""
+        for line in finding.lines:
+            if finding.met:
+                self.line(f"required {line}")
+            else:
+                print(terminal.spelt(f"w2sr: required {line}"), file=sys.stderr)
+
+    def summary(self, page: Path) -> None:
+        """What happened on every rung, the answer, and where the report is."""
+        from w2sr_jax.report.notes import skipped
+        from w2sr_jax.report.verdict import headline
+
+        results = files.read_json(page.with_name("results.json"))
+        lines = [*headline(results).lines(), *(f"Note: {note}" for note in skipped(results))]
+        self.line("\n" + "\n".join(lines) + f"\n\nReport: {page}")

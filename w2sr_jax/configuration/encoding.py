@@ -1,0 +1,271 @@
+"""Settings as JSON: every dataclass has its type, every function its name, what is the user's own also the digest of its code.
+
+Reading executes nothing of the user's: their types and functions become stand-ins that hold what was written and are written the
+same again. Only `saved.load_trusted` puts the code itself in their place. Of ours, dataclasses and losses may be named, nothing
+else.
+"""
+
+import dataclasses
+import functools
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from w2sr_jax.core import files, imports, sentences, usercode
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.fieldtypes import unwritable
+from w2sr_jax.core.unloaded import Reference, Unloaded, stand_in
+from w2sr_jax.losses.schedules import Schedule
+from w2sr_jax.losses.token import Loss
+
+OURS = usercode.OURS
+RESERVED = {"type", "function", "source", "partial", "extends"}
+LOSSES = f"{OURS}.losses."
+
+
+Resolve = Callable[[Reference], Any]
+"""What stands for a type or function of the user's."""
+
+
+def encode(value: Any, where: str = "") -> Any:
+    """JSON for settings. `where` is the place in the experiment. `UserError` where a value cannot be saved so that it can be read
+    back as what it is."""
+    if isinstance(value, Unloaded):
+        return {"function": value.reference.name, "source": value.reference.source}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _encode_dataclass(value, where)
+    if isinstance(value, tuple):
+        return [encode(item, f"{where}.{index}".lstrip(".")) for index, item in enumerate(value)]
+    if isinstance(value, functools.partial):
+        keywords = {name: encode(item, f"{where}.{name}".lstrip(".")) for name, item in value.keywords.items()}
+        return {"partial": encode(value.func, where), "arguments": encode(value.args, where), "keywords": keywords}
+    if value is None or isinstance(value, bool | int | float | str):
+        fault = unwritable(value)
+        if fault is not None:
+            raise UserError(f"{where or 'a setting'} is {sentences.value(value, 60)}; it must be {fault}")
+        return value
+    if callable(value) and not isinstance(value, type):
+        return _encode_function(value, where)
+    raise UserError(
+        f"{where or 'a setting'} is {sentences.value(value)}, of type {type(value).__name__}; settings may hold dataclasses, "
+        "functions with a name at the top level of a module, tuples, numbers and text"
+    )
+
+
+def decode(value: Any, file: Path, where: str = "", resolve: Resolve | None = None) -> Any:
+    """The inverse of `encode` for what `file` holds; `where` is the place in it. `resolve` says what stands for the user's own
+    types and functions (default: there may be none)."""
+    if isinstance(value, list):
+        return tuple(decode(item, file, f"{where}.{index}".lstrip("."), resolve) for index, item in enumerate(value))
+    if not isinstance(value, Mapping):
+        return value
+    place = f"{file}, {where}" if where else str(file)
+    if "partial" in value:
+        return _decode_partial(value, file, where, place, resolve)
+    if "function" in value:
+        function = _named(value["function"], value, place, resolve)
+        if isinstance(function, type) or not callable(function):
+            raise UserError(f"{place}: {sentences.value(value['function'])} is not a function")
+        return function
+    if "type" not in value:
+        raise UserError(f"{place}: an object must say its type")
+    kind = _named(value["type"], value, place, resolve)
+    if isinstance(kind, Unloaded):
+        kind = stand_in(kind.reference, [name for name in value if name not in RESERVED])
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        raise UserError(f"{place}: {sentences.value(value['type'])} is not a dataclass")
+    fields = {key: item for key, item in value.items() if key not in RESERVED}
+    unknown = sorted(fields.keys() - {field.name for field in dataclasses.fields(kind)})
+    if unknown:
+        raise UserError(f"{place}: {sentences.value(value['type'])} has no field {sentences.value(unknown[0])}")
+    parts = {key: decode(item, file, f"{where}.{key}".lstrip("."), resolve) for key, item in fields.items()}
+    try:
+        return kind(**parts)
+    except RecursionError:
+        raise
+    except Exception as error:
+        raise UserError(f"{place}: {usercode.said(error)}") from None
+
+
+def user_modules(value: Any) -> set[str]:
+    """Names of the user's modules that settings refer to."""
+    if isinstance(value, Unloaded) or (
+        dataclasses.is_dataclass(value) and isinstance(getattr(value, "unloaded", None), Reference)
+    ):
+        return set()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        inside = [user_modules(getattr(value, field.name)) for field in dataclasses.fields(value)]
+        modules = {type(value).__module__}.union(*inside)
+    elif isinstance(value, tuple):
+        modules = set().union(*map(user_modules, value))
+    elif isinstance(value, functools.partial):
+        modules = user_modules((value.func, *value.args, *value.keywords.values()))
+    else:
+        modules = {_importable(value, "")[0]} if callable(value) else set()
+    return {module for module in modules if module.split(".")[0] != OURS}
+
+
+def name_of(value: Any) -> str:
+    """How a function, or an object that can be called, is called in a sentence."""
+    if isinstance(value, Unloaded):
+        return value.reference.name.partition(":")[2]
+    if isinstance(value, functools.partial):
+        words = [*map(repr, value.args), *(f"{name}={item!r}" for name, item in value.keywords.items())]
+        return f"{name_of(value.func)}({', '.join(words)})"
+    if dataclasses.is_dataclass(value) or not callable(value):
+        return repr(value)
+    try:
+        return _importable(value, "")[1]
+    except UserError:
+        return str(getattr(value, "__qualname__", type(value).__qualname__))
+
+
+def _encode_function(value: Any, where: str) -> dict[str, Any]:
+    module, name = _importable(value, where)
+    if module.split(".")[0] == OURS and not module.startswith(LOSSES):
+        raise UserError(
+            f"{where or 'a setting'} is {module}:{name}; of the functions of {OURS} only losses can be named in settings: "
+            "call it in a function of your own"
+        )
+    return {"function": f"{module}:{name}"} | _source(module)
+
+
+def _encode_dataclass(value: Any, where: str) -> dict[str, Any]:
+    kind = type(value)
+    fields = {f.name: encode(getattr(value, f.name), f"{where}.{f.name}".lstrip(".")) for f in dataclasses.fields(value)}
+    reserved = sorted(fields.keys() & RESERVED)
+    if reserved:
+        raise UserError(f"{kind.__module__}:{kind.__qualname__} has a field {reserved[0]!r}, which saved settings use; rename it")
+    reference = getattr(kind, "unloaded", None)
+    if isinstance(reference, Reference):
+        extends = {"extends": _name(reference.extends)} if reference.extends else {}
+        return {"type": reference.name, "source": reference.source} | extends | fields
+    module, name = _importable(kind, where)
+    if module.split(".")[0] != OURS:
+        _check_remade(value)
+    base = _extended(kind)
+    extends = {} if base is None or module.split(".")[0] == OURS else {"extends": _name(base)}
+    return {"type": f"{module}:{name}"} | _source(module) | extends | fields
+
+
+def _check_remade(value: Any) -> None:
+    """`UserError` where a user's dataclass is not what its own fields make."""
+    kind, names = type(value), [field.name for field in dataclasses.fields(value)]
+    try:
+        again = kind(**{name: getattr(value, name) for name in names})
+        different = [name for name in names if getattr(again, name) != getattr(value, name)]
+    except Exception as error:
+        raise UserError(
+            f"{usercode.defined(kind)}: {kind.__qualname__} cannot be made again from its fields, which is how a run reads it "
+            f"({sentences.cause(error)}); let it take all of them and nothing else"
+        ) from None
+    if different:
+        raise UserError(
+            f"{usercode.defined(kind)}: {kind.__qualname__} made again from its fields has another {different[0]}, so that a run "
+            "would read it as something else; leave its fields as they are given"
+        )
+
+
+def _decode_partial(value: Mapping[str, Any], file: Path, where: str, place: str, resolve: Resolve | None) -> Any:
+    function = decode(value["partial"], file, where, resolve)
+    arguments = decode(value.get("arguments"), file, where, resolve)
+    given = value.get("keywords")
+    if not callable(function) or not isinstance(arguments, tuple) or not isinstance(given, Mapping):
+        raise UserError(f"{place}: a partial function must have a function, a list of arguments and an object of keywords")
+    keywords = {str(name): decode(item, file, f"{where}.{name}".lstrip("."), resolve) for name, item in given.items()}
+    return functools.partial(function, *arguments, **keywords)
+
+
+def _named(name: Any, value: Mapping[str, Any], place: str, resolve: Resolve | None) -> Any:
+    """A type or function of ours, or what stands for one of the user's, by `module:name`."""
+    module, _, qualified = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if not module or not all(part.isidentifier() for part in qualified.split(".")):
+        raise UserError(f"{place}: {sentences.value(name)} names no type and no function; it must be MODULE:NAME")
+    if module.split(".")[0] != OURS:
+        if resolve is None:
+            raise UserError(f"{place} refers to {sentences.shown(name)}, which is not of {OURS}; nothing else can be named there")
+        source, base = value.get("source"), value.get("extends")
+        extends = None if base is None else _base(base, place)
+        return resolve(Reference(name, source if isinstance(source, str) else None, extends, place))
+    found = _attribute(_import_ours(module), qualified)
+    if found is None:
+        raise UserError(f"{place} refers to {sentences.shown(name)}, which does not exist")
+    if getattr(found, "__module__", None) != module or getattr(found, "__qualname__", None) != qualified:
+        raise UserError(f"{place}: {sentences.shown(name)} is not defined there")
+    if "function" in value and not (isinstance(found, type) or module.startswith(LOSSES)):
+        raise UserError(f"{place}: {sentences.shown(name)} is not a loss; of the functions of {OURS} only losses may be named")
+    return found
+
+
+def _base(name: Any, place: str) -> type:
+    """A class of ours that a user's type extends."""
+    kind = _named(name, {}, place, None)
+    if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or kind in (Loss, Schedule)):
+        return kind
+    raise UserError(f"{place}: {sentences.value(name)} is nothing that a type of your own can extend")
+
+
+def _extended(kind: type) -> type | None:
+    """The nearest class of ours among those that a user's type extends."""
+    ours = (base for base in kind.__mro__ if base.__module__.split(".")[0] == OURS)
+    return next((base for base in ours if dataclasses.is_dataclass(base) or base in (Loss, Schedule)), None)
+
+
+def _importable(value: Any, where: str) -> tuple[str, str]:
+    """Module and name by which a function or a type can be imported again: its own, or a name that a module of the user's has
+    for it (`fast = jax.jit(plain)`)."""
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if isinstance(module, str) and isinstance(name, str) and _attribute(sys.modules.get(module), name) is value:
+        if module == "__main__":
+            raise UserError(
+                f"{usercode.defined(value)}: {name} is defined in the script itself; move it to a module, so that "
+                "a run can name it"
+            )
+        if module.split(".")[0] != OURS and not usercode.is_users(getattr(sys.modules[module], "__file__", None)):
+            raise UserError(
+                f"{where or 'a setting'} is {module}:{name} of an installed package, of which a run keeps no copy; use it in a "
+                "function or a dataclass of your own"
+            )
+        return module, name
+    for other in sorted({*([module] if isinstance(module, str) and module != "__main__" else []), *imports.user_modules()}):
+        known = sys.modules.get(other)
+        found = next((key for key, item in list(vars(known).items()) if item is value), None) if known else None
+        if found is not None:
+            return other, found
+    shown = name if isinstance(name, str) else sentences.value(value, 60)
+    at = f"{where} is " if where else ""
+    raise UserError(
+        f"{usercode.defined(value)}: {at}{shown}, which no module has at its top level, so that a run could not name it; "
+        "give it a name there (mine = …), or use a frozen dataclass or functools.partial"
+    )
+
+
+def _source(module: str) -> dict[str, str]:
+    """The digest of the user's files that a module is made of; what is ours is told apart by its version."""
+    if module.split(".")[0] == OURS:
+        return {}
+    digests = imports.digests(imports.closure([module]))
+    return {"source": next(iter(digests.values())) if len(digests) == 1 else files.digest_json(digests)}
+
+
+def _attribute(module: ModuleType | None, qualified: str) -> Any:
+    found: Any = module
+    for part in qualified.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _import_ours(name: str) -> ModuleType | None:
+    if not all(part.isidentifier() for part in name.split(".")):
+        return None
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None

@@ -1,0 +1,1 @@
+"""Models and traces to and from other formats."""

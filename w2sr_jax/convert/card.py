@@ -1,0 +1,261 @@
+"""The model card of an exported model (README.md): what the manifests of its run say of it, and nothing else."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from w2sr_jax import __version__
+from w2sr_jax.configuration.encoding import name_of
+from w2sr_jax.convert.card_results import results, written
+from w2sr_jax.convert.exportable import OfRun, Source, ancestry
+from w2sr_jax.convert.markdown import Raw, code, environment, plain
+from w2sr_jax.core import files, hub
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.curation.settings import NAMES
+from w2sr_jax.experiment import BASE, GOLD, Graduate, ModelTeacher, Pretraining, Teacher
+from w2sr_jax.graph import verified
+from w2sr_jax.losses.objective import Objective
+from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.report import wording
+from w2sr_jax.stages import models, problems
+from w2sr_jax.teachers.settings import Recorded, Served
+
+TEMPLATE = "card.md.j2"
+
+
+def card(source: Source, config: ModelConfig, adapter: bool = False) -> str:
+    """The text of README.md. `config`: the architecture as it is written; `adapter`: what LoRA trained is written alone."""
+    facts = _imported(source) if source.part is None else _of_run(source.part)
+    common = {
+        "name": source.name,
+        "family": _family(config),
+        "config": config,
+        "dtype": Raw(config.param_dtype),
+        "parameters": Raw(f"{config.parameters():,}"),
+        "decoding": Raw(", ".join(f"{plain(name)} {plain(value)}" for name, value in source.generation.items())),
+        "has_tokenizer": source.tokenizer is not None,
+        "chat": _has_template(source.tokenizer),
+        "ends": source.generation.get("eos_token_id"),
+        "adapter": source.adapter.base if adapter and source.adapter is not None else None,
+        "w2sr": Raw(__version__),
+    }
+    templates = environment(str(Path(__file__).parent))
+    templates.filters["said"] = said
+    return templates.get_template(TEMPLATE).render(**common, **facts)
+
+
+def said(value: Any) -> str:
+    """Settings in one line: a dataclass with the fields that are not at their defaults, a function by its name."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        own = []
+        for field in dataclasses.fields(value):
+            given = getattr(value, field.name)
+            standard = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+            if standard is dataclasses.MISSING or given != standard:
+                own.append(f"{field.name}={said(given)}")
+        return f"{type(value).__name__}({', '.join(own)})"
+    if isinstance(value, tuple):
+        return f"({', '.join(said(item) for item in value)}{',' if len(value) == 1 else ''})"
+    return name_of(value)
+
+
+def _imported(source: Source) -> dict[str, Any]:
+    origin = source.origin
+    return {
+        "run": None,
+        "base_model": origin.get("repository"),
+        "datasets": [],
+        "tags": ["w2sr"],
+        "parents": [_foreign_parent(str(origin.get("ref")), origin, files.digest_json(origin.get("files")))],
+        "source_files": sorted(dict(origin.get("files") or {}).items()),
+    }
+
+
+def _of_run(part: OfRun) -> dict[str, Any]:
+    run, experiment, model = part.run, part.experiment, part.model
+    made = verified.manifest(run, model.task)
+    if made is None:
+        raise UserError(f"the manifest of {model.task} in {run} is not there; run `w2sr train {run}` first")
+    parents = _parents(part)
+    rung = experiment.rungs[model.rung] if model.rung is not None else None
+    trained = "steps" in made.measures
+    learner = rung is not None and model.arm != BASE
+    training: Any = rung.training if rung is not None and learner else None
+    if rung is None:
+        training = next(t.training for t in experiment.teachers if isinstance(t, ModelTeacher) and t.name == model.name)
+    elif isinstance(rung.start, Pretraining) and not learner:
+        training = rung.start.training
+    return {
+        "run": experiment.name,
+        "seed": experiment.seeds[0],
+        "base_model": next((parent["repository"] for parent in parents if parent["repository"]), None),
+        "datasets": _datasets(part),
+        "tags": ["w2sr", "weak-to-strong", "reasoning"],
+        "what": _what(part),
+        "parents": parents,
+        "source_files": [],
+        "teachers": [_teacher(part, name) for name in rung.teachers] if rung and learner and model.arm != GOLD else [],
+        "curation": _curation(part) if learner else None,
+        "curation_settings": said(rung.curation) if rung and learner and model.arm != GOLD else None,
+        "problems": said(experiment.problems),
+        "data": _data(part),
+        "objective": rung.objective if rung and learner else Objective(),
+        "training": training if trained else None,
+        "lora": said(lora) if (lora := getattr(training, "lora", None)) is not None and lora.rank else None,
+        "measures": made.measures,
+        "trained": trained,
+        "learner": learner or rung is None,
+        "digest": next(iter(made.artifacts.values())),
+        "versions": ", ".join(f"{name} {version}" for name, version in sorted(made.versions.items())),
+        "environment": ", ".join(f"{name} {value}" for name, value in sorted(made.environment.items()) if value),
+        "tokenizer": experiment.tokenizer,
+        "grader": said(experiment.grader),
+        **results(part),
+    }
+
+
+def _what(part: OfRun) -> Raw:
+    """What the model is, in our words; names that the user gave are added by the template."""
+    model, words = part.model, {BASE: "the base that its students start from", GOLD: "its ceiling: trained on gold solutions"}
+    if model.rung is None:
+        return Raw("a teacher")
+    arm = str(model.arm)
+    return Raw(
+        words.get(arm, f"the student of arm {arm} ({NAMES.get(arm, arm)}: {wording.ARM_NOTES.get(arm, 'selected traces')})")
+    )
+
+
+def _parents(part: OfRun) -> list[dict[str, Any]]:
+    """From the model's own start backwards: `text` in our words, `name` as the user wrote it, `digest`; `repository`
+    only of what is from the Hub."""
+    found: list[dict[str, Any]] = []
+    for model, origin in ancestry(part):
+        if "parent_checkpoint" in origin:
+            found.append(
+                {
+                    "text": Raw("another model of the run,"),
+                    "name": origin["parent_checkpoint"],
+                    "digest": origin.get("parent_digest"),
+                    "revision": None,
+                    "repository": None,
+                }
+            )
+        elif "checkpoint" in origin:
+            found.append(_foreign_parent(str(origin["checkpoint"]), origin, origin.get("weights_digest")))
+        else:
+            start = part.experiment.rungs[model.rung].start if model.rung is not None else None
+            pretrained = isinstance(start, Pretraining) and model.arm == BASE
+            text = "random weights, pretrained in the run on questions with bare answers:" if pretrained else "random weights:"
+            found.append(
+                {
+                    "text": Raw(text),
+                    "name": said(start) if start else model.name,
+                    "digest": None,
+                    "revision": None,
+                    "repository": None,
+                }
+            )
+    return found
+
+
+def _foreign_parent(ref: str, origin: Mapping[str, Any], digest: Any) -> dict[str, Any]:
+    repository = origin.get("repository")
+    text = f"the Hub model {code(repository)}, given as" if repository else "a directory that is not part of the run,"
+    return {"text": Raw(text), "name": ref, "digest": digest, "revision": origin.get("revision"), "repository": repository}
+
+
+def _teacher(part: OfRun, name: str) -> dict[str, Any]:
+    rung = part.model.rung or 0
+    teacher = next(each for each in part.experiment.teachers if each.name == name)
+    made = verified.manifest(part.run, f"{models.rung_directory(part.experiment, rung)}/traces-{name}")
+    measures = made.measures if made else {}
+    graded = measures.get("graded") or 0
+    return {
+        "name": name,
+        "kind": _teacher_kind(part, teacher),
+        "traces": Raw(wording.count(measures.get("traces"))),
+        "right": Raw(wording.percent(measures["correct"] / graded if graded else None)),
+        "decoding": None if isinstance(teacher, Recorded | Served) else said(teacher.decoding),
+    }
+
+
+def _teacher_kind(part: OfRun, teacher: Teacher) -> Raw:
+    if isinstance(teacher, Recorded):
+        return Raw("traces recorded in a file")
+    if isinstance(teacher, Served):
+        return Raw("a model behind a server, " + (code(teacher.model) if teacher.model else "the only one that it lists"))
+    if isinstance(teacher, Graduate):
+        return Raw(f"the previous rung's student, arm {teacher.arm}")
+    count = f"{models.sized(teacher.model, problems.renderer(part.run)).parameters():,} parameters"
+    return Raw(f"a model of {count}, " + ("from a checkpoint" if teacher.checkpoint else "trained in the run on gold solutions"))
+
+
+def _curation(part: OfRun) -> dict[str, Any] | None:
+    """What was kept for the model's arm; of the ceiling only the number of examples is known."""
+    directory = models.rung_directory(part.experiment, part.model.rung or 0)
+    made = verified.manifest(part.run, f"{directory}/curation")
+    if made is None or part.model.arm is None:
+        return None
+    kept = dict(made.measures.get("kept") or {}).get(part.model.arm)
+    found = written(part.run, f"{directory}/curation.json") or {}
+    arm = found.get(part.model.arm) or {}
+    reasons = [(name, Raw(f"{count:,}")) for name, count in sorted(dict(arm.get("rejections") or {}).items())]
+    return {
+        "kept": Raw(wording.count(kept)),
+        "given": Raw(wording.count(arm["given"])) if "given" in arm else None,
+        "right": Raw(wording.percent(arm.get("teacher_accuracy"))) if arm.get("teacher_accuracy") is not None else None,
+        "reasons": reasons,
+    }
+
+
+def _data(part: OfRun) -> list[tuple[str, str]]:
+    """The files that the model and its measures stand on, with their digests."""
+    run, model = part.run, part.model
+    stages = ["problems", "tokenizer"]
+    if model.rung is not None and model.arm != BASE:
+        directory = models.rung_directory(part.experiment, model.rung)
+        stages += (
+            [f"{directory}/traces-{name}" for name in part.experiment.rungs[model.rung].teachers] if model.arm != GOLD else []
+        )
+        stages += [f"{directory}/curation"]
+    found: dict[str, str] = {}
+    for stage in stages:
+        made = verified.manifest(run, stage)
+        outputs = dict(made.outputs) if made else {}
+        own = {
+            name: digest for name, digest in outputs.items() if name.startswith(f"{model.directory}/") or name.endswith(".json")
+        }
+        found |= own if stage.endswith("/curation") else outputs
+    made = verified.manifest(run, model.task)
+    found |= {name: digest for name, digest in (made.outputs if made else {}).items() if name.endswith("packing.npz")}
+    return sorted(found.items())
+
+
+def _datasets(part: OfRun) -> list[str]:
+    """Hub ids of the data sets that problems are read from, as the front matter wants them."""
+    found = []
+    for settings in (part.experiment.problems, part.experiment.test_problems):
+        path = getattr(settings, "path", "")
+        if path.startswith("hf:"):
+            known = hub.reference(path.removeprefix("hf:").partition(":")[0])
+            found += [known.repository] if known else []
+    return list(dict.fromkeys(found))
+
+
+def _has_template(tokenizer: Path | None) -> bool:
+    """Whether a tokenizer has a chat template, in a file of its own or among its settings."""
+    if tokenizer is None:
+        return True
+    settings = tokenizer / "tokenizer_config.json"
+    return (tokenizer / "chat_template.jinja").is_file() or bool(
+        settings.is_file() and files.read_json(settings).get("chat_template")
+    )
+
+
+def _family(config: ModelConfig) -> Raw:
+    if config.norm_offset:
+        return Raw("Gemma 3")
+    if config.window is not None:
+        return Raw("Mistral")
+    return Raw("Qwen3" if config.qk_norm else "Qwen2" if config.qkv_bias else "Llama")

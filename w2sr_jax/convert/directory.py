@@ -1,0 +1,132 @@
+"""Directories that come into being whole or not at all: filled under another name beside their place, then renamed."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.lock import LOCK, locked
+from w2sr_jax.parallel.peers import Lost
+from w2sr_jax.parallel.processes import meet
+from w2sr_jax.training.agreement import any_process
+
+_SLACK = 1 << 20
+_TOKEN = "shared"
+_LATE = 10.0  # seconds after which a file that one process has written must be seen by the others
+
+
+def vacant(out: Path) -> None:
+    """`UserError` unless `out` is free to be made: absent, or an empty directory."""
+    if out.is_dir():
+        if any(out.iterdir()):
+            raise UserError(f"{out} is not empty; give a directory that does not exist yet")
+    elif out.exists() or out.is_symlink():
+        raise UserError(f"{out} is a file; give a directory that does not exist yet")
+
+
+@contextlib.contextmanager
+def making(out: Path, size: int) -> Iterator[Path]:
+    """Yield a directory to be filled with about `size` bytes; it takes the place of `out` on success and is removed on failure.
+
+    With several processes, all call this alike, and process 0 does what is done to the disk here. `UserError` where `out` is not
+    vacant, somebody else is making it, or the disk refuses.
+    """
+    vacant(out)
+    workspace = out.absolute().parent / f".{out.absolute().name}.making"
+    made = workspace / "made"
+    with contextlib.ExitStack() as stack:
+        _agreed(_begin(workspace, made, size, stack) if jax.process_index() == 0 else None)
+        _shared(out, made)
+        refused = None
+        try:
+            yield made
+            meet(f"made {out}")
+            if jax.process_index() == 0:
+                os.replace(made, out)
+        except (UserError, Lost):
+            raise
+        except Exception as error:  # Orbax and safetensors quote the disk's words
+            refused = files.refusal(error, out)
+            if refused is None:
+                raise
+        if refused is not None:
+            raise UserError(refused)
+    meet(f"placed {out}")
+
+
+def _begin(workspace: Path, made: Path, size: int, stack: contextlib.ExitStack) -> str | None:
+    """Take the workspace, emptied of what a killed process left; a refusal in words."""
+    try:
+        place = next(path for path in workspace.parents if path.exists())
+        free = shutil.disk_usage(place).free
+        if free < size + _SLACK:
+            return f"{place} has room for {words(free)}, and {words(size)} are needed; free some space, or use another disk"
+        stack.callback(_remove_empty, workspace)  # once the lock, which lies in it, is given back
+        stack.enter_context(locked(workspace))
+        stack.callback(_clear, workspace)
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir()
+    except UserError as error:
+        return str(error)
+    except OSError as error:
+        return files.refusal(error) or f"{error.filename or workspace} cannot be made: {error.strerror}"
+    return None
+
+
+def _clear(workspace: Path) -> None:
+    """Remove all but the lock."""
+    for path in workspace.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            path.unlink(missing_ok=True)
+
+
+def _remove_empty(workspace: Path) -> None:
+    """Remove the directory, unless another process has begun in it."""
+    with contextlib.suppress(OSError):
+        workspace.rmdir()
+
+
+def _shared(out: Path, made: Path) -> None:
+    """`UserError` where a process does not see the directory that process 0 has begun: what it wrote would be missing there."""
+    if jax.process_count() == 1:
+        return
+    token, marker = secrets.token_hex(8), made.with_name(_TOKEN)
+    if jax.process_index() == 0:
+        marker.write_text(token)
+    token = meet(f"begun {out}", {"*token": token}).get("*token", token)
+    end, seen = time.monotonic() + _LATE, False
+    while not seen:
+        with contextlib.suppress(OSError):
+            seen = marker.read_text() == token
+        if time.monotonic() > end:
+            break
+        time.sleep(0 if seen else 0.2)
+    blind = (
+        None
+        if seen
+        else f"process {jax.process_index()} does not see {out.parent} as process 0 does; give a directory that all share"
+    )
+    _agreed(blind)
+
+
+def _agreed(reason: str | None) -> None:
+    if any_process(reason is not None):
+        time.sleep(0 if reason else 1)  # whoever knows says so, and ends the others
+        raise UserError(reason or "another process has refused")
+
+
+def words(size: float) -> str:
+    """A number of bytes for people."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if size >= factor:
+            return f"{size / factor:,.1f} {unit}"
+    return f"{size / 1e3:,.1f} kB"

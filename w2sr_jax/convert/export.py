@@ -1,0 +1,134 @@
+"""`w2sr export`: a model of a run, or an imported one, as others open it.
+
+    OUT/  model.safetensors, or shards with an index     config.json     generation_config.json (all end tokens)
+          the tokenizer's files and chat template        README.md (the model card)
+
+The tokenizer's files open in transformers 4.5x as in 5 (see `text.portable`).
+
+With `adapter`, what LoRA trained alone, in peft's format.
+"""
+
+import dataclasses
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import jax
+import numpy as np
+
+from w2sr_jax.convert import card, exportable
+from w2sr_jax.convert.directory import making, vacant, words
+from w2sr_jax.convert.exportable import GENERATION, Source
+from w2sr_jax.core import files, hub, terminal
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.models import adapters, hf
+from w2sr_jax.parallel.mesh import make_mesh
+from w2sr_jax.parallel.processes import gather, meet
+from w2sr_jax.parallel.settings import Mesh
+from w2sr_jax.text import portable
+from w2sr_jax.training import checkpoints
+
+CARD = "README.md"
+SHARD = 5 * 10**9
+
+_OURS = ("w2sr_tokenizer.json", "config.json", GENERATION)  # of a tokenizer's directory, what is written anew or is for us alone
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def export(
+    source: Path,
+    out: Path,
+    model: str | None = None,
+    shard_bytes: int = SHARD,
+    adapter: bool = False,
+    dtype: Literal["float32", "bfloat16"] | None = None,
+    mesh: Mesh | None = None,
+    say: Callable[[str], None] = terminal.say,
+) -> Path:
+    """Write the model that `source` (and `model`, see `exportable.find`) names into `out`; its path. `dtype`: None keeps each
+    parameter as it is. With several processes, all call this alike, and process 0 writes.
+
+    `UserError` for a model that is not finished, or has no counterpart (or no adapter) elsewhere, for an `out` that is not empty
+    and where the disk refuses; then nothing is left of it.
+    """
+    out = Path(out).expanduser()
+    vacant(out)
+    found = exportable.find(source, model)
+    if adapter and found.adapter is None:
+        raise UserError(f"{found.name} was not trained with LoRA, so that there is no adapter of it; leave --adapter away")
+    if adapter and dtype is not None:
+        raise UserError("an adapter is stored as it was trained, in float32; leave --dtype away")
+    config = found.config if dtype is None else dataclasses.replace(found.config, param_dtype=dtype)
+    text = card.card(found, config, adapter)
+    kept = found.part.model.checkpoints(found.part.run) if found.part else Path(source).expanduser()
+    known = {"the digest of the parameters": str(checkpoints.read_lineage(kept).get("params_digest"))}
+    meet("the model", {**known, "the model's card": files.digest_bytes(text.encode())})
+    where, first = _mesh(found, mesh), jax.process_index() == 0
+    if adapter and found.adapter is not None:
+        params = found.adapter.read(where)
+        if found.adapter.lora.quantize != "none":
+            say(
+                f"the adapter was trained beside a base of {found.adapter.lora.quantize}; beside the full one it is another model"
+            )
+    else:
+        params = found.read(where)
+    size = sum(leaf.size for leaf in jax.tree.leaves(params)) * (4 if adapter else np.dtype(config.param_dtype).itemsize)
+    say(f"{found.name}: {words(size)} as {'an adapter, float32' if adapter else config.param_dtype}")
+    with making(out, size) as made:
+        if adapter and found.adapter is not None:
+            adapters.save_adapter(made, config, found.adapter.lora, params, found.adapter.base, gather=gather, write=first)
+        else:
+            hf.save(made, config, params, shard_bytes, dict(found.foreign), gather=gather, write=first)
+        if first:
+            files.write_json(made / GENERATION, dict(found.generation))
+            _write_tokenizer(found, made)
+            files.write_text(made / CARD, text)
+    if config.attention_softcap is not None:
+        say("transformers 5 reads attn_logit_softcapping of a Gemma 3 but does not apply it; there its logits are other ones")
+    if not adapter and found.tokenizer is not None and _reopened(out):
+        say(
+            "AutoTokenizer of transformers 5 gives every qwen2 the tokenizer of Qwen2, which this one is not; open it with "
+            f"PreTrainedTokenizerFast.from_pretrained({str(out)!r})"
+        )
+    programs = "transformers and peft" if adapter else "transformers, vLLM or lm-evaluation-harness"
+    say(f"{out}: open it with {programs}; {CARD} says what it is")
+    return out
+
+
+def size_of(text: str) -> int:
+    """The bytes that `5GB` or `500MB` mean (powers of ten). `UserError` for other words."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text.upper())
+    if found is None or found[2] not in _UNITS or not (size := int(float(found[1]) * _UNITS[found[2]])):
+        raise UserError(f"{text!r} is not a size; write for example 5GB or 500MB")
+    return size
+
+
+def _mesh(found: Source, mesh: Mesh | None) -> jax.sharding.Mesh:
+    """Where parameters are read to: host memory for a process of its own, and otherwise the devices of all."""
+    if mesh is not None:
+        return make_mesh(mesh)
+    if jax.process_count() > 1:
+        return make_mesh(found.part.experiment.mesh if found.part else Mesh())
+    try:
+        host = jax.devices("cpu")
+    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
+        host = jax.devices()
+    return make_mesh(Mesh(), host[:1])
+
+
+def _reopened(out: Path) -> bool:
+    """Whether transformers opens the tokenizer of an exported model as another than it is: by the model's family."""
+    settings = out / "tokenizer_config.json"
+    if not settings.is_file() or files.read_json(out / "config.json").get("model_type") != "qwen2":
+        return False
+    return not str(files.read_json(settings).get("tokenizer_class", "")).startswith("Qwen2Tokenizer")
+
+
+def _write_tokenizer(found: Source, out: Path) -> None:
+    if found.tokenizer is not None:
+        for path in hub.tokenizer_files(found.tokenizer):
+            if path.name not in _OURS:
+                shutil.copyfile(path, out / path.name)
+        portable.rewrite(out, found.foreign.get("max_position_embeddings"))

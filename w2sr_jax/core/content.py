@@ -1,0 +1,70 @@
+"""What a Parquet file holds: its rows a few at a time, so that no file takes more memory than it should, and their digest,
+however they are cut into chunks and pages."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from w2sr_jax.core.errors import UserError
+
+MOST_UNPACKED = 2**28
+"""Bytes that a table may unpack to, whatever its size …"""
+UNPACKED_RATIO = 1000
+"""… or as many times its size."""
+_FEWEST, _TOGETHER = 4, 256  # rows that are unpacked at a time
+
+
+def batches(path: Path, table: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """The rows of the open file of `path`. `UserError` where they would unpack to more than `MOST_UNPACKED` bytes and more than
+    `UNPACKED_RATIO` times its size: by its footer, or by what comes out, since one stored value can stand for a million."""
+    size = path.stat().st_size
+    most = max(MOST_UNPACKED, UNPACKED_RATIO * size)
+    # Of row groups alone: pyarrow ends the process over some damage to the metadata of columns when these are asked for.
+    groups = [table.metadata.row_group(index).total_byte_size for index in range(table.metadata.num_row_groups)]
+    if sum(groups) > most:
+        raise _bomb(path, sum(groups), size)
+    # A value is no larger than the group that it is stored in.
+    together = max(_FEWEST, min(_TOGETHER, MOST_UNPACKED // max([1, *groups])))
+    unpacked = 0
+    for batch in table.iter_batches(together):
+        unpacked += batch.nbytes
+        if unpacked > most:
+            raise _bomb(path, unpacked, size)
+        yield batch
+
+
+def _bomb(path: Path, unpacked: int, size: int) -> UserError:
+    return UserError(f"{path} would unpack to {unpacked:,} bytes from {size:,}, which no honest table does")
+
+
+def digest(table: pa.Table) -> str:
+    """Of a table's names, types and values."""
+    hashed = hashlib.sha256()
+    for name, column in zip(table.column_names, table.columns):
+        hashed.update(f"{name}:{column.type}:{len(column)};".encode())
+        for part in _parts(column):
+            hashed.update(part)
+    return hashed.hexdigest()
+
+
+def _parts(column: pa.ChunkedArray) -> Iterator[bytes | memoryview]:
+    """The bytes of a column's values, each null and each spelling of 0 and NaN alike."""
+    yield np.packbits(column.is_null().to_numpy()).tobytes()
+    if pa.types.is_list(column.type):
+        yield pc.list_value_length(column).fill_null(0).to_numpy().tobytes()
+        yield from _parts(pc.list_flatten(column))
+    elif pa.types.is_string(column.type):
+        yield pc.binary_length(column).fill_null(0).to_numpy().tobytes()
+        for chunk in column.drop_null().chunks:
+            _, offsets, characters = chunk.buffers()
+            if len(chunk) and characters is not None:
+                ends = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+                yield memoryview(characters)[ends[0] : ends[-1]]
+    else:
+        values = column.drop_null().to_numpy()
+        yield (np.where(np.isnan(values), np.nan, values) + 0.0 if values.dtype.kind == "f" else values).tobytes()

@@ -1,0 +1,109 @@
+"""Whether the values in settings have the types that their dataclasses declare; Python itself does not look."""
+
+import dataclasses
+import functools
+import math
+import typing
+from collections.abc import Callable, Mapping
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin
+
+from w2sr_jax.core import sentences
+
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "True or False", NoneType: "None"}
+_BITS = 63
+
+
+def mistyped(value: Any, kind: Any, where: str = "") -> str | None:
+    """The first setting in `value` (at `where`, for example `rungs.0.training`) that is not what `kind` asks for, in words:
+    where it is, what it holds, what would be right. None where all is well.
+
+    Whole numbers stand for numbers, never True and False for either. Numbers must be finite and fit 64 bits, text must be
+    characters that can be written to a file.
+    """
+    if not _fits(value, kind):
+        name = where or "the value"
+        given = sentences.value(value, 60)
+        return f"{name} is {given}, of type {type(value).__name__}; it must be {_words(kind)}"
+    fault = unwritable(value)
+    if fault is not None:
+        return f"{where or 'the value'} is {sentences.value(value, 60)}; it must be {fault}"
+    return next((found for part, inner, at in _parts(value, kind, where) if (found := mistyped(part, inner, at))), None)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type, its parts aside."""
+    if kind is Any:
+        return True
+    origin = get_origin(kind)
+    if origin in (typing.Union, UnionType):
+        return any(_fits(value, one) for one in get_args(kind))
+    if origin is Literal:
+        return any(type(value) is type(one) and value == one for one in get_args(kind))
+    if origin is tuple:
+        kinds = get_args(kind)
+        return isinstance(value, tuple) and (Ellipsis in kinds or len(value) == len(kinds))
+    if origin is Callable or getattr(kind, "_is_protocol", False):
+        return callable(value)
+    if kind in (int, float):
+        return isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
+    if kind is None:
+        return value is None
+    return isinstance(value, kind) if isinstance(kind, type) else True
+
+
+def unwritable(value: Any) -> str | None:
+    """What a plain value would have to be so that it can be saved; None where it can."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "finite"
+    if isinstance(value, int) and abs(value) >> _BITS:
+        return f"between -2**{_BITS} and 2**{_BITS}"
+    if isinstance(value, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
+        return "text without NUL and half surrogate pairs"
+    return None
+
+
+def _parts(value: Any, kind: Any, where: str) -> list[tuple[Any, Any, str]]:
+    """What a fitting value consists of: each part with its declared type and place."""
+    if isinstance(value, tuple):
+        kinds = next((get_args(one) for one in _alternatives(kind) if get_origin(one) is tuple and _fits(value, one)), (Any, ...))
+        each = [kinds[0]] * len(value) if Ellipsis in kinds else list(kinds)
+        return [(part, inner, _at(where, str(index))) for index, (part, inner) in enumerate(zip(value, each, strict=True))]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        hints = _hints(type(value))
+        names = [field.name for field in dataclasses.fields(value)]
+        return [(getattr(value, name), hints.get(name, Any), _at(where, name)) for name in names if hasattr(value, name)]
+    return []
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (typing.Union, UnionType) else (kind,)
+
+
+def _at(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+@functools.cache
+def _hints(kind: type) -> Mapping[str, Any]:
+    """Declared types of a dataclass; none where a user's own annotations cannot be evaluated."""
+    try:
+        return typing.get_type_hints(kind)
+    except Exception:
+        return {}
+
+
+def _words(kind: Any) -> str:
+    origin = get_origin(kind)
+    if origin in (typing.Union, UnionType):
+        return " or ".join(_words(one) for one in get_args(kind))
+    if origin is Literal:
+        return " or ".join(repr(one) for one in get_args(kind))
+    if origin is tuple:
+        kinds = get_args(kind)
+        if Ellipsis in kinds:
+            return f"a tuple, each part {_words(kinds[0])}"
+        return f"a tuple of {len(kinds)}: {', '.join(map(_words, kinds))}"
+    if origin is Callable or getattr(kind, "_is_protocol", False):
+        return "a function, or a dataclass that can be called"
+    return _WORDS[kind] if kind in _WORDS else str(getattr(kind, "__name__", kind))

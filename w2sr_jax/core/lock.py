@@ -1,0 +1,93 @@
+"""One process at a time on a run directory. The lock is the operating system's, so that a dead process does not keep it."""
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from w2sr_jax.core.errors import UserError
+
+LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[Callable[[], None]]:
+    """Hold DIRECTORY/.lock; `UserError` naming the other process where one holds it, and where no directory can be there. Child
+    processes do not inherit it.
+
+    Yields a check that the directory is where it was: `UserError` once it has been moved or removed, which it may be at any time,
+    and also where anything else fails or the end is reached then.
+    """
+    _begin(directory)
+    handle = _acquire(directory / LOCK)
+
+    def check() -> None:
+        if not _same(handle, directory / LOCK):
+            raise UserError(
+                f"{directory} was moved, or removed, while it was worked on; what had been written before is where it went, and "
+                f"the command goes on there"
+            )
+
+    try:
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps({"process": os.getpid(), "host": platform.node()}).encode(), 0)
+        try:
+            yield check
+        except Exception:
+            check()  # which may be why it failed
+            raise
+        check()
+    finally:
+        if _same(handle, directory / LOCK):  # and not another run's, which has taken its place
+            (directory / LOCK).unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _begin(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        way = [path for path in (directory, *directory.parents) if path.is_symlink() or path.exists()]
+        found = next(path for path in way if not path.is_dir())
+        kind = f"a link to {os.readlink(found)}, where nothing is" if found.is_symlink() and not found.exists() else "a file"
+        raise UserError(f"{found} is {kind}, and a directory is to be there; choose another place, or remove it") from None
+
+
+def _same(handle: int, path: Path) -> bool:
+    """Whether the file that is open is the one at the path. A file system that does not answer says nothing against it."""
+    try:
+        known, there = os.fstat(handle), os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return (known.st_ino, known.st_dev) == (there.st_ino, there.st_dev)
+
+
+def _acquire(path: Path) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(handle)
+            os.close(handle)
+            raise UserError(f"{path.parent} is in use by {holder}; wait until it has finished, or stop it") from None
+        except OSError:
+            os.close(handle)
+            raise
+        # The file that was opened may have been removed by its last holder, and another made in its place.
+        if _same(handle, path):
+            return handle
+        os.close(handle)
+
+
+def _holder(handle: int) -> str:
+    try:
+        known = json.loads(os.pread(handle, 1000, 0))
+        return f"process {int(known['process'])} on {known['host']}"
+    except (ValueError, TypeError, KeyError):
+        return "another process"

@@ -1,0 +1,370 @@
+"""What flows between stages, and its Parquet schema. Frozen, free of jax, readable by pandas, DuckDB and `datasets`."""
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import itertools
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self, TypeVar, get_args, overload
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from w2sr_jax.core import content, files, sentences
+from w2sr_jax.core.errors import UserError
+
+VerdictName = Literal["correct", "incorrect", "unparsed", "ungraded"]
+Finish = Literal["stop", "length"]
+VERDICTS: tuple[str, ...] = get_args(VerdictName)
+_CHOICES = {"verdict": VERDICTS, "finish": get_args(Finish)}
+
+R = TypeVar("R", bound="Record")
+
+GROUP = 8192
+"""Rows that are written, and read, together."""
+TOGETHER = 1024
+"""Rows that are Python's objects at a time, which take ten times what they take in a table."""
+
+_CONTENT = b"w2sr.content"  # digests of a table's values, among its metadata
+_JSON = b"json"  # marks string columns that hold a JSON object
+
+
+class _Column(NamedTuple):
+    """What reading a field of a record must know; looked up in the schema, this would take most of the time."""
+
+    name: str
+    as_json: bool
+    as_list: bool
+    choices: tuple[str, ...]
+    nullable: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """Base of the row types: a frozen dataclass with a Parquet schema."""
+
+    @classmethod
+    def schema(cls) -> pa.Schema:
+        return _SCHEMAS[cls.__name__]
+
+    @classmethod
+    @functools.cache
+    def _columns(cls) -> tuple[_Column, ...]:
+        return tuple(
+            _Column(
+                field.name,
+                bool(field.metadata) and field.metadata.get(b"w2sr") == _JSON,
+                pa.types.is_list(field.type),
+                _CHOICES.get(field.name, ()),
+                field.nullable,
+            )
+            for field in cls.schema()
+        )
+
+    def row(self) -> dict[str, Any]:
+        """The record as Parquet stores it (mappings become JSON text)."""
+        values = {name: getattr(self, name) for name, *_ in self._columns()}
+        as_json = {column.name: files.canonical_json(dict(values[column.name])) for column in self._columns() if column.as_json}
+        return values | as_json
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """The record that `row` made; fields that are absent have their defaults."""
+        values = {}
+        for name, as_json, as_list, choices, nullable in cls._columns():
+            if name not in row:
+                continue
+            value = row[name]
+            if as_json:
+                value = json.loads(value)
+                if not isinstance(value, dict):
+                    raise ValueError(f"column {name!r} does not hold a JSON object")
+            elif as_list:
+                value = tuple(value or ())
+            elif choices and value not in choices:
+                raise ValueError(f"column {name!r} holds {sentences.value(value)}")
+            elif value is None and not nullable:
+                raise ValueError(f"column {name!r} has no value")
+            values[name] = value
+        return cls(**values)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem(Record):
+    """A question with, where known, its gold answer and a worked solution. `meta` holds plain JSON values."""
+
+    id: str
+    question: str
+    answer: str | None
+    solution: str | None
+    task: str
+    meta: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, question: str, answer: str | None, solution: str | None = None, task: str = "", meta: Mapping[str, Any] | None = None
+    ) -> "Problem":
+        """A problem whose id is a digest of its question, answer and task."""
+        identity = files.digest_json([question, answer, task])[:16]
+        return cls(identity, question, answer, solution, task, meta or {})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """What grading said of one text: `rule` names how the answer was found in it, `grader` what compared it with gold."""
+
+    verdict: VerdictName
+    answer: str | None
+    rule: str
+    grader: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trace(Record):
+    """One chain of thought for one problem.
+
+    `token_ids` and `logprobs` are those the sampler drew, end token included; empty for recorded texts. `tokens` counts
+    them (for recorded texts: 0 until a tokenizer has seen it). `provenance` says where it comes from (file and line, or
+    checkpoint digest).
+    """
+
+    id: str
+    problem_id: str
+    teacher: str
+    sample: int
+    text: str
+    answer: str | None
+    verdict: VerdictName
+    finish: Finish
+    tokens: int
+    mean_logprob: float | None
+    provenance: str
+    rule: str = ""
+    grader: str = ""
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+
+    @classmethod
+    def identity(cls, problem_id: str, teacher: str, sample: int, text: str) -> str:
+        return files.digest_json([problem_id, teacher, sample, text])[:16]
+
+    def graded(self, verdict: Verdict) -> "Trace":
+        return dataclasses.replace(self, verdict=verdict.verdict, answer=verdict.answer, rule=verdict.rule, grader=verdict.grader)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Example(Record):
+    """One supervised row: what the student sees (`question`) and imitates (`response`), with how much it counts (`weight`).
+
+    `style` picks the prompt: `reason` asks for a chain of thought, `direct` for the answer alone, `plain` is no prompt (all of
+    `response` is supervised), `document` is `direct` with the question supervised too. `token_ids`/`logprobs` are the teacher's,
+    when it used the same tokenizer.
+    """
+
+    id: str
+    problem_id: str
+    trace_id: str
+    teacher: str
+    question: str
+    response: str
+    style: str
+    verdict: VerdictName
+    weight: float
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+
+
+def _field(name: str, kind: pa.DataType, nullable: bool = False, json_text: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={b"w2sr": _JSON} if json_text else None)
+
+
+_TEXT, _IDS, _REALS = pa.string(), pa.list_(pa.int32()), pa.list_(pa.float32())
+_SCHEMAS = {
+    "Problem": pa.schema(
+        [
+            _field("id", _TEXT),
+            _field("question", _TEXT),
+            _field("answer", _TEXT, nullable=True),
+            _field("solution", _TEXT, nullable=True),
+            _field("task", _TEXT),
+            _field("meta", _TEXT, json_text=True),
+        ]
+    ),
+    "Trace": pa.schema(
+        [
+            _field("id", _TEXT),
+            _field("problem_id", _TEXT),
+            _field("teacher", _TEXT),
+            _field("sample", pa.int32()),
+            _field("text", _TEXT),
+            _field("answer", _TEXT, nullable=True),
+            _field("verdict", _TEXT),
+            _field("finish", _TEXT),
+            _field("tokens", pa.int32()),
+            _field("mean_logprob", pa.float32(), nullable=True),
+            _field("provenance", _TEXT),
+            _field("rule", _TEXT),
+            _field("grader", _TEXT),
+            _field("token_ids", _IDS),
+            _field("logprobs", _REALS),
+        ]
+    ),
+    "Example": pa.schema(
+        [
+            _field("id", _TEXT),
+            _field("problem_id", _TEXT),
+            _field("trace_id", _TEXT),
+            _field("teacher", _TEXT),
+            _field("question", _TEXT),
+            _field("response", _TEXT),
+            _field("style", _TEXT),
+            _field("verdict", _TEXT),
+            _field("weight", pa.float32()),
+            _field("token_ids", _IDS),
+            _field("logprobs", _REALS),
+        ]
+    ),
+}
+
+
+def write(path: Path, kind: type[R], rows: Iterable[R]) -> None:
+    """Write rows of one kind as Parquet, atomically and as they come; equal rows give equal bytes under one pyarrow version.
+
+    Pages carry checksums and the table a digest of the values of each `GROUP` rows, so that any damage that changes a row is
+    noticed when it is read.
+    """
+    with writing(path, kind) as add:
+        add(rows)
+
+
+@contextlib.contextmanager
+def writing(path: Path, kind: type[R]) -> Iterator[Callable[[Iterable[R]], None]]:
+    """What `write` writes, for rows that come a few at a time: yields what takes them. Nothing stays where an error is raised."""
+    schema, waiting, group, digests = kind.schema(), list[R](), list[pa.Table](), []
+    with (
+        files.replacing(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+
+        def convert() -> None:
+            group.append(pa.Table.from_pylist([row.row() for row in waiting], schema=schema))
+            waiting.clear()
+
+        def flush() -> None:
+            table = pa.concat_tables(group).combine_chunks()
+            group.clear()
+            digests.append([len(table), content.digest(table)])
+            writer.write_table(table, row_group_size=GROUP)
+
+        def add(rows: Iterable[R]) -> None:
+            for row in rows:
+                waiting.append(row)
+                if len(waiting) == min(TOGETHER, GROUP):
+                    convert()
+                    if sum(map(len, group)) == GROUP:
+                        flush()
+
+        yield add
+        if waiting:
+            convert()
+        if group:
+            flush()
+        writer.add_key_value_metadata({_CONTENT: json.dumps(digests)})
+
+
+def read(path: Path, kind: type[R], problems: Collection[str] | None = None, without: Sequence[str] = ()) -> list[R]:
+    """All rows of `iterate`."""
+    return list(iterate(path, kind, problems, without))
+
+
+def iterate(path: Path, kind: type[R], problems: Collection[str] | None = None, without: Sequence[str] = ()) -> Iterator[R]:
+    """Rows of what `write` wrote, or of a table of another tool with the same columns; `GROUP` rows are in memory at a time.
+
+    With `problems`, only rows of these ids; columns in `without` have their fields' defaults. Raises UserError, naming the file,
+    where it is missing, foreign or damaged; rows before the damage may have come by then.
+    """
+    schema = kind.schema()
+    try:
+        # Buffered ahead, all groups that were read would stay in memory until the file is closed.
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
+            missing = [name for name in schema.names if name not in file.schema_arrow.names]
+            if missing:
+                raise UserError(f"{path} is not a table of {kind.__name__} rows: column {missing[0]!r} is missing")
+            wanted = None if problems is None else pa.array(list(problems), pa.string())
+            for table in _sound(path, file, schema):
+                if wanted is not None:
+                    table = table.filter(pc.is_in(table["problem_id"], value_set=wanted))
+                table = table.drop_columns(list(without))
+                for start in range(0, len(table), TOGETHER):
+                    yield from [kind.from_row(row) for row in table.slice(start, TOGETHER).to_pylist()]
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except Exception as error:  # whatever the library makes of a damaged or foreign file
+        raise UserError(f"{path} is not a table of {kind.__name__} rows: {sentences.cause(error)}") from None
+
+
+class Stored(Sequence[R]):
+    """The rows of a file as a sequence that holds none of them: whatever is asked of it reads the file, as `iterate` does. It is
+    made for going through them in order; an index reads all rows before it."""
+
+    def __init__(self, path: Path, kind: type[R]) -> None:
+        self._path, self._kind = path, kind
+        try:
+            self._rows = range(pq.read_metadata(path).num_rows)
+        except FileNotFoundError:
+            raise UserError(f"{path} does not exist") from None
+        except Exception as error:  # whatever the library makes of a damaged or foreign file
+            raise UserError(f"{path} is not a table of {kind.__name__} rows: {sentences.cause(error)}") from None
+
+    def between(self, start: int, stop: int) -> "Stored[R]":
+        """The rows from `start` up to `stop`, which is left out."""
+        other = copy.copy(self)
+        other._rows = self._rows[start:stop]
+        return other
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[R]:
+        return itertools.islice(iterate(self._path, self._kind), self._rows.start, self._rows.stop)
+
+    @overload
+    def __getitem__(self, index: int) -> R: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[R]: ...
+    def __getitem__(self, index: int | slice) -> R | list[R]:
+        chosen = range(len(self))[index]
+        if isinstance(chosen, int):
+            return next(itertools.islice(self, chosen, None))
+        if chosen.step < 0:
+            return self[chosen[-1] : chosen[0] + 1 : -chosen.step][::-1] if chosen else []
+        return list(itertools.islice(self, chosen.start, chosen.stop, chosen.step))
+
+
+def _sound(path: Path, file: pq.ParquetFile, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows of a file, at most `GROUP` at a time where `write` wrote it, each part after its digest was compared."""
+    batches = (pa.Table.from_batches([batch]).select(schema.names).cast(schema) for batch in content.batches(path, file))
+    stated = (file.metadata.metadata or {}).get(_CONTENT)
+    if stated is None:
+        yield from batches
+        return
+    left = schema.empty_table()
+    for length, digest in json.loads(stated):
+        while len(left) < length and (more := next(batches, None)) is not None:
+            left = pa.concat_tables([left, more])
+        table, left = left.slice(0, length), left.slice(length)
+        if content.digest(table) != digest:
+            raise UserError(f"{path} is damaged: its rows are not those that were written")
+        yield table
+    if len(left) or any(len(more) for more in batches):
+        raise UserError(f"{path} is damaged: it has more rows than were written")

@@ -1,0 +1,118 @@
+"""What a command finds around it: standard streams, a working directory, the names it was given, limits. What would end it in the
+middle of its work is mended where it can be, and otherwise refused in a sentence before anything is done."""
+
+import contextlib
+import io
+import os
+import resource
+import select
+import sys
+from collections.abc import Sequence
+
+from w2sr_jax.core import sentences
+from w2sr_jax.core.errors import UserError
+
+FILES = 256  # open files that a command wants …
+FEWEST = 96  # … and without which training or reading fails somewhere in a library
+THREADS = 32, 16  # that jax, its compiler and others start, and of them for each core …
+MANY = 4096  # … which are not counted where the account may have as many
+MEMORY = 3 << 30  # bytes of address space without which jax ends in compiled code, before it has done anything
+
+
+def streams() -> None:
+    """Make the standard streams take whatever is printed: characters that their encoding does not have become escapes, and what
+    is closed is replaced by nothing (or the next file to be opened would be printed into)."""
+    for handle in (0, 1, 2):
+        try:
+            os.fstat(handle)
+        except OSError:
+            with contextlib.suppress(OSError):
+                opened = os.open(os.devnull, os.O_RDWR)
+                if opened != handle:
+                    os.dup2(opened, handle)
+                    os.close(opened)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, io.TextIOWrapper(io.FileIO(os.devnull, "w"), encoding="utf-8", errors="replace"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def check(argv: Sequence[str]) -> None:
+    """`UserError` where the working directory is gone, an argument is no text, or the limits are too low to begin."""
+    try:
+        here = os.getcwd()
+    except OSError as error:
+        raise UserError(f"the working directory does not exist any more ({error.strerror}); go to one that does") from None
+    for name in (*argv, here):
+        if not _text(name):
+            raise UserError(f"{sentences.value(name)} is not UTF-8 and cannot be written down in a run's files; use another name")
+    _raise_files()
+    _count_threads()
+    memory = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if memory != resource.RLIM_INFINITY and memory < MEMORY:
+        raise UserError(
+            f"this process may have {memory >> 20:,} MiB of address space (ulimit -v), and {MEMORY >> 20:,} are needed; "
+            f"raise the limit"
+        )
+
+
+def listened(handle: int) -> bool:
+    """Whether somebody can still read what is written to a pipe or socket; True for anything else."""
+    with contextlib.suppress(OSError):
+        poll = select.poll()
+        poll.register(handle, 0)
+        return not any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
+    return True
+
+
+def flushed() -> OSError | None:
+    """Write out what was printed, or what came of that. After an error the interpreter tries it no more."""
+    found = None
+    for stream, handle in ((sys.stdout, 1), (sys.stderr, 2)):
+        try:
+            stream.flush()
+        except OSError as error:
+            found = found or error
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, handle)
+            os.close(nowhere)
+    return found
+
+
+def _text(name: str) -> bool:
+    try:
+        return os.fsencode(name).decode("utf-8") == name
+    except UnicodeError:
+        return False
+
+
+def _count_threads() -> None:
+    """`UserError` where the account has too few threads left; where that cannot be counted, nothing."""
+    limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    if limit == resource.RLIM_INFINITY or limit > MANY or os.getuid() == 0 or not os.path.isdir("/proc/self/task"):
+        return
+    used, needed = 0, THREADS[0] + THREADS[1] * (os.cpu_count() or 1)
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.stat(f"/proc/{name}").st_uid == os.getuid():
+                used += len(os.listdir(f"/proc/{name}/task"))
+    if limit - used < needed:
+        raise UserError(
+            f"this account may have {limit} threads and processes (ulimit -u) and has {used}; at least {needed} more are needed: "
+            f"raise the limit"
+        )
+
+
+def _raise_files() -> None:
+    """As many open files as the system lets this process have, where it was given few."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= FILES:
+        return
+    most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+        soft = max(soft, most)
+    if soft < FEWEST:
+        raise UserError(f"this process may open {soft} files (ulimit -n), and at least {FEWEST} are needed; raise the limit")

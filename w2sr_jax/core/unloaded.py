@@ -1,0 +1,60 @@
+"""What stands for a user's types and functions where their code is not executed: it holds what was saved, is saved as that again,
+and cannot be called."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+from w2sr_jax.core import sentences
+from w2sr_jax.core.errors import UserError
+
+
+class Reference(NamedTuple):
+    """A type or function of the user's as saved settings name it: MODULE:NAME, the digest of its code, and the class of ours that
+    it extends; `place` is where the settings do so."""
+
+    name: str
+    source: str | None
+    extends: type | None
+    place: str
+
+
+class Unloaded:
+    """Stands for a function of the user's whose code was not executed."""
+
+    def __init__(self, reference: Reference) -> None:
+        self.reference = reference
+
+    def __call__(self, *_: object) -> Any:
+        raise UserError(f"{self.reference.name} is code of the run's own, which was not executed")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Unloaded) and other.reference[:2] == self.reference[:2]
+
+    def __hash__(self) -> int:
+        return hash(self.reference[:2])
+
+    def __repr__(self) -> str:
+        return self.reference.name
+
+
+def stand_in(reference: Reference, names: list[str]) -> type:
+    """A dataclass with the fields of one of the user's, of the class of ours that it extends, without any of its code."""
+    own = [name for name in names if reference.extends is None or name not in _fields(reference.extends)]
+    if not all(name.isidentifier() for name in own):
+        raise UserError(f"{reference.place}: {reference.name} has a field {sentences.value(own[0])}, which is no name")
+
+    def refused(self: Any, *_: object) -> Any:
+        del self
+        raise UserError(f"{reference.name} is code of the run's own, which was not executed")
+
+    return dataclasses.make_dataclass(
+        reference.name.rpartition(":")[2].rpartition(".")[2],
+        [(name, Any, dataclasses.field(kw_only=True)) for name in own],
+        bases=(reference.extends,) if reference.extends else (),
+        frozen=True,
+        namespace={"unloaded": reference, "__call__": refused},
+    )
+
+
+def _fields(kind: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()

@@ -1,1 +1,0 @@
-"""Composes the stages into an experiment: `plan` lays out the tasks, `run` does what is not done."""

@@ -1,0 +1,1 @@
+"""All that can be known of an experiment before anything is computed, and rehearsals of it."""

@@ -1,0 +1,282 @@
+"""Whether models, batches and devices fit each other: on shapes alone, nothing is compiled and no parameter is made."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import AbstractMesh
+
+from w2sr_jax.convert.directory import words
+from w2sr_jax.core import hub
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.experiment import BASE, GOLD, Experiment, FromCheckpoint, FromParent, Graduate, ModelTeacher
+from w2sr_jax.losses.token import needs_reference
+from w2sr_jax.models import attention, grow, lora, transformer
+from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.parallel.mesh import AXES, make_mesh, shardings
+from w2sr_jax.parallel.settings import Mesh
+from w2sr_jax.preflight.findings import Findings, Subject, Trained
+from w2sr_jax.sampling.settings import Decoding
+from w2sr_jax.stages import models
+from w2sr_jax.stages import weights as stored
+from w2sr_jax.text.settings import LEAST_BPE, BpeTokenizer
+
+_MOMENTS = 2  # of AdamW
+
+
+class Shape(NamedTuple):
+    """The sizes of a mesh that need not exist here."""
+
+    data: int
+    fsdp: int
+    tensor: int
+
+    @property
+    def ways(self) -> int:
+        """What the number of rows in a batch must be a multiple of."""
+        return self.data * self.fsdp
+
+    @property
+    def devices(self) -> int:
+        return prod(self)
+
+    def abstract(self) -> Any:
+        return AbstractMesh(tuple(self), AXES)
+
+    def __str__(self) -> str:
+        return " × ".join(map(str, self))
+
+
+def shape(settings: Mesh) -> Shape:
+    """The mesh as it will be here or, where it cannot be, as small as its settings allow."""
+    try:
+        return Shape(*(make_mesh(settings).shape[axis] for axis in AXES))
+    except UserError:
+        return Shape(*(max(1, size) for size in (settings.data, settings.fsdp, settings.tensor)))
+
+
+def mesh(subject: Subject, found: Findings) -> None:
+    """Are there devices enough?"""
+    devices = jax.devices()
+    settings = subject.experiment.mesh
+    with found.refusing("mesh"):
+        make_mesh(settings)
+    wanted = shape(settings)
+    found.see(f"{wanted} (data × fsdp × tensor) of {len(devices)} × {devices[0].device_kind}")
+    if wanted.devices < len(devices):
+        found.remark(f"{len(devices) - wanted.devices} of {len(devices)} devices stay idle; with mesh.data -1 all are used")
+
+
+def refusals(experiment: Experiment, wanted: Shape) -> list[str]:
+    """Why the models and batches of an experiment do not divide over a mesh that need not be here. A vocabulary that is the
+    tokenizer's is left out of account."""
+    subject, found = Subject(experiment, Path()), Findings()
+    for where, config in _settings(subject):
+        known = config.vocab_size or math.lcm(8, wanted.tensor)
+        _divide(found, where, dataclasses.replace(config, vocab_size=known), wanted)
+    _rows(found, subject, wanted)
+    return list(dict.fromkeys(found.refused))
+
+
+def architectures(subject: Subject, found: Findings) -> None:
+    """Do the models' dimensions divide over the mesh? Is there a row for every token?"""
+    wanted = shape(subject.experiment.mesh)
+    seen: dict[str, list[str]] = {}
+    for where, config in _all(subject):
+        about = f"{config.parameters():,} parameters (width {config.width}, {config.layers} layers, {config.vocab_size:,} tokens)"
+        seen.setdefault(about, []).append(where)
+        _divide(found, where, config, wanted)
+        with found.refusing(where):
+            if subject.renderer is not None:
+                subject.renderer.check_vocabulary(config.vocab_size)
+            elif isinstance(subject.experiment.tokenizer, BpeTokenizer) and config.vocab_size < LEAST_BPE:
+                raise UserError(
+                    f"model.vocab_size is {config.vocab_size}, but a BpeTokenizer has at least {LEAST_BPE} tokens; leave it 0, "
+                    "and it is the tokenizer's"
+                )
+    for about, names in seen.items():
+        found.see(f"{', '.join(names)}: {about}")
+
+
+def memory(subject: Subject, found: Findings) -> None:
+    """What parameters, gradients and the optimizer take on each device, without what a step computes between them."""
+    wanted, limit = shape(subject.experiment.mesh), _device_memory()
+    largest: tuple[int, str] = (0, "")
+    for trained in subject.trainings:
+        try:
+            size = training_bytes(trained, subject.sized(trained.model.config), wanted)
+        except UserError:  # said of the models
+            continue
+        largest = max(largest, (size, trained.model.name))
+    if not largest[1]:
+        return
+    size, name = largest
+    room = f" of {words(limit)}" if limit else ""
+    found.see(
+        f"{words(size)}{room} on each device for parameters, gradients and optimizer of {name}, the largest; a step needs more"
+    )
+    if limit and size > limit:
+        found.refuse(
+            f"{name} needs {words(size)} on each device for parameters, gradients and optimizer alone, and one has "
+            f"{words(limit)}; split it over more devices (mesh.fsdp), train adapters (training.lora.rank), or keep the "
+            "moments in bfloat16 (training.moments)"
+        )
+    elif limit and size > 0.8 * limit:
+        found.remark(f"parameters, gradients and optimizer of {name} leave only {words(limit - size)} for what a step computes")
+
+
+def batches(subject: Subject, found: Findings) -> None:
+    """Do batches divide over the devices?"""
+    wanted = shape(subject.experiment.mesh)
+    _rows(found, subject, wanted)
+    paces = dict.fromkeys((t.training.learning_rate, t.training.steps, t.training.epochs) for t in subject.trainings)
+    if paces:
+        told = (
+            f"{steps:,} steps at {rate:g}" if epochs is None else f"{epochs:g} epochs at {rate:g}"
+            for rate, steps, epochs in paces
+        )
+        found.see(", ".join(told))
+    platform = attention.platform_of(None)
+    for trained in subject.trainings:
+        with found.refusing(f"{trained.where}: model"):
+            attention.check(trained.model.config, trained.training.batching.length, platform)
+    for rows, length in sorted({(t.training.batching.rows, t.training.batching.length) for t in subject.trainings}):
+        each = f", {rows // wanted.ways or 1} on each of {wanted.ways} groups of devices" if wanted.ways > 1 else ""
+        found.see(f"{rows} rows of {length:,} tokens a step{each}")
+
+
+def weights(subject: Subject, found: Findings) -> None:
+    """Are given parameters there, and of the same architecture? Headers alone are read."""
+    for where, task, ref, config in _given(subject):
+        if task in subject.settled:
+            continue
+        with found.refusing(where):
+            path = hub.at_hand(ref, "weights")
+            if path is None:
+                hub.check_reachable(ref, "weights")
+                found.see(f"{ref}: on the Hub, to be downloaded when the run comes to it")
+                continue
+            stored.check(str(path), config)
+            found.see(f"{ref}: {path}, the same architecture")
+
+
+def growth(subject: Subject, found: Findings) -> None:
+    """Can a rung's model be grown from the one before?"""
+    experiment = subject.experiment
+    for index, rung in enumerate(experiment.rungs):
+        if not isinstance(rung.start, FromParent) or models.student(experiment, index, BASE).task in subject.settled:
+            continue
+        small, large = subject.sized(experiment.rungs[index - 1].model), subject.sized(rung.model)
+        with found.refusing(f"rungs.{index} ({rung.name}): start"):
+            if small != large:
+                grow.check(small, large)
+            found.see(f"{rung.name} {'grows' if small != large else 'goes on'} from {experiment.rungs[index - 1].name}")
+
+
+def training_bytes(trained: Trained, config: ModelConfig, wanted: Shape) -> int:
+    """Bytes on each device for the parameters, their gradients, AdamW's moments and what stays frozen. `UserError` where a
+    dimension does not divide."""
+    training = trained.training
+    held = _bytes(transformer.logical_axes(config), transformer.shapes(config), wanted)
+    count = _bytes(transformer.logical_axes(config), transformer.shapes(config), wanted, size=1)
+    frozen = held if needs_reference(trained.objective.loss) and not training.reference_top and not training.lora.rank else 0
+    if training.lora.rank:
+        frozen = held if training.lora.quantize == "none" else count  # about a byte each
+        count = _bytes(lora.logical_axes(config, training.lora), lora.shapes(config, training.lora), wanted, size=1)
+        held = 4 * count
+    moments = _MOMENTS * (2 if training.moments == "bfloat16" else 4) * count
+    return held + frozen + moments + 4 * count
+
+
+def _bytes(axes: Any, arrays: Any, wanted: Shape, size: int = 0) -> int:
+    placed = shardings(wanted.abstract(), axes, arrays)
+    pairs = zip(jax.tree.leaves(arrays), jax.tree.leaves(placed), strict=True)
+    return sum(prod(place.shard_shape(tuple(leaf.shape))) * (size or np.dtype(leaf.dtype).itemsize) for leaf, place in pairs)
+
+
+def _all(subject: Subject) -> Iterator[tuple[str, ModelConfig]]:
+    """`_settings` with vocabularies."""
+    return ((where, subject.sized(config)) for where, config in _settings(subject))
+
+
+def _settings(subject: Subject) -> Iterator[tuple[str, ModelConfig]]:
+    """Every model that is still to be trained or read, where its settings stand, and its architecture."""
+    experiment = subject.experiment
+    for index, teacher in enumerate(experiment.teachers):
+        if isinstance(teacher, ModelTeacher) and models.teacher(teacher).task not in subject.settled:
+            yield f"teachers.{index} ({teacher.name})", teacher.model
+    for index, rung in enumerate(experiment.rungs):
+        own = [models.student(experiment, index, arm) for arm in (BASE, *rung.arms, *((GOLD,) if rung.gold else ()))]
+        if any(model.task not in subject.settled for model in own):
+            yield f"rungs.{index} ({rung.name})", rung.model
+
+
+def _divide(found: Findings, where: str, config: ModelConfig, wanted: Shape) -> None:
+    with found.refusing(f"{where}: model"):
+        shardings(wanted.abstract(), transformer.logical_axes(config), transformer.shapes(config))
+
+
+def _rows(found: Findings, subject: Subject, wanted: Shape) -> None:
+    for trained in subject.trainings:
+        rows, accumulation = trained.training.batching.rows, trained.training.accumulation
+        if rows % (accumulation * wanted.ways):
+            found.refuse(
+                f"{trained.where}: training.batching.rows is {rows}; it must be a multiple of training.accumulation × mesh.data "
+                f"× mesh.fsdp = {accumulation} × {wanted.data} × {wanted.fsdp} = {accumulation * wanted.ways}"
+            )
+    for where, decoding in _decodings(subject):
+        if decoding.batch % wanted.ways:
+            found.refuse(
+                f"{where}.batch is {decoding.batch}; it must be a multiple of mesh.data × mesh.fsdp = {wanted.data} × "
+                f"{wanted.fsdp} = {wanted.ways}"
+            )
+
+
+def _decodings(subject: Subject) -> Iterator[tuple[str, Decoding]]:
+    yield "decoding", subject.experiment.decoding
+    for index, teacher in enumerate(subject.experiment.teachers):
+        if isinstance(teacher, ModelTeacher | Graduate):
+            yield f"teachers.{index} ({teacher.name}): decoding", teacher.decoding
+
+
+def _given(subject: Subject) -> Iterator[tuple[str, str, str, ModelConfig]]:
+    """Parameters that are given by name: where, the task that reads them, the name, the architecture that they must have."""
+    experiment = subject.experiment
+    for index, teacher in enumerate(experiment.teachers):
+        if isinstance(teacher, ModelTeacher) and teacher.checkpoint is not None:
+            yield (
+                f"teachers.{index} ({teacher.name})",
+                models.teacher(teacher).task,
+                teacher.checkpoint,
+                _own(subject, teacher.model),
+            )
+    for index, rung in enumerate(experiment.rungs):
+        if isinstance(rung.start, FromCheckpoint):
+            base = models.student(experiment, index, BASE)
+            yield f"rungs.{index} ({rung.name})", base.task, rung.start.path, _own(subject, rung.model)
+
+
+def _own(subject: Subject, config: ModelConfig) -> ModelConfig:
+    """The architecture with the vocabulary that it will have; without one where that is not known yet."""
+    return config if subject.renderer is None else models.sized(config, subject.renderer)
+
+
+def _device_memory() -> int:
+    """Bytes of one device: what it says itself, or its share of this machine's."""
+    device = jax.local_devices()[0]
+    try:
+        limit = (device.memory_stats() or {}).get("bytes_limit", 0)
+    except (RuntimeError, NotImplementedError, AttributeError):
+        limit = 0
+    if limit or device.platform != "cpu":
+        return int(limit)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()
+    except (ValueError, OSError):
+        return 0

@@ -1,0 +1,292 @@
+"""`w2sr explain`: a problem's whole life in a run, as text. What a model or a file wrote is shown with hidden characters spelt
+out and behind a bar, so that it cannot pass for a line of ours."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from w2sr_jax.configuration import saved
+from w2sr_jax.core.records import Problem, Trace
+from w2sr_jax.curation.fates import KEPT, Fate
+from w2sr_jax.experiment import BASE, GOLD, Experiment, ModelTeacher
+from w2sr_jax.graph import verified
+from w2sr_jax.report import hostile, wording
+from w2sr_jax.runs import history
+from w2sr_jax.runs.history import Found, Learnt, Use
+from w2sr_jax.stages import curate, models, problems, skips
+from w2sr_jax.stages.models import Model
+from w2sr_jax.stages.outcomes import GENERATIONS, GREEDY
+from w2sr_jax.teachers.settings import Recorded
+
+LONGEST = 4000  # characters of one text
+LONGEST_REASON = 400
+STEPS = 8  # steps listed of one example
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+SPLITS = {
+    problems.PRETRAIN: "read by bases before they learn to reason",
+    problems.TEACHER: "teachers learn its worked solution",
+    problems.POOL: "teachers write traces for it, students learn from them",
+    problems.PROBE: "teachers write traces for it, no student learns from them",
+    problems.TEST: "answered by every model, learnt from by none",
+}
+SIGNS = {"correct": "✓ correct", "incorrect": "✗ incorrect", "unparsed": "? unparsed", "ungraded": "· ungraded"}
+WORDS = {
+    "repeat": "repeat: the teacher is wrong, the student gives its answer",
+    "induced": "induced: and its base was right",
+    "chance": "chance: its base had given that wrong answer too",
+    "corrected": "corrected: the teacher is wrong, the student right",
+    "corrupted": "corrupted: the teacher is right, the student wrong",
+    "teacher_unreadable": "the teacher's answer cannot be read",
+}
+
+
+def explain(run: Path, problem: str, write: Callable[[str], None]) -> None:
+    """Tell `write`, line by line, the life of the problem whose id begins with `problem`. `UserError` where it names none, or
+    several. Nothing is computed on a device; what the run has not made yet is said to be missing."""
+    experiment = saved.load(run)
+    seeds = {seed: run if len(experiment.seeds) == 1 else run / f"seed-{seed}" for seed in experiment.seeds}
+    started = {seed: directory for seed, directory in seeds.items() if (directory / "problems").is_dir()}
+    split, found = history.locate(next(iter(started.values()), run), problem)
+    for number, (seed, directory) in enumerate(seeds.items()):
+        if len(seeds) > 1:
+            write(f"{'' if number == 0 else chr(10)}=== Seed {seed}, in {directory.name} ===\n")
+        if seed in started:
+            own = dataclasses.replace(experiment, seeds=(seed,))
+            _Story(directory, own, split, found, write).tell()
+        else:
+            write("Not started yet.")
+
+
+class _Story:
+    """One problem in the run of one seed."""
+
+    def __init__(
+        self, run: Path, experiment: Experiment, split: str, found: Found[Problem], write: Callable[[str], None]
+    ) -> None:
+        self.run, self.experiment, self.split, self.write = run, experiment, split, write
+        self.found, self.problem = found, found.record.id
+
+    def tell(self) -> None:
+        self._problem()
+        for teacher in self.experiment.teachers:
+            if isinstance(teacher, ModelTeacher) and self.split in (problems.TEACHER, problems.TEST):
+                self._teacher(models.teacher(teacher))
+            if isinstance(teacher, Recorded) and self.split == problems.TEST:
+                self._on_file(teacher.name)
+        for index in range(len(self.experiment.rungs)):
+            self._rung(index)
+
+    def _problem(self) -> None:
+        problem = self.found.record
+        self.write(f"Problem {problem.id}, {self.split} split: {SPLITS[self.split]}")
+        self._file(1, self.found.path, [self.found.row])
+        self._text(1, problem.question, "question  ")
+        self._text(1, "not known" if problem.answer is None else problem.answer, "gold      ")
+        if problem.solution is not None:
+            self._text(1, problem.solution, "solution  ")
+        plain = (f"{name} {value}" for name, value in sorted(problem.meta.items()) if not isinstance(value, list | dict))
+        about = ", ".join(filter(None, [problem.task, *plain]))
+        if about:
+            self._text(1, hostile.one_line(about, 200), "about     ")
+
+    def _teacher(self, model: Model) -> None:
+        self.write(f"\nTeacher {model.name}")
+        if self.split == problems.TEACHER:
+            self._learnt([model])
+        else:
+            self._answers([model], {})
+
+    def _on_file(self, teacher: str) -> None:
+        """A recorded teacher's answers to a test problem, which are its evaluation."""
+        self.write(f"\nTeacher {teacher}, a file")
+        found = history.rows(self.run, f"evaluations/{teacher}/{GENERATIONS}", f"evaluations/{teacher}", Trace, self.problem)
+        if not found:
+            self._missing(f"evaluations/{teacher}", "it has no answer to this problem", 1)
+        for one in found:
+            self._trace(1, one, f"sample {one.record.sample}")
+
+    def _rung(self, index: int) -> None:
+        rung = self.experiment.rungs[index]
+        self.write(f"\nRung {index}, {rung.name}")
+        trained = [models.student(self.experiment, index, arm) for arm in (*rung.arms, *((GOLD,) if rung.gold else ()))]
+        if self.split == problems.TEACHER:
+            self._line(1, "Students neither learn from this problem nor answer it.")
+        elif self.split == problems.PRETRAIN:
+            self._learnt([models.student(self.experiment, index, BASE)])
+        elif self.split == problems.POOL and not history.is_part(self.run, self.experiment, index, self.found.row):
+            low, high = rung.pool
+            self._line(1, f"Its part of the pool is {low:.0%} to {high:.0%}; this problem is in another.")
+        else:
+            if self.split in (problems.POOL, problems.PROBE):
+                written = {name: history.traces(self.run, self.experiment, index, name, self.problem) for name in rung.teachers}
+                self._traces(index, written)
+            if self.split == problems.POOL:
+                self._fates(index, written)
+                self._learnt(trained)
+            self._answers(models.evaluated(self.experiment, index), {model.name: model for model in trained})
+
+    def _traces(self, index: int, written: Mapping[str, Sequence[Found[Trace]]]) -> None:
+        for name, found in written.items():
+            self._line(1, f"Traces of {name}")
+            if not found:
+                self._missing(f"{models.rung_directory(self.experiment, index)}/traces-{name}", "it wrote none to this problem")
+            for one in found:
+                self._trace(2, one, f"sample {one.record.sample}")
+
+    def _fates(self, index: int, written: Mapping[str, Sequence[Found[Trace]]]) -> None:
+        """What each arm's curation did with those traces, in the order of their samples."""
+        experiment = self.experiment
+        rung = experiment.rungs[index]
+        samples = {one.record.id: f"sample {one.record.sample} of {name}" for name, found in written.items() for one in found}
+        width = max(map(len, samples.values()), default=0)
+        self._line(1, "Kept or left out")
+        for arm in rung.arms:
+            fates = history.fates(self.run, experiment, index, arm, self.problem)
+            self._line(2, f"{wording.arm(arm)} ({arm})")
+            if not fates:
+                path = f"{models.rung_directory(experiment, index)}/{arm}/{curate.FATES}"
+                kind = "no trace of this problem was given" if (self.run / path).exists() else f"{path} is not there"
+                self._missing(f"{models.rung_directory(experiment, index)}/curation", kind, 3)
+                continue
+            known = {one.record.trace_id: one.record for one in fates}
+            for trace, name in samples.items():
+                self._line(3, f"{name:<{width}}  {_fate(known.get(trace))}")
+            self._file(3, fates[0].path, [one.row for one in fates])
+
+    def _learnt(self, trained: Sequence[Model]) -> None:
+        self._line(1, "Steps that learnt from it")
+        for model in trained:
+            learnt = history.learnt(self.run, self.experiment, model, self.found.record, self.experiment.seeds[0])
+            if learnt is None:
+                curated = self.run / model.directory / history.CURATED
+                waits = model.arm in (*self.experiment.rungs[model.rung or 0].arms, GOLD) and not curated.exists()
+                self._line(
+                    2, f"{model.name}: {'its examples are not chosen yet' if waits else 'none, it is not among its examples'}"
+                )
+            else:
+                self._uses(learnt)
+
+    def _uses(self, learnt: Learnt) -> None:
+        state = {
+            "finished": "",
+            "unfinished": " (its training has not finished; these are the steps that its batches will have)",
+            "unread": " (it will be packed into batches when there is a tokenizer)",
+            "unknown": " (its row and steps are not known before its training has packed its examples)",
+            "foreign": " (packing.npz holds other batches than these examples make, so the steps are not known)",
+        }[learnt.state]
+        self._line(2, f"{learnt.model.name}{state}")
+        for use in learnt.uses:
+            self._line(3, _use(use, learnt.state not in ("foreign", "unknown")))
+            if use.found.path:
+                self._file(3, use.found.path, [use.found.row])
+        if learnt.packing:
+            rows = sorted({use.row for use in learnt.uses if use.row is not None})
+            self._file(3, learnt.packing, rows)
+
+    def _answers(self, asked: Sequence[Model], students: Mapping[str, Model]) -> None:
+        self._line(1, "Answers")
+        for model in asked:
+            found = list(history.answers(self.run, model, self.problem))
+            for one in (one for one in found if one.record.sample == GREEDY):
+                self._trace(2, one, model.name)
+                if model.name in students:
+                    self._outcome(students[model.name])
+            drawn = [one.record for one in found if one.record.sample != GREEDY]
+            if drawn:
+                right = sum(trace.verdict == "correct" for trace in drawn)
+                answers = ", ".join("none" if trace.answer is None else hostile.one_line(trace.answer, 24) for trace in drawn)
+                self._line(3, f"{right} of {len(drawn)} sampled answers right: {answers}")
+            if not found:
+                self._missing(f"evaluations/{model.name}", f"{model.name} was not asked")
+
+    def _outcome(self, model: Model) -> None:
+        index = model.rung or 0
+        for teacher in self.experiment.rungs[index].teachers:
+            said = history.verdicts(self.run, self.experiment, index, teacher, model, self.problem, self.split)
+            if said is None:
+                continue
+            words = [WORDS[cell] for cell in said.cells if cell in WORDS]
+            if not words:
+                right = "teacher_right" in said.cells
+                words = [
+                    "the teacher is right, and so is the student" if right else "the teacher is wrong, the student otherwise"
+                ]
+            taught, base = (
+                "none" if t.answer is None else hostile.one_line(t.answer, 24) for t in (said.teacher.record, said.base.record)
+            )
+            self._line(3, f"against {teacher} (which answered {taught}; the base {base}): {'; '.join(words)}")
+
+    def _trace(self, depth: int, one: Found[Trace], name: str) -> None:
+        trace = one.record
+        reading = "no answer" if trace.answer is None else f"answer {hostile.one_line(trace.answer, 60)}"
+        notes = [
+            f"found by {hostile.one_line(trace.rule, 30)}" if trace.rule not in ("", "none") else "",
+            f"graded by {hostile.one_line(trace.grader, 40)}" if trace.grader not in ("", "none") else "",
+            {"stop": "ended by itself", "length": "cut off at the token limit"}[trace.finish],
+            f"{trace.tokens:,} tokens" if trace.tokens else "",
+            "" if trace.mean_logprob is None else f"mean log-probability {trace.mean_logprob:.2f}",
+        ]
+        self._line(depth, f"{name}  {SIGNS[trace.verdict]}, {reading}  ({', '.join(filter(None, notes))})")
+        self._file(depth + 1, one.path, [one.row], f"trace {hostile.one_line(trace.id)}, from {_origin(trace.provenance)}")
+        self._text(depth + 1, trace.text)
+
+    def _file(self, depth: int, path: str, rows: Sequence[int], more: str = "") -> None:
+        """The file, rows (from 0) and digest behind what was just said."""
+        digest = history.digest(self.run, path)
+        mark = "without a manifest" if digest is None else f"digest {digest[:12]}"
+        which = f" row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows))}" if rows else ""
+        self._line(depth, f"[{path}{which}, {mark}{f'; {more}' if more else ''}]")
+
+    def _missing(self, stage: str, otherwise: str, depth: int = 2) -> None:
+        """Why there is nothing: because a stage was skipped, is still to be done, or for another reason."""
+        skip = skips.of(verified.manifest(self.run, stage))
+        if skip is not None:
+            self._line(depth, f"{stage} was skipped: {hostile.one_line(skip.reason, LONGEST_REASON)}")
+            return
+        done = verified.manifest(self.run, stage) is not None
+        self._line(depth, otherwise if done else f"not there yet: {stage} has not finished")
+
+    def _text(self, depth: int, text: str, label: str = "") -> None:
+        shown, left_out = hostile.capped(text, LONGEST)
+        lines = hostile.visible(shown).split("\n")
+        for number, line in enumerate(lines):
+            self._line(depth, f"{label if number == 0 else ' ' * len(label)}│ {line}")
+        if left_out:
+            self._line(depth, f"{' ' * len(label)}│ … {left_out:,} more characters in the file")
+
+    def _line(self, depth: int, text: str) -> None:
+        self.write("  " * depth + text)
+
+
+def _fate(fate: Fate | None) -> str:
+    if fate is None:
+        return "not among the traces that were curated"
+    return KEPT if fate.reason == KEPT else f"left out at “{fate.step}”: {fate.reason.replace('_', ' ')}"
+
+
+def _origin(provenance: str) -> str:
+    """Where a trace comes from; of a digest, its beginning."""
+    return f"parameters {provenance[:12]}" if _DIGEST.fullmatch(provenance) else hostile.one_line(provenance, 100)
+
+
+def _use(use: Use, known: bool) -> str:
+    """One example: where it was packed and, where they are known, which steps read it."""
+    example = use.found.record
+    made = "its text" if example.style == "document" else "its solution"
+    who = f"trace {hostile.one_line(example.trace_id)} of {hostile.one_line(example.teacher)}" if example.trace_id else made
+    if use.row is None and not use.left_out:
+        return who
+    if use.row is None:
+        return f"{who}: left out, too long for a row or with an end of turn in its midst"
+    weight = "" if example.weight == 1 else f", weight {example.weight:.3g}"
+    return f"{who}: packed in row {use.row}{weight}" + (f"; {_steps(use.steps, use.total)}" if known else "")
+
+
+def _steps(steps: Sequence[int], total: int) -> str:
+    if not steps:
+        return f"in none of the {total:,} steps, which end before its turn"
+    listed = [f"{step:,}" for step in steps]
+    some = ", ".join(listed) if len(listed) <= STEPS else f"{', '.join(listed[: STEPS - 1])}, … {listed[-1]}"
+    return f"step{'s' if len(steps) > 1 else ''} {some} ({len(listed):,} in all, of {total:,})"

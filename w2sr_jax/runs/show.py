@@ -1,0 +1,292 @@
+"""`w2sr show`: one training example, token by token, as its training meets it: spans, weights, place in the packed batches.
+
+Computed from the run's files with NumPy alone, so that it needs no device. What a model or a file wrote is shown with hidden
+characters spelt out.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from w2sr_jax.batches.batch import Batch
+from w2sr_jax.batches.encode import Encoded, encode
+from w2sr_jax.batches.packing import positions
+from w2sr_jax.configuration import saved
+from w2sr_jax.core import sentences, terminal
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Example
+from w2sr_jax.experiment import BASE, GOLD, Experiment, Pretraining
+from w2sr_jax.graph import verified
+from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.weights import TokenWeights
+from w2sr_jax.report import hostile
+from w2sr_jax.runs import packing as places
+from w2sr_jax.runs.packing import Packing, Place
+from w2sr_jax.stages import examples as batching
+from w2sr_jax.stages import models, problems, skips
+from w2sr_jax.stages.examples import CURATED, PACKING
+from w2sr_jax.stages.models import Model
+from w2sr_jax.text import spans
+
+STEPS = 8  # steps listed
+WIDEST = 110  # characters of a line of tokens
+SPACE, NEWLINE, TAB, EDGE = "·", "⏎", "⇥", "│"
+LABELS = ("prompt", "reasoning", "answer", "end-of-turn")
+STYLES = ("dim", "cyan", "bold green", "bold magenta")
+_UNBOUNDED = 2**31
+_FIELDS = ("tokens", "target", "segments", "span", "verdict", "weight", "teacher_logprob")
+
+
+class Shown(NamedTuple):
+    """One token as it is shown: what it adds to the text, its span, whether it is imitated, and with what weight."""
+
+    piece: str
+    span: int
+    supervised: bool
+    weight: float
+
+
+def show(
+    run: Path, example: int, rung: int = 0, arm: str | None = None, plain: bool = False, console: Console | None = None
+) -> None:
+    """Print training example number `example` (from 0) of a rung's arm (`None`: its first). `UserError` where a number or a name
+    is out of range, saying what there is, and where something has not been made yet."""
+    experiment = saved.load(run)
+    seed = experiment.seeds[0]
+    directory = run if len(experiment.seeds) == 1 else run / f"seed-{seed}"
+    model = _model(experiment, rung, arm)
+    examples = _examples(directory, experiment, model)
+    if not 0 <= example < len(examples):
+        raise UserError(f"{model.name} has no example {example}; its examples are numbered 0 to {len(examples) - 1}")
+    training = batching.training_of(experiment, model)
+    if training is None:  # a base that is not trained in the run has no examples either
+        raise UserError(f"{model.name} is not trained in the run")
+    renderer = problems.renderer(directory)
+    one = places.example_at(examples, example)
+    objective = experiment.rungs[rung].objective if model.arm != BASE else Objective()
+    refused = renderer.refusal(one.response)
+    if refused:
+        raise UserError(f"example {example} of {model.name} is left out of its training: its response {refused}")
+    (encoded,), _ = encode([one], renderer, _UNBOUNDED)
+    packing = places.packing(directory, model, examples, renderer, training, seed)
+    place = packing.place(example, encoded)
+    tokens = _tokens(packing, encoded, place, objective.weights)
+    lines = _Page(packing, objective, one, encoded, place, tokens)
+    if console is None:
+        file = terminal.beneath(sys.stdout)  # colours are its own; what is foreign in its lines is spelt out
+        console = Console(file=file, highlight=False, soft_wrap=True, no_color=plain, color_system=None if plain else "auto")
+    for line in lines.told(model, example, _notes(model, packing)):
+        safe = terminal.spelt(line.plain)
+        console.print(line if safe == line.plain else safe, soft_wrap=True, highlight=False, markup=False)
+
+
+def weights(
+    factors: TokenWeights,
+    span: np.ndarray,
+    verdict: np.ndarray,
+    teacher_logprob: np.ndarray,
+    weight: np.ndarray,
+) -> Float[np.ndarray, "..."]:
+    """What `factors` makes of the weights of an optimizer step's tokens: `TokenWeights.__call__` in NumPy."""
+    by_span = np.select([span == 1, span == 2, span == 3], [factors.reasoning, factors.answer, factors.end], 1.0)
+    by_verdict = np.select([verdict > 0, verdict < 0], [factors.correct, factors.incorrect], factors.unknown)
+    new = weight * by_span * by_verdict
+    if factors.confidence_gamma != 0.0:
+        known = ~np.isnan(teacher_logprob)
+        confidence = np.exp(factors.confidence_gamma * np.where(known, teacher_logprob, 0.0))
+        before, after = np.sum(new * known), np.sum(new * known * confidence)
+        new = new * np.where(known, confidence * before / (after if after > 0.0 else 1.0), 1.0)
+    return new.astype(np.float32)
+
+
+def _model(experiment: Experiment, index: int, arm: str | None) -> Model:
+    if not 0 <= index < len(experiment.rungs):
+        last = len(experiment.rungs) - 1
+        raise UserError(f"there is no rung {index}; " + ("the only one is 0" if last == 0 else f"rungs are numbered 0 to {last}"))
+    rung = experiment.rungs[index]
+    base = (BASE,) if isinstance(rung.start, Pretraining) else ()
+    known = (*rung.arms, *((GOLD,) if rung.gold else ()), *base)
+    if arm is not None and arm not in known:
+        raise UserError(f"rung {index} ({rung.name}) trains no {sentences.value(arm)}; it trains {', '.join(known)}")
+    return models.student(experiment, index, known[0] if arm is None else arm)
+
+
+def _examples(run: Path, experiment: Experiment, model: Model) -> Sequence[Example]:
+    skipped = skips.reason(run, model)
+    if skipped:
+        raise UserError(f"{model.name} was skipped: {sentences.printable(skipped)}")
+    if model.arm != BASE and verified.optional(run, f"{model.directory}/{CURATED}") is None:
+        there = "was not written by a finished stage" if (run / model.directory / CURATED).exists() else "is not there"
+        raise UserError(
+            f"{model.name} has no examples yet: {run / model.directory / CURATED} {there}; w2sr curate {run} makes them"
+        )
+    if not verified.below(run, "tokenizer/"):
+        raise UserError(f"{run} has no tokenizer yet; w2sr run makes it")
+    examples = batching.examples_of(run, experiment, model)
+    if not examples:
+        raise UserError(f"{model.name} has no examples: its curation kept no trace")
+    return examples
+
+
+def _tokens(packing: Packing, encoded: Encoded, place: Place | None, factors: TokenWeights) -> list[Shown]:
+    weight = np.zeros(len(encoded.tokens), np.float32)
+    if place is None:
+        alone = np.where(encoded.supervised, np.float32(encoded.weight), np.float32(0))
+        verdict = np.full(len(alone), encoded.verdict)
+        weight[1:] = weights(factors, encoded.span, verdict, encoded.teacher_logprob, alone)[1:]
+    else:
+        # A token is predicted one position before its own, and confidence is normalised over the tokens of a step.
+        batch, row = _step(packing, place)
+        every = weights(factors, batch.span, batch.verdict, batch.teacher_logprob, batch.weight)
+        weight[1:] = every[row, place.start : place.start + positions(encoded)]
+    pieces = packing.renderer.tokenizer.pieces(encoded.tokens.tolist())
+    supervised = encoded.supervised & (np.arange(len(weight)) > 0)
+    return [Shown(*one) for one in zip(pieces, encoded.span.tolist(), supervised.tolist(), weight.tolist(), strict=True)]
+
+
+def _step(packing: Packing, place: Place) -> tuple[Batch, int]:
+    """The batch of the first step that reads the row, and the row's index in it; the row alone where no step does."""
+    assert packing.batches is not None
+    packed = packing.batches.packed
+    if not place.steps:
+        rows = {field: getattr(packed, field)[place.row : place.row + 1] for field in (*_FIELDS, "positions")}
+        return Batch(**rows), 0
+    batch = packing.batches.batch_at(place.steps[0] - 1)
+    at = next(
+        row
+        for row in range(len(batch.tokens))
+        if all(np.array_equal(getattr(batch, field)[row], getattr(packed, field)[place.row], equal_nan=True) for field in _FIELDS)
+    )
+    return batch, at
+
+
+def _notes(model: Model, packing: Packing) -> list[str]:
+    if packing.state == "foreign":
+        return [f"{model.directory}/{PACKING} holds other batches than these examples make, so rows and steps may differ"]
+    return []
+
+
+@dataclasses.dataclass(frozen=True)
+class _Page:
+    packing: Packing
+    objective: Objective
+    example: Example
+    encoded: Encoded
+    place: Place | None
+    tokens: Sequence[Shown]
+
+    def told(self, model: Model, index: int, notes: Sequence[str]) -> Iterator[Text]:
+        source = f", {model.directory}/{CURATED} row {index}" if model.arm != BASE else ""
+        yield Text(f"Example {index} of {len(self.packing.examples):,} (from 0), {model.name}{source}", "bold")
+        yield Text(f"  {self._summary()}")
+        yield Text(f"  {self._origin()}")
+        yield Text(f"  {self._where()}")
+        for note in [*notes, *self._remarks()]:
+            yield Text(f"  note: {note}", "yellow")
+        yield Text("")
+        yield self._legend()
+        for (span, supervised), run in groupby(enumerate(self.tokens), lambda one: (one[1].span, one[1].supervised)):
+            yield from self._section(span, supervised, list(run))
+
+    def _summary(self) -> str:
+        renderer = self.packing.renderer
+        imitated = [token for token in self.tokens if token.supervised]
+        counts = ", ".join(
+            f"{number:,} {LABELS[span]}" for span in range(4) if (number := sum(token.span == span for token in imitated))
+        )
+        ends = ", ".join(hostile.one_line(piece) for piece in renderer.tokenizer.pieces(list(renderer.end_tokens)))
+        example = self.example
+        return (
+            f"{len(self.tokens):,} tokens, {len(imitated):,} supervised ({counts}), end tokens {ends}; style {example.style}, "
+            f"teacher {hostile.one_line(example.teacher)}, {example.verdict}, "
+            f"trace {hostile.one_line(example.trace_id) or 'none'}"
+        )
+
+    def _origin(self) -> str:
+        example = self.example
+        problem = f"problem {hostile.one_line(example.problem_id)}" if example.problem_id else "no problem"
+        known = self.encoded.teacher_logprob[self.encoded.supervised]
+        drawn = "not known" if np.isnan(known).all() else f"{float(np.exp(np.nanmean(known))):.3g} per token (geometric mean)"
+        return f"example {hostile.one_line(example.id)}, {problem}, weight {example.weight:.4g}, teacher's probability {drawn}"
+
+    def _where(self) -> str:
+        place, settings = self.place, self.packing.training.batching
+        taken = positions(self.encoded)
+        if place is None and taken <= settings.length:
+            count = len(self.packing.examples)
+            return f"its row and steps are not known before its training has packed the {count:,} examples"
+        if place is None:
+            return f"left out: it takes {taken:,} positions and a row has {settings.length:,}"
+        of = "" if place.of == 1 else f" (number {place.number} of {place.of} there)"
+        last = place.start + taken - 1
+        here = f"packed in row {place.row:,}{of}, positions {place.start:,} to {last:,} of {settings.length:,}"
+        total = self.packing.total
+        if not place.steps:
+            return f"{here}; in none of the {total:,} steps, which end before its turn"
+        listed = [f"{step:,}" for step in place.steps]
+        some = ", ".join(listed if len(listed) <= STEPS else [*listed[: STEPS - 1], "…", listed[-1]])
+        return f"{here}; step{'s' if len(listed) > 1 else ''} {some} ({len(listed):,} in all, of {total:,})"
+
+    def _remarks(self) -> Iterator[str]:
+        example, gamma = self.example, self.objective.weights.confidence_gamma
+        for remark in self.packing.renderer.remarks(example.response, example.style):
+            yield f"the response {remark}"
+        if gamma and self.place and self.place.steps:
+            first = self.place.steps[0]
+            yield f"the teacher's confidence is normalised over a step's tokens; weights are those of step {first:,}"
+        if self.objective.trim:
+            yield f"in each step the {self.objective.trim:.0%} of tokens whose loss is highest have weight 0 instead"
+
+    def _legend(self) -> Text:
+        legend = Text("")
+        for label, style in zip(LABELS, STYLES, strict=True):
+            legend.append(f" {label} ", style)
+        return legend.append(f"   {EDGE} between tokens   {SPACE} space   {NEWLINE} newline   {TAB} tab", "dim")
+
+    def _section(self, span: int, supervised: bool, run: Sequence[tuple[int, Shown]]) -> Iterator[Text]:
+        """A heading, and the tokens of one span under it, each with its weight where they differ."""
+        first, last = run[0][0], run[-1][0]
+        found = [token.weight for _, token in run]
+        same = not supervised or np.ptp(found) <= 1e-6 * max(found)
+        if not supervised:
+            said = "not supervised"
+        elif same:
+            said = f"supervised, weight {found[0]:.4g}" + (" each" if len(run) > 1 else "")
+        else:
+            said = f"supervised, weights {min(found):.3g} to {max(found):.3g}, each behind its token"
+        where = f"token {first:,}" if first == last else f"tokens {first:,} to {last:,}"
+        yield Text("")
+        yield Text(f"{LABELS[span]}, {where}: {said}", "bold")
+        line, width = Text(f"  {EDGE}", "dim"), 3
+        for _, token in run:
+            text = _visible(token.piece)
+            weight = "" if same else f"{token.weight:.2g}"
+            size = cell_len(text) + len(weight) + 1 + bool(weight)
+            if width + size > WIDEST and width > 3:
+                yield line
+                line, width = Text(f"  {EDGE}", "dim"), 3
+            line.append(text, STYLES[span])
+            if weight:
+                line.append(f" {weight}", "dim italic")
+            line.append(EDGE, "dim")
+            width += size
+            if "\n" in token.piece and span != spans.END:
+                yield line
+                line, width = Text(f"  {EDGE}", "dim"), 3
+        if width > 3:
+            yield line
+
+
+def _visible(piece: str) -> str:
+    """A token on one line: spaces and newlines as signs, other hidden characters spelt out."""
+    shown = hostile.visible(piece).replace(" ", SPACE).replace("\n", NEWLINE).replace("\t", TAB)
+    return shown or "⟨empty⟩"

@@ -1,0 +1,1 @@
+"""One file per kind of stage, and what stages share."""

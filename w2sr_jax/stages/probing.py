@@ -1,0 +1,119 @@
+"""Looks at the probe problems while a student trains: its accuracy, the errors it takes over from its teachers, and the gates."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Trace
+from w2sr_jax.evaluation.ledger import Outcome, answer, cells
+from w2sr_jax.evaluation.probe import Probe, rising, too_weak
+from w2sr_jax.experiment import Experiment
+from w2sr_jax.graph import verified
+from w2sr_jax.graph.stage import Context
+from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.sampling.traces import Author, draw
+from w2sr_jax.stages import models, problems
+from w2sr_jax.stages import traces as teach
+from w2sr_jax.stages.models import Model
+from w2sr_jax.training import journal
+from w2sr_jax.training.loop import Probing
+
+
+class Looks:
+    """What a training asks at every look. A gate that warns says so once."""
+
+    def __init__(self, context: Context, model: Model, config: ModelConfig, base: Callable[[], Any], settings: Probe) -> None:
+        assert model.rung is not None
+        self._context, self._model, self._config, self._settings = context, model, config, settings
+        self._renderer, self._mesh = problems.renderer(context.run), models.device_mesh(context.experiment)
+        graded = [problem for problem in problems.read(context.run, problems.PROBE) if problem.answer is not None]
+        self.problems = graded[: settings.problems]
+        wanted = {problem.id for problem in self.problems}
+        self._teachers = {
+            name: teach.first_traces(context.run, model.rung, name, wanted)
+            for name in context.experiment.rungs[model.rung].teachers
+        }
+        self._read = sum(map(len, self._renderer.prompts([problem.question for problem in self.problems])))
+        self._base = self._answers(base(), models.before(context.experiment, model.rung).style) if self.problems else {}
+        self._warned: set[str] = set()
+
+    def probing(self) -> Probing:
+        return Probing(self._settings.every, self.look)
+
+    def check_teachers(self) -> None:
+        """The gate that needs no student. Raises UserError where it stops."""
+        for name, traces in self._teachers.items():
+            correct = sum(trace.verdict == "correct" for trace in traces.values())
+            self._gate(name, too_weak(name, correct, len(traces), self._settings))
+
+    def look(self, step: int, params: Any) -> Mapping[str, float | int | None]:
+        """Accuracy over the probe problems, and the share of a teacher's wrong answers, where the base is right, that the student
+        gives too; the tokens that it took. Raises UserError where a gate stops."""
+        given = self._answers(params)
+        outcomes = [
+            Outcome(key, answer(trace), answer(self._base[key]), answer(given[key]))
+            for traces in self._teachers.values()
+            for key, trace in traces.items()
+        ]
+        counted = [cells(outcome) for outcome in outcomes]
+        exposed = sum("teacher_wrong_base_right" in found for found in counted)
+        induced = sum("induced" in found for found in counted)
+        line: dict[str, float | int | None] = {
+            "accuracy": sum(trace.verdict == "correct" for trace in given.values()) / len(given),
+            "induced": induced / exposed if exposed else None,
+            "n": len(given),
+            "n_induced": exposed,
+            "tokens": self._read + sum(trace.tokens for trace in given.values()),
+        }
+        path = self._context.run / self._model.directory / journal.PROBE
+        before = [known for known in journal.read(path) if known["step"] < step]
+        self._gate("rising", rising([*before, {"step": step, **line}], self._settings))
+        return line
+
+    def _answers(self, params: Any, style: str = "reason") -> dict[str, Trace]:
+        author = Author(self._model.name, self._config, params, self._renderer, self._context.seed, "", self._mesh)
+        experiment = self._context.experiment
+        decoding = dataclasses.replace(experiment.decoding, temperature=0.0)
+        return {trace.problem_id: trace for trace in draw(author, self.problems, 1, decoding, experiment.grader, style)}
+
+    def _gate(self, kind: str, reason: str | None) -> None:
+        if reason is None:
+            return
+        words = f"{self._model.name}: {reason}"
+        if self._settings.action == "stop":
+            raise UserError(f"{words}; training was stopped (probe.action is stop)")
+        if kind not in self._warned:
+            self._warned.add(kind)
+            self._context.watcher.warn(words)
+
+
+def reasons(run: Path, experiment: Experiment, index: int) -> list[str]:
+    """What the gates of a rung had to say, from the run's files: of its teachers, then of each student the first rise."""
+    rung = experiment.rungs[index]
+    probe = [problem for problem in problems.read(run, problems.PROBE) if problem.answer is not None][: rung.probe.problems]
+    wanted = {problem.id for problem in probe}
+    found = []
+    for name in rung.teachers:
+        verdicts = [trace.verdict for key, trace in teach.first_traces(run, index, name).items() if key in wanted]
+        weak = too_weak(name, verdicts.count("correct"), len(verdicts), rung.probe)
+        found += [f"{rung.name}: {weak}"] if weak else []
+    for model in models.evaluated(experiment, index):
+        path = verified.optional(run, f"{model.directory}/{journal.PROBE}")
+        lines = journal.read(path) if path else []
+        rise = next((words for end in range(len(lines)) if (words := rising(lines[: end + 1], rung.probe))), None)
+        found += [f"{model.name}: {rise}"] if rise and model.role != models.DIRECT else []
+    return found
+
+
+def looks(context: Context, model: Model, config: ModelConfig, base: Callable[[], Any], settings: Probe) -> Looks | None:
+    """The looks of a training, its teachers checked; `base` reads the parameters that it starts from. None where no looks are
+    asked for or no probe problem has a gold answer."""
+    if not settings.every or model.rung is None:
+        return None
+    found = Looks(context, model, config, base, settings)
+    if not found.problems:
+        return None
+    found.check_teachers()
+    return found

@@ -1,0 +1,1 @@
+"""The stage that gathers a run's results and renders them."""

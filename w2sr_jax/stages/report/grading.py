@@ -1,0 +1,111 @@
+"""How the verdicts of a run came about, gathered from its files: for the traces of teachers, the answers of models, and the wrong
+traces that a student learns from."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from w2sr_jax.answers import guesses
+from w2sr_jax.core import records
+from w2sr_jax.core.records import Problem, Trace
+from w2sr_jax.curation.fates import KEPT, Fate
+from w2sr_jax.evaluation.grading import Doubt, doubt, readings
+from w2sr_jax.experiment import Experiment
+from w2sr_jax.graph import verified
+from w2sr_jax.report.evidence import Evidence, EvidenceRow
+from w2sr_jax.report.schema_grading import Grading, Readings, RuleCount, Wrong
+from w2sr_jax.stages import curate, evaluate, models, outcomes
+from w2sr_jax.stages import problems as prepare
+from w2sr_jax.stages import traces as teach
+from w2sr_jax.stages.report.sources import Sources
+
+WRONG_ARM = "incorrect"
+NAMED = 12  # doubted problems named in results.json
+GROUPS = {
+    "doubted": "Correct by the second opinion",
+    "silent": "No second opinion",
+    "agreed": "Incorrect by both",
+}
+
+
+def grading(experiment: Experiment, sources: Sources, evaluated: Collection[str]) -> tuple[Grading, list[Evidence]]:
+    """Rules and graders of all texts, second opinions on the wrong traces, and the pages with the latter."""
+    found: list[Readings] = []
+    wrong, pages = [], []
+    for index, rung in enumerate(experiment.rungs):
+        for teacher in rung.teachers:
+            shards = {run: teach.shards(run, index, teacher) for run in sources.runs}
+            traces = (trace for paths in shards.values() for trace in _traces(paths))
+            files = sources.of(dict.fromkeys(str(path.relative_to(run)) for run, paths in shards.items() for path in paths))
+            found.append(
+                {**_readings(traces), "what": "traces", "name": teacher, "rung": index, "evidence": None, "sources": files}
+            )
+        if WRONG_ARM in rung.arms and models.student(experiment, index, WRONG_ARM).name in evaluated:
+            entry, page = _wrong(experiment, index, sources)
+            wrong.append(entry)
+            pages.append(page)
+    for name in evaluated:
+        files = sources.of([f"evaluations/{name}/{outcomes.GENERATIONS}"], f"sample = {outcomes.GREEDY}")
+        answers = (trace for run in sources.runs for trace in evaluate.generations(run, name)[0])
+        own: Readings = {"what": "answers", "name": name, "rung": None, "evidence": f"answers-{name}", "sources": files}
+        found.append({**_readings(answers), **own})
+    kept = [entry for entry in found if entry["texts"]]
+    return {"readings": kept, "wrong": [entry for entry in wrong if entry["traces"]], "most_guessed": guesses.MOST}, pages
+
+
+def _readings(traces: Iterable[Trace]) -> Readings:
+    found = readings(traces)
+    rules: list[RuleCount] = [
+        {"rule": count.rule, "n": count.n, "guessed": count.guessed, "correct": count.correct} for count in found.rules
+    ]
+    return {"texts": found.texts, "guessed": found.guessed, "rules": rules, "graders": dict(found.graders)}
+
+
+def _wrong(experiment: Experiment, index: int, sources: Sources) -> tuple[Wrong, Evidence]:
+    several = len(sources.runs) > 1
+    key = f"wrong-{index}-{experiment.rungs[index].name}"
+    counts: Counter[Doubt] = Counter()
+    problems: dict[str, None] = {}
+    rows = []
+    for run in sources.runs:
+        for problem, trace in _kept(run, experiment, index):
+            said, opinion = doubt(trace, problem)
+            counts[said] += 1
+            if said == "doubted" and len(problems) < NAMED:
+                problems[problem.id] = None
+            values = (trace.teacher, problem.question, problem.answer, trace.answer, trace.rule, opinion.answer, trace.text)
+            rows.append(EvidenceRow(problem.id, (*([run.name] if several else []), *values), (said,)))
+    path = f"{models.rung_directory(experiment, index)}/{WRONG_ARM}/{curate.FATES}"
+    files = sources.of([path], f"reason = {KEPT}")
+    entry: Wrong = {
+        "rung": index,
+        "arm": WRONG_ARM,
+        "traces": counts.total(),
+        "agreed": counts["agreed"],
+        "doubted": counts["doubted"],
+        "silent": counts["silent"],
+        "problems": list(problems),
+        "evidence": key,
+        "sources": files,
+    }
+    columns = ("teacher", "question", "gold", "answer", "found by", "second opinion read", "what it wrote")
+    about = "The wrong traces that a student learns from, and what rules of another make say of them."
+    title = f"Wrong traces: {models.student(experiment, index, WRONG_ARM).name}"
+    return entry, Evidence(key, title, about, files, (*(["seed"] if several else []), *columns), GROUPS, rows)
+
+
+def _kept(run: Path, experiment: Experiment, index: int) -> Iterator[tuple[Problem, Trace]]:
+    """The wrong traces that the arm was given, with their problems."""
+    rung = experiment.rungs[index]
+    path = verified.file(run, f"{models.rung_directory(experiment, index)}/{WRONG_ARM}/{curate.FATES}")
+    kept = {fate.trace_id for fate in records.iterate(path, Fate) if fate.reason == KEPT}
+    problems = {problem.id: problem for problem in prepare.read(run, prepare.POOL)}
+    for teacher in rung.teachers:
+        for trace in _traces(teach.shards(run, index, teacher)):
+            if trace.id in kept and trace.problem_id in problems:
+                yield problems[trace.problem_id], trace
+
+
+def _traces(paths: Sequence[Path]) -> Iterator[Trace]:
+    for path in paths:
+        yield from records.iterate(path, Trace, without=teach.DRAWN)

@@ -1,0 +1,159 @@
+"""Traces from a server: problems in, graded traces out, through requests that are retried, paced and never paid for twice.
+
+    DIRECTORY/  traces-00000.parquet …  answers.jsonl
+
+Every answer goes to the journal (`answers.jsonl`) as it arrives. The traces are written from it when all have arrived, in the
+order of problems and samples, so that they do not depend on the order of arrival. Whatever ends the work, the next call asks for
+what is missing and for nothing else.
+"""
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+from w2sr_jax.answers.grade import Grader, grade_all
+from w2sr_jax.core import files, lock, records
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem, Trace
+from w2sr_jax.teachers import endings, thoughts
+from w2sr_jax.teachers.served import run
+from w2sr_jax.teachers.served.answer import OUTCOMES, Answer
+from w2sr_jax.teachers.served.journal import Journal
+from w2sr_jax.teachers.served.request import Messages, Request, cost, requests, steering
+from w2sr_jax.teachers.settings import Served
+
+JOURNAL = "answers.jsonl"
+REASON = "reason "
+MOST_REASONS = 20
+SHARD = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What came of asking. Tokens and cost are those of all answers that the traces are made of, of earlier calls too, as far as
+    the server reports them; `seconds` are those of this call. `counts`:
+
+    traces      written; `refused`, `filtered`, `empty`: answers without a trace (see `Answer`)
+    failed      requests of this call without an answer; `retries`: its attempts in vain
+    kept        answers that were there before; `asked`: answers of this call
+    unmetered   answers without token counts; `torn`: lines of the journal that could not be used
+    unfinished  traces that their model did not end by itself; `unanswered`: those that hold thoughts and no answer
+    reason …    answers by what the server said of their end, under its own word: `reason stop`, `reason length`, …
+    """
+
+    paths: tuple[Path, ...]
+    counts: Mapping[str, int]
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float
+    seconds: float
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Answers by what the server said of their end, most frequent first; the rarest under one name where there are many."""
+        said = {name.removeprefix(REASON): count for name, count in self.counts.items() if name.startswith(REASON)}
+        every = sorted(said.items(), key=lambda one: (-one[1], one[0]))
+        rest = sum(count for _, count in every[MOST_REASONS:])
+        return dict(every[:MOST_REASONS]) | ({"other reasons": rest} if rest else {})
+
+    @property
+    def unknown(self) -> dict[str, int]:
+        """Those of `reasons` that are no known word, so that the traces count as not finished."""
+        return {name: count for name, count in self.reasons.items() if endings.meaning(name) == "unknown"}
+
+
+def ask(
+    directory: Path,
+    settings: Served,
+    problems: Sequence[Problem],
+    grader: Grader,
+    seed: int,
+    messages: Messages | None = None,
+    journal: Path | None = None,
+    shard: int = SHARD,
+    on_progress: run.Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Asked:
+    """Write `settings.samples` graded traces per problem to DIRECTORY/traces-00000.parquet, …, about `shard` to a file.
+
+    `messages` replaces what the settings put around a question (few-shot examples, for instance). `journal` is
+    DIRECTORY/answers.jsonl unless given; several directories may share one. `stop` is polled: when it says so, the work ends with
+    `Stopped`. `UserError` where the server refuses, too many requests fail or the cost would pass its limit. All answers that
+    arrived are kept in any case.
+    """
+    started = time.monotonic()
+    directory, problems = Path(directory), list({problem.id: problem for problem in problems}.values())
+    directory.mkdir(parents=True, exist_ok=True)
+    for stale in directory.glob("traces-*.parquet"):
+        stale.unlink()
+    path = journal or directory / JOURNAL
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def plan() -> Iterator[Request]:
+        return requests(settings, problems, seed, messages)
+
+    with lock.locked(path.parent), Journal(path) as kept:
+        done = run.run(settings, plan, kept, seed, on_progress, stop)
+        counts: Counter[str] = Counter(dict.fromkeys(("traces", *OUTCOMES[1:], "unmetered", "unfinished", "unanswered"), 0))
+        counts.update(done, torn=kept.torn)
+        usage: Counter[str] = Counter()
+        paths: list[Path] = []
+        every, each = plan(), max(1, shard // settings.samples) * settings.samples
+        while part := list(islice(every, each)):
+            paths.append(directory / f"traces-{len(paths):05d}.parquet")
+            records.write(paths[-1], Trace, _traces(settings, part, kept, grader, counts, usage))
+    if problems and not counts["traces"]:
+        left = ", ".join(f"{counts[name]:,} {name}" for name in ("empty", "refused", "filtered", "failed") if counts[name])
+        more = "; with max_tokens larger, a model that thinks first may come to its answer" if counts["empty"] else ""
+        raise UserError(f"teacher {settings.name!r}: no answer of {settings.url} holds a trace ({left}){more}")
+    spent = cost(settings, usage["prompt"], usage["completion"])
+    return Asked(tuple(paths), dict(counts), usage["prompt"], usage["completion"], spent, time.monotonic() - started)
+
+
+def _traces(
+    settings: Served, part: Sequence[Request], kept: Journal, grader: Grader, counts: Counter[str], usage: Counter[str]
+) -> list[Trace]:
+    """The graded traces of some requests; adds to both counters."""
+    found: list[tuple[Request, Answer]] = []
+    for request in part:
+        entry = kept.get(request.key)
+        if entry is None:
+            continue
+        answer = _ended(entry[1])
+        usage.update(prompt=answer.prompt_tokens or 0, completion=answer.completion_tokens or 0)
+        if answer.outcome == "answered":
+            found.append((request, answer))
+            counts["unfinished"] += answer.finish == "length"
+            counts["unanswered"] += thoughts.unanswered(answer.text)
+        else:
+            counts[answer.outcome] += 1
+        counts["unmetered"] += answer.prompt_tokens is None or answer.completion_tokens is None
+        if answer.reason is not None:
+            counts[f"{REASON}{answer.reason or endings.NOT_GIVEN}"] += 1
+    counts["traces"] += len(found)
+    verdicts = grade_all(grader, [answer.text for _, answer in found], [request.problem for request, _ in found])
+    return [_trace(settings, request, answer).graded(verdict) for (request, answer), verdict in zip(found, verdicts, strict=True)]
+
+
+def _ended(answer: Answer) -> Answer:
+    """An answer as it counts today: journals may have kept thoughts alone as finished."""
+    return answer._replace(finish="length") if thoughts.unanswered(answer.text) else answer
+
+
+def _trace(settings: Served, request: Request, answer: Answer) -> Trace:
+    return Trace(
+        id=Trace.identity(request.problem.id, settings.name, request.sample, answer.text),
+        problem_id=request.problem.id,
+        teacher=settings.name,
+        sample=request.sample,
+        text=answer.text,
+        answer=None,
+        verdict="ungraded",
+        finish=answer.finish,
+        tokens=answer.completion_tokens or 0,
+        mean_logprob=answer.mean_logprob,
+        provenance=files.digest_json([answer.model, steering(settings)]),
+    )
