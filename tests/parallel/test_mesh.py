@@ -209,7 +209,7 @@ def test_a_sharded_forward_and_gradient_equal_those_of_one_device(settings: Mesh
     step = jax.jit(jax.value_and_grad(loss), static_argnums=3)
     value, gradient = step(params, tokens, positions, None)
     rows = meshes.batch_sharding(mesh)
-    apart, split = step(processes.place(params, shardings), *processes.place((tokens, positions), rows), rows)
+    apart, split = step(processes.put(params, shardings), *processes.put((tokens, positions), rows), rows)
     np.testing.assert_allclose(apart, value, rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), processes.gather(split), processes.gather(gradient))
 
@@ -217,7 +217,7 @@ def test_a_sharded_forward_and_gradient_equal_those_of_one_device(settings: Mesh
 def test_values_survive_placing_and_gathering() -> None:
     mesh = meshes.make_mesh(Mesh(fsdp=2))
     rows = np.arange(24.0).reshape(8, 3)
-    arrays = processes.place(
+    arrays = processes.put(
         {"split": rows, "whole": rows}, {"split": meshes.batch_sharding(mesh), "whole": meshes.replicated(mesh)}
     )
     assert arrays["split"].addressable_shards[0].data.shape == (1, 3)

@@ -50,7 +50,7 @@ def hang_up(peers: Peers) -> None:
 def all_meet(group: Group, where: str, told: Callable[[int], dict[str, str]] = lambda index: {}) -> list[object]:
     def one(peers: Peers) -> object:
         try:
-            return peers.meet(where, told(peers.index), patience=20)
+            return peers.barrier(where, told(peers.index), patience=20)
         except Lost as lost:
             return str(lost), lost.code
 
@@ -70,13 +70,13 @@ def test_all_wait_for_each_other_and_learn_what_process_0_says(group: Callable[.
     def late() -> None:
         time.sleep(0.5)
         arrived.append(2)
-        some[2].meet("here", {"*token": "c", "digest": "d"})
+        some[2].barrier("here", {"*token": "c", "digest": "d"})
 
     last = threading.Thread(target=late)
     last.start()
     with ThreadPoolExecutor(2) as pool:
         found = list(
-            pool.map(lambda each: (each.meet("here", {"*token": str(each.index), "digest": "d"}), list(arrived)), some[:2])
+            pool.map(lambda each: (each.barrier("here", {"*token": str(each.index), "digest": "d"}), list(arrived)), some[:2])
         )
     last.join()
     assert found == [({"*token": "0", "digest": "d"}, [2])] * 2
@@ -109,7 +109,7 @@ def test_who_fails_says_why_to_all(group: Callable[..., Group], index: int) -> N
     others = [each for each in some if each.index != index]
     assert losses(others) == [(f"process {index} of 3 ended: the disk is full", 2)] * 2
     with pytest.raises(Lost, match="the disk is full"):
-        others[0].meet("afterwards")
+        others[0].barrier("afterwards")
 
 
 @pytest.mark.parametrize("index", [0, 2])
@@ -144,11 +144,11 @@ def test_who_has_finished_is_not_missed_but_not_waited_for_either(group: Callabl
     hang_up(some[1])
     assert [each.cause(0.5) for each in (some[0], some[2])] == [None, None]
     with pytest.raises(Lost, match="process 1 of 3 has finished while others wait for it"):
-        some[2].meet("more")
+        some[2].barrier("more")
 
 
 def test_waiting_has_an_end_that_names_who_is_missing(group: Callable[..., Group]) -> None:
     some = group(3)
     with pytest.raises(Lost, match=r"process 1, 2 of 3 did not come to 'there' within 1 s"):
-        some[0].meet("there", patience=1.0)
+        some[0].barrier("there", patience=1.0)
     assert losses(some[1:]) == [("process 0 of 3 ended: process 1, 2 of 3 did not come to 'there' within 1 s", LOST)] * 2

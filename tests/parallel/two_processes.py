@@ -21,7 +21,7 @@ def main(port: str, index: int) -> None:
     mesh = meshes.make_mesh(Mesh(fsdp=2))
     rows = meshes.batch_sharding(mesh)
     given = np.arange(6.0, dtype=np.float32).reshape(2, 3) + np.repeat([0, 100], 2).reshape(2, 2, 1)
-    whole = processes.place({"rows": given.reshape(4, 3)}, rows)["rows"]
+    whole = processes.put({"rows": given.reshape(4, 3)}, rows)["rows"]
     total = jax.jit(lambda array: array.sum(axis=0), out_shardings=meshes.replicated(mesh))(whole)
 
     config = ModelConfig(vocab_size=12, width=8, layers=1, heads=2, kv_heads=2, mlp=16)

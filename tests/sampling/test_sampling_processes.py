@@ -34,7 +34,7 @@ def placed(settings, heads=2):
     mesh = meshes.make_mesh(settings)
     author = make_author(mesh, heads)
     axes, shapes = transformer.logical_axes(author.config), transformer.shapes(author.config)
-    return dataclasses.replace(author, params=processes.place(author.params, meshes.shardings(mesh, axes, shapes)))
+    return dataclasses.replace(author, params=processes.put(author.params, meshes.shardings(mesh, axes, shapes)))
 
 def draw(author, name, **named):
     grader = CountingGrader()
@@ -48,10 +48,10 @@ apart = placed(Mesh(fsdp=4))
 result = {"apart": draw(apart, "apart"), "again": draw(apart, "apart"), "budget": draw(apart, "budget", budget=int(sys.argv[5]))}
 result["together"] = draw(placed(Mesh(tensor=4), heads=4), "together")
 directory = Path(sys.argv[2]) / "apart"
-processes.meet("all is there")
+processes.barrier("all is there")
 if jax.process_index() == 1:
     (directory / "traces-00002.parquet").unlink()
-processes.meet("one is gone")
+processes.barrier("one is gone")
 result["mended"] = draw(apart, "apart")
 print("RESULT", json.dumps(result))
 """

@@ -14,7 +14,7 @@ import training_toy as toy
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.parallel.mesh import make_mesh
-from w2sr_jax.parallel.processes import place
+from w2sr_jax.parallel.processes import put
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.training import digest
 from w2sr_jax.training.checkpoints import Checkpoints, latest, marker, read_lineage, restore_params, save_params
@@ -33,7 +33,7 @@ def program(mesh: Mesh = toy.ONE) -> Program:
 def state_at(step: int, mesh: Mesh = toy.ONE) -> TrainState:
     """A state that no two steps share, its moments too."""
     made = program(mesh)
-    state = made.fresh(place(toy.params(), made.params))
+    state = made.fresh(put(toy.params(), made.params))
     changed = jax.tree.map(lambda leaf: leaf + leaf.dtype.type(step), (state.params, state.opt_state))
     return TrainState(*changed, jax.device_put(np.int32(step), state.step.sharding), state.sound)
 

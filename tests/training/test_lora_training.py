@@ -18,7 +18,7 @@ from w2sr_jax.models import lora as low_rank
 from w2sr_jax.models import transformer
 from w2sr_jax.models.lora_settings import Lora
 from w2sr_jax.parallel.mesh import make_mesh
-from w2sr_jax.parallel.processes import place
+from w2sr_jax.parallel.processes import put
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.text.spans import END
 from w2sr_jax.training import checkpoints, journal, preconditions
@@ -48,7 +48,7 @@ def quantised(kind: Any, **changes: Any) -> Training:
 
 
 def frozen_of(program: Program) -> Any:
-    return program.freeze(place(toy.params(), program.params))
+    return program.freeze(put(toy.params(), program.params))
 
 
 def trained_by(
@@ -242,7 +242,7 @@ def test_a_frozen_reference_is_the_base_itself() -> None:
     def bytes_given(training: Training, objective: Objective) -> int:
         program = adapting(training, objective)
         needed = training.lora.rank or objective is referenced
-        frozen = program.freeze(place(toy.params(), program.params)) if needed else None
+        frozen = program.freeze(put(toy.params(), program.params)) if needed else None
         return int(program.step.lower(program.like, batch, frozen).compile().memory_analysis().argument_size_in_bytes)  # type: ignore[attr-defined]
 
     base = sum(leaf.nbytes for leaf in jax.tree.leaves(toy.params()))
@@ -250,5 +250,5 @@ def test_a_frozen_reference_is_the_base_itself() -> None:
     assert 0.9 * base < bytes_given(toy.SETTINGS, referenced) - bytes_given(toy.SETTINGS, Objective()) < 1.1 * base
 
     program = adapting(objective=referenced)
-    given = place(toy.params(), program.params)
+    given = put(toy.params(), program.params)
     assert all(one is other for one, other in zip(jax.tree.leaves(program.freeze(given)), jax.tree.leaves(given), strict=True))

@@ -16,7 +16,7 @@ from w2sr_jax.losses.token import Nll, ReverseKL
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import batch_sharding, make_mesh
-from w2sr_jax.parallel.processes import place
+from w2sr_jax.parallel.processes import put
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.training.loop import Result, fit
 from w2sr_jax.training.program import Program
@@ -69,11 +69,11 @@ def params(seed: int = 0) -> Any:
 
 def steps(program: Program, count: int, reference: Any = None, **data: Any) -> tuple[TrainState, list[dict[str, float]]]:
     """The state after `count` steps of a program from `params()`, and each step's metrics."""
-    state = program.fresh(place(params(), program.params))
+    state = program.fresh(put(params(), program.params))
     feed, metrics = batches(**data), []
     place_of = batch_sharding(jax.tree.leaves(program.params)[0].mesh)
     for step in range(count):
-        state, measured = program.step(state, place(feed.batch_at(step), place_of), reference)
+        state, measured = program.step(state, put(feed.batch_at(step), place_of), reference)
         metrics.append({name: float(value) for name, value in measured.items()})
     return state, metrics
 

@@ -72,15 +72,15 @@ def step(shape: str, rows: int, length: int, documents: str, mesh: dict[str, int
     from w2sr_jax.losses.objective import Objective
     from w2sr_jax.models import transformer
     from w2sr_jax.parallel.mesh import batch_sharding, make_mesh
-    from w2sr_jax.parallel.processes import place
+    from w2sr_jax.parallel.processes import put
     from w2sr_jax.parallel.settings import Mesh
     from w2sr_jax.training.program import make_program
     from w2sr_jax.training.settings import Training
 
     config, devices = SHAPES[shape], make_mesh(Mesh(**mesh))
     program = make_program(config, Objective(), Training(), 100, devices)
-    state = program.fresh(place(transformer.init(config, key(0, "bench")), program.params))
-    given = place(batch(config.vocab_size, rows, length, documents), batch_sharding(devices))
+    state = program.fresh(put(transformer.init(config, key(0, "bench")), program.params))
+    given = put(batch(config.vocab_size, rows, length, documents), batch_sharding(devices))
     compiled = program.step.lower(program.like, given, None).compile()
 
     def once() -> None:

@@ -96,7 +96,7 @@ def train(variant: str, steps: int, **sizes: Any) -> Found:
     from w2sr_jax.losses.objective import Objective
     from w2sr_jax.losses.token import Nll, ReverseKL
     from w2sr_jax.parallel.mesh import batch_sharding, make_mesh
-    from w2sr_jax.parallel.processes import place
+    from w2sr_jax.parallel.processes import put
     from w2sr_jax.parallel.settings import Mesh
     from w2sr_jax.training.program import make_program
     from w2sr_jax.training.settings import Training
@@ -109,7 +109,7 @@ def train(variant: str, steps: int, **sizes: Any) -> Found:
     objective = Objective(Nll() if variant == NONE else Nll() + 0.1 * ReverseKL(), block=BLOCK)
     program = make_program(given.config, objective, training, steps + 1, mesh)
     kept = given.references(batches, mesh) if variant == KEPT else None
-    initial = place(given.initial(), program.params)
+    initial = put(given.initial(), program.params)
     state = program.fresh(initial)
     frozen = initial if variant == COMPUTED else None
     del initial
@@ -119,7 +119,7 @@ def train(variant: str, steps: int, **sizes: Any) -> Found:
         batch = batches.batch_at(number)
         if kept is not None:
             batch = batch._replace(reference=kept.at(batches.rows_at(number)))
-        state, metrics = program.step(state, place(batch, batch_sharding(mesh)), frozen)
+        state, metrics = program.step(state, put(batch, batch_sharding(mesh)), frozen)
         return int(np.count_nonzero(batch.segments)), metrics
 
     jax.block_until_ready(step(0)[1])

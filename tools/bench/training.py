@@ -58,7 +58,7 @@ def ours(shape: str, rows: int, length: int, steps: int, count: int, settings: M
     from w2sr_jax.losses.objective import Objective
     from w2sr_jax.models import transformer
     from w2sr_jax.parallel.mesh import batch_sharding, make_mesh
-    from w2sr_jax.parallel.processes import place
+    from w2sr_jax.parallel.processes import put
     from w2sr_jax.parallel.settings import Mesh
     from w2sr_jax.training.program import make_program
     from w2sr_jax.training.settings import Training
@@ -69,12 +69,12 @@ def ours(shape: str, rows: int, length: int, steps: int, count: int, settings: M
     batching = Batching(length, rows)
     batches = Batches(pack([encoded(ids) for ids in documents(count, config.vocab_size, length).tokens], length), batching)
     program = make_program(config, Objective(), Training(batching=batching, accumulation=accumulation), steps + 1, mesh)
-    state = program.fresh(place(transformer.init(config, key(0, "bench")), program.params))
+    state = program.fresh(put(transformer.init(config, key(0, "bench")), program.params))
 
     def step(number: int) -> Any:
         nonlocal state
         batch = batches.batch_at(number)
-        state, metrics = program.step(state, place(batch, batch_sharding(mesh)), None)
+        state, metrics = program.step(state, put(batch, batch_sharding(mesh)), None)
         return batch, metrics
 
     start = time.perf_counter()

@@ -14,7 +14,7 @@ from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.lock import LOCK, locked
 from w2sr_jax.parallel.peers import Lost
-from w2sr_jax.parallel.processes import meet
+from w2sr_jax.parallel.processes import barrier
 from w2sr_jax.training.agreement import any_process
 
 _SLACK = 1 << 20
@@ -47,7 +47,7 @@ def making(out: Path, size: int) -> Iterator[Path]:
         refused = None
         try:
             yield made
-            meet(f"made {out}")
+            barrier(f"made {out}")
             if jax.process_index() == 0:
                 os.replace(made, out)
         except (UserError, Lost):
@@ -58,7 +58,7 @@ def making(out: Path, size: int) -> Iterator[Path]:
                 raise
         if refused is not None:
             raise UserError(refused)
-    meet(f"placed {out}")
+    barrier(f"placed {out}")
 
 
 def _begin(workspace: Path, made: Path, size: int, stack: contextlib.ExitStack) -> str | None:
@@ -102,7 +102,7 @@ def _shared(out: Path, made: Path) -> None:
     token, marker = secrets.token_hex(8), made.with_name(_TOKEN)
     if jax.process_index() == 0:
         marker.write_text(token)
-    token = meet(f"begun {out}", {"*token": token}).get("*token", token)
+    token = barrier(f"begun {out}", {"*token": token}).get("*token", token)
     end, seen = time.monotonic() + _LATE, False
     while not seen:
         with contextlib.suppress(OSError):

@@ -25,7 +25,7 @@ from w2sr_jax.core import files, hub, terminal
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.models import adapters, hf
 from w2sr_jax.parallel.mesh import make_mesh
-from w2sr_jax.parallel.processes import gather, meet
+from w2sr_jax.parallel.processes import barrier, gather
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.text import portable
 from w2sr_jax.training import checkpoints
@@ -64,7 +64,7 @@ def export(
     text = card.card(found, config, adapter)
     kept = found.part.model.checkpoints(found.part.run) if found.part else Path(source).expanduser()
     known = {"the digest of the parameters": str(checkpoints.read_lineage(kept).get("params_digest"))}
-    meet("the model", {**known, "the model's card": files.digest_bytes(text.encode())})
+    barrier("the model", {**known, "the model's card": files.digest_bytes(text.encode())})
     where, first = _mesh(found, mesh), jax.process_index() == 0
     if adapter and found.adapter is not None:
         params = found.adapter.read(where)

@@ -24,7 +24,7 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.models import finite, hf, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import make_mesh, shardings
-from w2sr_jax.parallel.processes import meet
+from w2sr_jax.parallel.processes import barrier
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.stages.weights import RECORD
 from w2sr_jax.training import checkpoints
@@ -60,7 +60,7 @@ def import_model(
     if vocabulary is None:
         say(f"{ref} has no tokenizer; only the model is imported")
     source = _source(ref, directory, weights)
-    meet("the model's files", {f"the digest of {name}": digest for name, digest in source["files"].items()})
+    barrier("the model's files", {f"the digest of {name}": digest for name, digest in source["files"].items()})
     shapes = transformer.shapes(config)
     places = _split(config) if mesh is None else shardings(make_mesh(mesh), transformer.logical_axes(config), shapes)
     _, params = hf.load(directory, dtype, dtype, shardings=places)

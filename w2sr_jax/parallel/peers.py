@@ -57,7 +57,7 @@ class Peers:
         self._on_lost = on_lost or self._end
         threading.Thread(target=self._watch, daemon=True, name="peers").start()
 
-    def meet(self, where: str, told: Mapping[str, str] | None = None, patience: float = PATIENCE) -> Mapping[str, str]:
+    def barrier(self, where: str, told: Mapping[str, str] | None = None, patience: float = PATIENCE) -> Mapping[str, str]:
         """Returns when all processes have called it with the same words and told the same by the same names; what process 0
         told. Names that begin with `*` are process 0's alone. `Lost` where that can not be any more."""
         with self._state:

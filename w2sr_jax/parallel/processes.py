@@ -74,7 +74,7 @@ def joined(settings: Processes, told: Mapping[str, str], stop: Stop, afterwards:
     try:
         initialize(settings, told)
         yield
-        meet("the end")
+        barrier("the end")
         if _peers:
             jax.distributed.shutdown()
             _peers[0].finish()
@@ -136,24 +136,24 @@ def gather(tree: Any) -> Any:
     return jax.tree.map(_whole, tree)
 
 
-def meet(where: str, told: Mapping[str, str] | None = None) -> Mapping[str, str]:
+def barrier(where: str, told: Mapping[str, str] | None = None) -> Mapping[str, str]:
     """Returns when all processes have called it with the same words; what process 0 told. What they tell under the same names
     must be the same (but for names that begin with `*`), or all end with a sentence that says what differs."""
     if _peers:
-        return _peers[0].meet(where, told)
+        return _peers[0].barrier(where, told)
     if jax.process_count() > 1:  # joined by other means than `initialize`
         multihost_utils.sync_global_devices(where)
     return told or {}
 
 
-def place(tree: Any, shardings: Any) -> Any:
+def put(tree: Any, shardings: Any) -> Any:
     """Global arrays from values that every process has in full, or from global arrays. `shardings`: one, or a pytree."""
     if isinstance(shardings, jax.sharding.Sharding):
-        return jax.tree.map(lambda value: _place(value, shardings), tree)
-    return jax.tree.map(_place, tree, shardings)
+        return jax.tree.map(lambda value: _put(value, shardings), tree)
+    return jax.tree.map(_put, tree, shardings)
 
 
-def _place(value: Any, sharding: jax.sharding.Sharding) -> jax.Array:
+def _put(value: Any, sharding: jax.sharding.Sharding) -> jax.Array:
     if isinstance(value, jax.Array) and value.sharding.is_equivalent_to(sharding, value.ndim):
         return value
     if jax.process_count() == 1:

@@ -89,7 +89,7 @@ def generate(
     if not prompts:
         return []
     if mesh is not None:
-        params = processes.place(params, meshes.shardings(mesh, transformer.logical_axes(config), transformer.shapes(config)))
+        params = processes.put(params, meshes.shardings(mesh, transformer.logical_axes(config), transformer.shapes(config)))
     how = dataclasses.replace(decoding, max_tokens=1, stop=())
     known = vocabulary if vocabulary is not None and vocabulary < config.vocab_size else None
     made = programs(config, how, tuple(end_tokens), mesh, known)
@@ -262,7 +262,7 @@ class _Batch:
         self._cache = size
 
     def _split(self, array: np.ndarray) -> Any:
-        return array if self._mesh is None else processes.place(array, meshes.batch_sharding(self._mesh))
+        return array if self._mesh is None else processes.put(array, meshes.batch_sharding(self._mesh))
 
 
 def _while(condition: Callable[[Any], bool], items: Sequence[Any], most: int) -> Iterator[Any]:

@@ -55,7 +55,7 @@ class Journal:
             for path in self._directory.glob("traces-*.parquet"):
                 if path.name not in finished:
                     path.unlink()
-        processes.meet(f"shards in {self._directory.name}")
+        processes.barrier(f"shards in {self._directory.name}")
 
     def _write(self) -> None:
         shards = {name: self._shards[name]._asdict() for name in sorted(self._shards)}

@@ -144,7 +144,7 @@ def _on_own_devices(author: Author) -> Author:
         ways = len(jax.local_devices()) // tensor
         mesh = meshes.make_mesh(Mesh(fsdp=ways if fsdp > 1 else 1, tensor=tensor), jax.local_devices())
         places = meshes.shardings(mesh, transformer.logical_axes(author.config), transformer.shapes(author.config))
-        params = processes.place(params, places)
+        params = processes.put(params, places)
     return dataclasses.replace(author, params=params, mesh=mesh)
 
 

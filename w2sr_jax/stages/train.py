@@ -24,7 +24,7 @@ from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import needs_reference
 from w2sr_jax.models import finite, grow, lora, transformer
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.parallel.processes import place
+from w2sr_jax.parallel.processes import put
 from w2sr_jax.stages import examples as batching
 from w2sr_jax.stages import models, probing, problems, weights
 from w2sr_jax.stages import remarks as remarked
@@ -208,7 +208,7 @@ def _clear_foreign(context: Context, model: Model, owner: dict[str, str]) -> Non
 def _keep(context: Context, model: Model, config: ModelConfig, params: Any, origin: dict[str, str]) -> Made:
     """Save parameters that need no training as a checkpoint like any other."""
     mesh = models.device_mesh(context.experiment)
-    params = place(params, models.placement(config, mesh))
+    params = put(params, models.placement(config, mesh))
     broken = finite.not_finite(params)
     if broken:
         source = origin.get("checkpoint") or origin.get("parent_checkpoint") or "what it starts from"

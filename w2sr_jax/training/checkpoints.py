@@ -18,7 +18,7 @@ import numpy as np
 
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import Stopped, UserError
-from w2sr_jax.parallel.processes import meet
+from w2sr_jax.parallel.processes import barrier
 from w2sr_jax.training import retention, steps
 from w2sr_jax.training.agreement import any_process
 from w2sr_jax.training.digest import params_digest
@@ -49,7 +49,7 @@ class Checkpoints:
             self.directory.mkdir(parents=True, exist_ok=True)
             if jax.process_index() == 0:
                 retention.sweep(self.directory)
-            meet(f"swept {self.directory}")
+            barrier(f"swept {self.directory}")
             # An unfinished directory would count as one of those to keep.
             for path in steps.listed(self.directory):
                 self._passes(path, steps.unfinished(path))
@@ -106,7 +106,7 @@ class Checkpoints:
         if jax.process_index() == 0:
             for path in steps.listed(self.directory):
                 retention.remove(path)
-        meet(f"cleared {self.directory}")
+        barrier(f"cleared {self.directory}")
 
     def rescue(self) -> str:
         """The last sound checkpoint, in words; a save that is under way is waited for."""
@@ -184,7 +184,7 @@ class Checkpoints:
         with self.guarded():
             if jax.process_index() == 0:
                 retention.set_aside(path, reason or "another process found it damaged")
-        meet(f"set aside {path}")
+        barrier(f"set aside {path}")
         return False
 
 
@@ -193,7 +193,7 @@ def save_params(directory: Path, params: Any, lineage: Mapping[str, Any]) -> str
     processes, all call this alike."""
     if jax.process_index() == 0:
         files.remove(directory)
-    meet(f"emptied {directory}")
+    barrier(f"emptied {directory}")
     nothing = {"none": np.zeros(())}
     state = TrainState(params, nothing, jax.numpy.int32(0), jax.numpy.bool_(True))
     with Checkpoints(directory, keep=1) as checkpoints:

@@ -12,7 +12,7 @@ from w2sr_jax.batches.batch import Batch
 from w2sr_jax.losses.token import Tokens
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import batch_sharding
-from w2sr_jax.parallel.processes import place
+from w2sr_jax.parallel.processes import put
 from w2sr_jax.text.spans import END
 from w2sr_jax.training.likelihood import sums
 
@@ -42,7 +42,7 @@ def ending(config: ModelConfig, params: Any, batch: Batch, mesh: jax.sharding.Me
     if not at.any():
         return None
     ends = np.bincount(batch.target[at])
-    on_mesh = place((batch.tokens, batch.positions, batch.segments, batch.target, at.astype(np.float32)), batch_sharding(mesh))
+    on_mesh = put((batch.tokens, batch.positions, batch.segments, batch.target, at.astype(np.float32)), batch_sharding(mesh))
     found = jax.jit(sums, static_argnums=(0, 1, 2, 3))(config, _target_probability, block, mesh, params, *on_mesh)
     return Ending(int(ends.argmax()), float(found.loss_sum / found.weight_sum))
 

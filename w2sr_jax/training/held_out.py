@@ -14,7 +14,7 @@ from w2sr_jax.losses.token import Nll
 from w2sr_jax.models import finite
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import batch_divisor, batch_sharding
-from w2sr_jax.parallel.processes import place
+from w2sr_jax.parallel.processes import put
 from w2sr_jax.training.likelihood import sums
 
 LOSS = Nll()
@@ -30,7 +30,7 @@ def nll(
     total, count = 0.0, 0.0
     for start in range(0, len(packed.tokens), rows):
         part = [_rows(array, start, rows) for array in (packed.tokens, packed.positions, packed.segments, packed.target, counted)]
-        found = _sums(config, LOSS, block, mesh, params, *place(part, batch_sharding(mesh)))
+        found = _sums(config, LOSS, block, mesh, params, *put(part, batch_sharding(mesh)))
         total, count = total + float(found.nll_sum), count + float(found.token_sum)
     if not math.isfinite(total):
         broken = finite.not_finite(params)

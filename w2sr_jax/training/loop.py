@@ -18,7 +18,7 @@ from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import needs_reference
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import batch_sharding
-from w2sr_jax.parallel.processes import place
+from w2sr_jax.parallel.processes import put
 from w2sr_jax.training import journal, level, retention, supervision
 from w2sr_jax.training.agreement import any_process
 from w2sr_jax.training.checkpoints import Checkpoints, restore_params
@@ -141,7 +141,7 @@ def fit(
             kept = references(
                 references_in or directory / REFERENCES,
                 model,
-                lambda: program.freeze(place(initial_params, program.params)),
+                lambda: program.freeze(put(initial_params, program.params)),
                 batches.packed,
                 training.reference_top,
                 batches.settings.rows // training.accumulation,
@@ -155,7 +155,7 @@ def fit(
             if found is None:
                 record["reference_mass"] = kept.mass()
         freezing = training.lora.rank > 0 or (referenced and not training.reference_top)
-        initial = place(initial_params, program.params) if found is None or freezing else None
+        initial = put(initial_params, program.params) if found is None or freezing else None
         frozen = program.freeze(initial) if freezing else None
         state, record = found or (program.fresh(initial, batches.seed), record)
         del initial, initial_params  # a quantised base takes their place, unless the caller keeps them
@@ -183,7 +183,7 @@ def fit(
             if batch is None:
                 watch.settle()
                 saver.stop(state)
-            state, metrics = program.step(state, place(batch, batch_sharding(mesh)), frozen)
+            state, metrics = program.step(state, put(batch, batch_sharding(mesh)), frozen)
             tokens = int(np.count_nonzero(batch.segments))
             saver.read(tokens)
             watch.ran(number, metrics, tokens, _logged(number, total, training))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from w2sr_jax.parallel.processes import meet
+from w2sr_jax.parallel.processes import barrier
 from w2sr_jax.training import journal
 
 
@@ -34,7 +34,7 @@ class Prober:
         """What was written up to the step at which this sitting starts is not looked at again."""
         if self._probing is not None:
             self._seen = {line["step"] for line in journal.read(directory / journal.PROBE) if line["step"] <= step}
-            meet(f"read {directory / journal.PROBE}")  # no process reads what another one adds
+            barrier(f"read {directory / journal.PROBE}")  # no process reads what another one adds
 
     def look(self, step: int, params: Any, writer: journal.Journal | None) -> None:
         assert self._probing is not None

@@ -24,7 +24,7 @@ from w2sr_jax.losses.kept import Kept, keep
 from w2sr_jax.models import finite, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import RULES, batch_sharding
-from w2sr_jax.parallel.processes import gather, meet, place
+from w2sr_jax.parallel.processes import barrier, gather, put
 from w2sr_jax.training.agreement import any_process
 
 OWNER = "reference.json"
@@ -144,12 +144,12 @@ def references(
     found = References(folder, packed, count, rows * calls)
     if not any_process(not _complete(found, on_warning)):
         return found
-    meet(f"reference {folder}: looked at")
+    barrier(f"reference {folder}: looked at")
     if jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)
         files.sweep(folder)
         files.write_json(folder / OWNER, told)
-    meet(f"reference {folder}: begun")
+    barrier(f"reference {folder}: begun")
     lacking = [piece for piece in range(found.pieces) if any_process(found.read(piece) is None)]
     params = initial() if lacking else None
     for piece in lacking:
@@ -159,14 +159,14 @@ def references(
                 raise Stopped(f"training was asked to stop while it computed the reference's values; those done are in {folder}")
             if on_progress is not None:
                 on_progress(first, len(packed.tokens))
-            values = _values(model, count, block, mesh, params, *place(_rows(packed, first, rows), batch_sharding(mesh)))
+            values = _values(model, count, block, mesh, params, *put(_rows(packed, first, rows), batch_sharding(mesh)))
             parts.append(gather(values))
             _check_finite(params, packed, first, parts[-1])
         if jax.process_index() == 0:
             found.write(piece, jax.tree.map(lambda *each: np.concatenate(each), *parts))
     if jax.process_index() == 0:
         files.seal(folder)
-    meet(f"reference {folder}: done")
+    barrier(f"reference {folder}: done")
     return found
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.parallel.processes import meet
+from w2sr_jax.parallel.processes import barrier
 from w2sr_jax.training import steps
 from w2sr_jax.training.agreement import any_process
 
@@ -70,7 +70,7 @@ def retire(directory: Path, keep_optimizer: bool) -> Path:
         for path in directory.glob(f"*{UNSOUND}"):
             remove(path)
         sweep(directory)
-    meet(f"retired {directory}")
+    barrier(f"retired {directory}")
     return newest
 
 
