@@ -96,7 +96,7 @@ def test_who_was_given_something_else_is_named_to_all(group: Callable[..., Group
 def test_processes_at_different_places_are_told_apart(group: Callable[..., Group]) -> None:
     some = group(2)
     with ThreadPoolExecutor(2) as pool:
-        futures = [pool.submit(each.meet, where) for each, where in zip(some, ("reading", "writing"))]
+        futures = [pool.submit(each.barrier, where) for each, where in zip(some, ("reading", "writing"))]
         said = {str(future.exception()) for future in futures}
     assert len(said) == 1
     assert "process 1 does not do the same as process 0: it is at '1 writing' while process 0 is at '1 reading'" in said.pop()
