@@ -90,3 +90,43 @@ def test_places_are_those_of_the_command_line():
 def test_annotations_that_mean_nothing_are_not_checked():
     kind = dataclasses.make_dataclass("Odd", [("x", "NowhereDefined")])
     assert mistyped(kind("anything"), kind) is None
+
+
+class Sized(Protocol):
+    size: int
+
+    def grow(self) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+    size: int
+
+    def grow(self) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Derived(Sized):
+    size: int = 1
+
+
+class Flat:
+    size = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Holder:
+    sized: Sized | None = None
+    derived: Derived = Derived()
+
+
+def test_what_has_all_members_of_a_protocol_is_accepted_and_others_hear_what_they_lack():
+    assert mistyped(Holder(Box(1)), Holder) is None
+    assert mistyped(Holder(Derived()), Holder) is None
+    assert str(mistyped(Holder(Flat()), Holder)).endswith("of type Flat; it must be a Sized or None; it lacks grow")
+    assert str(mistyped(Holder(Box), Holder)).endswith("it must be a Sized or None: write Box(…)")
+    assert str(mistyped(Holder(Box("1")), Holder)).startswith("sized.size is '1', of type str")
+
+
+def test_a_class_that_extends_a_protocol_is_no_protocol():
+    assert str(mistyped(Holder(derived=Box(1)), Holder)).endswith("of type Box; it must be Derived")

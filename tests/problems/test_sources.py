@@ -153,7 +153,7 @@ def test_the_cache_is_read_without_asking_anyone(hub: Path, monkeypatch: pytest.
     for path in ("hf:openai/gsm8k:main", "hf:openai/gsm8k:main:train[:3]", f"hf:openai/gsm8k@{COMMIT}:main"):
         problems, _ = load(Files(path))
         assert [p.answer for p in problems] == [str(n + 1) for n in range(len(problems))]
-        assert origin(Files(path)) == (place / "gsm8k-train.arrow",)
+        assert origin(path) == (place / "gsm8k-train.arrow",)
     assert len(problems) == 10
     assert problems[0].meta == {"file": "openai/gsm8k:main", "line": 1}
 
@@ -307,9 +307,9 @@ def test_the_files_of_the_data_stand_for_it(tmp_path: Path, hub: Path) -> None:
     directory = parquet(tmp_path / "data")
     (directory / ".cache").mkdir()
     (directory / ".cache" / "note").write_text("")
-    assert origin(Files(f"hf:{directory}")) == (directory / "train-00000-of-00001.parquet",)
+    assert origin(f"hf:{directory}") == (directory / "train-00000-of-00001.parquet",)
     file = tmp_path / "p.jsonl"
-    assert origin(Files(str(file))) == origin(Files(f"file:{file}")) == (file,)
+    assert origin(str(file)) == origin(f"file:{file}") == (file,)
 
 
 def test_a_file_can_be_called_one(tmp_path: Path) -> None:

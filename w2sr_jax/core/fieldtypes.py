@@ -9,6 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from w2sr_jax.core import sentences
+from w2sr_jax.core.unloaded import Reference
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "True or False", NoneType: "None"}
 _BITS = 63
@@ -24,7 +25,7 @@ def mistyped(value: Any, kind: Any, where: str = "") -> str | None:
     if not _fits(value, kind):
         name = where or "the value"
         given = sentences.value(value, 60)
-        return f"{name} is {given}, of type {type(value).__name__}; it must be {_words(kind)}"
+        return f"{name} is {given}, of type {type(value).__name__}; it must be {_words(kind)}{_lacking(value, kind)}"
     fault = unwritable(value)
     if fault is not None:
         return f"{where or 'the value'} is {sentences.value(value, 60)}; it must be {fault}"
@@ -43,13 +44,45 @@ def _fits(value: Any, kind: Any) -> bool:
     if origin is tuple:
         kinds = get_args(kind)
         return isinstance(value, tuple) and (Ellipsis in kinds or len(value) == len(kinds))
-    if origin is Callable or getattr(kind, "_is_protocol", False):
+    if origin is Callable or _members(kind) == ("__call__",):
         return callable(value)
+    if _members(kind):
+        return not _missing(value, kind)
     if kind in (int, float):
         return isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
     if kind is None:
         return value is None
     return isinstance(value, kind) if isinstance(kind, type) else True
+
+
+def _members(kind: Any) -> tuple[str, ...]:
+    """Names of the methods and attributes that a protocol asks for; empty for everything that is no protocol."""
+    if not getattr(kind, "_is_protocol", False):
+        return ()
+    bases = [base for base in kind.__mro__ if getattr(base, "_is_protocol", False)]
+    names = [name for base in bases for name in (*vars(base), *getattr(base, "__annotations__", {}))]
+    return tuple(dict.fromkeys(name for name in names if name == "__call__" or not name.startswith("_")))
+
+
+def _missing(value: Any, kind: Any) -> tuple[str, ...]:
+    """The members of a protocol that a value does not have. A class has none: its methods need an object of it. What stands for
+    an object whose code was not executed has all."""
+    if isinstance(getattr(type(value), "unloaded", None), Reference):
+        return ()
+    members, fields = _members(kind), getattr(type(value), "__dataclass_fields__", {})
+    if isinstance(value, type):
+        return members
+    return tuple(name for name in members if not hasattr(type(value), name) and name not in fields)
+
+
+def _lacking(value: Any, kind: Any) -> str:
+    """The end of a sentence about a value that is of no protocol among the alternatives: what it lacks of the last of them."""
+    protocols = [one for one in _alternatives(kind) if _members(one) not in ((), ("__call__",))]
+    if not protocols:
+        return ""
+    if isinstance(value, type):
+        return f": write {value.__name__}(…)"
+    return f"; it lacks {', '.join(_missing(value, protocols[-1]))}"
 
 
 def unwritable(value: Any) -> str | None:
@@ -104,6 +137,8 @@ def _words(kind: Any) -> str:
         if Ellipsis in kinds:
             return f"a tuple, each part {_words(kinds[0])}"
         return f"a tuple of {len(kinds)}: {', '.join(map(_words, kinds))}"
-    if origin is Callable or getattr(kind, "_is_protocol", False):
+    if origin is Callable or _members(kind) == ("__call__",):
         return "a function, or a dataclass that can be called"
+    if _members(kind):
+        return f"a {kind.__name__}"
     return _WORDS[kind] if kind in _WORDS else str(getattr(kind, "__name__", kind))

@@ -47,12 +47,17 @@ def stand_in(reference: Reference, names: list[str]) -> type:
         del self
         raise UserError(f"{reference.name} is code of the run's own, which was not executed")
 
+    def lacking(self: Any, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        refused(self)
+
     return dataclasses.make_dataclass(
         reference.name.rpartition(":")[2].rpartition(".")[2],
         [(name, Any, dataclasses.field(kw_only=True)) for name in own],
         bases=(reference.extends,) if reference.extends else (),
         frozen=True,
-        namespace={"unloaded": reference, "__call__": refused},
+        namespace={"unloaded": reference, "__call__": refused, "__getattr__": lacking},
     )
 
 

@@ -3,11 +3,16 @@
 import dataclasses
 from typing import Literal
 
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Problem
+from w2sr_jax.problems.rows import Quarantine
+from w2sr_jax.problems.source import ProblemSource
+
 Transform = Literal["hashes", "boxed", "last_line", "extract", "tidy"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Generated:
+class Generated(ProblemSource):
     """A family of generated multi-step arithmetic word problems."""
 
     seed: int = 0
@@ -18,6 +23,26 @@ class Generated:
     """No number exceeds this, neither in a question nor in a step nor as an answer; the smallest is 0."""
     distractors: float = 0.1
     """Probability that a sentence of the story is followed by one that does not matter."""
+
+    def is_endless(self) -> bool:
+        return True
+
+    def load(self, limit: int | None = None) -> tuple[list[Problem], Quarantine]:
+        """The first `limit` problems of the family. Raises UserError where the family has fewer."""
+        from w2sr_jax.problems import generated
+
+        if limit is None:
+            raise ValueError("generated problems have no end: give a limit")
+        return generated.generate(self, limit), Quarantine()
+
+    def facts(self, lines: int) -> list[str]:
+        """Lines of arithmetic facts, as in `generated.facts`."""
+        from w2sr_jax.problems import generated
+
+        return generated.facts(self, lines)
+
+    def describe(self) -> str:
+        return f"generated, {self.operations[0]} to {self.operations[1]} operations, numbers up to {self.largest}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +75,7 @@ class Fields:
 
 
 @dataclasses.dataclass(frozen=True)
-class Files:
+class Files(ProblemSource):
     """Problems from a file (JSON Lines, also `.gz`, or Parquet), the Hugging Face Hub, or TFDS."""
 
     path: str
@@ -63,6 +88,33 @@ class Files:
     """Read at most this many rows, from the top."""
     task: str = "file"
     """Name of the task, shown in reports."""
+
+    def load(self, limit: int | None = None) -> tuple[list[Problem], Quarantine]:
+        """The problems of the file or data set in order, and the rows set aside; see `files.load`."""
+        from w2sr_jax.problems import files
+
+        rows = [number for number in (limit, self.limit) if number is not None]
+        return files.load(dataclasses.replace(self, limit=min(rows, default=None)))
+
+    def available(self) -> int | None:
+        from w2sr_jax.problems import sources
+
+        try:
+            count = sources.count(self.path)
+        except (UserError, OSError, ValueError):
+            return None
+        return count if self.limit is None or count is None else min(count, self.limit)
+
+    def paths(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    def at_hand(self) -> bool:
+        from w2sr_jax.problems import sources
+
+        return sources.at_hand(self.path)
+
+    def describe(self) -> str:
+        return self.path
 
 
 @dataclasses.dataclass(frozen=True)

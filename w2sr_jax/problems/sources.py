@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from w2sr_jax.problems import hf_data, reference, rows, tfds_data
 from w2sr_jax.problems.rows import Row
-from w2sr_jax.problems.settings import Files
+
+_COUNTED = 1 << 28  # bytes of a file whose lines are counted
 
 
 def read_rows(path: str | Path, limit: int | None = None) -> Iterator[Row]:
@@ -24,14 +27,36 @@ def read_rows(path: str | Path, limit: int | None = None) -> Iterator[Row]:
     yield from islice(found, limit)
 
 
-def origin(settings: Files | str) -> tuple[Path, ...]:
+def origin(path: str) -> tuple[Path, ...]:
     """The files whose digests stand for the data: the file itself, those of a local directory or of a prepared TFDS data set, or
     the Arrow files of a Hub data set in the cache, into which it is downloaded first if need be. Raises UserError as reading
     does."""
-    named = reference.parse(settings if isinstance(settings, str) else settings.path)
+    named = reference.parse(path)
     if named.kind == "file":
         return (Path(named.name),)
     return hf_data.origin(named) if named.kind == "hf" else tfds_data.origin(named)
+
+
+def at_hand(path: str) -> bool:
+    """Whether rows can be read without a download. Raises UserError where one would be refused."""
+    named = reference.parse(path)
+    return named.kind != "hf" or hf_data.at_hand(named)
+
+
+def count(path: str) -> int | None:
+    """How many rows a path names; None where that cannot be told without a download or in a few seconds."""
+    named = reference.parse(path)
+    if named.kind == "hf":
+        return hf_data.count(named) if hf_data.at_hand(named) else None
+    file = Path(named.name)
+    if named.kind != "file" or not file.is_file():
+        return None
+    if file.suffix.lower() == ".parquet":
+        return int(pq.read_metadata(file).num_rows)
+    if file.stat().st_size > _COUNTED or file.suffix.lower() == ".gz":
+        return None
+    with open(file, "rb") as lines:
+        return sum(1 for line in lines if line.strip())
 
 
 def title(path: str | Path) -> str:
