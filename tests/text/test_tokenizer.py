@@ -1,16 +1,22 @@
 """Tokenizers made from texts: what goes in comes out, and nothing is lost without a word."""
 
+import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, GenerationConfig
 
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.fieldtypes import mistyped
 from w2sr_jax.text import tokenizer, trained
-from w2sr_jax.text.settings import BpeTokenizer, WordTokenizer
+from w2sr_jax.text.contract import Tokenizer, TokenizerSettings
+from w2sr_jax.text.settings import LEAST_BPE, BpeTokenizer, PretrainedTokenizer, WordTokenizer
 
 TEXTS = ["Fay has 2 more apples than Bob .", "16 - 4 = 12 ; 12 * 2 = 24 #### 24", "How many does Fay have ?"]
 WORDS = sorted({word for text in TEXTS for word in text.split()})
@@ -118,3 +124,54 @@ def test_real_traces_survive_bpe(shared_data: Path) -> None:
     built = tokenizer.build(BpeTokenizer(vocab_size=600), texts)
     assert built.vocab_size == 600
     assert built.decode(built.encode(texts)) == texts
+
+
+@dataclasses.dataclass(frozen=True)
+class Characters(TokenizerSettings):
+    """A token for each character of `alphabet`: a tokenizer of a user's own."""
+
+    alphabet: str = "0123456789+= "
+
+    def build(self, texts: Iterable[str]) -> Tokenizer:
+        if not self.alphabet:
+            raise KeyError("alphabet")
+        return trained.with_specials(tokenizers.Tokenizer(tokenizers.models.BPE({c: i for i, c in enumerate(self.alphabet)}, [])))
+
+    def least_vocabulary(self) -> int:
+        return len(self.alphabet) + len(trained.SPECIALS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Holder:
+    tokenizer: TokenizerSettings = WordTokenizer()
+
+
+def test_a_tokenizer_of_ones_own_is_one_dataclass(tmp_path: Path) -> None:
+    own = Characters()
+    built = tokenizer.build(own, ["ignored"])
+    assert built.encode(["1+2=3"]) == [[1, 10, 2, 11, 3]]
+    assert built.vocab_size == own.least_vocabulary() == 18
+    built.save(tmp_path)
+    assert tokenizer.load(tmp_path).digest == built.digest
+    assert mistyped(Holder(own), Holder) is None
+    assert (own.opened_from(), own.needs_questions(), own.largest_number()) == (None, False, None)
+    assert own.stand_in("elsewhere") is own
+    with pytest.raises(UserError, match=r"test_tokenizer.py, line \d+: KeyError"):
+        tokenizer.build(Characters(""))
+    kind: Any = Characters
+    assert str(mistyped(Holder(kind), Holder)).endswith("it must be a TokenizerSettings: write Characters(…)")
+
+
+def test_settings_say_what_is_special_about_their_tokenizer() -> None:
+    word, bpe, pretrained = (
+        WordTokenizer(largest=29),
+        BpeTokenizer(vocab_size=300),
+        PretrainedTokenizer("owner/name", pad="!"),
+    )
+    assert [one.needs_questions() for one in (word, bpe, pretrained)] == [True, False, False]
+    assert [one.largest_number() for one in (word, bpe, pretrained)] == [29, None, None]
+    assert [one.opened_from() for one in (word, bpe, pretrained)] == [None, None, "owner/name"]
+    assert [one.least_vocabulary() for one in (word, bpe, pretrained)] == [0, LEAST_BPE, 0]
+    assert tokenizer.build(BpeTokenizer(vocab_size=LEAST_BPE), TEXTS).vocab_size == LEAST_BPE
+    assert [one.likely_vocabulary() for one in (word, bpe, pretrained)] == [1024, 300, 1024]
+    assert [one.stand_in("here") for one in (word, bpe, pretrained)] == [word, bpe, PretrainedTokenizer("here")]

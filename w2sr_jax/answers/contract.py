@@ -44,7 +44,7 @@ def check_grader(
     """
     if isinstance(grader, type):
         raise UserError(f"{where} is the class {grader.__name__}; it must be a grader: write {grader.__name__}()")
-    if _ours(grader):
+    if usercode.is_ours(grader):
         return []
     place, name = usercode.defined(grader), _name(grader)
     try:
@@ -155,11 +155,6 @@ def _check_arguments(grader: Grader) -> None:
             f"{_place(grader)}({', '.join(signature.parameters)}) cannot be called as a grader is, with "
             "two arguments: a text and its problem"
         ) from None
-
-
-def _ours(grader: Grader) -> bool:
-    module = getattr(grader, "__module__", None) if inspect.isroutine(grader) else type(grader).__module__
-    return str(module).split(".")[0] == usercode.OURS
 
 
 def _place(grader: Grader) -> str:

@@ -86,6 +86,12 @@ def defined(thing: object) -> str:
     return f"{_short(file)}, line {line}" if file else sentences.shown(str(getattr(inner, "__qualname__", inner)))
 
 
+def is_ours(thing: object) -> bool:
+    """Whether a function, or the class of an object, is defined in this package."""
+    module = getattr(thing, "__module__", None) if inspect.isroutine(thing) else type(thing).__module__
+    return str(module).split(".")[0] == OURS
+
+
 def is_users(file: str | None) -> bool:
     """Whether a source file lies outside the Python installation, its packages, and this one."""
     if not file or file.startswith("<"):

@@ -59,7 +59,7 @@ class ProblemSource(Protocol):
 def load(source: ProblemSource, limit: int | None = None) -> tuple[list[Problem], Quarantine]:
     """`source.load(limit)`; what a source of a user's own returns is checked, and what it raises is a UserError with file and
     line. UserError too where it has no problems."""
-    if type(source).__module__.split(".")[0] == usercode.OURS:
+    if usercode.is_ours(source):
         return source.load(limit)
     with usercode.calling(source):
         loaded: Any = source.load(limit)

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, get_args
 from w2sr_jax.core import sentences, thinking, turns
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.text import chat, spans
-from w2sr_jax.text.tokenizer import Tokenizer
+from w2sr_jax.text.contract import Tokenizer
 
 Style = Literal["reason", "direct", "plain", "document"]
 STYLES: tuple[str, ...] = get_args(Style)

@@ -1,12 +1,15 @@
 """Which tokenizer a model has."""
 
 import dataclasses
+from collections.abc import Iterable
+from typing import Self
 
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.text.contract import Tokenizer, TokenizerSettings
 
 
 @dataclasses.dataclass(frozen=True)
-class WordTokenizer:
+class WordTokenizer(TokenizerSettings):
     """One token per whitespace-separated word: for generated problems, whose text is written with single spaces."""
 
     numbers: bool = True
@@ -20,13 +23,24 @@ class WordTokenizer:
         if self.largest < 0 or self.limit < 1:
             raise UserError(f"tokenizer.largest is {self.largest} and tokenizer.limit {self.limit}; at least 0 and 1 are needed")
 
+    def build(self, texts: Iterable[str]) -> Tokenizer:
+        from w2sr_jax.text import trained
+
+        return trained.from_words(self, texts)
+
+    def needs_questions(self) -> bool:
+        return True
+
+    def largest_number(self) -> int | None:
+        return self.largest
+
 
 LEAST_BPE = 261
 """The least vocabulary of byte-pair encoding: a token for each byte, and five special ones."""
 
 
 @dataclasses.dataclass(frozen=True)
-class BpeTokenizer:
+class BpeTokenizer(TokenizerSettings):
     """Byte-level byte-pair encoding trained on the experiment's own texts: any text survives it unchanged."""
 
     vocab_size: int = 4096
@@ -34,9 +48,20 @@ class BpeTokenizer:
     digits: bool = True
     """Make every digit a token of its own, which helps small models to calculate."""
 
+    def build(self, texts: Iterable[str]) -> Tokenizer:
+        from w2sr_jax.text import trained
+
+        return trained.from_bytes(self, texts)
+
+    def least_vocabulary(self) -> int:
+        return LEAST_BPE
+
+    def likely_vocabulary(self) -> int:
+        return self.vocab_size
+
 
 @dataclasses.dataclass(frozen=True)
-class PretrainedTokenizer:
+class PretrainedTokenizer(TokenizerSettings):
     """A Hugging Face tokenizer, with its chat template where it has one."""
 
     path: str = ""
@@ -58,5 +83,13 @@ class PretrainedTokenizer:
             if "{question}" not in str(getattr(self, name)):
                 raise UserError(f"tokenizer.{name} must contain {{question}}, which stands for the question")
 
+    def build(self, texts: Iterable[str] = ()) -> Tokenizer:
+        from w2sr_jax.text import pretrained  # transformers takes seconds to import
 
-TokenizerSettings = WordTokenizer | BpeTokenizer | PretrainedTokenizer
+        return pretrained.Pretrained.open(self)
+
+    def opened_from(self) -> str | None:
+        return self.path
+
+    def stand_in(self, path: str) -> Self:
+        return dataclasses.replace(self, path=path, pad=None)

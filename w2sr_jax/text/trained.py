@@ -128,9 +128,20 @@ class Trained:
         return cls(_closed(inner))
 
 
-def build(settings: WordTokenizer | BpeTokenizer, texts: Iterable[str]) -> Trained:
-    """Make the vocabulary from `texts`; equal settings and texts give equal tokenizers."""
-    inner = _words(settings, texts) if isinstance(settings, WordTokenizer) else _bpe(settings, texts)
+def from_words(settings: WordTokenizer, texts: Iterable[str]) -> Trained:
+    """A vocabulary of the whitespace-separated words of `texts`; equal settings and texts give equal tokenizers. Raises UserError
+    where there are more words than `settings.limit`."""
+    return with_specials(_words(settings, texts))
+
+
+def from_bytes(settings: BpeTokenizer, texts: Iterable[str]) -> Trained:
+    """A vocabulary of byte-pair encoding trained on `texts`; equal settings and texts give equal tokenizers. Raises UserError
+    where `settings.vocab_size` is below `LEAST_BPE`."""
+    return with_specials(_bpe(settings, texts))
+
+
+def with_specials(inner: tokenizers.Tokenizer) -> Trained:
+    """A `Tokenizer` from one of the `tokenizers` library, which gets the five special tokens above its vocabulary."""
     inner.add_special_tokens(list(SPECIALS))
     return Trained(_closed(inner))
 
