@@ -19,7 +19,7 @@ from w2sr_jax.convert.importing import import_model
 from w2sr_jax.core import files, hub
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.graph import manifest as lineage
-from w2sr_jax.models import families, hf
+from w2sr_jax.models.hf import config_json, pretrained
 from w2sr_jax.stages.weights import RECORD, read_record
 from w2sr_jax.training import steps
 
@@ -151,8 +151,8 @@ def test_sizes_that_no_model_has_are_refused_at_once(tmp_path: Path, name: str, 
     (place / "config.json").write_text(json.dumps(CONFIG | {name: value}))
 
     def read() -> None:
-        families.architecture(place)
-        families.kept(place)
+        config_json.architecture(place)
+        config_json.extras(place)
 
     with pytest.raises(UserError) as refused:
         read()
@@ -166,10 +166,10 @@ def test_sizes_are_compared_with_the_tensors_before_anything_is_made(tmp_path: P
         json.dumps(CONFIG | {"num_hidden_layers": 9000, "vocab_size": 2**23, "hidden_size": 2**16})
     )
     program = (
-        "import resource, sys; from w2sr_jax.models import hf; from w2sr_jax.core.errors import UserError\n"
+        "import resource, sys; from w2sr_jax.models.hf import pretrained; from w2sr_jax.core.errors import UserError\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30),) * 2)\n"
-        "try:\n    hf.load(sys.argv[1])\nexcept UserError as error:\n    print(error)"
+        "try:\n    pretrained.load(sys.argv[1])\nexcept UserError as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", program, str(place)], capture_output=True, text=True, check=True)
     assert "that its config.json calls for" in done.stdout
@@ -195,7 +195,7 @@ def test_headers_that_cannot_be_true_are_refused(tmp_path: Path, header: Any) ->
     text = json.dumps(header).encode()
     (place / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
     with pytest.raises(UserError, match=r"model\.safetensors") as refused:
-        hf.load(place)
+        pretrained.load(place)
     assert len(str(refused.value)) < 1000
 
 
@@ -205,7 +205,7 @@ def test_a_header_of_a_hundred_gigabytes_is_refused_unread(tmp_path: Path) -> No
         file.write((10**11).to_bytes(8, "little") + b"{")
         file.truncate(2 * 10**11)
     with pytest.raises(UserError, match="does not begin with a header"):
-        hf.load(place)
+        pretrained.load(place)
 
 
 def manifest(run: Path, stage: str, **changes: Any) -> None:

@@ -7,7 +7,8 @@ import jax
 
 from w2sr_jax.convert.export import export
 from w2sr_jax.convert.importing import import_model
-from w2sr_jax.models import hf, transformer
+from w2sr_jax.models import transformer
+from w2sr_jax.models.hf import config_json
 from w2sr_jax.parallel.mesh import make_mesh, shardings
 from w2sr_jax.parallel.processes import initialize
 from w2sr_jax.parallel.settings import Mesh, Processes
@@ -19,7 +20,7 @@ def main(port: str, index: int, theirs: str, folder: Path) -> None:
     split = Mesh(data=1, fsdp=4)
     import_model(theirs, folder / "imported", "float32", split)
     export(folder / "imported", folder / "exported", shard_bytes=40_000, mesh=split)
-    config = hf.architecture(folder / "exported")
+    config = config_json.architecture(folder / "exported")
     places = shardings(make_mesh(split), transformer.logical_axes(config), transformer.shapes(config))
     given = load(str(folder / "exported"), config, places).params
     assert not any(leaf.is_fully_addressable for leaf in jax.tree.leaves(given) if leaf.ndim > 2)

@@ -29,8 +29,9 @@ from w2sr_jax.experiment import Experiment, FromCheckpoint, ModelTeacher, Rung
 from w2sr_jax.graph import manifest
 from w2sr_jax.graph.runner import climb_all
 from w2sr_jax.graph.stage import Silent
-from w2sr_jax.models import hf, transformer
+from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.hf import config_json, pretrained
 from w2sr_jax.models.lora_settings import Lora
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.problems.settings import Generated, Splits
@@ -84,7 +85,7 @@ def run(theirs, tmp_path_factory) -> Path:
     teacher = ModelTeacher("teacher", small, short, samples=1, decoding=Decoding(temperature=0.7, max_tokens=8))
     base = tmp_path_factory.mktemp("base") / "base"
     start = dataclasses.replace(small, vocab_size=112)
-    hf.save(base, start, transformer.init(start, jax.random.key(1)), extra={"max_position_embeddings": 99})
+    pretrained.save(base, start, transformer.init(start, jax.random.key(1)), extra={"max_position_embeddings": 99})
     adapted = dataclasses.replace(short, lora=Lora(rank=2, alpha=4.0))
     experiment = Experiment(
         name="mine",
@@ -133,7 +134,7 @@ def same_tensors(one: Path, other: Path) -> None:
 
 
 def test_an_import_is_a_checkpoint_with_architecture_tokenizer_and_lineage(theirs, imported):
-    config, params = hf.load(theirs, "bfloat16", "bfloat16")
+    config, params = pretrained.load(theirs, "bfloat16", "bfloat16")
     found = checkpoints.restore_params(imported)
     jax.tree.map(np.testing.assert_array_equal, found, params)
     record = weights.read_record(imported)
@@ -286,7 +287,7 @@ def test_a_hub_model_is_imported_from_the_cache_and_named_as_the_base(theirs, tm
     text = (export(out, tmp_path / "out", say=quiet) / "README.md").read_text()
     assert yaml.safe_load(text.split("---\n", 2)[1])["base_model"] == "owner/some-name"
     assert f"revision `{commit}`" in text
-    config = hf.architecture(theirs)
+    config = config_json.architecture(theirs)
     places = jax.tree.map(lambda _: jax.sharding.SingleDeviceSharding(jax.devices()[0]), transformer.shapes(config))
     for ref in ("owner/some-name", f"owner/some-name@{commit}", str(out)):
         origin = weights.load(ref, config, places).origin
@@ -316,7 +317,7 @@ def test_foreign_text_stays_text_in_markdown_and_yaml():
 
 
 def test_a_checkpoint_is_read_alike_from_its_directory_the_import_and_an_export(theirs, imported, tmp_path):
-    config = hf.architecture(theirs)
+    config = config_json.architecture(theirs)
     places = jax.tree.map(lambda _: jax.sharding.SingleDeviceSharding(jax.devices()[0]), transformer.shapes(config))
     out = export(imported, tmp_path / "out", say=quiet)
     found = [weights.load(str(path), config, places) for path in (theirs, imported, imported / "0", out)]

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from w2sr_jax.models import families, presets
+from w2sr_jax.models import presets
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.hf import config_json
 
 PUBLISHED = {
     "QWEN2_5_0_5B": 494_032_768,
@@ -42,13 +43,13 @@ def test_sizes_are_those_published_and_those_of_transformers(name: str) -> None:
     config = getattr(presets, name)
     config.check()
     assert config.parameters() == PUBLISHED[name]
-    assert families.canonical(config) == config, "not as reading the repository would give it"
-    foreign = families.to_json(config)
+    assert config_json.canonical(config) == config, "not as reading the repository would give it"
+    foreign = config_json.to_json(config)
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(**foreign))
     assert sum(parameter.numel() for parameter in model.parameters()) == PUBLISHED[name]
 
 
 def test_a_configuration_file_that_uses_presets_does_not_wait_for_jax() -> None:
-    code = "import sys; from w2sr_jax.models import families, presets; print('jax' in sys.modules)"
+    code = "import sys; import w2sr_jax.models.presets, w2sr_jax.models.hf.config_json; print('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

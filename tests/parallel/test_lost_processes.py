@@ -10,8 +10,9 @@ from pathlib import Path
 import jax
 import pytest
 
-from w2sr_jax.models import hf, transformer
+from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.hf import pretrained
 from w2sr_jax.training import checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +23,7 @@ CONFIG = ModelConfig(vocab_size=64, width=16, layers=1, heads=2, kv_heads=2)
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("theirs")
-    hf.save(directory, CONFIG, transformer.init(CONFIG, jax.random.key(0)))
+    pretrained.save(directory, CONFIG, transformer.init(CONFIG, jax.random.key(0)))
     return directory
 
 
@@ -86,7 +87,7 @@ def test_both_end_when_one_is_lost(
 def test_what_both_have_written_is_whole(model: Path, tmp_path: Path) -> None:
     found = run(model, tmp_path / "out", "nothing", 0)
     assert [code for code, _ in found] == [0, 0], found
-    _, expected = hf.load(model, "float32", "float32")
+    _, expected = pretrained.load(model, "float32", "float32")
     restored = checkpoints.restore_params(tmp_path / "out")
     jax.tree.map(lambda left, right: (left == right).all() or pytest.fail("other parameters"), restored, expected)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -31,8 +31,9 @@ from w2sr_jax.graph.stage import Silent
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import Nll, OnCorrect
 from w2sr_jax.losses.weights import TokenWeights
-from w2sr_jax.models import hf, transformer
+from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.hf import pretrained
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.preflight import checks, rehearsal, stand_ins
 from w2sr_jax.preflight.models import Shape, refusals
@@ -267,7 +268,7 @@ def test_weights_of_another_architecture_and_with_fewer_rows_than_tokens_are_ref
 
     place = stand_ins.Place(tmp_path / "made")
     stored = dataclasses.replace(SMALL, vocab_size=100)
-    hf.save(tmp_path / "weights", stored, transformer.init(stored, jax.random.key(0)))
+    pretrained.save(tmp_path / "weights", stored, transformer.init(stored, jax.random.key(0)))
     tokenizer = PretrainedTokenizer(str(place.tokenizer()))
     start = FromCheckpoint(str(tmp_path / "weights"))
     same = dataclasses.replace(SOUND, tokenizer=tokenizer, **rung(model=stored, start=start))

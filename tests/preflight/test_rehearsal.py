@@ -12,8 +12,9 @@ import pytest
 
 from w2sr_jax.cli import main as cli
 from w2sr_jax.configuration import saved
-from w2sr_jax.models import hf, presets
+from w2sr_jax.models import presets
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.hf import pretrained
 from w2sr_jax.preflight import rehearsal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +54,7 @@ def test_its_students_open_in_transformers(shrunk, tmp_path, capsys):
     assert cli.run(["export", str(source), str(out)]) == 0, capsys.readouterr().err
     model = transformers.AutoModelForCausalLM.from_pretrained(out)
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
-    config, params = hf.load(out)
+    config, params = pretrained.load(out)
     assert config.vocab_size == experiment.rungs[-1].model.vocab_size
     turn = [{"role": "user", "content": "What is 1 + 2?"}]
     ids = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_tensors="pt", return_dict=False)

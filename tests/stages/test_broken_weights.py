@@ -13,8 +13,9 @@ from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.experiment import Experiment, FromCheckpoint, ModelTeacher, Rung
 from w2sr_jax.graph.runner import climb_all
 from w2sr_jax.graph.stage import Silent
-from w2sr_jax.models import hf, transformer
+from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.hf import pretrained
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.problems.settings import Generated, Splits
 from w2sr_jax.text.settings import WordTokenizer
@@ -37,7 +38,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> str:
     directory = tmp_path_factory.mktemp("weights") / "broken"
     params = jax.tree.map(np.array, transformer.init(SMALL, jax.random.key(0)))
     params["layers"]["mlp"]["up"][0, 3, 5] = np.nan
-    hf.save(directory, SMALL, params)
+    pretrained.save(directory, SMALL, params)
     return str(directory)
 
 
@@ -50,7 +51,7 @@ def test_they_are_not_imported(broken: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("who", ["teacher", "base"])
 def test_neither_a_teacher_nor_a_student_is_made_of_them(broken: str, tmp_path: Path, who: str) -> None:
     sound = str(tmp_path / "sound")
-    hf.save(Path(sound), SMALL, transformer.init(SMALL, jax.random.key(0)))
+    pretrained.save(Path(sound), SMALL, transformer.init(SMALL, jax.random.key(0)))
     teacher = ModelTeacher("weak", SMALL, checkpoint=broken if who == "teacher" else sound)
     rung = dataclasses.replace(EXPERIMENT.rungs[0], start=FromCheckpoint(broken if who == "base" else sound), teachers=("weak",))
     experiment = dataclasses.replace(EXPERIMENT, teachers=(teacher,), rungs=(rung,))

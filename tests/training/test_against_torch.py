@@ -15,7 +15,7 @@ import optax
 import pytest
 from safetensors.numpy import load_file
 
-sys.path.append(str(Path(__file__).parents[1] / "models"))
+sys.path.append(str(Path(__file__).parents[1] / "models" / "hf"))
 import tiny_checkpoints as tiny
 
 from w2sr_jax.batches.batch import Batch, Batches
@@ -23,7 +23,7 @@ from w2sr_jax.batches.encode import Encoded
 from w2sr_jax.batches.packing import pack
 from w2sr_jax.batches.settings import Batching
 from w2sr_jax.losses.objective import Objective
-from w2sr_jax.models import hf
+from w2sr_jax.models.hf import pretrained
 from w2sr_jax.training.optimizer import learning_rate, make_optimizer
 from w2sr_jax.training.settings import Training
 from w2sr_jax.training.state import create
@@ -85,12 +85,12 @@ def recorder() -> optax.GradientTransformation:
 
 @pytest.mark.parametrize("name", tiny.EACH_FAMILY)
 def test_the_gradient_of_every_tensor_is_that_of_torch(name: str, tmp_path: Path) -> None:
-    config, params = hf.load(tiny.save(name, tmp_path / "given"))
+    config, params = pretrained.load(tiny.save(name, tmp_path / "given"))
     step = jax.jit(make_step(config, OBJECTIVE, recorder(), optax.constant_schedule(0.0), 1))
     batch = batches().batch_at(0)
     assert batch.segments.max() > 1
     state, metrics = step(create(jax.tree.map(jnp.asarray, params), recorder()), batch, None)
-    hf.save(tmp_path / "gradient", config, state.opt_state)  # by the names that the parameters have there
+    pretrained.save(tmp_path / "gradient", config, state.opt_state)  # by the names that the parameters have there
 
     model = copy.deepcopy(tiny.torch_model(name))
     loss = torch_loss(model, batch)
@@ -149,7 +149,7 @@ def torch_curve(name: str, recipe: Recipe) -> list[float]:
 
 @functools.cache
 def our_curve(name: str, directory: Path) -> list[dict[str, float]]:
-    config, params = hf.load(tiny.save(name, directory))
+    config, params = pretrained.load(tiny.save(name, directory))
     optimizer = make_optimizer(TRAINING, STEPS)
     step = jax.jit(make_step(config, OBJECTIVE, optimizer, learning_rate(TRAINING, STEPS), STEPS))
     state = create(jax.tree.map(jnp.asarray, params), optimizer)

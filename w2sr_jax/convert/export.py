@@ -23,7 +23,7 @@ from w2sr_jax.convert.directory import making, vacant, words
 from w2sr_jax.convert.exportable import GENERATION, Source
 from w2sr_jax.core import files, hub, terminal
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.models import adapters, hf
+from w2sr_jax.models.hf import adapters, pretrained
 from w2sr_jax.parallel.mesh import make_mesh
 from w2sr_jax.parallel.processes import barrier, gather
 from w2sr_jax.parallel.settings import Mesh
@@ -78,9 +78,10 @@ def export(
     say(f"{found.name}: {words(size)} as {'an adapter, float32' if adapter else config.param_dtype}")
     with making(out, size) as made:
         if adapter and found.adapter is not None:
-            adapters.save_adapter(made, config, found.adapter.lora, params, found.adapter.base, gather=gather, write=first)
+            family = found.foreign.get("model_type")
+            adapters.save_adapter(made, config, found.adapter.lora, params, found.adapter.base, gather, first, family)
         else:
-            hf.save(made, config, params, shard_bytes, dict(found.foreign), gather=gather, write=first)
+            pretrained.save(made, config, params, shard_bytes, dict(found.foreign), gather=gather, write=first)
         if first:
             files.write_json(made / GENERATION, dict(found.generation))
             _write_tokenizer(found, made)

@@ -21,8 +21,9 @@ from w2sr_jax.configuration.encoding import encode
 from w2sr_jax.convert.directory import making, vacant, words
 from w2sr_jax.core import files, hub, sentences, terminal
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.models import finite, hf, transformer
+from w2sr_jax.models import finite, transformer
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.hf import config_json, pretrained
 from w2sr_jax.parallel.mesh import make_mesh, shardings
 from w2sr_jax.parallel.processes import barrier
 from w2sr_jax.parallel.settings import Mesh
@@ -50,7 +51,7 @@ def import_model(
     directory = hub.snapshot(ref, "weights")
     if (directory / RECORD).is_file():
         raise UserError(f"{directory} is what `w2sr import` wrote; it serves as it is, for example as FromCheckpoint({ref!r})")
-    config = hf.architecture(directory, dtype, dtype)
+    config = config_json.architecture(directory, dtype, dtype)
     vocabulary = _tokenizer(ref, directory)
     if vocabulary is not None:
         _check_vocabulary(vocabulary, config.vocab_size)
@@ -63,7 +64,7 @@ def import_model(
     barrier("the model's files", {f"the digest of {name}": digest for name, digest in source["files"].items()})
     shapes = transformer.shapes(config)
     places = _split(config) if mesh is None else shardings(make_mesh(mesh), transformer.logical_axes(config), shapes)
-    _, params = hf.load(directory, dtype, dtype, shardings=places)
+    _, params = pretrained.load(directory, dtype, dtype, shardings=places)
     broken = finite.not_finite(params)
     if broken:
         raise UserError(f"{ref} is not imported: {finite.words(broken)}; a model with such a value computes nothing but nan")
@@ -75,7 +76,7 @@ def import_model(
             (made / "saved").rmdir()
             if vocabulary is not None:
                 _copy(vocabulary, made / TOKENIZER)
-            record = {"architecture": encode(config), "source": source, "kept": hf.kept(directory)}
+            record = {"architecture": encode(config), "source": source, "kept": config_json.extras(directory)}
             files.write_json(made / RECORD, record)
     say(f"{out}: parameters of type {dtype}, digest {digest[:16]}")
     return out

@@ -19,8 +19,9 @@ from tokenizers import decoders, models
 
 from w2sr_jax.core import files, seeds
 from w2sr_jax.core.keys import key
-from w2sr_jax.models import hf, transformer
+from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.hf import pretrained
 from w2sr_jax.problems.settings import Files
 from w2sr_jax.teachers.settings import Recorded
 
@@ -60,7 +61,7 @@ class Place:
         """A model of random weights as safetensors, another one for another reference or of other sizes."""
 
         def write(directory: Path) -> None:
-            hf.save(directory, config, transformer.init(config, key(0, "stand-in", reference)))
+            pretrained.save(directory, config, transformer.init(config, key(0, "stand-in", reference)))
 
         sizes = files.digest_json(dataclasses.asdict(config))[:8]
         return self._made(f"models/{_plain(reference)}-{sizes}", write)

@@ -11,8 +11,9 @@ from w2sr_jax.configuration.encoding import decode
 from w2sr_jax.core import files, hub, sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.fieldtypes import mistyped
-from w2sr_jax.models import families, hf, transformer
+from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.hf import config_json, pretrained
 from w2sr_jax.training import checkpoints, steps
 from w2sr_jax.training.fingerprint import fingerprint, weight_files
 
@@ -48,10 +49,11 @@ def load(ref: str, config: ModelConfig, places: Any) -> Stored:
     """
     path = hub.snapshot(ref, "weights")
     if steps.is_foreign(path):
-        same_architecture(ref, hf.architecture(path, config.dtype, config.param_dtype), config)
-        _, params = hf.load(path, config.dtype, config.param_dtype, shardings=places)
+        same_architecture(ref, config_json.architecture(path, config.dtype, config.param_dtype), config)
+        _, params = pretrained.load(path, config.dtype, config.param_dtype, shardings=places)
         asked = hub.reference(ref) or hub.origin(path)
-        return Stored(params, _origin(ref, fingerprint(path), asked and asked.repository, hub.commit(path), hf.kept(path)))
+        extras = config_json.extras(path)
+        return Stored(params, _origin(ref, fingerprint(path), asked and asked.repository, hub.commit(path), extras))
     known = read_record(path) if (path / RECORD).is_file() else None
     if known is not None:
         same_architecture(ref, known.config, config)
@@ -72,7 +74,7 @@ def check(ref: str, config: ModelConfig) -> None:
         return
     path = hub.snapshot(ref, "weights")
     if steps.is_foreign(path):
-        found = hf.architecture(path, config.dtype, config.param_dtype)
+        found = config_json.architecture(path, config.dtype, config.param_dtype)
         weight_files(path)
     elif (path / RECORD).is_file():
         found = read_record(path).config
@@ -101,12 +103,12 @@ def read_record(directory: Path) -> Record:
         config.check()
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    return Record(config, raw["source"], families.checked_kept(raw["kept"], path))
+    return Record(config, raw["source"], config_json.checked_extras(raw["kept"], path))
 
 
 def same_architecture(ref: str, found: ModelConfig, wanted: ModelConfig) -> None:
     """`UserError` naming the first field in which two architectures differ, but for how numbers are kept."""
-    theirs, ours = families.canonical(found), families.canonical(wanted)
+    theirs, ours = config_json.canonical(found), config_json.canonical(wanted)
     for field in dataclasses.fields(ModelConfig):
         there, here = getattr(theirs, field.name), getattr(ours, field.name)
         if field.name not in _FREE and there != here:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from w2sr_jax.core import files
-from w2sr_jax.models import snapshot
-from w2sr_jax.models.safetensors_files import Stored
+from w2sr_jax.models.hf import snapshot
+from w2sr_jax.models.hf.safetensors_files import Stored
 
 PIECE = 16 * 1024
 """Bytes read at each of three places of a tensor."""

@@ -1,4 +1,4 @@
-"""What `hf.save` writes, opened by transformers: the same logits, the same architecture."""
+"""What `pretrained.save` writes, opened by transformers: the same logits, the same architecture."""
 
 from dataclasses import replace
 from functools import partial
@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import tiny_checkpoints as tiny
 
-from w2sr_jax.models import families, hf, transformer
+from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.hf import config_json, pretrained
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -79,9 +80,9 @@ def drawn(config: ModelConfig) -> transformer.Params:
 @pytest.mark.parametrize("name", tiny.CASES)
 def test_logits_of_the_exported_shards_are_ours(name: str, tmp_path: Path) -> None:
     tiny.save(name, tmp_path / "given")
-    config, params = hf.load(tmp_path / "given")
+    config, params = pretrained.load(tmp_path / "given")
     params = changed(params)
-    hf.save(tmp_path / "out", config, params, 60_000, families.kept(tmp_path / "given"))
+    pretrained.save(tmp_path / "out", config, params, 60_000, config_json.extras(tmp_path / "given"))
     assert len(list((tmp_path / "out").glob("*.safetensors"))) > 4
 
     model = opened(name, tmp_path / "out")
@@ -99,8 +100,8 @@ def test_logits_of_the_exported_shards_are_ours(name: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("name", tiny.EACH_FAMILY)
 def test_bfloat16_parameters_come_back_as_they_were(name: str, tmp_path: Path) -> None:
     tiny.save(name, tmp_path / "given", "bfloat16", shard="60KB")
-    config, params = hf.load(tmp_path / "given", "bfloat16", "bfloat16")
-    hf.save(tmp_path / "out", config, params)
+    config, params = pretrained.load(tmp_path / "given", "bfloat16", "bfloat16")
+    pretrained.save(tmp_path / "out", config, params)
     model, given = opened(name, tmp_path / "out", dtype="auto"), tiny.torch_model(name, "bfloat16")
     assert model.dtype == torch.bfloat16
     theirs = dict(given.named_parameters())
@@ -124,7 +125,7 @@ def test_a_model_of_our_own_opens_in_transformers(tmp_path: Path) -> None:
     for kind, switches in own_of.items():
         own = replace(config, **switches)
         params = drawn(own)
-        hf.save(tmp_path / kind, own, params)
+        pretrained.save(tmp_path / kind, own, params)
         model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / kind, attn_implementation="eager").eval()
         want = tiny.torch_logits(model, tokens)
         np.testing.assert_allclose(np.asarray(logits(own, params, tokens)), want, rtol=0, atol=1e-4)

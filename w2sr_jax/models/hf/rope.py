@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from w2sr_jax.core import sentences
 from w2sr_jax.models.config import ModelConfig, RopeScaling
-from w2sr_jax.models.config_fields import Fields
+from w2sr_jax.models.hf.fields import Fields
 
 _PLAIN = RopeScaling()
 _LOCAL_THETA = 10_000.0
@@ -25,15 +25,16 @@ class Rope(NamedTuple):
     """None: local layers are as global ones."""
 
 
-def read(fields: Fields, nested: bool) -> Rope:
-    """The rotary positions that the fields describe; `nested`: global and local layers apart. UserError names the field."""
+def read(fields: Fields, local_rope: bool) -> Rope:
+    """The rotary positions that the fields describe; `local_rope`: those of global and of local layers apart. Raises UserError,
+    naming the field that is not supported."""
     raw = fields.raw
     scaling, parameters = (raw.get(name) or {} for name in ("rope_scaling", "rope_parameters"))
     for name, value in (("rope_scaling", scaling), ("rope_parameters", parameters)):
         if not isinstance(value, dict):
             raise fields.refusal(name, "an object is")
     local: Any = {}
-    if nested and parameters:
+    if local_rope and parameters:
         if not isinstance(parameters.get("full_attention"), dict):
             raise fields.refusal("rope_parameters", "one with full_attention and sliding_attention is")
         local = parameters.get("sliding_attention") or {}
@@ -48,20 +49,20 @@ def read(fields: Fields, nested: bool) -> Rope:
     whole = {**parameters, **scaling}
     theta = _theta(fields, whole.get("rope_theta"), fields.number("rope_theta"))
     name = "rope_scaling" if scaling else "rope_parameters"
-    found = _scaling(fields, name, whole)
-    if not nested:
-        return Rope(theta, found, None)
+    stretching = _scaling(fields, name, whole)
+    if not local_rope:
+        return Rope(theta, stretching, None)
     near = _theta(fields, local.get("rope_theta"), fields.optional("rope_local_base_freq") or _LOCAL_THETA)
     near_scaling = _scaling(fields, "rope_parameters", local)
     if near_scaling == _PLAIN:
-        return Rope(theta, found, near)
-    if (near, near_scaling) != (theta, found):
+        return Rope(theta, stretching, near)
+    if (near, near_scaling) != (theta, stretching):
         raise fields.refusal("rope_parameters", "sliding_attention of the type default is, or the same as full_attention")
-    return Rope(theta, found, None)
+    return Rope(theta, stretching, None)
 
 
-def written(config: ModelConfig, nested: bool) -> dict[str, Any]:
-    """The fields that say it, for both versions."""
+def written(config: ModelConfig, local_rope: bool) -> dict[str, Any]:
+    """The fields that say it, for both versions of transformers; `local_rope` as for `read`."""
     scaling, theta, own = config.rope_scaling, config.rope_theta, config.local_rope_theta
     values: dict[str, Any] = {"rope_type": "default"}
     if scaling.kind != "none":
@@ -69,13 +70,13 @@ def written(config: ModelConfig, nested: bool) -> dict[str, Any]:
     if scaling.kind == "llama3":
         values |= {"low_freq_factor": scaling.low, "high_freq_factor": scaling.high}
         values |= {"original_max_position_embeddings": scaling.original}
-    found: dict[str, Any] = {"rope_theta": theta, "rope_scaling": None if scaling.kind == "none" else values}
+    fields: dict[str, Any] = {"rope_theta": theta, "rope_scaling": None if scaling.kind == "none" else values}
     whole = {**values, "rope_theta": theta}
-    if not nested:
-        return {**found, "rope_parameters": whole}
+    if not local_rope:
+        return {**fields, "rope_parameters": whole}
     local = whole if own is None else {"rope_type": "default", "rope_theta": own}
-    found["rope_local_base_freq"] = local["rope_theta"]
-    return {**found, "rope_parameters": {"full_attention": whole, "sliding_attention": local}}
+    fields["rope_local_base_freq"] = local["rope_theta"]
+    return {**fields, "rope_parameters": {"full_attention": whole, "sliding_attention": local}}
 
 
 def canonical(scaling: RopeScaling) -> RopeScaling:
@@ -105,5 +106,5 @@ def _original(fields: Fields) -> Any:
     return fields.get("original_max_position_embeddings") or fields.get("max_position_embeddings")
 
 
-def _theta(fields: Fields, given: Any, otherwise: float) -> float:
-    return otherwise if given is None else Fields({"rope_theta": given}, fields.path, {}).number("rope_theta")
+def _theta(fields: Fields, value: Any, otherwise: float) -> float:
+    return otherwise if value is None else Fields({"rope_theta": value}, fields.path, {}).number("rope_theta")

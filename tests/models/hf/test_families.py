@@ -12,8 +12,9 @@ import pytest
 import tiny_checkpoints as tiny
 
 from w2sr_jax.core import keys
-from w2sr_jax.models import hf, transformer
+from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig, RopeScaling
+from w2sr_jax.models.hf import pretrained
 from w2sr_jax.sampling.engine import generate
 from w2sr_jax.sampling.settings import Decoding
 
@@ -30,7 +31,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Load:
 
     @functools.cache
     def one(name: str, dtype: Any = "float32") -> tuple[ModelConfig, transformer.Params]:
-        return hf.load(tiny.save(name, tmp_path_factory.mktemp("case") / name, dtype), dtype, dtype)
+        return pretrained.load(tiny.save(name, tmp_path_factory.mktemp("case") / name, dtype), dtype, dtype)
 
     return one
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.models.safetensors_files import Stored, read_header
+from w2sr_jax.models.hf.safetensors_files import Stored, read_header
 
 CONFIG = "config.json"
 WHOLE = "model.safetensors"
@@ -45,12 +45,12 @@ def tensors(directory: Path) -> dict[str, Stored]:
         return _indexed(directory)
     if (directory / WHOLE).exists():
         return read_header(directory / WHOLE)
-    found = sorted(path for path in directory.glob("*.safetensors") if not path.name.startswith("adapter_"))
-    if not found:
+    shards = sorted(path for path in directory.glob("*.safetensors") if not path.name.startswith("adapter_"))
+    if not shards:
         raise UserError(f"{directory} holds no *.safetensors file: {_instead(directory)}")
-    for path in found:
+    for path in shards:
         _complete(directory, path)
-    return _joined(found)
+    return _joined(shards)
 
 
 def _indexed(directory: Path) -> dict[str, Stored]:
@@ -68,28 +68,28 @@ def _indexed(directory: Path) -> dict[str, Stored]:
         raise UserError(f"{index} names {listed(missing)}, which {_is(missing)} missing{_unfinished(directory)}")
     if WHOLE not in shards and (directory / WHOLE).exists():
         raise UserError(f"{directory} holds both {WHOLE} and {INDEX}, which names other files; remove one of them")
-    found = _joined([directory / name for name in shards])
+    stored = _joined([directory / name for name in shards])
     for name, shard in where.items():
-        if name not in found:
+        if name not in stored:
             raise UserError(f"{index} says that {name} is in {shard}, where it is not")
-        if found[name].path.name != shard:
-            raise UserError(f"{index} says that {name} is in {shard}; it is in {found[name].path.name}")
-    unlisted = sorted(found.keys() - where.keys())
+        if stored[name].path.name != shard:
+            raise UserError(f"{index} says that {name} is in {shard}; it is in {stored[name].path.name}")
+    unlisted = sorted(stored.keys() - where.keys())
     if unlisted:
-        raise UserError(f"{found[unlisted[0]].path} holds {listed(unlisted)}, which {INDEX} does not list")
-    return found
+        raise UserError(f"{stored[unlisted[0]].path} holds {listed(unlisted)}, which {INDEX} does not list")
+    return stored
 
 
 def _joined(paths: Iterable[Path]) -> dict[str, Stored]:
-    found: dict[str, Stored] = {}
+    joined: dict[str, Stored] = {}
     for path in paths:
         if not path.exists():
             raise UserError(f"{path} is a link to a file that is missing{_unfinished(path.parent)}")
         for name, stored in read_header(path).items():
-            if name in found:
-                raise UserError(f"{name} is both in {found[name].path} and in {path.name}; remove what does not belong there")
-            found[name] = stored
-    return found
+            if name in joined:
+                raise UserError(f"{name} is both in {joined[name].path} and in {path.name}; remove what does not belong there")
+            joined[name] = stored
+    return joined
 
 
 def _complete(directory: Path, path: Path) -> None:

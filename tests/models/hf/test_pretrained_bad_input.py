@@ -13,8 +13,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.models import hf, transformer
+from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.hf import pretrained
 
 CONFIG = ModelConfig(vocab_size=11, width=8, layers=2, heads=2, kv_heads=2, mlp=16)
 INDEX = "model.safetensors.index.json"
@@ -24,7 +25,7 @@ SECOND = "model-00002-of-00006.safetensors"
 
 def save(folder: Path, shard_bytes: int) -> Path:
     ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), transformer.shapes(CONFIG))
-    hf.save(folder, CONFIG, ones, shard_bytes=shard_bytes)
+    pretrained.save(folder, CONFIG, ones, shard_bytes=shard_bytes)
     return folder
 
 
@@ -43,7 +44,7 @@ def sharded(tmp_path: Path) -> Path:
 def refused(folder: Path, words: str) -> None:
     before = sorted(str(path) for path in folder.parent.rglob("*"))
     with pytest.raises(UserError, match=words) as caught:
-        hf.load(folder)
+        pretrained.load(folder)
     assert "\n" not in str(caught.value)
     assert sorted(str(path) for path in folder.parent.rglob("*")) == before
 
@@ -114,7 +115,7 @@ def test_an_index_that_disagrees_with_its_shards_is_refused(sharded: Path) -> No
     (sharded / INDEX).write_text("{")
     refused(sharded, rf"{INDEX} is not valid JSON")
     (sharded / INDEX).unlink()
-    hf.load(sharded)  # the names of the shards say how many there are
+    pretrained.load(sharded)  # the names of the shards say how many there are
     shutil.copy(sharded / FIRST, sharded / "extra.safetensors")
     refused(sharded, r"is both in .*extra\.safetensors and in model-00001-of-00006\.safetensors")
 
@@ -204,7 +205,7 @@ def test_superfluous_tensors_and_types_that_are_not_read_are_refused_by_name(who
     path = whole / "model.safetensors"
     tensors = load_file(path)
     save_file(tensors | {"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(2)}, path)
-    hf.load(whole)
+    pretrained.load(whole)
     save_file(tensors | {"model.layers.0.self_attn.o_proj.bias": np.zeros(8, np.float32)}, path)
     refused(whole, r"holds the tensor that it does not: model\.layers\.0\.self_attn\.o_proj\.bias")
     save_file(tensors | {"model.norm.weight": np.ones(8, np.int8)}, path)
@@ -212,11 +213,11 @@ def test_superfluous_tensors_and_types_that_are_not_read_are_refused_by_name(who
 
 
 def test_what_stands_in_the_way_of_an_export_is_named(whole: Path, tmp_path: Path) -> None:
-    _, params = hf.load(whole)
+    _, params = pretrained.load(whole)
     with pytest.raises(UserError, match=r"already holds a model \(config\.json\)"):
-        hf.save(whole, CONFIG, params)
+        pretrained.save(whole, CONFIG, params)
     with pytest.raises(UserError, match="is a file; a model is written to a directory"):
-        hf.save(whole / "config.json", CONFIG, params)
+        pretrained.save(whole / "config.json", CONFIG, params)
     with pytest.raises(UserError, match="the size of a shard is 0 bytes"):
-        hf.save(tmp_path / "out", CONFIG, params, shard_bytes=0)
+        pretrained.save(tmp_path / "out", CONFIG, params, shard_bytes=0)
     assert not (tmp_path / "out").exists()

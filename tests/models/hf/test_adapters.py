@@ -16,8 +16,9 @@ from w2sr_jax.batches.batch import Batch
 from w2sr_jax.core import keys
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses.objective import Objective
-from w2sr_jax.models import adapters, hf, transformer
 from w2sr_jax.models import lora as low_rank
+from w2sr_jax.models import transformer
+from w2sr_jax.models.hf import adapters, config_json, pretrained
 from w2sr_jax.models.lora_settings import Lora
 from w2sr_jax.training.optimizer import learning_rate, make_optimizer
 from w2sr_jax.training.settings import Training
@@ -41,7 +42,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     name = request.param
     directory = tmp_path_factory.mktemp("adapters")
     base = tiny.save(name, directory / "base")
-    config, params = hf.load(base)
+    config, params = pretrained.load(base)
     lora = CASES[name]
     trained = moved(config, lora, params)
     adapters.save_adapter(directory / "adapter", config, lora, trained, str(base))
@@ -86,7 +87,7 @@ def test_peft_loads_our_adapter_with_equal_logits_and_merges_it_as_we_do(made: d
     np.testing.assert_allclose(torch_logits(model), beside, rtol=0, atol=1e-4)
     np.testing.assert_allclose(torch_logits(model.merge_and_unload()), beside, rtol=0, atol=1e-4)
     merged = low_rank.merge(made["config"], made["lora"], made["params"], made["trained"])
-    hf.save(tmp_path / "merged", made["config"], merged)
+    pretrained.save(tmp_path / "merged", made["config"], merged)
     exported = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", attn_implementation="eager")
     np.testing.assert_allclose(torch_logits(exported), beside, rtol=0, atol=1e-4)
 
@@ -118,7 +119,7 @@ def test_step_has_the_loss_and_the_gradients_of_peft(made: dict[str, Any]) -> No
     moments = next(
         part for part in jax.tree.leaves(state.opt_state, is_leaf=lambda node: hasattr(node, "mu")) if hasattr(part, "mu")
     )
-    slopes = dict(adapters._outward(config, lora, moments.mu, np.asarray))
+    slopes = dict(adapters._outward(config, config_json.names(config, None), lora, moments.mu, np.asarray))
     theirs = {name.replace(".default", ""): value.grad for name, value in model.named_parameters() if ".lora_" in name}
     assert slopes.keys() == theirs.keys()
     for name, value in slopes.items():
@@ -141,7 +142,7 @@ def test_we_load_what_peft_saves(tmp_path: Path) -> None:
     settings = peft.LoraConfig(r=2, lora_alpha=5, target_modules=["k_proj", "gate_proj"], init_lora_weights=False)
     model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager"), settings)
     model.save_pretrained(tmp_path / "theirs")
-    config, params = hf.load(base)
+    config, params = pretrained.load(base)
     lora, trained = adapters.load_adapter(tmp_path / "theirs", config)
     assert lora == Lora(rank=2, alpha=5, targets=("key", "gate"))
     given = logits(config, low_rank.beside(lora, params, trained))
@@ -167,7 +168,7 @@ FOREIGN = {
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    config = dataclasses.replace(hf.architecture(tiny.save("llama", tmp_path_factory.mktemp("base"))), layers=2)
+    config = dataclasses.replace(config_json.architecture(tiny.save("llama", tmp_path_factory.mktemp("base"))), layers=2)
     lora = Lora(rank=2, alpha=4.0, targets=("query", "down"))
     trained = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), low_rank.shapes(config, lora))
     directory = tmp_path_factory.mktemp("small") / "adapter"

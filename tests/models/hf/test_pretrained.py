@@ -15,8 +15,9 @@ from safetensors.numpy import load_file, save_file
 
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.models import families, hf, safetensors_files, transformer
+from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig, RopeScaling
+from w2sr_jax.models.hf import config_json, pretrained, safetensors_files
 from w2sr_jax.parallel.mesh import make_mesh, shardings
 from w2sr_jax.parallel.settings import Mesh
 
@@ -74,9 +75,9 @@ def test_transformers_opens_what_we_save_and_we_read_it_back_bit_for_bit(name: s
     transformers = pytest.importorskip("transformers")
     config = MODELS[name]
     params = random_params(config)
-    hf.save(tmp_path, config, params, shard_bytes=9_000, extra={"eos_token_id": [3, 5], "max_position_embeddings": 512})
-    again, same = hf.load(tmp_path)
-    assert families.same(again, config)
+    pretrained.save(tmp_path, config, params, shard_bytes=9_000, extra={"eos_token_id": [3, 5], "max_position_embeddings": 512})
+    again, same = pretrained.load(tmp_path)
+    assert config_json.same(again, config)
     same_bits(same, params)
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager").eval()
     assert model.config.model_type == name.split()[0].strip(",")
@@ -97,10 +98,10 @@ def test_a_foreign_directory_is_exported_as_it_was(stored: str, tmp_path: Path) 
     model = transformers.Qwen2ForCausalLM(config).to(getattr(torch, stored))
     model.save_pretrained(tmp_path / "theirs", max_shard_size="5KB")
     kept = "bfloat16" if stored == "bfloat16" else "float32"
-    found, params = hf.load(tmp_path / "theirs", param_dtype=kept)
+    found, params = pretrained.load(tmp_path / "theirs", param_dtype=kept)
     want = model.model.layers[1].mlp.up_proj.weight.detach().float().numpy().T
     np.testing.assert_array_equal(params["layers"]["mlp"]["up"][1].astype(np.float32), want)
-    hf.save(tmp_path / "ours", found, params, extra=hf.kept(tmp_path / "theirs"))
+    pretrained.save(tmp_path / "ours", found, params, extra=config_json.extras(tmp_path / "theirs"))
     if stored == kept:
         same_tensors(tmp_path / "theirs", tmp_path / "ours")
     raw = files.read_json(tmp_path / "ours" / "config.json")
@@ -110,9 +111,9 @@ def test_a_foreign_directory_is_exported_as_it_was(stored: str, tmp_path: Path) 
 def test_shards_are_of_the_size_asked_for_and_listed_in_the_index(tmp_path: Path) -> None:
     config = replace(TINY, tied_embeddings=False)
     params = random_params(config)
-    hf.save(tmp_path / "one", config, params)
+    pretrained.save(tmp_path / "one", config, params)
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["config.json", "model.safetensors"]
-    hf.save(tmp_path / "many", config, params, shard_bytes=10_000)
+    pretrained.save(tmp_path / "many", config, params, shard_bytes=10_000)
     index = files.read_json(tmp_path / "many" / "model.safetensors.index.json")
     names = sorted({path.name for path in (tmp_path / "many").glob("*.safetensors")})
     assert len(names) > 3
@@ -137,14 +138,14 @@ def test_an_export_that_ends_early_is_taken_for_no_model(tmp_path: Path, monkeyp
         return np.asarray(leaf)
 
     with pytest.raises(KeyboardInterrupt):
-        hf.save(tmp_path, TINY, params, shard_bytes=9_000, gather=gather)
+        pretrained.save(tmp_path, TINY, params, shard_bytes=9_000, gather=gather)
     assert not seen
     with pytest.raises(UserError, match=r"config\.json is missing"):
-        hf.architecture(tmp_path)
+        config_json.architecture(tmp_path)
     with pytest.raises(UserError, match="lacks model-00003-of-"):
-        hf.load(tmp_path)
+        pretrained.load(tmp_path)
     with pytest.raises(UserError, match=r"already holds a model \(model-00001-of-"):
-        hf.save(tmp_path, TINY, params)
+        pretrained.save(tmp_path, TINY, params)
 
 
 def test_a_process_that_does_not_write_gathers_all_the_same(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_a_process_that_does_not_write_gathers_all_the_same(tmp_path: Path) -> N
         calls.append(leaf.shape)
         return np.asarray(leaf)
 
-    hf.save(tmp_path / "out", TINY, random_params(TINY), gather=gather, write=False)
+    pretrained.save(tmp_path / "out", TINY, random_params(TINY), gather=gather, write=False)
     assert not (tmp_path / "out").exists()
     assert len(calls) == 2 + 9 * TINY.layers
     assert max(np.prod(shape) for shape in calls) == TINY.vocab_size * TINY.width
@@ -163,14 +164,14 @@ def test_a_process_that_does_not_write_gathers_all_the_same(tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["qwen2", "qwen3 untied", "gemma3_text"])
 def test_a_mesh_gets_its_slices_and_gives_them_back(name: str, tmp_path: Path) -> None:
     config = MODELS[name]
-    hf.save(tmp_path / "in", config, random_params(config), shard_bytes=9_000)
+    pretrained.save(tmp_path / "in", config, random_params(config), shard_bytes=9_000)
     mesh = make_mesh(Mesh(data=2, fsdp=2, tensor=2))
     places = shardings(mesh, transformer.logical_axes(config), transformer.shapes(config))
-    found, params = hf.load(tmp_path / "in", "bfloat16", shardings=places)
+    found, params = pretrained.load(tmp_path / "in", "bfloat16", shardings=places)
     assert found.dtype == "bfloat16"
     jax.tree.map(lambda leaf, place: pytest.fail("elsewhere") if leaf.sharding != place else None, params, places)
-    same_bits(params, hf.load(tmp_path / "in")[1])
-    hf.save(tmp_path / "out", config, params)
+    same_bits(params, pretrained.load(tmp_path / "in")[1])
+    pretrained.save(tmp_path / "out", config, params)
     same_tensors(tmp_path / "in", tmp_path / "out")
 
 
@@ -184,43 +185,43 @@ def traced() -> Iterator[None]:
 def test_the_host_never_holds_more_than_a_tensor_beside_the_devices(tmp_path: Path, traced: None) -> None:
     config = ModelConfig(vocab_size=64, width=256, layers=6, heads=4, kv_heads=4, mlp=2048)
     largest = 4 * 256 * 2048
-    hf.save(tmp_path, config, random_params(config), shard_bytes=10**7)
+    pretrained.save(tmp_path, config, random_params(config), shard_bytes=10**7)
     place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    hf.load(tmp_path, shardings=place)  # compiles
+    pretrained.load(tmp_path, shardings=place)  # compiles
     tracemalloc.reset_peak()
     before = tracemalloc.get_traced_memory()[0]
-    _, params = hf.load(tmp_path, shardings=place)
+    _, params = pretrained.load(tmp_path, shardings=place)
     above = tracemalloc.get_traced_memory()[1] - before  # NumPy's arrays; those on devices are not seen
     assert 0.5 * largest < above < 2 * largest
     assert params["layers"]["mlp"]["up"].nbytes == config.layers * largest
     tracemalloc.reset_peak()
     before = tracemalloc.get_traced_memory()[0]
-    hf.save(tmp_path / "out", config, params, gather=np.array)
+    pretrained.save(tmp_path / "out", config, params, gather=np.array)
     assert tracemalloc.get_traced_memory()[1] - before < 3 * largest
 
 
 def test_tied_models_may_store_the_head_too_or_alone_but_no_other_one(tmp_path: Path) -> None:
     params = random_params(TINY)
-    hf.save(tmp_path, TINY, params)
+    pretrained.save(tmp_path, TINY, params)
     weights = tmp_path / "model.safetensors"
     tensors = load_file(weights)
     embedding = tensors["model.embed_tokens.weight"]
     save_file(tensors | {"lm_head.weight": embedding}, weights)
-    same_bits(hf.load(tmp_path)[1], params)
+    same_bits(pretrained.load(tmp_path)[1], params)
     save_file({name: value for name, value in tensors.items() if "embed" not in name} | {"lm_head.weight": embedding}, weights)
-    same_bits(hf.load(tmp_path)[1], params)
+    same_bits(pretrained.load(tmp_path)[1], params)
     save_file(tensors | {"lm_head.weight": embedding * (1 + 1e-6 * (np.arange(48) == 47)[:, None]).astype(np.float32)}, weights)
     with pytest.raises(UserError, match=r"lm_head\.weight is not model\.embed_tokens\.weight, but .* tie_word_embeddings"):
-        hf.load(tmp_path)
+        pretrained.load(tmp_path)
     for odd in (np.zeros((), np.float32), np.zeros((0, 24), np.float32)):
         save_file(tensors | {"model.embed_tokens.weight": odd, "lm_head.weight": odd}, weights)
         with pytest.raises(UserError, match=r"embed_tokens\.weight has the shape"):
-            hf.load(tmp_path)
+            pretrained.load(tmp_path)
     save_file(tensors, weights)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"tie_word_embeddings": False}))
     with pytest.raises(UserError, match=r"lacks the tensor .*: lm_head\.weight; with tie_word_embeddings true none would"):
-        hf.load(tmp_path)
+        pretrained.load(tmp_path)
 
 
 def test_the_decoder_of_a_model_with_an_image_encoder_is_read(tmp_path: Path) -> None:
@@ -228,7 +229,7 @@ def test_the_decoder_of_a_model_with_an_image_encoder_is_read(tmp_path: Path) ->
     config = replace(TINY, heads=8, kv_heads=4, head_dim=256, **{**GEMMA, "query_scale": None, "logit_softcap": None})
     config = replace(config, vocab_size=48, rope_theta=1e6, local_rope_theta=1e4, pattern=("local",), layers=3)
     params = random_params(config)
-    hf.save(tmp_path / "text", config, params)
+    pretrained.save(tmp_path / "text", config, params)
     tensors = load_file(tmp_path / "text" / "model.safetensors")
     inner = {"hidden_size": 24, "intermediate_size": 40, "model_type": "gemma3_text", "num_hidden_layers": 3, "sliding_window": 4}
     outer = {"model_type": "gemma3", "text_config": inner | {"vocab_size": 48}, "vision_config": {}, "eos_token_id": [1, 106]}
@@ -238,11 +239,15 @@ def test_the_decoder_of_a_model_with_an_image_encoder_is_read(tmp_path: Path) ->
         wrapped = {prefix + name.removeprefix("model."): value for name, value in tensors.items()}
         save_file(wrapped | {vision: np.zeros(1)}, folder / "model.safetensors")
         files.write_json(folder / "config.json", outer)
-        found, same = hf.load(folder)
-        assert families.same(found, config)
+        found, same = pretrained.load(folder)
+        assert config_json.same(found, config)
         same_bits(same, params)
         context = 131_072  # of Gemma3TextConfig, where nothing is said
-        assert hf.kept(folder) == {"model_type": "gemma3_text", "eos_token_id": [1, 106], "max_position_embeddings": context}
+        assert config_json.extras(folder) == {
+            "model_type": "gemma3_text",
+            "eos_token_id": [1, 106],
+            "max_position_embeddings": context,
+        }
 
 
 def test_safetensors_files_are_those_of_the_library(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.models import families
 from w2sr_jax.models.config import ModelConfig, RopeScaling
+from w2sr_jax.models.hf import config_json
 
 SIZES = {
     **{"vocab_size": 37, "hidden_size": 24, "num_hidden_layers": 6, "num_attention_heads": 4, "num_key_value_heads": 2},
@@ -99,8 +99,8 @@ def written(folder: Path, changes: dict[str, Any]) -> Path:
 def test_both_spellings_of_transformers_are_read(case: str, tmp_path: Path) -> None:
     kind, fields, want = READ[case]
     theta = {"rope_theta": "absent"} if fields.get("rope_theta", 0) is None else {}
-    found = families.architecture(written(tmp_path, {"model_type": kind, **fields, **theta}))
-    assert found == families.canonical(want)
+    found = config_json.architecture(written(tmp_path, {"model_type": kind, **fields, **theta}))
+    assert found == config_json.canonical(want)
 
 
 @pytest.mark.parametrize("case", READ)
@@ -111,7 +111,7 @@ def test_transformers_reads_what_is_written_as_it_read_the_original(case: str, t
     theta = {"rope_theta": "absent"} if fields.get("rope_theta", 0) is None else {}
     original = written(tmp_path, {"model_type": kind, **kept, **fields, **theta})
     before = transformers.AutoConfig.from_pretrained(original).to_dict()
-    foreign = families.to_json(families.architecture(original), families.kept(original))
+    foreign = config_json.to_json(config_json.architecture(original), config_json.extras(original))
     (tmp_path / "ours").mkdir()
     (tmp_path / "ours" / "config.json").write_text(json.dumps(foreign))
     after = transformers.AutoConfig.from_pretrained(tmp_path / "ours").to_dict()
@@ -173,7 +173,7 @@ def test_transformers_reads_what_is_written_as_it_read_the_original(case: str, t
 )
 def test_what_is_not_supported_is_refused_by_field_and_value(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=words):
-        families.architecture(written(tmp_path, {"model_type": "llama", **changes}))
+        config_json.architecture(written(tmp_path, {"model_type": "llama", **changes}))
 
 
 @pytest.mark.parametrize(
@@ -190,23 +190,23 @@ def test_what_is_not_supported_is_refused_by_field_and_value(changes: dict[str, 
 )
 def test_a_model_of_no_known_family_is_not_written(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        families.to_json(replace(PLAIN, **changes))
+        config_json.to_json(replace(PLAIN, **changes))
     with pytest.raises(UserError, match="no whole number"):
-        families.to_json(replace(GEMMA, query_scale=9.5))
+        config_json.to_json(replace(GEMMA, query_scale=9.5))
 
 
 def test_a_family_is_kept_where_several_would_do() -> None:
-    assert families.to_json(PLAIN)["model_type"] == "llama"
-    assert families.to_json(PLAIN, {"model_type": "mistral"})["model_type"] == "mistral"
-    assert families.to_json(PLAIN, {"model_type": "gemma3_text"})["model_type"] == "llama"
+    assert config_json.to_json(PLAIN)["model_type"] == "llama"
+    assert config_json.to_json(PLAIN, {"model_type": "mistral"})["model_type"] == "mistral"
+    assert config_json.to_json(PLAIN, {"model_type": "gemma3_text"})["model_type"] == "llama"
     odd = replace(PLAIN, width=26, head_dim=6)  # transformers' Llama insists on whole heads
-    assert families.to_json(odd)["model_type"] == "mistral"
+    assert config_json.to_json(odd)["model_type"] == "mistral"
     with pytest.raises(ValueError, match="hidden_size"):
-        families.to_json(PLAIN, {"hidden_size": 3})
+        config_json.to_json(PLAIN, {"hidden_size": 3})
 
 
 def test_one_model_has_one_canonical_spelling() -> None:
     explicit = replace(PLAIN, head_dim=6, pattern=("global", "global"), window=7, query_scale=6.0, local_rope_theta=3.0)
-    assert families.canonical(explicit) == PLAIN
-    assert families.same(replace(explicit, dtype="bfloat16", remat="layers"), PLAIN)
-    assert not families.same(replace(explicit, rope_theta=1.0), PLAIN)
+    assert config_json.canonical(explicit) == PLAIN
+    assert config_json.same(replace(explicit, dtype="bfloat16", remat="layers"), PLAIN)
+    assert not config_json.same(replace(explicit, rope_theta=1.0), PLAIN)

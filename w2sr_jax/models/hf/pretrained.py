@@ -1,6 +1,7 @@
 """Hugging Face directories in and out: safetensors ↔ our parameters, tensor by tensor.
 
-What a family is stands in `families`, what its tensors are called in `names`, the files in `snapshot` and `safetensors_files`.
+See `config_json` for what a model is, `tensors` for which tensors make up a parameter, `snapshot` and `safetensors_files` for
+the files.
 """
 
 import gc
@@ -16,13 +17,14 @@ from jaxtyping import Array, Int, Shaped
 
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.models import families, names, snapshot, transformer
+from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.models.families import Type, architecture, kept
-from w2sr_jax.models.names import Place
-from w2sr_jax.models.safetensors_files import DTYPES, Entry, Stored, Tensor, write_file
-
-__all__ = ["SHARD_BYTES", "architecture", "kept", "load", "save"]
+from w2sr_jax.models.hf import config_json, families, names, snapshot, tensors
+from w2sr_jax.models.hf.config_json import Type
+from w2sr_jax.models.hf.families import Family
+from w2sr_jax.models.hf.names import Names
+from w2sr_jax.models.hf.safetensors_files import DTYPES, Entry, Stored, Tensor, write_file
+from w2sr_jax.models.hf.tensors import Foreign
 
 SHARD_BYTES = 5 * 10**9
 """Size that a file does not pass, unless one tensor does."""
@@ -37,7 +39,7 @@ class _Part(NamedTuple):
     """A tensor to be written: (of one layer of) a parameter."""
 
     entry: Entry
-    place: Place
+    foreign: Foreign
     layer: int
 
 
@@ -54,16 +56,18 @@ def load(
     directory = Path(directory)
     stored = snapshot.tensors(directory)
     raw = snapshot.raw_config(directory)
-    config = families.from_json(raw, directory / snapshot.CONFIG, dtype, param_dtype)
-    places = names.places(config)
-    stored = _matched(directory, config, places, stored, raw.get("model_type") in families.WRAPPED)
+    config = config_json.from_json(raw, directory / snapshot.CONFIG, dtype, param_dtype)
+    wrapped = raw["model_type"] in families.WRAPPED
+    family = families.FAMILIES[families.WRAPPED.get(raw["model_type"], raw["model_type"])]
+    foreign = tensors.foreign(config, family.names)
+    stored = _matched(directory, config, family.names, foreign, stored, wrapped)
     kind = np.dtype(config.param_dtype)
-    placed = dict(names.flat(shardings)) if isinstance(shardings, Mapping) else dict.fromkeys(places, shardings)
+    targets = dict(tensors.flat(shardings)) if isinstance(shardings, Mapping) else dict.fromkeys(foreign, shardings)
     params: dict[str, Any] = {}
-    for path, place in places.items():
-        sources = [stored[name] for name in place.names]
-        value = _host(place, sources, kind) if placed[path] is None else _device(place, sources, kind, placed[path])
-        names.put(params, path, value)
+    for path, each in foreign.items():
+        sources = [stored[name] for name in each.names]
+        value = _host(each, sources, kind) if targets[path] is None else _device(each, sources, kind, targets[path])
+        tensors.insert(params, path, value)
     return config, params
 
 
@@ -79,21 +83,21 @@ def save(
     """Write the model as transformers expects it: safetensors in `param_dtype`, an index where there are several, `config.json`.
 
     `gather` makes the whole value of an array on this host; it is called for one tensor after the other. With several processes
-    all call `save`, and one has `write`. `extra` are further fields of `config.json` (see `kept`). `config.json` is written last:
-    without it nobody takes the directory for a model. Raises UserError, before anything is written, for a model that no
+    all call `save`, and one has `write`. `extra` are further fields of `config.json` (see `config_json.extras`), which is written
+    last: without it nobody takes the directory for a model. Raises UserError, before anything is written, for a model that no
     family has and for a directory that holds one.
     """
     directory = Path(directory)
-    foreign = families.to_json(config, extra)
-    shards = _shards(config, params, shard_bytes)
+    fields = config_json.to_json(config, extra)
+    shards = _shards(config, families.FAMILIES[fields["model_type"]], params, shard_bytes)
     if write:
         _refuse_occupied(directory)
     count = len(shards)
-    where: dict[str, str] = {}
+    files_of: dict[str, str] = {}
     for number, shard in enumerate(shards):
         name = snapshot.WHOLE if count == 1 else f"model-{number + 1:05}-of-{count:05}.safetensors"
         entries = [part.entry for part in shard]
-        where |= {entry.name: name for entry in entries}
+        files_of |= {entry.name: name for entry in entries}
         values = _values(params, shard, gather)
         if write:
             write_file(directory / name, entries, values)
@@ -103,39 +107,44 @@ def save(
     if write:
         if count > 1:
             total = sum(part.entry.size for shard in shards for part in shard)
-            files.write_json(directory / snapshot.INDEX, {"metadata": {"total_size": total}, "weight_map": where})
-        files.write_json(directory / snapshot.CONFIG, foreign)
+            files.write_json(directory / snapshot.INDEX, {"metadata": {"total_size": total}, "weight_map": files_of})
+        files.write_json(directory / snapshot.CONFIG, fields)
 
 
 def _matched(
-    directory: Path, config: ModelConfig, places: Mapping[str, Place], stored: Mapping[str, Stored], wrapped: bool
+    directory: Path,
+    config: ModelConfig,
+    called: Names,
+    foreign: Mapping[str, Foreign],
+    stored: Mapping[str, Stored],
+    wrapped: bool,
 ) -> dict[str, Stored]:
-    """The stored tensors by their plain names, once they are known to be those of the model."""
-    given = {plain: value for name, value in stored.items() if (plain := names.plain(name, wrapped))}
-    if config.tied_embeddings and names.HEAD in given:
-        head = given.pop(names.HEAD)
-        if given.setdefault(names.EMBEDDING, head) is not head:
-            _refuse_another_head(given[names.EMBEDDING], head)
-    wanted = {name: place.foreign_shape for place in places.values() for name in place.names}
-    lacking = [name for name in wanted if name not in given]
-    superfluous = sorted(given.keys() - wanted.keys())
+    """The stored tensors by their plain names. Raises UserError where they are not those of the model."""
+    plain = {short: value for name, value in stored.items() if (short := names.plain(called, name, wrapped))}
+    if config.tied_embeddings and called.output in plain:
+        head = plain.pop(called.output)
+        if plain.setdefault(called.embedding, head) is not head:
+            _refuse_another_head(called, plain[called.embedding], head)
+    wanted = {name: each.foreign_shape for each in foreign.values() for name in each.names}
+    lacking = [name for name in wanted if name not in plain]
+    superfluous = sorted(plain.keys() - wanted.keys())
     if lacking or superfluous:
         parts = [f"lacks {_count(lacking)} that its config.json calls for: {snapshot.listed(lacking)}"] if lacking else []
         parts += [f"holds {_count(superfluous)} that it does not: {snapshot.listed(superfluous)}"] if superfluous else []
-        hint = "; with tie_word_embeddings true none would be needed" if lacking == [names.HEAD] else ""
+        hint = "; with tie_word_embeddings true none would be needed" if lacking == [called.output] else ""
         raise UserError(f"{directory} {', and '.join(parts)}{hint}")
     for name, shape in wanted.items():
-        if given[name].shape != shape:
+        if plain[name].shape != shape:
             raise UserError(
-                f"{given[name].path}: {name} has the shape {given[name].shape}; by config.json it should have {shape}"
+                f"{plain[name].path}: {name} has the shape {plain[name].shape}; by config.json it should have {shape}"
             )
-        if given[name].dtype not in DTYPES:
+        if plain[name].dtype not in DTYPES:
             supported = ", ".join(DTYPES)
-            raise UserError(f"{given[name].path}: {name} is of the type {given[name].dtype}; supported are {supported}")
-    return given
+            raise UserError(f"{plain[name].path}: {name} is of the type {plain[name].dtype}; supported are {supported}")
+    return plain
 
 
-def _refuse_another_head(embedding: Stored, head: Stored) -> None:
+def _refuse_another_head(called: Names, embedding: Stored, head: Stored) -> None:
     """Raises UserError where a model said to have tied embeddings stores another output matrix."""
     same = (embedding.shape, embedding.dtype) == (head.shape, head.dtype)
     if same and embedding.dtype in DTYPES and all(embedding.shape) and embedding.shape:
@@ -144,39 +153,40 @@ def _refuse_another_head(embedding: Stored, head: Stored) -> None:
         same = all(np.array_equal(one[at : at + step], other[at : at + step]) for at in range(0, len(one), step))
     if not same:
         raise UserError(
-            f"{head.path}: {names.HEAD} is not {names.EMBEDDING}, but by config.json tie_word_embeddings is true; set it to false"
+            f"{head.path}: {called.output} is not {called.embedding}, but by config.json tie_word_embeddings is true; "
+            "set it to false"
         )
 
 
-def _host(place: Place, sources: list[Stored], dtype: np.dtype) -> Tensor:
-    if not place.layered:
-        return _copy(place.inward(sources[0].view()), dtype)
-    stack = np.empty((len(sources), *place.shape), dtype)
+def _host(foreign: Foreign, sources: list[Stored], dtype: np.dtype) -> Tensor:
+    if not foreign.layered:
+        return _copy(foreign.inward(sources[0].view()), dtype)
+    stack = np.empty((len(sources), *foreign.shape), dtype)
     for layer, source in enumerate(sources):
-        np.copyto(stack[layer], place.inward(source.view()), casting="unsafe")
+        np.copyto(stack[layer], foreign.inward(source.view()), casting="unsafe")
     return stack
 
 
-def _device(place: Place, sources: list[Stored], dtype: np.dtype, sharding: Sharding) -> Array:
-    """The parameter, filled in place layer by layer: at no time are two layers of it on the host."""
-    if not place.layered:
-        return _read(place, sources[0], dtype, sharding)
-    shape = (len(sources), *place.shape)
+def _device(foreign: Foreign, sources: list[Stored], dtype: np.dtype, sharding: Sharding) -> Array:
+    """The parameter, filled layer by layer: at no time are two layers of it on the host."""
+    if not foreign.layered:
+        return _read(foreign, sources[0], dtype, sharding)
+    shape = (len(sources), *foreign.shape)
     single = sharding
     if isinstance(sharding, NamedSharding):
         single = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]), memory_kind=sharding.memory_kind)
     stack = jax.jit(lambda: jnp.zeros(shape, dtype), out_shardings=sharding)()
     fill = jax.jit(jax.lax.dynamic_update_index_in_dim, donate_argnums=0, static_argnums=3, out_shardings=sharding)
     for layer, source in enumerate(sources):
-        stack = fill(stack, _read(place, source, dtype, single), jnp.int32(layer), 0)
+        stack = fill(stack, _read(foreign, source, dtype, single), jnp.int32(layer), 0)
         stack.block_until_ready()  # else many layers would wait in memory
         gc.collect(0)  # jax lets go of the host's memory of a finished transfer at a collection
     return stack
 
 
-def _read(place: Place, source: Stored, dtype: np.dtype, sharding: Sharding) -> Array:
+def _read(foreign: Foreign, source: Stored, dtype: np.dtype, sharding: Sharding) -> Array:
     """One tensor on its devices. What several devices hold is read once."""
-    view = place.inward(source.view())
+    view = foreign.inward(source.view())
     read: dict[str, Tensor] = {}
 
     def part(index: tuple[slice, ...] | None) -> Tensor:
@@ -185,7 +195,7 @@ def _read(place: Place, source: Stored, dtype: np.dtype, sharding: Sharding) -> 
             read[key] = _copy(view if index is None else view[index], dtype)
         return read[key]
 
-    return jax.make_array_from_callback(place.shape, sharding, part).block_until_ready()
+    return jax.make_array_from_callback(foreign.shape, sharding, part).block_until_ready()
 
 
 def _copy(view: Tensor, dtype: np.dtype) -> Tensor:
@@ -198,23 +208,23 @@ def _copy(view: Tensor, dtype: np.dtype) -> Tensor:
     return out
 
 
-def _shards(config: ModelConfig, params: transformer.Params, shard_bytes: int) -> list[list[_Part]]:
+def _shards(config: ModelConfig, family: Family, params: transformer.Params, shard_bytes: int) -> list[list[_Part]]:
     """The tensors in files: whole parameters and the layers from first to last, filled up to `shard_bytes`."""
     if shard_bytes < 1:
         raise UserError(f"the size of a shard is {shard_bytes} bytes; it must be at least 1")
-    places, kind = names.places(config), np.dtype(config.param_dtype)
-    found = {path: tuple(leaf.shape) for path, leaf in names.flat(params)}
-    wanted = {path: (len(place.names), *place.shape) if place.layered else place.shape for path, place in places.items()}
-    if found != wanted:
-        raise ValueError(f"the parameters are not those of the model: {sorted(found.items() ^ wanted.items())}")
+    foreign, kind = tensors.foreign(config, family.names), np.dtype(config.param_dtype)
+    shapes = {path: tuple(leaf.shape) for path, leaf in tensors.flat(params)}
+    wanted = {path: (len(each.names), *each.shape) if each.layered else each.shape for path, each in foreign.items()}
+    if shapes != wanted:
+        raise ValueError(f"the parameters are not those of the model: {sorted(shapes.items() ^ wanted.items())}")
     parts = [
-        _Part(Entry(name, kind, place.foreign_shape), place, layer)
-        for place in places.values()
-        for layer, name in enumerate(place.names)
+        _Part(Entry(name, kind, each.foreign_shape), each, layer)
+        for each in foreign.values()
+        for layer, name in enumerate(each.names)
     ]
     shards: list[list[_Part]] = [[]]
     size = 0
-    for part in sorted(parts, key=lambda part: (part.place.layered, part.layer)):
+    for part in sorted(parts, key=lambda part: (part.foreign.layered, part.layer)):
         if shards[-1] and size + part.entry.size > shard_bytes:
             shards.append([])
             size = 0
@@ -225,14 +235,14 @@ def _shards(config: ModelConfig, params: transformer.Params, shard_bytes: int) -
 
 def _values(params: transformer.Params, parts: list[_Part], gather: Gather) -> Iterator[Tensor]:
     """The tensors as they are there, one at a time."""
-    leaves = dict(names.flat(params))
+    leaves = dict(tensors.flat(params))
     for part in parts:
-        leaf = leaves[part.place.path]
+        leaf = leaves[part.foreign.path]
         if isinstance(leaf, jax.Array):  # of a copy, since an array keeps what it once gave to the host
-            leaf = _layer(leaf, part.layer) if part.place.layered else _copied(leaf)
-        elif part.place.layered:
+            leaf = _layer(leaf, part.layer) if part.foreign.layered else _copied(leaf)
+        elif part.foreign.layered:
             leaf = leaf[part.layer]
-        yield part.place.outward(gather(leaf)).astype(part.entry.dtype, copy=False)
+        yield part.foreign.outward(gather(leaf)).astype(part.entry.dtype, copy=False)
 
 
 @jax.jit

@@ -1,7 +1,7 @@
 """Safetensors files, tensor by tensor: what a file holds, views of it that cost no memory, and writing without holding it whole.
 
-The format: 8 bytes with the header's length (little-endian), the header in JSON (for each tensor its type, shape and place in the
-data), the data without gaps (https://github.com/huggingface/safetensors#format).
+The format: 8 bytes with the header's length (little-endian), the header in JSON (for each tensor its type, shape and offsets in
+the data), the data without gaps (https://github.com/huggingface/safetensors#format).
 """
 
 import json
@@ -78,11 +78,11 @@ def read_header(path: Path) -> dict[str, Stored]:
     data = _PREFIX + length
     try:
         raw = json.loads(header, object_pairs_hook=_unique)
-        found = {name: _stored(path, name, value, data) for name, value in raw.items() if name != "__metadata__"}
+        tensors = {name: _stored(path, name, value, data) for name, value in raw.items() if name != "__metadata__"}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _unsound(path, f"its header is damaged ({error})") from None
     end = data
-    for stored, stop in sorted(found.values(), key=lambda item: (item[0].offset, item[1])):
+    for stored, stop in sorted(tensors.values(), key=lambda item: (item[0].offset, item[1])):
         if stored.offset != end:
             raise _unsound(path, f"its tensors overlap or leave a gap at byte {end:,}")
         end = stop
@@ -90,7 +90,7 @@ def read_header(path: Path) -> dict[str, Stored]:
         raise UserError(f"{path} is truncated: by its header it should have {end:,} bytes, it has {size:,}; fetch it again")
     if size > end:
         raise _unsound(path, f"it has {size:,} bytes, by its header it should have {end:,}")
-    return {name: stored for name, (stored, _) in found.items()}
+    return {name: stored for name, (stored, _) in tensors.items()}
 
 
 def write_file(path: Path, entries: Sequence[Entry], values: Iterable[Tensor]) -> None:
@@ -125,11 +125,11 @@ def _stored(path: Path, name: str, value: Any, data: int) -> tuple[Stored, int]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"{sentences.shown(Counter(names).most_common(1)[0][0])} is listed twice")
-    return found
+    return unique
 
 
 def _unsound(path: Path, reason: str) -> UserError:
