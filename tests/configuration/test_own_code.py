@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import pytest
 
 from w2sr_jax.cli import main as cli
-from w2sr_jax.configuration import encoding, saved
+from w2sr_jax.configuration import encoding, saved, words
 from w2sr_jax.configuration.overrides import overridden
 from w2sr_jax.core import copies, files, imports, trust, usercode
 from w2sr_jax.core.errors import UserError
@@ -451,7 +451,7 @@ def test_a_stand_in_of_a_users_subclass_is_one_of_what_it_extends(tmp_path, fold
 
 def test_functions_are_named_as_people_call_them(folder):
     loss = saved.load_config(write(folder, "functools.partial(times, scale=2.0)")).rungs[0].objective.loss
-    assert encoding.name_of(loss) == "times(scale=2.0)"
+    assert words.name_of(loss) == "times(scale=2.0)"
     assert isinstance(loss, functools.partial)
 
 

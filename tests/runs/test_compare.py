@@ -29,7 +29,7 @@ from w2sr_jax.graph import manifest
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.report import schema
 from w2sr_jax.runs.compare import compare
-from w2sr_jax.runs.comparison import differing
+from w2sr_jax.runs.comparison import differing_settings
 
 SETTINGS = Evaluation(resamples=200)
 EXPERIMENT = Experiment("x", rungs=(Rung("small", ModelConfig(), arms=("correct",)),))
@@ -205,9 +205,14 @@ def test_differing_settings_versions_and_devices_are_all_named(two: list[Path], 
 def test_every_differing_setting_is_found_wherever_it_lies() -> None:
     a = {"type": "m:E", "x": 1, "list": [1, {"type": "m:A", "v": 1}], "other": {"type": "m:A", "v": 1}, "name": "a"}
     b = {"type": "m:E", "x": 2, "list": [1, {"type": "m:A", "v": 3}, 9], "other": {"type": "m:B", "w": 1}, "name": "b"}
-    assert dict(differing([a, b])) == {"x": ["1", "2"], "list.1.v": ["1", "3"], "list.2": ["–", "9"], "other": ["A", "B"]}
-    assert list(differing([a, {**a, "name": "c"}])) == []
-    assert dict(differing([a, a, {**a, "x": 7}])) == {"x": ["1", "1", "7"]}
+    assert dict(differing_settings([a, b])) == {
+        "x": ["1", "2"],
+        "list.1.v": ["1", "3"],
+        "list.2": ["–", "9"],
+        "other": ["A", "B"],
+    }
+    assert list(differing_settings([a, {**a, "name": "c"}])) == []
+    assert dict(differing_settings([a, a, {**a, "x": 7}])) == {"x": ["1", "1", "7"]}
 
 
 def test_a_metric_is_followed_in_the_order_of_dates(two: list[Path], tmp_path: Path) -> None:

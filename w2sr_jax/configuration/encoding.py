@@ -104,27 +104,12 @@ def user_modules(value: Any) -> set[str]:
     elif isinstance(value, functools.partial):
         modules = user_modules((value.func, *value.args, *value.keywords.values()))
     else:
-        modules = {_importable(value, "")[0]} if callable(value) else set()
+        modules = {importable(value, "")[0]} if callable(value) else set()
     return {module for module in modules if module.split(".")[0] != OURS}
 
 
-def name_of(value: Any) -> str:
-    """How a function, or an object that can be called, is called in a sentence."""
-    if isinstance(value, Unloaded):
-        return value.reference.name.partition(":")[2]
-    if isinstance(value, functools.partial):
-        words = [*map(repr, value.args), *(f"{name}={item!r}" for name, item in value.keywords.items())]
-        return f"{name_of(value.func)}({', '.join(words)})"
-    if dataclasses.is_dataclass(value) or not callable(value):
-        return repr(value)
-    try:
-        return _importable(value, "")[1]
-    except UserError:
-        return str(getattr(value, "__qualname__", type(value).__qualname__))
-
-
 def _encode_function(value: Any, where: str) -> dict[str, Any]:
-    module, name = _importable(value, where)
+    module, name = importable(value, where)
     if module.split(".")[0] == OURS and not module.startswith(LOSSES):
         raise UserError(
             f"{where or 'a setting'} is {module}:{name}; of the functions of {OURS} only losses can be named in settings: "
@@ -143,7 +128,7 @@ def _encode_dataclass(value: Any, where: str) -> dict[str, Any]:
     if isinstance(reference, Reference):
         extends = {"extends": _name(reference.extends)} if reference.extends else {}
         return {"type": reference.name, "source": reference.source} | extends | fields
-    module, name = _importable(kind, where)
+    module, name = importable(kind, where)
     if module.split(".")[0] != OURS:
         _check_remade(value)
     base = _extended(kind)
@@ -214,7 +199,7 @@ def _extended(kind: type) -> type | None:
     return next((base for base in ours if dataclasses.is_dataclass(base) or base in (Loss, Schedule)), None)
 
 
-def _importable(value: Any, where: str) -> tuple[str, str]:
+def importable(value: Any, where: str) -> tuple[str, str]:
     """Module and name by which a function or a type can be imported again: its own, or a name that a module of the user's has
     for it (`fast = jax.jit(plain)`)."""
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)

@@ -6,7 +6,7 @@ from typing import Any
 
 import tyro
 
-from w2sr_jax.configuration.encoding import name_of
+from w2sr_jax.configuration.words import name_of
 from w2sr_jax.experiment import Experiment
 
 

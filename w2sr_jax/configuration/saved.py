@@ -16,7 +16,9 @@ from typing import Any
 
 from w2sr_jax.configuration import encoding
 from w2sr_jax.configuration.encoding import encode
+from w2sr_jax.configuration.words import in_words
 from w2sr_jax.core import copies, files, imports, sentences, trust, usercode
+from w2sr_jax.core.differing import differing
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.fieldtypes import mistyped
 from w2sr_jax.core.unloaded import Reference, Unloaded
@@ -116,7 +118,9 @@ def difference(old: Experiment, new: Experiment, run: Path | None = None) -> str
         edited = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
         if edited:
             return f"{', '.join(edited)} {'was' if len(edited) == 1 else 'were'} edited since; it keeps a copy in {run / CONFIG}"
-    return _difference(encode(old), encode(dataclasses.replace(new, name=old.name)), "") or "no setting differs"
+    for path, was, now in differing(encode(old), encode(dataclasses.replace(new, name=old.name))):
+        return f"its {path} is {in_words(was)}, not {in_words(now)}"
+    return "no setting differs"
 
 
 def _load(run: Path, raw: Mapping[str, Any], stand_for: Any) -> Experiment:
@@ -251,20 +255,3 @@ def _refers(raw: Any) -> bool:
     name = raw.get("type", raw.get("function"))
     own = isinstance(name, str) and name.partition(":")[0].split(".")[0] != usercode.OURS
     return own or any(map(_refers, raw.values()))
-
-
-def _difference(old: Any, new: Any, path: str) -> str | None:
-    if old == new:
-        return None
-    if isinstance(old, Mapping) and isinstance(new, Mapping) and old.get("type") == new.get("type"):
-        found = (_difference(old[key], new.get(key), f"{path}.{key}" if path else key) for key in old)
-        return next((text for text in found if text), None)
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        found = (_difference(a, b, f"{path}.{index}") for index, (a, b) in enumerate(zip(old, new)))
-        return next((text for text in found if text), None)
-    return f"its {path} is {_short(old)}, not {_short(new)}"
-
-
-def _short(value: Any) -> str:
-    text = value["type"] if isinstance(value, Mapping) and "type" in value else files.canonical_json(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from w2sr_jax import __version__
-from w2sr_jax.configuration.encoding import name_of
+from w2sr_jax.configuration.words import name_of
 from w2sr_jax.convert.card_results import results, written
 from w2sr_jax.convert.exportable import OfRun, Source, ancestry
 from w2sr_jax.convert.markdown import Raw, code, environment, plain

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from w2sr_jax.configuration.words import ABSENT
 from w2sr_jax.core import files
 from w2sr_jax.report import charts, hostile, schema, template, wording
 from w2sr_jax.report.charts import Mark
@@ -14,7 +15,6 @@ from w2sr_jax.runs.comparison import METRICS
 
 PAGE, NUMBERS = "compare.html", "compare.json"
 BAR = 30  # characters
-ABSENT = comparison.ABSENT
 CAVEAT = (
     "Intervals and p are over problems, and over seeds only where both runs have as many: a single seed, or a mean over seeds, "
     "says nothing of what another seed would give."

@@ -3,7 +3,6 @@ number moved from run to run. Read from reports and generations; nothing is comp
 
 import datetime
 import difflib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
+from w2sr_jax.configuration.words import ABSENT, in_words
 from w2sr_jax.core import sentences
+from w2sr_jax.core.differing import differing_among
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.evaluation.statistics import Reals, paired
@@ -29,7 +30,6 @@ METRICS = {
     "induced": "induced errors on held-out problems",
 }
 MOST_SETTINGS = 60  # differing settings listed
-ABSENT = "–"
 
 Cell = dict[str, Any]
 Answers = list[dict[str, float]]
@@ -64,7 +64,7 @@ def compared(runs: Sequence[Run], metric: str, model: str | None) -> dict[str, A
     names = sorted({name for run in runs for name in run.results.get("models") or {}})
     followed = _followed(runs, names, model)
     tests, untested = _tests(runs, names)
-    settings = list(differing([run.results.get("experiment") or {} for run in runs]))
+    settings = list(differing_settings([run.results.get("experiment") or {} for run in runs]))
     return {
         "metric": metric,
         "model": followed,
@@ -79,19 +79,11 @@ def compared(runs: Sequence[Run], metric: str, model: str | None) -> dict[str, A
     }
 
 
-def differing(values: Sequence[Any], path: str = "") -> Iterator[tuple[str, list[str]]]:
+def differing_settings(experiments: Sequence[Any]) -> Iterator[tuple[str, list[str]]]:
     """Every setting in which saved experiments differ, with each one's value in a few words; a run's name does not count."""
-    if all(value == values[0] for value in values):
-        return
-    if all(isinstance(value, Mapping) and value.get("type") == values[0].get("type") for value in values):
-        for key in dict.fromkeys(key for value in values for key in value):
-            if (path, key) != ("", "name"):
-                yield from differing([value.get(key, ...) for value in values], f"{path}.{key}" if path else key)
-    elif all(isinstance(value, list) for value in values):
-        for index in range(max(map(len, values))):
-            yield from differing([value[index] if index < len(value) else ... for value in values], f"{path}.{index}")
-    else:
-        yield path, [_short(value) for value in values]
+    for path, values in differing_among(experiments):
+        if path != "name":
+            yield path, [in_words(value) for value in values]
 
 
 def _load(path: Path, label: str) -> Run:
@@ -242,7 +234,7 @@ def _environment(runs: Sequence[Run]) -> list[dict[str, Any]]:
     found = [(what, [look(run.results) for run in runs]) for what, look in rows.items()]
     found += [(package, [(run.results.get("versions") or {}).get(package) for run in runs]) for package in packages]
     return [
-        {"what": what, "values": [ABSENT if value is None else _short(value) for value in values]}
+        {"what": what, "values": [ABSENT if value is None else in_words(value) for value in values]}
         for what, values in found
         if any(value != values[0] for value in values)
     ]
@@ -262,13 +254,3 @@ def _trend(runs: Sequence[Run], metric: str, model: str | None) -> list[dict[str
         bounds = {"low": said.get("low"), "high": said.get("high")}
         found.append({"run": run.label, "date": run.date, "value": value, **bounds, "delta": delta, "absent": absent})
     return found
-
-
-def _short(value: Any) -> str:
-    """A setting in a few words: a type's or function's name, or the value as JSON."""
-    if value is ...:
-        return ABSENT
-    if isinstance(value, Mapping) and ("type" in value or "function" in value):
-        return str(value.get("type") or value.get("function")).rpartition(":")[2]
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:59]}…"

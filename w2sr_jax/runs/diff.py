@@ -3,7 +3,7 @@ what "is" the second's."""
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from w2sr_jax.core.differing import differing, same
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.graph.manifest import Manifest
 
@@ -83,24 +84,13 @@ def in_checkpoints(old: Path, new: Path) -> str | None:
     return f"{words}; {len(differing)} of {len(names)} parameters differ"
 
 
-def in_values(old: Any, new: Any, path: str = "") -> str | None:
-    """The path to the first value in which two JSON values differ, keys in the order of their names, with both values."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in sorted(old.keys() | new.keys()):
-            inner = f"{path}.{key}" if path else str(key)
-            if key not in old or key not in new:
-                return f"{inner} {_lacking(key, old)}"
-            found = in_values(old[key], new[key], inner)
-            if found:
-                return found
-        return None
-    if isinstance(old, list) and isinstance(new, list):
-        for index, (left, right) in enumerate(zip(old, new)):
-            found = in_values(left, right, f"{path}.{index}" if path else str(index))
-            if found:
-                return found
-        return None if len(old) == len(new) else f"{path or 'the list'} had {len(old)} entries and has {len(new)}"
-    return None if _same(old, new) else f"{path or 'the value'} {_both(old, new)}"
+def in_values(old: Any, new: Any) -> str | None:
+    """The path to the first value in which two JSON values differ, with both values; None where none does."""
+    for path, was, now in differing(old, new):
+        if was is ... or now is ...:
+            return f"{path} {'is there only now' if was is ... else 'was there and is missing'}"
+        return f"{path or 'the value'} {_both(was, now)}"
+    return None
 
 
 def _in_parquet(old: Path, new: Path) -> str | None:
@@ -138,7 +128,7 @@ def _first_row(old: pa.ChunkedArray, new: pa.ChunkedArray) -> int | None:
                 low = middle
             else:
                 high = middle
-        if not _same(old[low].as_py(), new[low].as_py()):  # Arrow finds NaN unequal to itself
+        if not same(old[low].as_py(), new[low].as_py()):  # Arrow finds NaN unequal to itself
             return low
         start = low + 1
     return None
@@ -224,18 +214,10 @@ def _kind(array: np.ndarray) -> str:
     return f"{array.dtype.name} {list(array.shape)}"
 
 
-def _same(old: Any, new: Any) -> bool:
-    if isinstance(old, float) and isinstance(new, float):
-        return old == new or (math.isnan(old) and math.isnan(new))
-    if isinstance(old, list) and isinstance(new, list):
-        return len(old) == len(new) and all(map(_same, old, new))
-    return type(old) is type(new) and bool(old == new)
-
-
 def _both(old: Any, new: Any) -> str:
     """Both values; of long texts and lists, what lies around the first difference."""
     if isinstance(old, list) and isinstance(new, list):
-        at = next((i for i, (left, right) in enumerate(zip(old, new)) if not _same(left, right)), None)
+        at = next((i for i, (left, right) in enumerate(zip(old, new)) if not same(left, right)), None)
         if at is None:
             return f"had {len(old)} entries and has {len(new)}"
         return f"at {at} {_both(old[at], new[at])}"

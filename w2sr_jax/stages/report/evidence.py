@@ -1,11 +1,11 @@
 """Where the teachers' errors went, how teachers differ, and the rows behind the report's numbers."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from w2sr_jax.answers.quality import loops
 from w2sr_jax.answers.steps import validity
+from w2sr_jax.configuration.words import words
 from w2sr_jax.core import records
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.curation.fates import Fate
@@ -209,22 +209,6 @@ def curations(experiment: Experiment, index: int, sources: Sources) -> Iterator[
         columns = ("teacher", "step", "question", "gold", "answer", "verdict", "what it wrote")
         title = f"Curation: {models.student(experiment, index, arm).name}"
         yield arm, Evidence(f"curation-{index}-{rung.name}-{arm}", title, about, files, columns, groups, rows)
-
-
-def words(value: Any) -> str:
-    """Settings such as a loss in a few words: the type's or function's name, and the fields that are not at their defaults."""
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        if isinstance(value, tuple):
-            return " + ".join(words(item) for item in value)
-        return getattr(value, "__name__", None) or str(value)
-    fields = dataclasses.fields(value)
-    own = {field.name: getattr(value, field.name) for field in fields}
-    if set(own) == {"terms"}:
-        return words(own["terms"])
-    if set(own) == {"coefficient", "loss"}:
-        return f"{words(own['coefficient'])} · {words(own['loss'])}"
-    changed = [f"{field.name} {words(own[field.name])}" for field in fields if own[field.name] != field.default]
-    return type(value).__name__ + (f"({', '.join(changed)})" if changed else "")
 
 
 def _ledger_page(
