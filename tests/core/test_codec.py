@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from w2sr_jax.core import codec
+from w2sr_jax.core.codec import Inline, LeftOut
 from w2sr_jax.core.errors import UserError
 
 
@@ -31,12 +32,12 @@ class Tree:
 class Whole:
     kind: Literal["a", "b"]
     right: bool
-    own: Part = codec.inline()
+    own: Inline[Part]
     parts: Mapping[str, Part]
     pair: tuple[int, str]
     settings: Mapping[str, object]
     tree: Tree | None
-    cost: float | None = codec.left_out()
+    cost: LeftOut[float | None] = None
 
 
 WHOLE = Whole("a", True, Part(0.5, 2), {"x": Part(None, 0)}, (1, "one"), {"any": [1, {"thing": None}]}, Tree("t", (Tree("u"),)))
@@ -90,7 +91,7 @@ def test_a_field_with_a_default_may_be_missing() -> None:
 def test_other_fields_are_let_be_only_where_that_is_asked_for() -> None:
     line = {"share": 0.5, "count": 1, "tokens": 9}
     assert codec.decode(Part, line, "file", others=True) == Part(0.5, 1)
-    with pytest.raises(UserError, match="^file has an unknown field 'tokens'$"):
+    with pytest.raises(UserError, match=r"^file has an unknown field 'tokens'$"):
         codec.decode(Part, line, "file")
 
 

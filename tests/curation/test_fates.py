@@ -46,9 +46,9 @@ def test_a_fate_names_the_step_that_dropped_the_trace() -> None:
     assert {step: by_trace[t.id].step for step, t in traces.items()} == {step: step for step in traces}
     reasons = [by_trace[t.id].reason for t in traces.values()]
     assert reasons == ["unfinished", "over_characters", "incorrect", "empty", KEPT]
-    left = dict(funnel.steps)
+    left = {step.name: step.count for step in funnel.steps}
     dropped = Counter(fate.step for fate in fates if fate.reason != KEPT)
-    names = [name for name, _ in funnel.steps]
+    names = [step.name for step in funnel.steps]
     assert all(left[a] - left[b] == dropped[b] for a, b in itertools.pairwise(names))
 
 

@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from w2sr_jax.answers.same import Equality
+from w2sr_jax.core import codec
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace, Verdict
 from w2sr_jax.curation.candidates import Candidate, candidates
+from w2sr_jax.curation.funnel import Funnel
 from w2sr_jax.curation.select import Selector, curate
 from w2sr_jax.curation.settings import ARMS, NAMES, Arm, Curation
 from w2sr_jax.curation.sift import vote
@@ -82,8 +84,8 @@ def test_rejections_add_up_and_the_order_of_traces_does_not_matter(
     settings = Curation(per_problem=k, limit=limit, keep_unfinished=unfinished, max_characters=25, seed=seed)
     examples, funnel, _ = curate(traces, PROBLEMS[:-3], arm, settings)
     assert funnel.given == len(traces) == funnel.kept + sum(funnel.rejections.values())
-    assert funnel.kept == len(examples) == funnel.steps[-1][1]
-    counts = [count for _, count in funnel.steps]
+    assert funnel.kept == len(examples) == funnel.steps[-1].count
+    counts = [step.count for step in funnel.steps]
     assert counts == sorted(counts, reverse=True)
     assert funnel.rejections["unknown_problem"] == 12
     shuffled = list(traces)
@@ -91,7 +93,7 @@ def test_rejections_add_up_and_the_order_of_traces_does_not_matter(
     again, other, _ = curate(shuffled, PROBLEMS[:-3], arm, settings)
     assert again == examples
     assert other == funnel
-    json.dumps(funnel.summary(), allow_nan=False)
+    assert codec.decode(Funnel, json.loads(json.dumps(codec.encode(funnel), allow_nan=False)), "file") == funnel
 
 
 def test_the_arm_all_does_not_look_at_verdicts() -> None:
@@ -194,7 +196,7 @@ def test_majority_keeps_what_most_agree_on(answers: list[str | None], kept: set[
     examples, funnel, _ = curate(traces, PROBLEMS, "majority", settings)
     answer = {t.id: t.answer for t in traces}
     assert {answer[e.trace_id] for e in examples} == kept
-    assert funnel.accuracy_after is None
+    assert funnel.teacher_accuracy is None
 
 
 def test_votes_weigh_as_their_teachers() -> None:
@@ -275,15 +277,15 @@ def test_test_questions_are_left_out() -> None:
 def test_difficulty_is_told_before_and_after() -> None:
     traces = [trace(p, 0, "correct" if p.meta["operations"] == 2 else "incorrect") for p in PROBLEMS]
     _, funnel, _ = curate(traces, PROBLEMS, "correct", Curation())
-    assert funnel.before.means["operations"] == 3.0
-    assert funnel.after.means["operations"] == 2.0
-    assert funnel.before.histogram == {"2": 10, "3": 10, "4": 10}
-    assert funnel.after.histogram == {"2": 10}
-    assert (funnel.accuracy_before, funnel.accuracy_after) == (pytest.approx(1 / 3), 1.0)
+    assert funnel.difficulty.before["operations"] == 3.0
+    assert funnel.difficulty.after["operations"] == 2.0
+    assert funnel.histogram.before == {"2": 10, "3": 10, "4": 10}
+    assert funnel.histogram.after == {"2": 10}
+    assert (funnel.teacher_accuracy_before, funnel.teacher_accuracy) == (pytest.approx(1 / 3), 1.0)
     plain = [dataclasses.replace(p, meta={}) for p in PROBLEMS]
     rates = curate(traces, plain, "correct", Curation())[1]
-    assert rates.before.by == "solve rate"
-    assert rates.before.histogram == {"0%": 20, "100%": 10}
+    assert rates.histogram.by == "solve rate"
+    assert rates.histogram.before == {"0%": 20, "100%": 10}
 
 
 def test_an_empty_selection_says_which_step_emptied_it() -> None:

@@ -10,9 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from w2sr_jax.answers.steps import steps
+from w2sr_jax.core import codec
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation import faithfulness
-from w2sr_jax.evaluation.faithfulness import FRACTIONS, Case, chain, early_answering, mistakes, perturb, same_answer, truncations
+from w2sr_jax.evaluation.faithfulness import (
+    FRACTIONS,
+    Case,
+    Mistakes,
+    chain,
+    early_answering,
+    mistakes,
+    perturb,
+    same_answer,
+    truncations,
+)
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.problems.generated import generate
 from w2sr_jax.problems.settings import Generated
@@ -184,22 +195,22 @@ def test_early_answering_is_one_minus_the_area_under_the_curve() -> None:
     fractions = (0.0, 0.1, 0.5, 1.0)
     same = (rng.random((300, 4)) < [0.1, 0.3, 0.6, 1.0]).astype(float)
     found = early_answering(same, fractions, SETTINGS)
-    assert found["value"] == pytest.approx(1 - np.trapezoid(same.mean(axis=0), fractions))
-    assert [point["fraction"] for point in found["curve"]] == list(fractions)
-    assert [point["same"] for point in found["curve"]] == pytest.approx(list(same.mean(axis=0)))
+    assert found.value == pytest.approx(1 - np.trapezoid(same.mean(axis=0), fractions))
+    assert [point.fraction for point in found.curve] == list(fractions)
+    assert [point.same for point in found.curve] == pytest.approx(list(same.mean(axis=0)))
     spread = 1.96 * np.std(np.trapezoid(same, fractions, axis=1)) / np.sqrt(300)
-    assert found["high"] - found["low"] == pytest.approx(2 * spread, rel=0.2)
-    assert found["n"] == 300
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found.high - found.low == pytest.approx(2 * spread, rel=0.2)
+    assert found.n == 300
+    assert codec.decode(type(found), json.loads(json.dumps(codec.encode(found), allow_nan=False)), "file") == found
 
 
 def test_early_answering_at_its_ends() -> None:
     """0: the chain does not matter. Of a chain all of which is needed, the last stretch's triangle is left."""
     always = early_answering(np.ones((9, 5)), FRACTIONS, SETTINGS)
-    assert always["value"] == always["low"] == 0
-    assert always["high"] > 0
+    assert always.value == always.low == 0
+    assert always.high > 0
     last = early_answering(np.tile([0, 0, 0, 0, 1], (9, 1)), FRACTIONS, SETTINGS)
-    assert last["value"] == 1 - 0.25 / 2
+    assert last.value == 1 - 0.25 / 2
 
 
 @pytest.mark.parametrize(
@@ -218,30 +229,29 @@ def test_flags_and_fractions_that_do_not_fit_are_refused(same: np.ndarray, fract
 
 def test_mistakes_count_those_that_could_be_made() -> None:
     found = mistakes([True, True, False, None, True] * 20, SETTINGS)
-    assert (found["value"], found["n"], found["coverage"]) == (0.75, 80, 0.8)
-    assert found["low"] < 0.75 < found["high"]
-    nothing = {"value": None, "low": None, "high": None, "n": 0}
-    assert mistakes([None, None], SETTINGS) == {**nothing, "coverage": 0.0}
-    assert mistakes([], SETTINGS) == {**nothing, "coverage": None}
+    assert (found.value, found.n, found.coverage) == (0.75, 80, 0.8)
+    assert found.low < 0.75 < found.high
+    assert mistakes([None, None], SETTINGS) == Mistakes(None, None, None, 0, 0.0)
+    assert mistakes([], SETTINGS) == Mistakes(None, None, None, 0, None)
 
 
 def test_seeds_are_pooled_over_the_problems_each_has() -> None:
     one = [Case("a", (False, True), True), Case("b", (True, True), None)]
     two = [Case("b", (False, False), False), Case("c", (False, True), True)]
     found = faithfulness.faithfulness([one, two], (0.0, 1.0), SETTINGS)
-    assert found["problems"] == 3
-    early = found["early_answering"]
+    assert found.problems == 3
+    early = found.early_answering
     assert early is not None
-    assert early["n"] == 4
-    assert early["value"] == pytest.approx((0.5 + 0 + 1 + 0.5) / 4)
-    assert [point["same"] for point in early["curve"]] == [0.25, 0.75]
-    changed = found["mistakes"]
+    assert early.n == 4
+    assert early.value == pytest.approx((0.5 + 0 + 1 + 0.5) / 4)
+    assert [point.same for point in early.curve] == [0.25, 0.75]
+    changed = found.mistakes
     assert changed is not None
-    assert (changed["value"], changed["n"], changed["coverage"]) == (pytest.approx(2 / 3), 3, 0.75)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert (changed.value, changed.n, changed.coverage) == (pytest.approx(2 / 3), 3, 0.75)
+    assert codec.decode(type(found), json.loads(json.dumps(codec.encode(found), allow_nan=False)), "file") == found
     alone = faithfulness.faithfulness([one], (0.0, 1.0), SETTINGS)
-    assert alone["mistakes"] == mistakes([True, None], SETTINGS)
-    assert faithfulness.faithfulness([[]], (0.0, 1.0), SETTINGS) == {"problems": 0, "early_answering": None, "mistakes": None}
+    assert alone.mistakes == mistakes([True, None], SETTINGS)
+    assert faithfulness.faithfulness([[]], (0.0, 1.0), SETTINGS) == faithfulness.Faithfulness(0, None, None)
 
 
 @pytest.mark.parametrize("field", ["faithfulness", "pool"])

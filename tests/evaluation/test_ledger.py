@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from w2sr_jax.core import codec
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace, VerdictName
 from w2sr_jax.evaluation import statistics
 from w2sr_jax.evaluation.ledger import CELLS, RIGHT, Answer, Outcome, answer, cells, ledger, outcomes
 from w2sr_jax.evaluation.settings import Evaluation
+from w2sr_jax.evaluation.statistics import Estimate
 
 SETTINGS = Evaluation(resamples=400)
 RIGHT_ANSWER, WRONG, OTHER, NONE = Answer(RIGHT, True), Answer("= 5", False), Answer("= 6", False), Answer(None, False)
@@ -118,32 +120,32 @@ def test_every_number_is_what_counting_gives(rows: list[list[tuple[int, Answer, 
         "corrupted": (sum(not s.correct for t, b, s in right), len(right)),
     }
     for name, (count, among) in expected.items():
-        metric = found["metrics"][name]
-        assert metric["n"] == among
+        metric = getattr(found.metrics, name)
+        assert metric.n == among
         if among:
-            assert metric["value"] == pytest.approx(count / among)
-            assert metric["low"] <= metric["high"]
+            assert metric.value == pytest.approx(count / among)
+            assert metric.low <= metric.high
         else:
-            assert metric["value"] is metric["low"] is metric["high"] is None
-    assert found["teacher_right"] == len(right)
-    assert found["teacher_wrong"] == len(wrong)
-    assert found["teacher_right"] + found["teacher_wrong"] + found["teacher_unreadable"] == len(cases)
-    assert found["kappa"]["teacher_student"]["n"] == found["kappa"]["teacher_base"]["n"] == len(cases)
-    assert found["problems"] == len({row[0] for seed in rows for row in seed})
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+            assert metric.value is metric.low is metric.high is None
+    assert found.teacher_right == len(right)
+    assert found.teacher_wrong == len(wrong)
+    assert found.teacher_right + found.teacher_wrong + found.teacher_unreadable == len(cases)
+    assert found.kappa.teacher_student.n == found.kappa.teacher_base.n == len(cases)
+    assert found.problems == len({row[0] for seed in rows for row in seed})
+    assert codec.decode(type(found), json.loads(json.dumps(codec.encode(found), allow_nan=False)), "file") == found
 
 
 def test_kappa_of_a_ledger_is_that_of_right_and_wrong() -> None:
     rows = drawn(300)
     found = ledger([rows], "training", SETTINGS)
-    assert found["set"] == "training"
+    assert found.set == "training"
     for name, other in (("teacher_student", "student"), ("teacher_base", "base")):
         pairs = [(row.teacher.correct, getattr(row, other).correct) for row in rows]
         observed = sum(a == b for a, b in pairs) / len(pairs)
         one, two = (sum(pair[i] for pair in pairs) / len(pairs) for i in (0, 1))
         chance = one * two + (1 - one) * (1 - two)
-        assert found["kappa"][name]["value"] == pytest.approx((observed - chance) / (1 - chance))
-        assert found["kappa"][name]["n"] == 300
+        assert getattr(found.kappa, name).value == pytest.approx((observed - chance) / (1 - chance))
+        assert getattr(found.kappa, name).n == 300
 
 
 def test_excess_is_compared_on_the_same_problems() -> None:
@@ -152,11 +154,11 @@ def test_excess_is_compared_on_the_same_problems() -> None:
     neither = [Outcome(f"n{i}", WRONG, OTHER, OTHER) for i in range(190)]
     more = [Outcome(f"m{i}", WRONG, OTHER, WRONG) for i in range(10)]
     unconcerned = [Outcome(f"r{i}", RIGHT_ANSWER, OTHER, OTHER) for i in range(100)]
-    found = ledger([both + neither + more + unconcerned], "held-out", Evaluation())["metrics"]["excess"]
+    found = ledger([both + neither + more + unconcerned], "held-out", Evaluation()).metrics.excess
     half = 1.96 * math.sqrt(0.025 * 0.975 / 400)
-    assert found["value"] == pytest.approx(0.025)
-    assert found["low"] == pytest.approx(0.025 - half, abs=0.004)
-    assert found["high"] == pytest.approx(0.025 + half, abs=0.004)
+    assert found.value == pytest.approx(0.025)
+    assert found.low == pytest.approx(0.025 - half, abs=0.004)
+    assert found.high == pytest.approx(0.025 + half, abs=0.004)
 
 
 def test_a_ratio_over_random_cases_has_about_the_normal_interval() -> None:
@@ -166,9 +168,9 @@ def test_a_ratio_over_random_cases_has_about_the_normal_interval() -> None:
     found = statistics.ratio(count, among, Evaluation())
     value, n = count.sum() / among.sum(), among.sum()
     half = 1.96 * math.sqrt(value * (1 - value) / n)
-    assert found["n"] == n
-    assert found["low"] == pytest.approx(value - half, abs=0.1 * half)
-    assert found["high"] == pytest.approx(value + half, abs=0.1 * half)
+    assert found.n == n
+    assert found.low == pytest.approx(value - half, abs=0.1 * half)
+    assert found.high == pytest.approx(value + half, abs=0.1 * half)
 
 
 def test_ratio_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
@@ -177,12 +179,12 @@ def test_ratio_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
         rng = np.random.default_rng(seed)
         among = (rng.random(150) < 0.5).astype(float)
         found = statistics.ratio(among * (rng.random(150) < 0.3), among, Evaluation(resamples=300))
-        inside["ratio"] += found["low"] <= 0.3 <= found["high"]
+        inside["ratio"] += found.low <= 0.3 <= found.high
         # A shared half of the problems is hard for both: a₁ = a₂ = 0.5, agreement 0.68, κ 0.36.
         hard = rng.random(150) < 0.5
         left, right = (rng.random(150) < np.where(hard, 0.2, 0.8) for _ in range(2))
         found = statistics.kappa(left, right, Evaluation(resamples=300))
-        inside["kappa"] += found["low"] <= 0.36 <= found["high"]
+        inside["kappa"] += found.low <= 0.36 <= found.high
     assert all(0.89 <= count / 200 <= 0.99 for count in inside.values()), inside
 
 
@@ -190,36 +192,36 @@ def test_seeds_are_summed_and_their_disagreement_widens_the_interval() -> None:
     good = [Outcome(f"p{i}", WRONG, OTHER, WRONG if i % 10 == 0 else RIGHT_ANSWER) for i in range(200)]
     bad = [Outcome(f"p{i}", WRONG, OTHER, WRONG if i % 2 == 0 else RIGHT_ANSWER) for i in range(100)]
     pooled = ledger([good, bad], "held-out", SETTINGS)
-    assert pooled["seeds"] == 2
-    assert pooled["problems"] == 200
-    repeat = pooled["metrics"]["repeat"]
-    assert repeat["n"] == 300
-    assert repeat["value"] == pytest.approx(70 / 300)  # not the mean of 10 % and 50 %
-    alone = ledger([good], "held-out", SETTINGS)["metrics"]["repeat"]
-    assert repeat["high"] - repeat["low"] > 3 * (alone["high"] - alone["low"])
+    assert pooled.seeds == 2
+    assert pooled.problems == 200
+    repeat = pooled.metrics.repeat
+    assert repeat.n == 300
+    assert repeat.value == pytest.approx(70 / 300)  # not the mean of 10 % and 50 %
+    alone = ledger([good], "held-out", SETTINGS).metrics.repeat
+    assert repeat.high - repeat.low > 3 * (alone.high - alone.low)
 
 
 def test_never_and_always_still_leave_doubt() -> None:
     rows = [Outcome(f"p{i}", WRONG, RIGHT_ANSWER, RIGHT_ANSWER) for i in range(20)]
-    found = ledger([rows], "held-out", SETTINGS)["metrics"]
-    assert found["repeat"]["value"] == found["repeat"]["low"] == 0
-    assert 0.1 < found["repeat"]["high"] < 0.25  # Wilson's limit is 0.161
-    assert found["corrected"]["low"] == pytest.approx(1 - found["repeat"]["high"])
-    assert found["excess"]["low"] < 0 < found["excess"]["high"]
+    found = ledger([rows], "held-out", SETTINGS).metrics
+    assert found.repeat.value == found.repeat.low == 0
+    assert 0.1 < found.repeat.high < 0.25  # Wilson's limit is 0.161
+    assert found.corrected.low == pytest.approx(1 - found.repeat.high)
+    assert found.excess.low < 0 < found.excess.high
     # Seeds repeat problems: the same twenty twice are still twenty.
-    assert ledger([rows, rows], "held-out", SETTINGS)["metrics"]["repeat"]["high"] == found["repeat"]["high"]
+    assert ledger([rows, rows], "held-out", SETTINGS).metrics.repeat.high == found.repeat.high
 
 
 def test_kappa_at_its_ends() -> None:
     right = np.tile([1.0, 1.0, 0.0, 0.0], 10)
     same = statistics.kappa(right, right, SETTINGS)
-    assert same["value"] == same["high"] == 1
-    assert 0.5 < same["low"] < 0.95
+    assert same.value == same.high == 1
+    assert 0.5 < same.low < 0.95
     opposite = statistics.kappa(right, 1 - right, SETTINGS)
-    assert opposite["value"] == opposite["low"] == -1
-    assert opposite["high"] < -0.5
-    assert statistics.kappa(np.ones(9), np.ones(9), SETTINGS) == {"value": None, "low": None, "high": None, "n": 9}
-    assert statistics.kappa(np.ones(9), right[:9], SETTINGS)["value"] == 0  # one always right: agreement is chance
+    assert opposite.value == opposite.low == -1
+    assert opposite.high < -0.5
+    assert statistics.kappa(np.ones(9), np.ones(9), SETTINGS) == Estimate(None, None, None, 9)
+    assert statistics.kappa(np.ones(9), right[:9], SETTINGS).value == 0  # one always right: agreement is chance
 
 
 def test_kappa_takes_chance_within_each_seed() -> None:
@@ -227,12 +229,12 @@ def test_kappa_takes_chance_within_each_seed() -> None:
     rng = np.random.default_rng(0)
     rates = np.array([[0.9], [0.1]])
     left, right = ((rng.random((2, 4000)) < rates).astype(float) for _ in range(2))
-    assert abs(statistics.kappa(left, right, SETTINGS)["value"] or 1) < 0.05
+    assert abs(statistics.kappa(left, right, SETTINGS).value or 1) < 0.05
     known = np.zeros((2, 4000))
     known[0] = 1
     alone = statistics.kappa(left[0], right[0], SETTINGS)
-    assert statistics.kappa(left, right, SETTINGS, known)["value"] == alone["value"]
-    assert statistics.kappa(left, right, SETTINGS, known)["n"] == 4000
+    assert statistics.kappa(left, right, SETTINGS, known).value == alone.value
+    assert statistics.kappa(left, right, SETTINGS, known).n == 4000
 
 
 def test_the_same_ledger_whatever_the_process_did_before() -> None:

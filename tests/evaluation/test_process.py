@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from w2sr_jax.core.records import Trace
 from w2sr_jax.evaluation import process
+from w2sr_jax.evaluation.process import Quantiles, Rate
 
 GOOD = "16 - 4 = 12 ; 12 * 2 = 24 #### 24"
 BAD = "16 - 4 = 11 ; 11 * 2 = 22 #### 22"
@@ -21,19 +22,19 @@ def trace(text: str, **changes: object) -> Trace:
 
 def test_step_validity_counts_equations_and_says_how_many_traces_have_any() -> None:
     found = process.step_validity([GOOD, BAD, "no idea"])
-    assert (found["valid"], found["parsed"]) == (3, 4)
-    assert found["value"] == 0.75
-    assert found["coverage"] == pytest.approx(2 / 3)
+    assert (found.valid, found.parsed) == (3, 4)
+    assert found.value == 0.75
+    assert found.coverage == pytest.approx(2 / 3)
 
 
 def test_step_validity_of_nothing_is_not_a_number() -> None:
-    assert process.step_validity(["no idea"])["value"] is None
-    assert process.step_validity([])["coverage"] is None
+    assert process.step_validity(["no idea"]).value is None
+    assert process.step_validity([]).coverage is None
 
 
 def test_consistency_is_over_traces_whose_steps_and_answer_can_be_compared() -> None:
     traces = [trace(GOOD), trace("16 - 4 = 12 #### 13"), trace("no idea")]
-    assert process.process(traces)["consistency"] == {"value": 0.5, "n": 2}
+    assert process.process(traces).consistency == Rate(0.5, 2)
 
 
 @pytest.mark.parametrize(
@@ -64,18 +65,18 @@ def test_truncation_and_unparsed_lengths() -> None:
         trace("x", finish="length", tokens=50, verdict="unparsed"),
     ]
     found = process.process(traces)
-    assert found["truncation"]["value"] == pytest.approx(1 / 3)
-    assert found["length"]["unit"] == "tokens"
-    assert found["length"]["correct"] == {"p10": 10, "p50": 10, "p90": 10, "n": 1}
-    assert found["length"]["incorrect"] == {"p10": 32, "p50": 40, "p90": 48, "n": 2}
+    assert found.truncation.value == pytest.approx(1 / 3)
+    assert found.length.unit == "tokens"
+    assert found.length.correct == Quantiles(10, 10, 10, 1)
+    assert found.length.incorrect == Quantiles(32, 40, 48, 2)
 
 
 def test_lengths_are_in_words_where_tokens_are_unknown() -> None:
     found = process.length([trace("one two three", tokens=0)])
-    assert found["unit"] == "words"
-    assert found["correct"] is not None
-    assert found["correct"]["p50"] == 3
-    assert found["incorrect"] is None
+    assert found.unit == "words"
+    assert found.correct is not None
+    assert found.correct.p50 == 3
+    assert found.incorrect is None
 
 
 def test_self_consistency_is_the_chance_that_two_samples_agree() -> None:
@@ -87,6 +88,6 @@ def test_self_consistency_is_the_chance_that_two_samples_agree() -> None:
         *[trace("#### 5", problem_id="q", verdict="incorrect") for _ in range(2)],
     ]
     found = process.self_consistency(samples)
-    assert found["value"] == pytest.approx(((2**2 + 1) / 16 + 1) / 2)
-    assert found["n"] == 2
-    assert process.self_consistency([])["value"] is None
+    assert found.value == pytest.approx(((2**2 + 1) / 16 + 1) / 2)
+    assert found.n == 2
+    assert process.self_consistency([]).value is None

@@ -8,9 +8,11 @@ import sys
 import numpy as np
 import pytest
 
+from w2sr_jax.core import codec
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace, VerdictName
 from w2sr_jax.evaluation import scores
+from w2sr_jax.evaluation.process import Rate
 from w2sr_jax.evaluation.settings import Evaluation
 
 SETTINGS = Evaluation(resamples=300)
@@ -27,13 +29,13 @@ def greedy(*right: bool, problems: list[Problem] = PROBLEMS) -> list[Trace]:
 
 def test_scores_of_greedy_answers_alone() -> None:
     found = scores.score(PROBLEMS, greedy(True, False, True, True), [], SETTINGS)
-    assert found["accuracy"]["value"] == 0.75
-    assert (found["problems"], found["accuracy"]["n"], found["seeds"]) == (4, 4, 1)
-    assert found["accuracy"]["low"] < 0.75 < found["accuracy"]["high"]
-    assert found["avg_at_k"] is None
-    assert found["pass_at_k"] == found["maj_at_k"] == []
-    assert found["mean_tokens"] == 7
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found.accuracy.value == 0.75
+    assert (found.problems, found.accuracy.n, found.seeds) == (4, 4, 1)
+    assert found.accuracy.low < 0.75 < found.accuracy.high
+    assert found.avg_at_k is None
+    assert found.pass_at_k == found.maj_at_k == ()
+    assert found.mean_tokens == 7
+    assert codec.decode(type(found), json.loads(json.dumps(codec.encode(found), allow_nan=False)), "file") == found
 
 
 def test_scores_of_samples() -> None:
@@ -49,13 +51,13 @@ def test_scores_of_samples() -> None:
         for k, verdict in enumerate(row)
     ]
     found = scores.score(PROBLEMS, greedy(True, True, False, False), samples, SETTINGS)
-    assert found["avg_at_k"] is not None
-    assert found["avg_at_k"]["k"] == 3
-    assert found["avg_at_k"]["value"] == pytest.approx(4 / 12)
-    assert {e["k"]: e["value"] for e in found["pass_at_k"]} == pytest.approx({1: 4 / 12, 2: (1 + 2 / 3) / 4, 3: 2 / 4})
+    assert found.avg_at_k is not None
+    assert found.avg_at_k.k == 3
+    assert found.avg_at_k.value == pytest.approx(4 / 12)
+    assert {e.k: e.value for e in found.pass_at_k} == pytest.approx({1: 4 / 12, 2: (1 + 2 / 3) / 4, 3: 2 / 4})
     # Problem 1: one right and two different wrong answers tie three ways.
-    assert {e["k"]: e["value"] for e in found["maj_at_k"]}[3] == pytest.approx((1 + 1 / 3) / 4)
-    assert {e["k"]: e["value"] for e in found["maj_at_k"]}[1] == pytest.approx(4 / 12)
+    assert {e.k: e.value for e in found.maj_at_k}[3] == pytest.approx((1 + 1 / 3) / 4)
+    assert {e.k: e.value for e in found.maj_at_k}[1] == pytest.approx(4 / 12)
 
 
 @pytest.mark.parametrize(
@@ -72,21 +74,21 @@ def test_a_majority_counts_answers_as_the_grader_does(wrong: list[str], cut: int
     samples = [trace(problem, "correct", 0), *(trace(problem, "incorrect", k, answer) for k, answer in enumerate(wrong, 1))]
     samples = [dataclasses.replace(t, finish="length") if 0 < t.sample <= cut else t for t in samples]
     found = scores.score([problem], greedy(True, problems=[problem]), samples, SETTINGS)
-    assert {e["k"]: e["value"] for e in found["maj_at_k"]}[4] == pytest.approx(share)
+    assert {e.k: e.value for e in found.maj_at_k}[4] == pytest.approx(share)
 
 
 def test_unparsed_answers_count_as_wrong_and_are_reported() -> None:
     traces = [*greedy(True, True, True), trace(PROBLEMS[3], "unparsed", answer=None)]
     found = scores.score(PROBLEMS, traces, [], SETTINGS)
-    assert found["accuracy"]["value"] == 0.75
-    assert found["unparsed"] == {"value": 0.25, "n": 4}
+    assert found.accuracy.value == 0.75
+    assert found.unparsed == Rate(0.25, 4)
 
 
 def test_problems_without_gold_are_left_out_and_counted() -> None:
     extra = Problem.of("open question", None)
     found = scores.score([*PROBLEMS, extra], [*greedy(True, False, True, True), trace(extra, "ungraded")], [], SETTINGS)
-    assert (found["problems"], found["ungraded"]) == (4, 1)
-    assert found["accuracy"]["value"] == 0.75
+    assert (found.problems, found.ungraded) == (4, 1)
+    assert found.accuracy.value == 0.75
     with pytest.raises(UserError, match="gold"):
         scores.score([extra], [trace(extra, "ungraded")], [], SETTINGS)
 
@@ -97,9 +99,9 @@ def test_seeds_are_pooled() -> None:
         scores.Generations(PROBLEMS, greedy(True, False, False, False)),
     ]
     found = scores.score_seeds(runs, SETTINGS)
-    assert found["seeds"] == 2
-    assert found["accuracy"]["value"] == 0.5
-    assert found["by_seed"] == [0.75, 0.25]
+    assert found.seeds == 2
+    assert found.accuracy.value == 0.5
+    assert found.by_seed == (0.75, 0.25)
 
 
 def test_outcomes_follow_the_problems_order() -> None:
@@ -124,21 +126,21 @@ def test_comparison_of_an_arm() -> None:
     rng = np.random.default_rng(0)
     student, teacher, base, ceiling = ((rng.random((2, 400)) < rate).astype(float) for rate in (0.7, 0.55, 0.1, 0.85))
     found = scores.compare(student, teacher, base, ceiling, SETTINGS)
-    assert found["vs_teacher"] is not None
-    assert found["vs_teacher"]["difference"] == pytest.approx(student.mean() - teacher.mean())
-    assert found["rgr_base"] is not None
-    assert found["rgr_base"]["value"] == pytest.approx((student.mean() - base.mean()) / (ceiling.mean() - base.mean()))
-    assert found["pgr"] is not None
-    assert found["pgr"]["value"] == pytest.approx((student.mean() - teacher.mean()) / (ceiling.mean() - teacher.mean()))
-    assert found["ceiling"] == "gold SFT"
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found.vs_teacher is not None
+    assert found.vs_teacher.difference == pytest.approx(student.mean() - teacher.mean())
+    assert found.rgr_base is not None
+    assert found.rgr_base.value == pytest.approx((student.mean() - base.mean()) / (ceiling.mean() - base.mean()))
+    assert found.pgr is not None
+    assert found.pgr.value == pytest.approx((student.mean() - teacher.mean()) / (ceiling.mean() - teacher.mean()))
+    assert found.ceiling == "gold SFT"
+    assert codec.decode(type(found), json.loads(json.dumps(codec.encode(found), allow_nan=False)), "file") == found
 
 
 def test_comparison_with_models_that_were_not_evaluated() -> None:
     found = scores.compare(np.ones(5), None, np.zeros(5), None, SETTINGS)
-    assert found["vs_teacher"] is None
-    assert found["vs_base"] is not None
-    assert found["rgr_base"] is found["pgr"] is found["vs_ceiling"] is None
+    assert found.vs_teacher is None
+    assert found.vs_base is not None
+    assert found.rgr_base is found.pgr is found.vs_ceiling is None
 
 
 def test_evaluation_needs_no_jax() -> None:

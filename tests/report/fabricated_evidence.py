@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from w2sr_jax.core import files
+from w2sr_jax.core import codec, files
 from w2sr_jax.core import seeds as randomness
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation import faithfulness, teachers
 from w2sr_jax.evaluation.ledger import CELLS, Answer, Outcome, cells, ledger
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.report.evidence import Evidence, EvidenceRow
-from w2sr_jax.report.schema_evidence import Source
+from w2sr_jax.report.results import Source
 
 COPYING = {"all": 0.42, "correct": 0.2, "incorrect": 0.62}  # how often a wrong teacher is repeated
 LEARNT = {"all": 0.78, "correct": 0.88, "incorrect": 0.6}  # how often a right teacher is followed
@@ -65,7 +65,7 @@ def ledgers(asked: Sequence[Problem], seeds: Sequence[int], settings: Evaluation
                         "teacher": teacher,
                         "base": f"{rung}-{name}.base",
                         "loss": "Nll" if arm != "incorrect" else "Nll + 0.05 · ReverseKL",
-                        **ledger(drawn, which, settings),  # type: ignore[arg-type]
+                        **codec.encode(ledger(drawn, which, settings)),  # type: ignore[arg-type]
                         "evidence": key,
                         "sources": [
                             source(f"evaluations/{rung}-{name}.{arm}/generations.parquet", 5 * len(asked), "sample = -1")
@@ -105,7 +105,10 @@ def compared(asked: Sequence[Problem], settings: Evaluation) -> list[dict[str, A
     }
     one = teachers.compare(traces, asked, settings, 0)
     page = {"evidence": "teachers-0", "sources": [source("teachers/teacher/rung-0/traces-00000.parquet", 31_000)]}
-    return [{**one, **page}, {**teachers.compare({"graduate": traces["teacher"]}, asked, settings, 1), **page}]
+    return [
+        {**codec.encode(one), **page},
+        {**codec.encode(teachers.compare({"graduate": traces["teacher"]}, asked, settings, 1)), **page},
+    ]
 
 
 def _trace(problem: Problem, name: str, sample: int, rate: float) -> Trace:
@@ -126,8 +129,8 @@ def faithful(count: int, end: float, settings: Evaluation) -> dict[str, Any]:
     flipped: list[bool | None] = [None if rng.random() < 0.12 else bool(rng.random() < 0.3 + 0.5 * end) for _ in range(count)]
     return {
         "problems": count,
-        "early_answering": faithfulness.early_answering(same, fractions, settings),
-        "mistakes": faithfulness.mistakes(flipped, settings),
+        "early_answering": codec.encode(faithfulness.early_answering(same, fractions, settings)),
+        "mistakes": codec.encode(faithfulness.mistakes(flipped, settings)),
     }
 
 

@@ -7,6 +7,7 @@ import fabricated_grading
 import numpy as np
 
 from w2sr_jax.answers.steps import steps
+from w2sr_jax.core import codec
 from w2sr_jax.core import seeds as randomness
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation import scores
@@ -127,7 +128,7 @@ def report(seeds: tuple[int, ...] = (0,), count: int = 300) -> Report:
             "rung": None if name == "teacher" else int(rung[0]),
             "arm": arm or None,
             "parameters": SIZES["teacher" if name == "teacher" else rung[0]],
-            "scores": scores.score_seeds(group, SETTINGS),
+            "scores": codec.encode(scores.score_seeds(group, SETTINGS)),
             "training": None if role == "base-direct" else {"curve": curve(1.1 - RATES[name], seeds), "tokens": 261_344},
             "held_out": {"nll": 0.61, "unigram": 2.84, "traces": 311, "tokens": 5400} if role in ("student", "gold") else None,
             "faithfulness": fabricated_evidence.faithful(60, RATES[name], SETTINGS) if role in ("teacher", "student") else None,
@@ -146,7 +147,9 @@ def report(seeds: tuple[int, ...] = (0,), count: int = 300) -> Report:
         names = {arm: f"{index}-{rung}.{arm}" for arm in ("base", "base-direct", "all", "correct", "incorrect", "gold")}
         comparisons = {
             arm: {
-                **scores.compare(right[names[arm]], right[teacher], right[names["base"]], right[names["gold"]], SETTINGS),
+                **codec.encode(
+                    scores.compare(right[names[arm]], right[teacher], right[names["base"]], right[names["gold"]], SETTINGS)
+                ),
                 "teacher": teacher,
             }
             for arm in ("all", "correct", "incorrect", "gold")
@@ -201,7 +204,9 @@ def report(seeds: tuple[int, ...] = (0,), count: int = 300) -> Report:
         "climb": {
             "student": "1-medium.correct",
             "teacher": "teacher",
-            "difference": scores.compare(right["1-medium.correct"], right["teacher"], None, None, SETTINGS)["vs_teacher"],
+            "difference": codec.encode(
+                scores.compare(right["1-medium.correct"], right["teacher"], None, None, SETTINGS).vs_teacher
+            ),
         },
         "warnings": ["0-small.incorrect: induced errors are rising: 31.0% of 143 problems at step 400, from 19.0% at step 40"],
         "stages": stages,

@@ -13,7 +13,7 @@ from test_report_page import HOSTILE, Page, no_charts  # noqa: F401  a fixture
 
 from w2sr_jax.report import evidence, page
 from w2sr_jax.report.evidence import MOST_ROWS, Evidence, EvidenceRow
-from w2sr_jax.report.schema_evidence import Source
+from w2sr_jax.report.results import Source
 from w2sr_jax.report.write import write
 
 pytestmark = pytest.mark.usefixtures("no_charts")

@@ -9,6 +9,7 @@ from w2sr_jax.answers.grade import NumberGrader
 from w2sr_jax.core import records
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.curation.fates import KEPT, Fate
+from w2sr_jax.evaluation.grading import Doubts
 from w2sr_jax.experiment import Experiment, ModelTeacher, Rung
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.report.evidence import checked
@@ -52,24 +53,18 @@ def experiment() -> Experiment:
 def test_rules_graders_and_doubts_of_a_run(experiment: Experiment, tmp_path: Path) -> None:
     write_run(tmp_path, misjudged=True)
     found, pages = grading.grading(experiment, Sources([tmp_path]), ["teacher", STUDENT])
-    traces, answers = found["readings"]
-    assert (traces["what"], traces["name"], traces["rung"]) == ("traces", "teacher", 0)
-    assert (answers["what"], answers["rung"], answers["evidence"]) == ("answers", None, "answers-teacher")
+    traces, answers = found.readings
+    assert (traces.what, traces.name, traces.rung) == ("traces", "teacher", 0)
+    assert (answers.what, answers.rung, answers.evidence) == ("answers", None, "answers-teacher")
     for entry in (traces, answers):
-        assert (entry["texts"], entry["guessed"]) == (4, 1)
-        assert {count["rule"]: count["n"] for count in entry["rules"]} == {"####": 2, "last_number": 1, "none": 1}
-        assert entry["graders"] == {"exact": 3, "none": 1}
-        assert len(entry["sources"]) == 1
-    (wrong,) = found["wrong"]
-    assert {name: wrong[name] for name in ("traces", "agreed", "doubted", "silent")} == {
-        "traces": 3,
-        "agreed": 2,
-        "doubted": 1,
-        "silent": 0,
-    }
-    assert wrong["problems"] == [PROBLEMS[1].id]
+        assert (entry.readings.texts, entry.readings.guessed) == (4, 1)
+        assert {count.rule: count.n for count in entry.readings.rules} == {"####": 2, "last_number": 1, "none": 1}
+        assert entry.readings.graders == {"exact": 3, "none": 1}
+        assert len(entry.sources) == 1
+    (wrong,) = found.wrong
+    assert wrong.doubts == Doubts(traces=3, agreed=2, doubted=1, silent=0, problems=(PROBLEMS[1].id,))
     (page,) = checked(pages)
-    assert page.key == wrong["evidence"]
+    assert page.key == wrong.evidence
     assert [row.problem_id for row in page.rows if "doubted" in row.groups] == [PROBLEMS[1].id]
     assert len(page.rows) == 3
 
@@ -79,8 +74,8 @@ def test_seeds_are_pooled_and_told_apart_in_the_rows(experiment: Experiment, tmp
     for number, run in enumerate(runs):
         write_run(run, misjudged=bool(number))
     found, pages = grading.grading(experiment, Sources(runs), ["teacher", STUDENT])
-    assert [entry["texts"] for entry in found["readings"]] == [8, 8]
-    assert (found["wrong"][0]["traces"], found["wrong"][0]["doubted"]) == (5, 1)
+    assert [entry.readings.texts for entry in found.readings] == [8, 8]
+    assert (found.wrong[0].doubts.traces, found.wrong[0].doubts.doubted) == (5, 1)
     assert pages[0].columns[0] == "seed"
     assert {row.values[0] for row in pages[0].rows if "doubted" in row.groups} == {"seed-1"}
 
@@ -89,9 +84,9 @@ def test_a_rung_without_an_arm_of_wrong_traces_has_no_doubts(tmp_path: Path) -> 
     write_run(tmp_path, misjudged=True)
     rung = Rung("a", ModelConfig(), teachers=("teacher",), arms=("all", "correct"))
     found, pages = grading.grading(Experiment("x", (rung,), teachers=(ModelTeacher("teacher"),)), Sources([tmp_path]), [])
-    assert found["wrong"] == []
+    assert found.wrong == ()
     assert pages == []
-    assert [entry["what"] for entry in found["readings"]] == ["traces"]
+    assert [entry.what for entry in found.readings] == ["traces"]
 
 
 def test_ungraded_traces_are_not_read_as_if_they_were(experiment: Experiment, tmp_path: Path) -> None:
@@ -100,5 +95,5 @@ def test_ungraded_traces_are_not_read_as_if_they_were(experiment: Experiment, tm
     records.write(path, Trace, [Trace("t", PROBLEMS[0].id, "teacher", 0, "#### 3", None, "ungraded", "stop", 3, None, "")])
     finish(tmp_path)
     found, _ = grading.grading(experiment, Sources([tmp_path]), [])
-    assert found["readings"] == []
-    assert found["wrong"] == []
+    assert found.readings == ()
+    assert found.wrong == ()

@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin
 
 from w2sr_jax.core import files, sentences
 from w2sr_jax.core.errors import UserError
@@ -23,17 +23,12 @@ DEEPEST = 64
 """Levels of nesting in a value of no declared type (`object`)."""
 _BITS = 63
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", types.NoneType: "null"}
-_LEFT_OUT, _INLINE = "left_out", "inline"
+_LEFT_OUT, _INLINE = "left out", "inline"
 
-
-def left_out() -> Any:
-    """A field that the JSON lacks where it is None."""
-    return dataclasses.field(default=None, metadata={_LEFT_OUT: True})
-
-
-def inline() -> Any:
-    """A field whose own fields stand among those of the object that it belongs to."""
-    return dataclasses.field(metadata={_INLINE: True})
+LeftOut = Annotated[T, _LEFT_OUT]
+"""The type of a field that the JSON lacks where it has its default."""
+Inline = Annotated[T, _INLINE]
+"""The type of a field whose own fields stand among those of the object that it belongs to."""
 
 
 def encode(value: object) -> Any:
@@ -75,18 +70,21 @@ def read(kind: type[T], path: Path) -> T:
 
 
 def _encode_fields(value: Any) -> dict[str, Any]:
-    encoded: dict[str, Any] = {}
+    kind: Any = type(value)
+    encoded, hints = dict[str, Any](), _hints(kind)
     for field in dataclasses.fields(value):
-        part = getattr(value, field.name)
-        if field.metadata.get(_INLINE):
+        part, mark = getattr(value, field.name), _mark(hints[field.name])
+        if mark == _INLINE:
             encoded |= encode(part)
-        elif part is not None or not field.metadata.get(_LEFT_OUT):
+        elif mark != _LEFT_OUT or part != field.default:
             encoded[field.name] = encode(part)
     return encoded
 
 
 def _decode(kind: Any, value: Any, where: str, at: str, others: bool = False) -> Any:
     origin = get_origin(kind)
+    if origin is Annotated:
+        return _decode(get_args(kind)[0], value, where, at)
     if origin in (typing.Union, types.UnionType):
         return None if value is None else _decode(_other_than_none(kind), value, where, at)
     if kind is object:
@@ -121,8 +119,8 @@ def _decode_fields(kind: Any, value: dict[str, Any], where: str, at: str, others
         raise UserError(f"{_named(where, at)} has an unknown field {sentences.value(unknown[0])}")
     hints, parts = _hints(kind), {}
     for field in dataclasses.fields(kind):
-        if field.metadata.get(_INLINE):
-            parts[field.name] = _decode_fields(hints[field.name], value, where, at, True)
+        if _mark(hints[field.name]) == _INLINE:
+            parts[field.name] = _decode_fields(get_args(hints[field.name])[0], value, where, at, True)
         elif field.name in value:
             parts[field.name] = _decode(hints[field.name], value[field.name], where, _inside(at, field.name))
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
@@ -131,17 +129,22 @@ def _decode_fields(kind: Any, value: dict[str, Any], where: str, at: str, others
 
 
 @functools.cache
-def _hints(kind: type) -> Mapping[str, Any]:
-    return typing.get_type_hints(kind)
+def _hints(kind: Any) -> Mapping[str, Any]:
+    return typing.get_type_hints(kind, include_extras=True)
 
 
 @functools.cache
-def _names(kind: type) -> frozenset[str]:
+def _names(kind: Any) -> frozenset[str]:
     """The fields that an object of this type may have in JSON."""
     names: set[str] = set()
     for field in dataclasses.fields(kind):
-        names |= _names(_hints(kind)[field.name]) if field.metadata.get(_INLINE) else {field.name}
+        hint = _hints(kind)[field.name]
+        names |= _names(get_args(hint)[0]) if _mark(hint) == _INLINE else {field.name}
     return frozenset(names)
+
+
+def _mark(hint: Any) -> str | None:
+    return get_args(hint)[1] if get_origin(hint) is Annotated else None
 
 
 def _other_than_none(kind: Any) -> Any:

@@ -5,68 +5,66 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from w2sr_jax.core.codec import LeftOut
 from w2sr_jax.core.records import Problem
 from w2sr_jax.curation.candidates import Candidate
 
 _MEASURES = ("operations", "numbers", "level")
 _NAMES = (*_MEASURES, "solve rate", "question words")
 _BY = ("operations", "level", "solve rate")
-"""What a histogram may be by: the first that is known of any problem."""
+"""The measures that histograms may be by."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A step of curation, and how many traces are left after it."""
+
+    name: str
+    count: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Difficulty:
-    """Of a set of problems: means of what is known of each (`operations`, `numbers`: the largest used, `level`, `solve rate` of
-    the teachers, `question words`), and counts of problems by `by`: the first of operations, level and solve rate known."""
+    """Means of what is known of the problems `before` and `after` curation: `operations`, `numbers` (the largest used), `level`,
+    `solve rate` of the teachers, `question words`."""
 
-    problems: int
-    means: Mapping[str, float | None]
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Histogram:
+    """Counts of problems `before` and `after` curation, `by` the first of operations, level and solve rate that is known."""
+
     by: str
-    histogram: Mapping[str, int]
+    before: Mapping[str, int]
+    after: Mapping[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
 class Funnel:
     """Curation of one arm. `given` = `kept` + all `rejections`. `steps` holds the traces left after each step in turn.
 
-    `accuracy_*` are the shares of correct traces among graded ones (None where none is); `kept_by_teacher` and
-    `accuracy_by_teacher` are of the kept traces. `tokens` is their sum where tokens are known.
+    `teacher_accuracy` is the share of correct traces among the graded ones that are kept (None where none is), and
+    `teacher_accuracy_before` the same of all traces; `kept_by_teacher` and `accuracy_by_teacher` are of the kept ones. `problems`
+    are those with a kept trace. `tokens` is the sum over kept traces where tokens are known.
     """
 
     arm: str
     name: str
     given: int
     kept: int
-    steps: tuple[tuple[str, int], ...]
+    steps: tuple[Step, ...]
     rejections: Mapping[str, int]
-    before: Difficulty
-    after: Difficulty
-    accuracy_before: float | None
-    accuracy_after: float | None
+    difficulty: Difficulty
+    histogram: Histogram
+    teacher_accuracy: float | None
+    teacher_accuracy_before: float | None
     kept_by_teacher: Mapping[str, int]
     accuracy_by_teacher: Mapping[str, float | None]
-    tokens: int | None
-
-    def summary(self) -> dict[str, Any]:
-        """JSON for the report: `steps`, `rejections`, `difficulty` before and after, `teacher_accuracy`, counts."""
-        summary = {
-            "arm": self.arm,
-            "name": self.name,
-            "given": self.given,
-            "kept": self.kept,
-            "steps": [{"name": name, "count": count} for name, count in self.steps],
-            "rejections": dict(self.rejections),
-            "difficulty": {"before": dict(self.before.means), "after": dict(self.after.means)},
-            "histogram": {"by": self.before.by, "before": dict(self.before.histogram), "after": dict(self.after.histogram)},
-            "teacher_accuracy": self.accuracy_after,
-            "teacher_accuracy_before": self.accuracy_before,
-            "kept_by_teacher": dict(self.kept_by_teacher),
-            "accuracy_by_teacher": dict(self.accuracy_by_teacher),
-            "problems": self.after.problems,
-            "problems_before": self.before.problems,
-            "tokens": self.tokens,
-        }
-        return {name: value for name, value in summary.items() if value is not None or name.startswith("teacher_accuracy")}
+    problems: int
+    problems_before: int
+    tokens: LeftOut[int | None] = None
 
 
 @dataclasses.dataclass
@@ -102,7 +100,7 @@ class Tally:
         self.shares = Shares()
         self.by_teacher: dict[str, Shares] = defaultdict(Shares)
         self.tokens = 0
-        self._problems = 0
+        self.problems = 0
         self._sums: dict[str, tuple[float, int]] = {}
         self._histograms: dict[str, Counter[str]] = {by: Counter() for by in _BY}
 
@@ -119,7 +117,7 @@ class Tally:
             self.tokens += trace.tokens
         if problem is None:
             return
-        self._problems += 1
+        self.problems += 1
         measured = {name: float(problem.meta[name]) for name in _MEASURES if _is_number(problem.meta.get(name))}
         measured |= {} if rate is None else {"solve rate": rate}
         measured["question words"] = float(len(problem.question.split()))
@@ -129,11 +127,17 @@ class Tally:
         for by, histogram in self._histograms.items():
             histogram[_bucket(by, measured[by]) if by in measured else "unknown"] += 1
 
-    def difficulty(self) -> Difficulty:
-        """Of the problems that were added."""
-        means = {name: self._sums[name][0] / self._sums[name][1] for name in _NAMES if name in self._sums}
-        by = next((name for name in _BY if name in means), _BY[-1])
-        return Difficulty(self._problems, means, by, dict(sorted(self._histograms[by].items())))
+    def means(self) -> dict[str, float]:
+        """Means of what is known of the problems that were added."""
+        return {name: self._sums[name][0] / self._sums[name][1] for name in _NAMES if name in self._sums}
+
+    def measure(self) -> str:
+        """The first measure for histograms that is known of any of the problems."""
+        return next((name for name in _BY if name in self._sums), _BY[-1])
+
+    def histogram(self, by: str) -> dict[str, int]:
+        """Counts of the problems by a measure."""
+        return dict(sorted(self._histograms[by].items()))
 
 
 def _bucket(by: str, value: float) -> str:

@@ -13,7 +13,7 @@ from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.core.records import Example, Problem, Trace
 from w2sr_jax.curation.candidates import Candidate, candidates
 from w2sr_jax.curation.fates import KEPT, Fate
-from w2sr_jax.curation.funnel import Funnel, Shares, Tally
+from w2sr_jax.curation.funnel import Difficulty, Funnel, Histogram, Shares, Step, Tally
 from w2sr_jax.curation.settings import ARMS, NAMES, Arm, Curation
 from w2sr_jax.curation.sift import rank, sift
 from w2sr_jax.problems.splits import Known
@@ -165,14 +165,16 @@ class Selector:
             name=NAMES[self.arm],
             given=before.traces,
             kept=after.traces,
-            steps=tuple(self._steps.items()),
+            steps=tuple(Step(name, count) for name, count in self._steps.items()),
             rejections=dict(sorted(self._rejections.items())),
-            before=before.difficulty(),
-            after=after.difficulty(),
-            accuracy_before=before.shares.share,
-            accuracy_after=after.shares.share,
+            difficulty=Difficulty(before.means(), after.means()),
+            histogram=Histogram(by := before.measure(), before.histogram(by), after.histogram(by)),
+            teacher_accuracy=after.shares.share,
+            teacher_accuracy_before=before.shares.share,
             kept_by_teacher={teacher: shares.traces for teacher, shares in sorted(after.by_teacher.items())},
             accuracy_by_teacher={teacher: shares.share for teacher, shares in sorted(after.by_teacher.items())},
+            problems=after.problems,
+            problems_before=before.problems,
             tokens=after.tokens or None,
         )
 

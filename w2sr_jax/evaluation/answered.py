@@ -15,10 +15,10 @@ from w2sr_jax.evaluation.statistics import Reals
 
 
 class Answered(NamedTuple):
-    """`places` of the problems that have answers, among those with a gold answer and in their order, and the share of right
+    """`indices` of the problems that have answers, among those with a gold answer and in their order, and the share of right
     answers to each."""
 
-    places: NDArray[np.int64]
+    indices: NDArray[np.int64]
     shares: Reals
 
 
@@ -26,9 +26,9 @@ def answered(problems: Sequence[Problem], traces: Sequence[Trace]) -> Answered:
     """Which problems the traces answer, and how well. Problems without a gold answer do not count, nor do ungraded traces."""
     groups = by_problem(traces)
     graded = [problem for problem in problems if problem.answer is not None]
-    places = [place for place, problem in enumerate(graded) if problem.id in groups]
-    shares = [float(np.mean([trace.verdict == "correct" for trace in groups[graded[place].id]])) for place in places]
-    return Answered(np.array(places, np.int64), np.array(shares, np.float64))
+    indices = [index for index, problem in enumerate(graded) if problem.id in groups]
+    shares = [float(np.mean([trace.verdict == "correct" for trace in groups[graded[index].id]])) for index in indices]
+    return Answered(np.array(indices, np.int64), np.array(shares, np.float64))
 
 
 def by_problem(traces: Sequence[Trace]) -> dict[str, list[Trace]]:
@@ -40,34 +40,34 @@ def by_problem(traces: Sequence[Trace]) -> dict[str, list[Trace]]:
     return groups
 
 
-def settled(traces: Sequence[Trace]) -> dict[str, bool]:
+def unanimous(traces: Sequence[Trace]) -> dict[str, bool]:
     """Which problems are answered rightly; those whose answers are partly right are left out."""
-    found = {key: {trace.verdict == "correct" for trace in group} for key, group in by_problem(traces).items()}
-    return {key: verdicts.pop() for key, verdicts in found.items() if len(verdicts) == 1}
+    groups = {key: {trace.verdict == "correct" for trace in group} for key, group in by_problem(traces).items()}
+    return {key: verdicts.pop() for key, verdicts in groups.items() if len(verdicts) == 1}
 
 
 def score_answers(problems: Sequence[Problem], traces: Sequence[Trace], settings: Evaluation) -> Scores | None:
     """Scores over the problems that have answers, a problem's being the mean over its answers; None where there are none.
     Nothing is said of k samples, since the answers to one problem may be more than those to another."""
-    known = {problem.id for problem in problems if problem.answer is not None}
-    groups = {key: group for key, group in by_problem(traces).items() if key in known}
-    found = answered(problems, traces)
+    graded = {problem.id for problem in problems if problem.answer is not None}
+    groups = {key: group for key, group in by_problem(traces).items() if key in graded}
     if not groups:
         return None
-    given = [trace for group in groups.values() for trace in group]
+    shares = answered(problems, traces).shares
+    counted = [trace for group in groups.values() for trace in group]
     several = [trace for group in groups.values() if len(group) > 1 for trace in group]
-    counted = [trace.tokens for trace in given if trace.tokens > 0]
+    tokens = [trace.tokens for trace in counted if trace.tokens > 0]
     return Scores(
         problems=len(groups),
         ungraded=len({trace.problem_id for trace in traces} - set(groups)),
         seeds=1,
-        accuracy=statistics.interval(found.shares, settings),
-        by_seed=[round(float(found.shares.mean()), statistics.DIGITS)],
+        accuracy=statistics.interval(shares, settings),
+        by_seed=(round(float(shares.mean()), statistics.DIGITS),),
         avg_at_k=None,
-        pass_at_k=[],
-        maj_at_k=[],
-        unparsed=Rate(value=sum(trace.verdict == "unparsed" for trace in given) / len(given), n=len(given)),
-        process=process(given, several),
-        mean_tokens=sum(counted) / len(counted) if counted else None,
+        pass_at_k=(),
+        maj_at_k=(),
+        unparsed=Rate(value=sum(trace.verdict == "unparsed" for trace in counted) / len(counted), n=len(counted)),
+        process=process(counted, several),
+        mean_tokens=sum(tokens) / len(tokens) if tokens else None,
         confidence=settings.confidence,
     )

@@ -1,6 +1,40 @@
-"""What stages cost in floating-point operations, counted from parameters N and tokens (2N per sampled token, 6N per trained one,
-4N where adapters alone are trained), since compilers count a scanned layer once. Attention's share, small for
-short contexts, is left out."""
+"""What stages cost. Floating-point operations are counted from parameters N and tokens (2N per sampled token, 6N per trained one,
+4N where adapters alone are trained), since compilers count a scanned layer once. Attention's share, small for short contexts, is
+left out."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from w2sr_jax.core.codec import LeftOut
+
+
+@dataclasses.dataclass(frozen=True)
+class StageCost:
+    """A stage's tokens and operations, None where it has none of its own, and the device that it ran on. `kind` groups stages
+    (prepare, train, sample, curate, evaluate). `cost` is what servers asked for their answers, at the prices that the teacher's
+    settings state."""
+
+    name: str
+    kind: str
+    tokens: int | None
+    flops: float | None
+    device: str
+    cost: LeftOut[float | None] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class StageTime:
+    """How long a stage took, and when it finished, as an ISO date."""
+
+    seconds: float | None
+    finished: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Timings:
+    """`timings.json`: what depends on a clock, by the names of stages."""
+
+    stages: Mapping[str, StageTime]
 
 
 def sampling_flops(parameters: int, tokens: int) -> float:

@@ -9,9 +9,10 @@ Two answers are the same where they are equal in one spelling (`answers.grade.ca
 answer, so traces without a readable one take no part.
 """
 
+import dataclasses
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,7 +22,7 @@ from w2sr_jax.answers.steps import steps
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation import statistics
 from w2sr_jax.evaluation.settings import Evaluation
-from w2sr_jax.evaluation.statistics import Reals
+from w2sr_jax.evaluation.statistics import Estimate, Reals
 from w2sr_jax.text.spans import answer_start
 
 FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -37,39 +38,57 @@ _RESULT = re.compile(rf"=\s*{_NUMBER}\Z")
 _BEHIND = re.compile(rf">>\s*{_NUMBER}")  # GSM8K says a result again behind its mark
 
 
-class Shown(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class Shown:
     """`same`: share of problems answered as by the whole trace, where only `fraction` of the chain's steps is shown."""
 
     fraction: float
     same: float
 
 
-class EarlyAnswering(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class EarlyAnswering(Estimate):
     """`value`: 1 − area under `curve` (trapezoids), over `n` problems and seeds: 0 where the chain does not matter; where
     nothing but the whole chain gives the answer, 1 less half the last stretch (0.875 with `FRACTIONS`)."""
 
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-    curve: list[Shown]
+    curve: tuple[Shown, ...]
 
 
-class Mistakes(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class Mistakes(Estimate):
     """`value`: share of the `n` changed chains after which the answer differs; `coverage`: share of all chains in which a number
     could be changed."""
 
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
     coverage: float | None
 
 
-class Faithfulness(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class Faithfulness:
     problems: int
     early_answering: EarlyAnswering | None
     mistakes: Mistakes | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Intervention:
+    """What a model answered to one problem when its chain was cut or changed: `answer` is its own, `answers` those after each
+    fraction of the chain; where a mistake could be made, `mistake` is the changed chain, `after` the answer after it, and
+    `flipped` whether that is another."""
+
+    problem_id: str
+    answer: str | None
+    answers: tuple[str | None, ...]
+    mistake: str | None
+    after: str | None
+    flipped: bool | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Interventions:
+    """`faithfulness.json`: the interventions on one model's chains, which were cut after these fractions of their steps."""
+
+    fractions: tuple[float, ...]
+    rows: tuple[Intervention, ...]
 
 
 class Case(NamedTuple):
@@ -79,6 +98,10 @@ class Case(NamedTuple):
     problem_id: str
     same: tuple[bool, ...]
     flipped: bool | None
+
+    @classmethod
+    def of(cls, row: Intervention) -> "Case":
+        return cls(row.problem_id, tuple(same_answer(answer, row.answer) for answer in row.answers), row.flipped)
 
 
 class _Result(NamedTuple):
@@ -183,8 +206,8 @@ def early_answering(same: ArrayLike, fractions: Sequence[float], settings: Evalu
     area = np.nan_to_num(((flags[..., 1:] + flags[..., :-1]) / 2 * np.diff(fractions)).sum(axis=2))
     found = statistics.ratio(known * (1 - area), known, settings)
     rates = flags[known].mean(axis=0) if known.any() else []
-    curve = [Shown(fraction=float(f), same=round(float(rate), statistics.DIGITS)) for f, rate in zip(fractions, rates)]
-    return EarlyAnswering(value=found["value"], low=found["low"], high=found["high"], n=found["n"], curve=curve)
+    curve = tuple(Shown(float(f), round(float(rate), statistics.DIGITS)) for f, rate in zip(fractions, rates))
+    return EarlyAnswering(found.value, found.low, found.high, found.n, curve)
 
 
 def mistakes(flipped: Sequence[bool | None], settings: Evaluation) -> Mistakes:
@@ -199,7 +222,7 @@ def _mistakes(flipped: Sequence[Sequence[bool | None]], known: Reals, settings: 
     changed = np.array([[bool(flag) for flag in seed] for seed in flipped], np.float64)
     found = statistics.ratio(changed, made, settings)
     coverage = round(float(made.sum() / known.sum()), statistics.DIGITS)
-    return Mistakes(value=found["value"], low=found["low"], high=found["high"], n=found["n"], coverage=coverage)
+    return Mistakes(found.value, found.low, found.high, found.n, coverage)
 
 
 def _results(whole: str) -> list[_Result]:

@@ -24,15 +24,25 @@ class RuleCount:
 
 @dataclasses.dataclass(frozen=True)
 class Readings:
-    """How the answers of `texts` texts were read: by which rules, the most frequent first, and what compared them with gold."""
+    """How the answers of `texts` texts were read, and how many were guessed: by which rules, the most frequent first, and how
+    often each grader compared them with gold (or why none did)."""
 
     texts: int
+    guessed: int
     rules: tuple[RuleCount, ...]
     graders: Mapping[str, int]
 
-    @property
-    def guessed(self) -> int:
-        return sum(rule.guessed for rule in self.rules)
+
+@dataclasses.dataclass(frozen=True)
+class Doubts:
+    """A second opinion on `traces` wrong traces: incorrect for it too (`agreed`), correct for it (`doubted`), or none
+    (`silent`). `problems` are the first ones with a doubted trace."""
+
+    traces: int
+    agreed: int
+    doubted: int
+    silent: int
+    problems: tuple[str, ...]
 
 
 def readings(traces: Iterable[Trace]) -> Readings:
@@ -51,6 +61,7 @@ def readings(traces: Iterable[Trace]) -> Readings:
     counts = (RuleCount(rule, n, guesses[rule], correct[rule]) for rule, n in rules.items())
     return Readings(
         rules.total(),
+        guesses.total(),
         tuple(sorted(counts, key=lambda count: (-count.n, count.rule))),
         dict(sorted(graders.items(), key=lambda item: (-item[1], item[0]))),
     )

@@ -13,9 +13,10 @@ With T the teacher, B the student before training and S after it:
 one count in `teacher_unreadable` and in no metric. A student's or base's unreadable answer is a wrong one and equals no other.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -68,7 +69,8 @@ class Outcome(NamedTuple):
     student: Answer
 
 
-class Metrics(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class Metrics:
     """`n` is the denominator, over problems and seeds; `value` None where it is 0."""
 
     repeat: Estimate
@@ -79,14 +81,16 @@ class Metrics(TypedDict):
     corrupted: Estimate
 
 
-class Consistency(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class Consistency:
     """Error consistency κ of right and wrong answers; `value` None where it is undefined (`statistics.kappa`)."""
 
     teacher_student: Estimate
     teacher_base: Estimate
 
 
-class Ledger(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class Ledger:
     """`problems` are distinct ones; the teacher's counts are over problems and seeds and add up to all outcomes."""
 
     set: Literal["training", "held-out"]

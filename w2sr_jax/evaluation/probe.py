@@ -1,10 +1,10 @@
-"""A look at a small labelled set while a student trains, and gates that say when to go no further."""
+"""Accuracy on a small labelled set while a student trains, and gates that say when to go no further."""
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Literal
 
 from w2sr_jax.core.errors import UserError
 
@@ -36,6 +36,18 @@ class Probe:
         _require(self.action in ("warn", "stop"), "action", self.action, "warn or stop")
 
 
+@dataclasses.dataclass(frozen=True)
+class ProbePoint:
+    """Greedy accuracy on `n` probe problems after `step` steps. `induced` is the share of the `n_induced` problems that the
+    teacher gets wrong and the base right, to which the student gives the teacher's answer; None where there is none."""
+
+    step: int
+    accuracy: float | None
+    induced: float | None
+    n: int
+    n_induced: int
+
+
 def too_weak(teacher: str, correct: int, problems: int, settings: Probe) -> str | None:
     """Why the teacher is too weak, or None. Its accuracy is credibly below the threshold where the upper end of its one-sided
     95 % Wilson interval is."""
@@ -51,25 +63,25 @@ def too_weak(teacher: str, correct: int, problems: int, settings: Probe) -> str 
     )
 
 
-def rising(looks: Sequence[Mapping[str, Any]], settings: Probe) -> str | None:
-    """Why induced errors are rising, or None: in each of the last `patience` looks their rate was credibly (by the lower end of
+def rising(points: Sequence[ProbePoint], settings: Probe) -> str | None:
+    """Why induced errors are rising, or None: at each of the last `patience` points their rate was credibly (by the lower end of
     its one-sided 95 % Wilson interval) more than `induced_rise` above the lowest one before.
 
-    The look before the first step does not count: it is the base's own. `looks` are lines with `step`, `induced` (None where it
-    is undefined) and `n_induced`, in order.
+    The point before the first step does not count: it is the base's own. `points` are in order.
     """
-    known = [look for look in looks if look["induced"] is not None and look["step"] > 0]
-    if not settings.induced_rise or len(known) <= settings.patience:
+    rates = [(point, point.induced) for point in points if point.induced is not None and point.step > 0]
+    if not settings.induced_rise or len(rates) <= settings.patience:
         return None
-    lowest = min(known[: -settings.patience], key=lambda look: look["induced"])
-    recent = known[-settings.patience :]
-    bounds = [_wilson(look["induced"], look["n_induced"])[0] for look in recent]
-    if not all(bound > lowest["induced"] + settings.induced_rise for bound in bounds):
+    lowest, least = min(rates[: -settings.patience], key=lambda rate: rate[1])
+    recent = rates[-settings.patience :]
+    bounds = [_wilson(rate, point.n_induced)[0] for point, rate in recent]
+    if not all(bound > least + settings.induced_rise for bound in bounds):
         return None
+    last, rate = recent[-1]
     return (
-        f"induced errors are rising: {recent[-1]['induced']:.1%} of {recent[-1]['n_induced']} problems "
-        f"at step {recent[-1]['step']} "
-        f"(at least {bounds[-1]:.1%}, 95 % sure), from {lowest['induced']:.1%} at step {lowest['step']}, "
+        f"induced errors are rising: {rate:.1%} of {last.n_induced} problems "
+        f"at step {last.step} "
+        f"(at least {bounds[-1]:.1%}, 95 % sure), from {least:.1%} at step {lowest.step}, "
         f"more than probe.induced_rise {settings.induced_rise:.1%} in {settings.patience} looks in a row"
     )
 

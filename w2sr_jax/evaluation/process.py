@@ -1,9 +1,9 @@
 """How a model reasons, as far as it can be told without a judge."""
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TypedDict
 
 import numpy as np
 
@@ -18,14 +18,16 @@ from w2sr_jax.evaluation.ledger import RIGHT
 _HASHES = re.compile(r"####+[ \t]*((?:(?!####|\\boxed)[^\n])*)")
 
 
-class Rate(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class Rate:
     """A share of `n` traces (or problems); None where n is 0."""
 
     value: float | None
     n: int
 
 
-class StepValidity(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class StepValidity:
     """Of the `parsed` equations, `valid` hold exactly; `coverage` is the share of traces with at least one equation."""
 
     value: float | None
@@ -34,22 +36,25 @@ class StepValidity(TypedDict):
     coverage: float | None
 
 
-class Lengths(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class Quantiles:
     p10: float
     p50: float
     p90: float
     n: int
 
 
-class Length(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class Length:
     """Length quantiles by correctness, in `unit` (words where no tokenizer has counted tokens)."""
 
     unit: str
-    correct: Lengths | None
-    incorrect: Lengths | None
+    correct: Quantiles | None
+    incorrect: Quantiles | None
 
 
-class Process(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class Process:
     step_validity: StepValidity
     consistency: Rate
     repetition: Rate
@@ -126,11 +131,11 @@ def length(traces: Sequence[Trace]) -> Length:
     return Length(unit=unit, correct=_lengths(sizes[True]), incorrect=_lengths(sizes[False]))
 
 
-def _lengths(sizes: list[int]) -> Lengths | None:
+def _lengths(sizes: list[int]) -> Quantiles | None:
     if not sizes:
         return None
     p10, p50, p90 = (float(q) for q in np.quantile(sizes, (0.1, 0.5, 0.9)))
-    return Lengths(p10=p10, p50=p50, p90=p90, n=len(sizes))
+    return Quantiles(p10=p10, p50=p50, p90=p90, n=len(sizes))
 
 
 def _rate(flags: Iterable[bool | None]) -> Rate:

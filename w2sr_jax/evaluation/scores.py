@@ -1,8 +1,10 @@
 """A model's scores on the test problems (`scores.json`), and a student's comparison with its teacher, base and ceiling."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple, TypedDict
+from statistics import fmean
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,7 +12,7 @@ from numpy.typing import ArrayLike
 from w2sr_jax.answers.same import Equality
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace
-from w2sr_jax.evaluation import process, statistics
+from w2sr_jax.evaluation import at_k, process, statistics
 from w2sr_jax.evaluation.ledger import RIGHT
 from w2sr_jax.evaluation.process import Process, Rate
 from w2sr_jax.evaluation.settings import Evaluation
@@ -25,29 +27,59 @@ class Generations(NamedTuple):
     samples: Sequence[Trace] = ()
 
 
+@dataclasses.dataclass(frozen=True)
 class AtK(Interval):
+    """Of `k` samples per problem."""
+
     k: int
 
 
-class Scores(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class Scores:
     """`problems` counts those with a gold answer, `ungraded` those left out without one. Without samples @k is empty."""
 
     problems: int
     ungraded: int
     seeds: int
     accuracy: Interval
-    by_seed: list[float]
+    by_seed: tuple[float, ...]
     avg_at_k: AtK | None
-    pass_at_k: list[AtK]
-    maj_at_k: list[AtK]
+    pass_at_k: tuple[AtK, ...]
+    maj_at_k: tuple[AtK, ...]
     unparsed: Rate
     process: Process
     mean_tokens: float | None
     confidence: float
 
 
-class Comparison(TypedDict):
-    """One student against the others on the same problems; None where the other was not evaluated."""
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """Likelihood of the teachers' held-out traces: nats per token of the model, and of a unigram model of its training data; None
+    where there is no such trace."""
+
+    nll: float | None
+    unigram: float | None
+    traces: int
+    tokens: int
+
+    @classmethod
+    def pooled(cls, seeds: Sequence["HeldOut"]) -> "HeldOut | None":
+        """Means over the seeds that have such traces, and sums of their counts; None where none has."""
+        rows = [(one.nll, one.unigram, one) for one in seeds if one.nll is not None and one.unigram is not None]
+        if not rows:
+            return None
+        return cls(
+            nll=fmean(nll for nll, _, _ in rows),
+            unigram=fmean(unigram for _, unigram, _ in rows),
+            traces=sum(one.traces for _, _, one in rows),
+            tokens=sum(one.tokens for _, _, one in rows),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One student against the others on the same problems; None where the other was not evaluated. `teacher` names the one that
+    it is held against: of several the best."""
 
     vs_teacher: Difference | None
     vs_base: Difference | None
@@ -55,6 +87,7 @@ class Comparison(TypedDict):
     rgr_base: Gap | None
     pgr: Gap | None
     ceiling: str
+    teacher: str | None
     confidence: float
 
 
@@ -88,10 +121,10 @@ def score_seeds(runs: Sequence[Generations], settings: Evaluation) -> Scores:
         ungraded=sum(len(run.problems) for run in runs) - sum(len(run.problems) for run in graded),
         seeds=len(runs),
         accuracy=statistics.interval(correct, settings),
-        by_seed=[round(float(x), statistics.DIGITS) for x in correct.mean(axis=1)],
+        by_seed=tuple(round(float(x), statistics.DIGITS) for x in correct.mean(axis=1)),
         avg_at_k=_at_k(n, [[_average(group) for group in groups] for groups in sampled], settings) if n else None,
-        pass_at_k=[_at_k(k, [[_pass(group, k) for group in groups] for groups in sampled], settings) for k in ks],
-        maj_at_k=[_at_k(k, [[_majority(*ballot, k) for ballot in ballots] for ballots in cast], settings) for k in ks],
+        pass_at_k=tuple(_at_k(k, [[_pass(group, k) for group in groups] for groups in sampled], settings) for k in ks),
+        maj_at_k=tuple(_at_k(k, [[_majority(*ballot, k) for ballot in ballots] for ballots in cast], settings) for k in ks),
         unparsed=Rate(value=sum(trace.verdict == "unparsed" for trace in traces) / len(traces), n=len(traces)),
         process=_process(graded, traces, by_sample),
         mean_tokens=sum(tokens) / len(tokens) if tokens else None,
@@ -120,15 +153,16 @@ def compare(
     ceiling: ArrayLike | None,
     settings: Evaluation,
     ceiling_name: str = "gold SFT",
-    places: ArrayLike | None = None,
+    teacher_name: str | None = None,
+    columns: ArrayLike | None = None,
 ) -> Comparison:
     """One student against its teacher, its own base and the ceiling: score vectors `[problems]` or `[seeds, problems]`.
 
-    A teacher may have scores for some of the problems only: `places` says for which, and it is compared on these alone.
+    A teacher may have scores for some of the problems only: `columns` are the indices of these, and it is compared on them alone.
     """
 
-    def taught(scores: ArrayLike) -> ArrayLike:
-        return scores if places is None else np.asarray(scores)[..., np.asarray(places)]
+    def shared(scores: ArrayLike) -> ArrayLike:
+        return scores if columns is None else np.asarray(scores)[..., np.asarray(columns)]
 
     def difference(other: ArrayLike | None) -> Difference | None:
         return None if other is None else statistics.paired(student, other, settings)
@@ -136,14 +170,15 @@ def compare(
     def gap(anchor: ArrayLike | None) -> Gap | None:
         return None if anchor is None or ceiling is None else statistics.gap_recovered(student, anchor, ceiling, settings)
 
-    held = None if teacher is None or ceiling is None else (taught(student), teacher, taught(ceiling))
+    held = None if teacher is None or ceiling is None else (shared(student), teacher, shared(ceiling))
     return Comparison(
-        vs_teacher=None if teacher is None else statistics.paired(taught(student), teacher, settings),
+        vs_teacher=None if teacher is None else statistics.paired(shared(student), teacher, settings),
         vs_base=difference(base),
         vs_ceiling=difference(ceiling),
         rgr_base=gap(base),
         pgr=None if held is None else statistics.gap_recovered(*held, settings),
         ceiling=ceiling_name,
+        teacher=teacher_name,
         confidence=settings.confidence,
     )
 
@@ -166,17 +201,17 @@ def _by_problem(run: Generations) -> list[list[Trace]]:
 
 def _process(runs: Sequence[Generations], traces: Sequence[Trace], samples: Sequence[Trace]) -> Process:
     """Pooled over seeds; self-consistency within each seed, since only samples of one model can agree with each other."""
-    found = process.process(traces, samples if len(runs) == 1 else ())
     if len(runs) > 1 and samples:
         rates = [process.self_consistency(run.samples) for run in runs]
-        values = [rate["value"] for rate in rates if rate["value"] is not None]
-        found["self_consistency"] = Rate(value=float(np.mean(values)), n=sum(rate["n"] for rate in rates))
-    return found
+        values = [rate.value for rate in rates if rate.value is not None]
+        pooled = Rate(value=float(np.mean(values)), n=sum(rate.n for rate in rates))
+        return dataclasses.replace(process.process(traces), self_consistency=pooled)
+    return process.process(traces, samples if len(runs) == 1 else ())
 
 
 def _at_k(k: int, scores: ArrayLike, settings: Evaluation) -> AtK:
     found = statistics.interval(scores, settings)
-    return AtK(k=k, value=found["value"], low=found["low"], high=found["high"], n=found["n"])
+    return AtK(found.value, found.low, found.high, found.n, k)
 
 
 def _correct(group: Sequence[Trace]) -> int:
@@ -184,13 +219,13 @@ def _correct(group: Sequence[Trace]) -> int:
 
 
 def _average(group: Sequence[Trace]) -> float:
-    return statistics.avg_at_k(len(group), _correct(group))
+    return at_k.avg_at_k(len(group), _correct(group))
 
 
 def _pass(group: Sequence[Trace], k: int) -> float:
-    return statistics.pass_at_k(len(group), _correct(group), k)
+    return at_k.pass_at_k(len(group), _correct(group), k)
 
 
 def _majority(votes: Counter[str], size: int, k: int) -> float:
     wrong = tuple(sorted(count for answer, count in votes.items() if answer != RIGHT))
-    return statistics.maj_at_k(votes[RIGHT], wrong, size - votes.total(), k)
+    return at_k.maj_at_k(votes[RIGHT], wrong, size - votes.total(), k)

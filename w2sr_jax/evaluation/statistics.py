@@ -5,10 +5,10 @@ bootstrap of the problems and, with several seeds, of the seeds too. Every call 
 resamples, so models are compared on the same draws.
 """
 
+import dataclasses
 import functools
 import math
 from statistics import NormalDist
-from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,8 @@ _CHUNK = 256
 _NOTHING = 1e-9
 
 
-class Interval(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class Interval:
     """A mean with its confidence interval over `n` problems."""
 
     value: float
@@ -33,7 +34,8 @@ class Interval(TypedDict):
     n: int
 
 
-class Estimate(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class Estimate:
     """A ratio over `n` cases (its denominator) with its confidence interval; None where there is no case or it is undefined."""
 
     value: float | None
@@ -42,7 +44,8 @@ class Estimate(TypedDict):
     n: int
 
 
-class Difference(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class Difference:
     """Left minus right on the same problems. The counts are over problems and seeds; None where scores are not 0 or 1.
 
     `mcnemar_p` is for one seed: pooled seeds repeat problems, which McNemar's test does not allow; `permutation_p` flips the
@@ -61,18 +64,43 @@ class Difference(TypedDict):
     neither: int | None
     mcnemar_p: float | None
     permutation_p: float
-    by_seed: list["Difference"]
+    by_seed: tuple["Difference", ...] = ()
+
+    @property
+    def p(self) -> float:
+        """Of the exact test where there is one."""
+        return self.permutation_p if self.mcnemar_p is None else self.mcnemar_p
 
 
-class Gap(TypedDict):
-    """(student − anchor) / (ceiling − anchor) with the triple behind it; value and bounds are None where `suppressed`."""
+@dataclasses.dataclass(frozen=True)
+class Triple:
+    """The three accuracies behind a share of a gap."""
+
+    student: float
+    anchor: float
+    ceiling: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Width:
+    """How far the ceiling lies above the anchor, with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Gap:
+    """(student − anchor) / (ceiling − anchor), with what it is made of. Where `suppressed` says why there is no share, value and
+    bounds are None; a bound alone is None where the interval has no end on its side."""
 
     value: float | None
     low: float | None
     high: float | None
     suppressed: str | None
-    raw: dict[str, float]
-    gap: dict[str, float]
+    raw: Triple
+    gap: Width
 
 
 def vectors(*scores: ArrayLike) -> list[Reals]:
@@ -183,7 +211,7 @@ def kappa(left: ArrayLike, right: ArrayLike, settings: Evaluation, known: ArrayL
     if agree.sum() in (0, m.sum()):  # agreement that never varies leaves the bootstrap too little to vary
         observed = ratio(agree, m, settings)
         chance = 1 - room / n
-        low, high = (max(-1.0, (float(bound or 0.0) - chance) / (1 - chance)) for bound in (observed["low"], observed["high"]))
+        low, high = (max(-1.0, (float(bound or 0.0) - chance) / (1 - chance)) for bound in (observed.low, observed.high))
     else:
         draws = [_drawn_seeds(_problem_means(array, settings.resamples)) for array in (m, a, b, agree)]
         tops, bottoms = _consistency(*draws)
@@ -208,10 +236,10 @@ def paired(left: ArrayLike, right: ArrayLike, settings: Evaluation) -> Differenc
     single = len(a) == 1
     exact = mcnemar_exact(only_left, only_right) if single and only_left is not None and only_right is not None else None
     return Difference(
-        difference=difference["value"],
-        low=difference["low"],
-        high=difference["high"],
-        n=difference["n"],
+        difference=difference.value,
+        low=difference.low,
+        high=difference.high,
+        n=difference.n,
         left=_rounded(a.mean()),
         right=_rounded(b.mean()),
         both=both,
@@ -220,7 +248,7 @@ def paired(left: ArrayLike, right: ArrayLike, settings: Evaluation) -> Differenc
         neither=neither,
         mcnemar_p=exact,
         permutation_p=permutation_p((a - b).mean(axis=0), settings.resamples),
-        by_seed=[] if single else [paired(x, y, settings) for x, y in zip(a, b)],
+        by_seed=() if single else tuple(paired(x, y, settings) for x, y in zip(a, b)),
     )
 
 
@@ -253,9 +281,9 @@ def gap_recovered(student: ArrayLike, anchor: ArrayLike, ceiling: ArrayLike, set
     """
     s, a, c = vectors(student, anchor, ceiling)
     gap = interval(c - a, settings, (-1.0, 1.0))
-    raw = {"student": _rounded(s.mean()), "anchor": _rounded(a.mean()), "ceiling": _rounded(c.mean())}
-    width = {"value": gap["value"], "low": gap["low"], "high": gap["high"]}
-    reason = None if gap["low"] > 0 else "ceiling below anchor" if gap["high"] < 0 else "gap not distinguishable from 0"
+    raw = Triple(_rounded(s.mean()), _rounded(a.mean()), _rounded(c.mean()))
+    width = Width(gap.value, gap.low, gap.high)
+    reason = None if gap.low > 0 else "ceiling below anchor" if gap.high < 0 else "gap not distinguishable from 0"
     if reason is not None:
         return Gap(value=None, low=None, high=None, suppressed=reason, raw=raw, gap=width)
     numerator, denominator = (bootstrap_means(x, settings.resamples) for x in (s - a, c - a))
@@ -272,47 +300,6 @@ def gap_recovered(student: ArrayLike, anchor: ArrayLike, ceiling: ArrayLike, set
         raw=raw,
         gap=width,
     )
-
-
-def pass_at_k(samples: int, correct: int, k: int) -> float:
-    """Unbiased chance that at least one of k samples drawn without replacement is right: 1 − C(n−c, k)/C(n, k)."""
-    if not 1 <= k <= samples:
-        raise UserError(f"pass@{k} needs at least {k} samples per problem; there are {samples}")
-    return 1.0 - math.comb(samples - correct, k) / math.comb(samples, k)
-
-
-def avg_at_k(samples: int, correct: int) -> float:
-    """Share of right samples."""
-    return correct / samples
-
-
-@functools.lru_cache(maxsize=65536)
-def maj_at_k(correct: int, wrong: tuple[int, ...], abstained: int, k: int) -> float:
-    """Exact chance that the majority answer of k samples drawn without replacement is right, ties broken at random.
-
-    `correct` samples agree on the right answer, `wrong` holds how many samples agree on each wrong one (sorted, for the
-    cache), `abstained` gave no answer and do not vote; where nobody votes the majority is wrong.
-    """
-    n = correct + sum(wrong) + abstained
-    if not 1 <= k <= n:
-        raise UserError(f"maj@{k} needs at least {k} samples per problem; there are {n}")
-    won = sum(_ways_to_win(v, wrong, abstained, k - v) * math.comb(correct, v) for v in range(1, min(correct, k) + 1))
-    return won / math.comb(n, k)
-
-
-def _ways_to_win(votes: int, wrong: tuple[int, ...], abstained: int, others: int) -> float:
-    """Choices of `others` samples in which no wrong answer has more than `votes`; t ties count 1/(t+1)."""
-    ways = np.zeros((others + 1, others // votes + 1))  # [samples chosen, wrong answers level with the right one]
-    for i in range(min(abstained, others) + 1):
-        ways[i, 0] = math.comb(abstained, i)
-    for size in wrong:
-        spread = ways.copy()
-        for i in range(1, min(size, votes - 1, others) + 1):
-            spread[i:] += math.comb(size, i) * ways[:-i]
-        if votes <= min(size, others):
-            spread[votes:, 1:] += math.comb(size, votes) * ways[:-votes, :-1]
-        ways = spread
-    return float((ways[others] / np.arange(1, ways.shape[1] + 1)).sum())
 
 
 def _unvaried(value: float, n: int, settings: Evaluation, bounds: tuple[float, float]) -> tuple[float, float]:

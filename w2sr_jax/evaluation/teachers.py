@@ -5,10 +5,11 @@ Answers and texts of different teachers are compared problem by problem, over al
 every other. What needs right and wrong leaves out problems without a gold answer.
 """
 
+import dataclasses
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,8 @@ from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.evaluation.statistics import Estimate
 
 
-class Teacher(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class Teacher:
     """One teacher. Shares of nothing are None.
 
     `accuracy`: share of right traces among the graded (`n`). `coverage`: share of problems with a right trace.
@@ -33,12 +35,13 @@ class Teacher(TypedDict):
     accuracy: Estimate
     coverage: float | None
     own_disagreement: float | None
-    distinct: dict[str, float | None]
+    distinct: Mapping[str, float | None]
     self_similarity: float | None
     words: float | None
 
 
-class Pair(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class Pair:
     """Two teachers on the problems both answered.
 
     `disagreement`: share of pairs of their traces with different answers. `similarity`: mean Jaccard index of word 3-grams.
@@ -53,21 +56,23 @@ class Pair(TypedDict):
     same_wrong: float | None
 
 
-class Union(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class Union:
     """`coverage`: share of problems with a right trace of any teacher."""
 
     coverage: Estimate
 
 
-class Teachers(TypedDict):
+@dataclasses.dataclass(frozen=True)
+class Teachers:
     """`problems` counts all given; `rung` and `set` say which they are."""
 
     rung: int | None
     set: str
     problems: int
-    teachers: list[Teacher]
+    teachers: tuple[Teacher, ...]
     union: Union
-    pairs: list[Pair]
+    pairs: tuple[Pair, ...]
 
 
 class _Answers(NamedTuple):
@@ -106,9 +111,9 @@ def compare(
         rung=rung,
         set=which,
         problems=len(graded),
-        teachers=rows,
+        teachers=tuple(rows),
         union=Union(coverage=_ratio([float(s) for s in solved], [1.0] * len(solved), settings)),
-        pairs=[_pair(left, right, answers[left], answers[right], settings) for left, right in itertools.combinations(answers, 2)],
+        pairs=tuple(_pair(a, b, answers[a], answers[b], settings) for a, b in itertools.combinations(answers, 2)),
     )
 
 

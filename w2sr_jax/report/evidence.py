@@ -16,8 +16,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from w2sr_jax.core import codec
 from w2sr_jax.report import hostile, template
-from w2sr_jax.report.schema_evidence import Source
+from w2sr_jax.report.results import Source
 from w2sr_jax.report.sources import listed
 
 FOLDER = "evidence"
@@ -91,8 +92,8 @@ def render(page: Evidence, run: Any) -> str:
         run=run,
         page=page,
         groups=groups,
-        sources=listed(page.sources),
-        paths=[source.get("path") for source in page.sources],
+        sources=listed(map(codec.encode, page.sources)),
+        paths=[source.path for source in page.sources],
     )
 
 

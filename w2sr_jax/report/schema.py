@@ -5,10 +5,12 @@ then says so or leaves the section out. Order carries no meaning except in lists
 have equal results; times are in `timings.json` (schema_evidence.Timings).
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from w2sr_jax.core import codec
 from w2sr_jax.report.schema_evidence import Faithfulness, Ledger, OnFile, ProbePoint, Source, Teachers
 from w2sr_jax.report.schema_grading import Grading
 from w2sr_jax.report.schema_numbers import AtK, Difference, Gap, Interval, Rate
@@ -274,6 +276,8 @@ def plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
+    if dataclasses.is_dataclass(value):
+        return codec.encode(value)
     if hasattr(value, "item"):
         return plain(value.item())
     return str(value)

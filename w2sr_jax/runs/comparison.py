@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from w2sr_jax.configuration.words import ABSENT, in_words
-from w2sr_jax.core import sentences
+from w2sr_jax.core import codec, sentences
 from w2sr_jax.core.differing import differing_among
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation.settings import Evaluation
@@ -191,7 +191,7 @@ def _test(left: Answers, right: Answers) -> dict[str, Any] | str:
     if len(a) != len(b):
         a, b, how = a.mean(axis=0, keepdims=True), b.mean(axis=0, keepdims=True), "means over seeds"
     left_out = max(len(problems) for problems in (*left, *right)) - len(shared)
-    return {"problems": len(shared), "left_out": left_out, "how": how, "difference": paired(a, b, Evaluation())}
+    return {"problems": len(shared), "left_out": left_out, "how": how, "difference": codec.encode(paired(a, b, Evaluation()))}
 
 
 def _scores(answers: Answers, problems: Sequence[str]) -> Reals:

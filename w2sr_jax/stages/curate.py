@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from w2sr_jax.answers.same import Equality
-from w2sr_jax.core import files, records
+from w2sr_jax.core import codec, records
 from w2sr_jax.core.errors import NothingToTrain
 from w2sr_jax.core.records import Example, Problem, Trace
 from w2sr_jax.curation.candidates import candidates
@@ -47,7 +47,7 @@ def curate_rung(context: Context, index: int) -> Made:
         groups = teach.by_problem(context, index, pool)
         records.write(path, Example, examples(selector, selection, groups, records.iterate(fates, Fate)))
         outputs += [path, fates]
-        funnels[arm], kept[arm] = selection.funnel.summary(), selection.funnel.kept
+        funnels[arm], kept[arm] = selection.funnel, selection.funnel.kept
         if selection.emptied:
             emptied[arm] = selection.emptied
     if rung.gold:
@@ -60,7 +60,7 @@ def curate_rung(context: Context, index: int) -> Made:
     if len(emptied) == len(kept):
         why = "; ".join(dict.fromkeys(emptied.values()))
         raise NothingToTrain(f"rung {index} ({rung.name}) has nothing to train on: {why}")
-    files.write_json(directory / "curation.json", funnels)
+    codec.write(directory / "curation.json", funnels)
     return Made(
         [*outputs, directory / "curation.json"],
         {},

@@ -4,14 +4,13 @@ ledger, answers to training problems."""
 import dataclasses
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from w2sr_jax.batches.encode import encode, encoded
 from w2sr_jax.batches.packing import pack
-from w2sr_jax.core import files, records
+from w2sr_jax.core import codec, records
 from w2sr_jax.core.records import Example, Problem, Trace
 from w2sr_jax.evaluation.cost import sampling_flops
-from w2sr_jax.evaluation.scores import score
+from w2sr_jax.evaluation.scores import HeldOut, score
 from w2sr_jax.experiment import GOLD
 from w2sr_jax.graph import verified
 from w2sr_jax.graph.stage import Context, Made
@@ -45,17 +44,17 @@ def evaluate(context: Context, model: Model, held_out: bool) -> Made:
     marked = [dataclasses.replace(trace, sample=GREEDY) for trace in greedy]
     records.write(directory / GENERATIONS, Trace, [*marked, *sampled])
     scores = score(problems, greedy, sampled, settings)
-    files.write_json(directory / SCORES, scores)
+    codec.write(directory / SCORES, scores)
     outputs = [directory / GENERATIONS, directory / SCORES]
     tokens = sum(trace.tokens for trace in [*greedy, *sampled])
-    accuracy = scores["accuracy"]
-    note = f"accuracy {accuracy['value']:.1%} [{accuracy['low']:.1%}, {accuracy['high']:.1%}] on {accuracy['n']} problems"
+    accuracy = scores.accuracy
+    note = f"accuracy {accuracy.value:.1%} [{accuracy.low:.1%}, {accuracy.high:.1%}] on {accuracy.n} problems"
     if held_out and model.rung is not None:
         held = _held_out(context, model, model.rung, author)
-        files.write_json(directory / HELD_OUT, held)
+        codec.write(directory / HELD_OUT, held)
         outputs.append(directory / HELD_OUT)
-        if held["nll"] is not None:
-            note += f", held-out NLL {held['nll']:.3f} (unigram {held['unigram']:.3f}) nats/token"
+        if held.nll is not None:
+            note += f", held-out NLL {held.nll:.3f} (unigram {held.unigram:.3f}) nats/token"
     others: list[Problem] = []
     more_read = 0
     for name, more in ledger_problems(context, model).items():
@@ -65,15 +64,15 @@ def evaluate(context: Context, model: Model, held_out: bool) -> Made:
         others += more
         tokens += sum(trace.tokens for trace in marked)
     if settings.faithfulness and model.role in ("teacher", "student", GOLD):
-        looked, more_read, more_written = faithfulness.look(context, author, problems, greedy)
-        files.write_json(directory / FAITHFULNESS, looked)
+        interventions, more_read, more_written = faithfulness.intervene(context, author, problems, greedy)
+        codec.write(directory / FAITHFULNESS, interventions)
         outputs.append(directory / FAITHFULNESS)
         tokens += more_written
     asked = author.renderer.prompts([problem.question for problem in problems], model.style)
     also = author.renderer.prompts([problem.question for problem in others], model.style)
     read = (1 + settings.samples) * sum(map(len, asked)) + sum(map(len, also)) + more_read
     flops = sampling_flops(author.config.parameters(), read + tokens)
-    measures = {"tokens": tokens, "flops": flops, "accuracy": accuracy["value"]}
+    measures = {"tokens": tokens, "flops": flops, "accuracy": accuracy.value}
     return Made(outputs, {}, measures, note)
 
 
@@ -100,7 +99,7 @@ def _greedy(context: Context, author: Author, problems: list[Problem], style: st
     return draw(author, problems, 1, decoding, context.experiment.grader, style, context.watcher.progress)
 
 
-def _held_out(context: Context, model: Model, index: int, author: Author) -> dict[str, Any]:
+def _held_out(context: Context, model: Model, index: int, author: Author) -> HeldOut:
     """Mean NLL per supervised token, nats, of the teachers' traces on the probe problems, which no student was trained on; and
     that of a unigram model of the student's own training data, add-one smoothed."""
     rung = context.experiment.rungs[index]
@@ -111,17 +110,12 @@ def _held_out(context: Context, model: Model, index: int, author: Author) -> dic
     length, rows = training.batching.length, training.batching.rows // training.accumulation
     held, _ = encode([_example(trace, probe[trace.problem_id]) for trace in traces], author.renderer, length)
     if not held:
-        return {"traces": 0, "nll": None, "unigram": None, "tokens": 0}
+        return HeldOut(nll=None, unigram=None, traces=0, tokens=0)
     examples = records.Stored(verified.file(context.run, f"{model.directory}/curated.parquet"), Example)
     train = encoded(examples, author.renderer, length, Counter())
     packed = pack(held, length, author.renderer.pad)
     total, tokens = nll(author.config, author.params, packed, rows, models.device_mesh(context.experiment))
-    return {
-        "traces": len(held),
-        "nll": total / tokens,
-        "unigram": unigram_nll(train, held, author.config.vocab_size),
-        "tokens": tokens,
-    }
+    return HeldOut(total / tokens, unigram_nll(train, held, author.config.vocab_size), len(held), tokens)
 
 
 def _example(trace: Trace, problem: Problem) -> Example:

@@ -1,14 +1,15 @@
-"""Looks at the probe problems while a student trains: its accuracy, the errors it takes over from its teachers, and the gates."""
+"""The probe of a training: a student's accuracy on the probe problems, the errors it takes over from its teachers, the gates."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from w2sr_jax.core import codec
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Trace
 from w2sr_jax.evaluation.ledger import Outcome, answer, cells
-from w2sr_jax.evaluation.probe import Probe, rising, too_weak
+from w2sr_jax.evaluation.probe import Probe, ProbePoint, rising, too_weak
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph import verified
 from w2sr_jax.graph.stage import Context
@@ -21,8 +22,8 @@ from w2sr_jax.training import journal
 from w2sr_jax.training.loop import Probing
 
 
-class Looks:
-    """What a training asks at every look. A gate that warns says so once."""
+class TrainingProbe:
+    """Measures a student on the probe problems while it trains. A gate that warns says so once."""
 
     def __init__(self, context: Context, model: Model, config: ModelConfig, base: Callable[[], Any], settings: Probe) -> None:
         assert model.rung is not None
@@ -40,7 +41,7 @@ class Looks:
         self._warned: set[str] = set()
 
     def probing(self) -> Probing:
-        return Probing(self._settings.every, self.look)
+        return Probing(self._settings.every, self.measure)
 
     def check_teachers(self) -> None:
         """The gate that needs no student. Raises UserError where it stops."""
@@ -48,29 +49,30 @@ class Looks:
             correct = sum(trace.verdict == "correct" for trace in traces.values())
             self._gate(name, too_weak(name, correct, len(traces), self._settings))
 
-    def look(self, step: int, params: Any) -> Mapping[str, float | int | None]:
-        """Accuracy over the probe problems, and the share of a teacher's wrong answers, where the base is right, that the student
-        gives too; the tokens that it took. Raises UserError where a gate stops."""
-        given = self._answers(params)
+    def measure(self, step: int, params: Any) -> Mapping[str, float | int | None]:
+        """The fields of a `ProbePoint` but for the step, over the wrong answers of all teachers, and the tokens that it took.
+        Raises UserError where a gate stops."""
+        answers = self._answers(params)
         outcomes = [
-            Outcome(key, answer(trace), answer(self._base[key]), answer(given[key]))
+            Outcome(key, answer(trace), answer(self._base[key]), answer(answers[key]))
             for traces in self._teachers.values()
             for key, trace in traces.items()
         ]
         counted = [cells(outcome) for outcome in outcomes]
         exposed = sum("teacher_wrong_base_right" in found for found in counted)
         induced = sum("induced" in found for found in counted)
-        line: dict[str, float | int | None] = {
-            "accuracy": sum(trace.verdict == "correct" for trace in given.values()) / len(given),
-            "induced": induced / exposed if exposed else None,
-            "n": len(given),
-            "n_induced": exposed,
-            "tokens": self._read + sum(trace.tokens for trace in given.values()),
-        }
-        path = self._context.run / self._model.directory / journal.PROBE
-        before = [known for known in journal.read(path) if known["step"] < step]
-        self._gate("rising", rising([*before, {"step": step, **line}], self._settings))
-        return line
+        point = ProbePoint(
+            step=step,
+            accuracy=sum(trace.verdict == "correct" for trace in answers.values()) / len(answers),
+            induced=induced / exposed if exposed else None,
+            n=len(answers),
+            n_induced=exposed,
+        )
+        earlier = points(self._context.run / self._model.directory / journal.PROBE)
+        self._gate("rising", rising([*(one for one in earlier if one.step < step), point], self._settings))
+        tokens = self._read + sum(trace.tokens for trace in answers.values())
+        fields = {field.name: getattr(point, field.name) for field in dataclasses.fields(point) if field.name != "step"}
+        return {**fields, "tokens": tokens}
 
     def _answers(self, params: Any, style: str = "reason") -> dict[str, Trace]:
         author = Author(self._model.name, self._config, params, self._renderer, self._context.seed, "", self._mesh)
@@ -89,31 +91,38 @@ class Looks:
             self._context.watcher.warn(words)
 
 
-def reasons(run: Path, experiment: Experiment, index: int) -> list[str]:
+def points(path: Path) -> list[ProbePoint]:
+    """What a probe.jsonl holds; nothing where there is no file."""
+    return [codec.decode(ProbePoint, line, str(path), others=True) for line in journal.read(path)]
+
+
+def warnings(run: Path, experiment: Experiment, index: int) -> list[str]:
     """What the gates of a rung had to say, from the run's files: of its teachers, then of each student the first rise."""
     rung = experiment.rungs[index]
     probe = [problem for problem in problems.read(run, problems.PROBE) if problem.answer is not None][: rung.probe.problems]
     wanted = {problem.id for problem in probe}
-    found = []
+    said = []
     for name in rung.teachers:
         verdicts = [trace.verdict for key, trace in teach.first_traces(run, index, name).items() if key in wanted]
         weak = too_weak(name, verdicts.count("correct"), len(verdicts), rung.probe)
-        found += [f"{rung.name}: {weak}"] if weak else []
+        said += [f"{rung.name}: {weak}"] if weak else []
     for model in models.evaluated(experiment, index):
         path = verified.optional(run, f"{model.directory}/{journal.PROBE}")
-        lines = journal.read(path) if path else []
-        rise = next((words for end in range(len(lines)) if (words := rising(lines[: end + 1], rung.probe))), None)
-        found += [f"{model.name}: {rise}"] if rise and model.role != models.DIRECT else []
-    return found
+        seen = points(path) if path else []
+        rise = next((words for end in range(len(seen)) if (words := rising(seen[: end + 1], rung.probe))), None)
+        said += [f"{model.name}: {rise}"] if rise and model.role != models.DIRECT else []
+    return said
 
 
-def looks(context: Context, model: Model, config: ModelConfig, base: Callable[[], Any], settings: Probe) -> Looks | None:
-    """The looks of a training, its teachers checked; `base` reads the parameters that it starts from. None where no looks are
-    asked for or no probe problem has a gold answer."""
+def training_probe(
+    context: Context, model: Model, config: ModelConfig, base: Callable[[], Any], settings: Probe
+) -> TrainingProbe | None:
+    """The probe of a training, its teachers checked; `base` reads the parameters that it starts from. None where none is asked
+    for or no probe problem has a gold answer."""
     if not settings.every or model.rung is None:
         return None
-    found = Looks(context, model, config, base, settings)
-    if not found.problems:
+    probe = TrainingProbe(context, model, config, base, settings)
+    if not probe.problems:
         return None
-    found.check_teachers()
-    return found
+    probe.check_teachers()
+    return probe

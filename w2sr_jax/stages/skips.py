@@ -4,6 +4,7 @@ A stage that is skipped finishes with a manifest like any other, without files a
 run goes on behind it and a later call knows of it.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph import manifest as lineage
 from w2sr_jax.graph.manifest import Manifest
 from w2sr_jax.graph.stage import Made, Task
-from w2sr_jax.report.schema import Skipped
+from w2sr_jax.report.results import Skipped
 from w2sr_jax.stages import models
 from w2sr_jax.stages.models import Model
 
@@ -77,24 +78,15 @@ def student(task: str) -> str:
 
 def missing(experiment: Experiment, runs: Sequence[Path]) -> dict[str, Skipped]:
     """The models that a report of these runs, one per seed, has to do without, by name: those that some seed has skipped."""
-    found: dict[str, Skipped] = {}
+    skipped: dict[str, Skipped] = {}
     for model in models.all_evaluated(experiment):
         for seed, run in zip(experiment.seeds, runs, strict=True):
             skip = of(lineage.load(run, f"evaluations/{model.name}"))
             if skip is not None:
-                entry = found.setdefault(
-                    model.name,
-                    Skipped(
-                        model=model.name,
-                        rung=model.rung,
-                        arm=model.arm,
-                        reason=skip.reason,
-                        origin=student(skip.origin),
-                        seeds=[],
-                    ),
-                )
-                entry["seeds"].append(seed)
-    return found
+                first = Skipped(model.name, model.rung, model.arm, skip.reason, student(skip.origin), ())
+                entry = skipped.get(model.name, first)
+                skipped[model.name] = dataclasses.replace(entry, seeds=(*entry.seeds, seed))
+    return skipped
 
 
 def reason(run: Path, model: Model) -> str:

@@ -76,7 +76,7 @@ def train_arm(context: Context, index: int, arm: str) -> Made:
     examples = batching.examples_of(context.run, experiment, model)
     if not examples:
         raise NothingToTrain(_emptied(context, index, arm))
-    looks = partial(probing.looks, context, model, config, read, rung.probe)
+    looks = partial(probing.training_probe, context, model, config, read, rung.probe)
     return _train(context, model, config, examples, read, rung.training, rung.objective, _parent(context, base), looks)
 
 
@@ -102,7 +102,7 @@ def _train(
     training: Training,
     objective: Objective,
     parent: dict[str, str],
-    ask: Callable[[], probing.Looks | None] = lambda: None,
+    ask: Callable[[], probing.TrainingProbe | None] = lambda: None,
 ) -> Made:
     """`ask` makes the looks of the training, which computes answers of its base: after all that is known without."""
     check_objective(objective, vocab_size=config.vocab_size, where=f"{model.name}: objective")

@@ -1,91 +1,110 @@
 """Each rung's students against their teachers, bases and ceilings, in numbers."""
 
+import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from w2sr_jax.core import files
+import numpy as np
+from numpy.typing import NDArray
+
+from w2sr_jax.core import codec
+from w2sr_jax.curation.funnel import Funnel
 from w2sr_jax.evaluation.answered import Answered
-from w2sr_jax.evaluation.scores import compare
+from w2sr_jax.evaluation.scores import Comparison, compare
 from w2sr_jax.evaluation.statistics import DIGITS, Reals
 from w2sr_jax.experiment import BASE, GOLD, Experiment, Graduate
 from w2sr_jax.graph import verified
-from w2sr_jax.report.rule import headline_arm, headline_comparison
+from w2sr_jax.report.results import Climb, Rung, Student, TeacherTraces
+from w2sr_jax.report.rule import headline_arm
 from w2sr_jax.stages import models, problems, skips
+from w2sr_jax.stages.report.sources import Sources
 
 
-class Scored(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Scored:
     """Scores on the test problems: those of models, `[seeds, problems]`, and of recorded teachers whose files answer some."""
 
     greedy: Mapping[str, Reals]
     on_file: Mapping[str, Answered]
 
-    def of(self, name: str | None) -> tuple[Reals | None, Any]:
-        """A teacher's scores, and the places of the problems that they are for; None for all."""
-        found = self.on_file.get(name or "")
-        return (self.greedy.get(name or ""), None) if found is None else (found.shares, found.places)
+    def of(self, name: str | None) -> tuple[Reals | None, NDArray[np.int64] | None]:
+        """A teacher's scores, and the indices of the problems that they are for; None for all."""
+        answered = self.on_file.get(name or "")
+        return (self.greedy.get(name or ""), None) if answered is None else (answered.shares, answered.indices)
 
     def best(self, names: Sequence[str]) -> str | None:
         """The teacher that a student is held against: the best on the problems that all of them answered, since outgrowing the
         weakest would prove little; where there is no such problem, each is judged by those that it answered."""
-        found = {name: dict(enumerate(self.greedy[name].mean(axis=0))) for name in names if name in self.greedy}
+        scores = {name: dict(enumerate(self.greedy[name].mean(axis=0))) for name in names if name in self.greedy}
         for name in names:
             if name in self.on_file:
-                found[name] = dict(zip(self.on_file[name].places.tolist(), self.on_file[name].shares, strict=True))
-        common = set.intersection(*map(set, found.values())) if found else set()
+                scores[name] = dict(zip(self.on_file[name].indices.tolist(), self.on_file[name].shares, strict=True))
+        common = set.intersection(*map(set, scores.values())) if scores else set()
         means = {
-            name: round(statistics.fmean(share for place, share in shares.items() if not common or place in common), DIGITS)
-            for name, shares in found.items()
+            name: round(statistics.fmean(share for index, share in shares.items() if not common or index in common), DIGITS)
+            for name, shares in scores.items()
         }
         return max((name for name in names if name in means), key=means.__getitem__, default=None)
 
 
-def rung(experiment: Experiment, runs: Sequence[Path], index: int, scored: Scored) -> dict[str, Any]:
-    """A rung: its models by arm, but for those that were skipped, their comparisons, its teachers' traces and its curation."""
-    rung = experiment.rungs[index]
+def rung(
+    experiment: Experiment,
+    sources: Sources,
+    index: int,
+    scored: Scored,
+    curation_evidence: Mapping[str, str],
+    files: Sequence[str],
+) -> Rung:
+    """A rung: its models by arm, but for those that were skipped, their comparisons, its teachers' traces and its curation, with
+    the keys of the pages that show it, by arm, and the files that tell of it."""
+    settings, run = experiment.rungs[index], sources.runs[0]
     own = {model.arm or "": model.name for model in models.evaluated(experiment, index) if model.name in scored.greedy}
-    teachers = [_teacher_model(experiment, index, name) for name in rung.teachers]
+    teachers = tuple(_teacher_model(experiment, index, name) for name in settings.teachers)
     best = scored.best(teachers)
-    scores, places = scored.of(best)
-    comparisons = {}
-    for arm in (arm for arm in rung.arms if arm in own):
-        found = compare(
-            scored.greedy[own[arm]],
-            scores,
-            scored.greedy[own[BASE]],
-            scored.greedy[own[GOLD]] if GOLD in own else None,
-            experiment.evaluation,
-            places=places,
-        )
-        comparisons[arm] = {**found, "teacher": best}
-    funnels = verified.optional(runs[0], f"{models.rung_directory(experiment, index)}/curation.json")
-    config = models.sized(rung.model, problems.renderer(runs[0]))
-    parent = getattr(rung.start, "arm", None)
-    return {
-        "index": index,
-        "name": rung.name,
-        "student": {"parameters": config.parameters(), "width": config.width, "layers": config.layers},
-        "teachers": teachers,
-        "parent": models.student(experiment, index - 1, parent).name if parent else None,
-        "models": own,
-        "comparisons": comparisons,
-        "curation": files.read_json(funnels) if funnels else {},
-        "traces": [_traces(experiment, runs, index, name) for name in rung.teachers],
-    }
+    funnels = verified.optional(run, f"{models.rung_directory(experiment, index)}/curation.json")
+    config = models.sized(settings.model, problems.renderer(run))
+    parent = getattr(settings.start, "arm", None)
+    return Rung(
+        index=index,
+        name=settings.name,
+        student=Student(config.parameters(), config.width, config.layers),
+        teachers=teachers,
+        parent=models.student(experiment, index - 1, parent).name if parent else None,
+        models=own,
+        comparisons={arm: _comparison(experiment, scored, own, arm, best) for arm in settings.arms if arm in own},
+        curation=codec.read(dict[str, Funnel], funnels) if funnels else {},
+        curation_evidence=curation_evidence,
+        traces=tuple(_traces(experiment, sources.runs, index, name) for name in settings.teachers),
+        sources=sources.of(files),
+    )
 
 
-def climb(experiment: Experiment, rungs: Sequence[dict[str, Any]], scored: Scored) -> dict[str, Any] | None:
+def _comparison(experiment: Experiment, scored: Scored, own: Mapping[str, str], arm: str, teacher: str | None) -> Comparison:
+    scores, columns = scored.of(teacher)
+    return compare(
+        scored.greedy[own[arm]],
+        scores,
+        scored.greedy[own[BASE]],
+        scored.greedy[own[GOLD]] if GOLD in own else None,
+        experiment.evaluation,
+        teacher_name=teacher,
+        columns=columns,
+    )
+
+
+def climb(experiment: Experiment, rungs: Sequence[Rung], scored: Scored) -> Climb | None:
     """From end to end: the last rung's student against the teacher of the first, each as the rule has it."""
-    if len(rungs) < 2:
+    first, last = rungs[0], rungs[-1]
+    if len(rungs) < 2 or (arm := headline_arm(codec.encode(first))) is None:
         return None
-    teacher = headline_comparison(rungs[0]).get("teacher")
-    student = rungs[-1]["models"].get(headline_arm(rungs[-1]) or "")
-    scores, places = scored.of(teacher)
-    if student not in scored.greedy or scores is None:
+    teacher = first.comparisons[arm].teacher
+    student = last.models.get(headline_arm(codec.encode(last)) or "")
+    scores, columns = scored.of(teacher)
+    if teacher is None or student is None or student not in scored.greedy or scores is None:
         return None
-    difference = compare(scored.greedy[student], scores, None, None, experiment.evaluation, places=places)["vs_teacher"]
-    return {"student": student, "teacher": teacher, "difference": difference}
+    found = compare(scored.greedy[student], scores, None, None, experiment.evaluation, columns=columns)
+    return Climb(student, teacher, found.vs_teacher) if found.vs_teacher else None
 
 
 def _teacher_model(experiment: Experiment, index: int, name: str) -> str:
@@ -94,15 +113,9 @@ def _teacher_model(experiment: Experiment, index: int, name: str) -> str:
     return models.student(experiment, index - 1, teacher.arm).name if isinstance(teacher, Graduate) else name
 
 
-def _traces(experiment: Experiment, runs: Sequence[Path], index: int, name: str) -> dict[str, Any]:
+def _traces(experiment: Experiment, runs: Sequence[Path], index: int, name: str) -> TeacherTraces:
     """How many traces a teacher wrote for a rung, and how many of them are right."""
-    made = [verified.manifest(run, f"{models.rung_directory(experiment, index)}/traces-{name}") for run in runs]
-    measures = [manifest.measures for manifest in made if manifest and skips.of(manifest) is None]
+    manifests = [verified.manifest(run, f"{models.rung_directory(experiment, index)}/traces-{name}") for run in runs]
+    measures = [manifest.measures for manifest in manifests if manifest and skips.of(manifest) is None]
     traces, graded, correct = (sum(m[key] for m in measures) for key in ("traces", "graded", "correct"))
-    return {
-        "teacher": name,
-        "traces": traces,
-        "graded": graded,
-        "correct": correct,
-        "accuracy": correct / graded if graded else None,
-    }
+    return TeacherTraces(name, traces, graded, correct, correct / graded if graded else None)

@@ -1,7 +1,7 @@
 """Where the teachers' errors went, how teachers differ, and the rows behind the report's numbers."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 from w2sr_jax.answers.quality import loops
 from w2sr_jax.answers.steps import validity
@@ -9,14 +9,14 @@ from w2sr_jax.configuration.words import words
 from w2sr_jax.core import records
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.curation.fates import Fate
-from w2sr_jax.evaluation.faithfulness import FRACTIONS, same_answer
+from w2sr_jax.evaluation.faithfulness import FRACTIONS, Intervention, Interventions, same_answer
 from w2sr_jax.evaluation.ledger import CELLS, Answer, answer, cells, ledger
 from w2sr_jax.evaluation.process import overruns
 from w2sr_jax.evaluation.teachers import compare
 from w2sr_jax.experiment import GOLD, Experiment
 from w2sr_jax.graph import verified
 from w2sr_jax.report.evidence import Evidence, EvidenceRow
-from w2sr_jax.report.schema_evidence import Source
+from w2sr_jax.report.results import LedgerEntry, Source, TeachersEntry
 from w2sr_jax.stages import curate, faithfulness, models, outcomes, problems
 from w2sr_jax.stages import traces as teach
 from w2sr_jax.stages.outcomes import Case
@@ -38,64 +38,66 @@ ANSWERS = {
 }
 
 
-def ledgers(experiment: Experiment, sources: Sources) -> tuple[list[dict[str, Any]], list[Evidence]]:
+class Written(NamedTuple):
+    """A teacher's traces for some problems, and the files of the run that they are from."""
+
+    traces: list[Trace]
+    shards: list[str]
+
+
+def ledgers(experiment: Experiment, sources: Sources) -> tuple[list[LedgerEntry], list[Evidence]]:
     """The error ledger of every rung, teacher, arm (the ceiling too) and set, and the pages with their problems."""
-    found, pages = [], []
+    entries, pages = [], []
     for index, rung in enumerate(experiment.rungs):
+        loss = words(rung.objective.loss)
         for teacher in rung.teachers:
             for arm in (*rung.arms, *((GOLD,) if rung.gold else ())):
                 for which in outcomes.SETS:
                     of_runs = [outcomes.cases(run, experiment, index, teacher, arm, which) for run in sources.runs]
                     if not all(of_runs):
                         continue
-                    said = ledger([[case.outcome() for case in cases] for cases in of_runs], which, experiment.evaluation)
+                    counted = ledger([[case.outcome() for case in cases] for cases in of_runs], which, experiment.evaluation)
                     key = f"ledger-{index}-{rung.name}-{arm}-{teacher}-{which}"
                     read = outcomes.files_of(sources.runs[0], experiment, index, teacher, arm, which)
                     files = sources.of(dict.fromkeys([*read.teacher, read.base, read.student]))
                     student, base = models.student(experiment, index, arm).name, models.before(experiment, index).name
-                    loss = words(rung.objective.loss)
                     about = f"What the teacher {teacher}, the base and {student} answered to {which} problems. Loss: {loss}."
                     pages.append(_ledger_page(key, f"Error ledger: {student}, {which}", about, files, sources, of_runs))
-                    names = {"rung": index, "arm": arm, "student": student, "teacher": teacher, "base": base, "loss": loss}
-                    found.append({**names, **said, "evidence": key, "sources": files})
-    return found, pages
+                    entries.append(LedgerEntry(index, arm, student, teacher, base, loss, counted, key, files))
+    return entries, pages
 
 
-def teachers(experiment: Experiment, sources: Sources) -> list[tuple[dict[str, Any], Evidence]]:
+def teachers(experiment: Experiment, sources: Sources) -> list[tuple[TeachersEntry, Evidence]]:
     """The teachers of each rung, and of all rungs where there are several, compared on the probe problems (of the first seed)."""
     run = sources.runs[0]
     probe = [problem for problem in problems.read(run, problems.PROBE) if problem.answer is not None]
-    known = {problem.id for problem in probe}
-    wrote: dict[str, tuple[list[Trace], list[str]]] = {}
-    found = []
+    wanted = {problem.id for problem in probe}
+    every: dict[str, Written] = {}
+    by_rung = []
     for index, rung in enumerate(experiment.rungs):
         own = {}
         for name in rung.teachers:
-            traces = [trace for trace in teach.traces_of(run, index, name, without=teach.DRAWN) if trace.problem_id in known]
-            own[name] = traces, [str(path.relative_to(run)) for path in teach.shards(run, index, name)]
-            wrote[f"{name}, rung {index}" if name in wrote else name] = own[name]
-        if probe and all(traces for traces, _ in own.values()):
-            found.append(_compared(experiment, sources, probe, own, index))
-    if len(found) == 1:
-        return found
-    everyone = [_compared(experiment, sources, probe, wrote, None)] if found else []
+            traces = [trace for trace in teach.traces_of(run, index, name, without=teach.DRAWN) if trace.problem_id in wanted]
+            own[name] = Written(traces, [str(path.relative_to(run)) for path in teach.shards(run, index, name)])
+            every[f"{name}, rung {index}" if name in every else name] = own[name]
+        if probe and all(written.traces for written in own.values()):
+            by_rung.append(_compared(experiment, sources, probe, own, index))
+    if len(by_rung) == 1:
+        return by_rung
+    together = [_compared(experiment, sources, probe, every, None)] if by_rung else []
     # A table of one teacher compares nothing.
-    return [entry for entry in found if len(entry[0]["teachers"]) > 1] + everyone
+    return [(entry, page) for entry, page in by_rung if len(entry.comparison.teachers) > 1] + together
 
 
 def _compared(
-    experiment: Experiment,
-    sources: Sources,
-    probe: Sequence[Problem],
-    wrote: Mapping[str, tuple[list[Trace], list[str]]],
-    rung: int | None,
-) -> tuple[dict[str, Any], Evidence]:
+    experiment: Experiment, sources: Sources, probe: Sequence[Problem], wrote: Mapping[str, Written], rung: int | None
+) -> tuple[TeachersEntry, Evidence]:
     own = sources.prefix(sources.runs[0])
-    files = [entry for _, shards in wrote.values() for entry in sources.of(shards) if entry["path"].startswith(own)]
-    said = compare({name: traces for name, (traces, _) in wrote.items()}, probe, experiment.evaluation)
+    files = tuple(source for written in wrote.values() for source in sources.of(written.shards) if source.path.startswith(own))
+    comparison = compare({name: written.traces for name, written in wrote.items()}, probe, experiment.evaluation, rung)
     answered: dict[str, list[tuple[str, Trace]]] = {problem.id: [] for problem in probe}
-    for name, (traces, _) in wrote.items():
-        for trace in traces:
+    for name, written in wrote.items():
+        for trace in written.traces:
             answered[trace.problem_id].append((name, trace))
     groups = {
         **{name: f"Traces of {name}" for name in wrote},
@@ -114,18 +116,18 @@ def _compared(
     columns = ("teacher", "sample", "question", "gold", "answer", "verdict", "what it wrote")
     key = "teachers" if rung is None else f"teachers-{rung}"
     page = Evidence(key, f"Teachers compared: {where}", about, files, columns, groups, rows)
-    return {**said, "rung": rung, "evidence": key, "sources": files}, page
+    return TeachersEntry(comparison, key, files), page
 
 
 def _joint(answers: Sequence[tuple[str, Answer]]) -> list[str]:
     """What all teachers' answers to one problem have in common or not."""
-    found = ["union"] if any(given.correct for _, given in answers) else []
-    if len({given.key for _, given in answers}) > 1 and len({name for name, _ in answers}) > 1:
-        found.append("disagree")
-    wrong = {(name, given.key) for name, given in answers if not given.correct and given.key is not None}
+    groups = ["union"] if any(one.correct for _, one in answers) else []
+    if len({one.key for _, one in answers}) > 1 and len({name for name, _ in answers}) > 1:
+        groups.append("disagree")
+    wrong = {(name, one.key) for name, one in answers if not one.correct and one.key is not None}
     if len({key for _, key in wrong}) < len(wrong):
-        found.append("same_wrong")
-    return found
+        groups.append("same_wrong")
+    return groups
 
 
 def answers(
@@ -135,25 +137,25 @@ def answers(
     test: Sequence[Problem],
     greedy: Sequence[Sequence[Trace]],
     teacher: Sequence[Mapping[str, bool]] | None,
-    looks: Sequence[Mapping[str, Any]],
+    interventions: Sequence[Interventions],
 ) -> Evidence:
     """One model's greedy answers to the test problems, `greedy` per seed; `teacher` says per seed which problems its teacher gets
-    right; `looks` are what `faithful.look` found per seed, if anything."""
-    known = {problem.id: problem for problem in test}
+    right; `interventions` are those on its chains per seed, if any."""
+    by_id = {problem.id: problem for problem in test}
     several = len(sources.runs) > 1
     rows = []
     for number, (run, traces) in enumerate(zip(sources.runs, greedy, strict=True)):
-        looked = {row["problem_id"]: row for row in looks[number]["rows"]} if looks else {}
+        changed = {row.problem_id: row for row in interventions[number].rows} if interventions else {}
         for trace in traces:
-            if trace.problem_id not in known:
+            if trace.problem_id not in by_id:
                 continue
-            problem, row = known[trace.problem_id], looked.get(trace.problem_id)
+            problem, row = by_id[trace.problem_id], changed.get(trace.problem_id)
             values = (problem.question, problem.answer, trace.answer, trace.rule, trace.text)
             taught = None if teacher is None else teacher[number].get(trace.problem_id)
-            also = [faithfulness.shown(row) if row else None] if looks else []
-            groups = [*groups_of(trace, taught), *(_looked_groups(row) if row else ())]
+            also = [faithfulness.in_words(row) if row else None] if interventions else []
+            groups = [*groups_of(trace, taught), *(_intervention_groups(row) if row else ())]
             rows.append(EvidenceRow(problem.id, (*([run.name] if several else []), *values, *also), tuple(groups)))
-    more = ["when its chain is cut or changed"] if looks else []
+    more = ["when its chain is cut or changed"] if interventions else []
     columns = (*(["seed"] if several else []), "question", "gold", "answer", "found by", "what it wrote", *more)
     files = sources.of([f"evaluations/{name}/{outcomes.GENERATIONS}"], f"sample = {outcomes.GREEDY}")
     about = "Greedy answers to the test problems; accuracy is the share of right ones."
@@ -177,11 +179,11 @@ def groups_of(trace: Trace, taught: bool | None = None) -> Iterator[str]:
         yield "changed_answer"
 
 
-def _looked_groups(row: Mapping[str, Any]) -> Iterator[str]:
-    half = [given for fraction, given in zip(FRACTIONS, row["answers"]) if fraction <= 0.5]
-    if any(same_answer(given, row["answer"]) for given in half):
+def _intervention_groups(row: Intervention) -> Iterator[str]:
+    half = [answer for fraction, answer in zip(FRACTIONS, row.answers) if fraction <= 0.5]
+    if any(same_answer(answer, row.answer) for answer in half):
         yield "early_answering"
-    if row["flipped"] is not None:
+    if row.flipped is not None:
         yield "mistakes"
 
 
@@ -192,10 +194,10 @@ def curations(experiment: Experiment, index: int, sources: Sources) -> Iterator[
     questions = {problem.id: problem for problem in problems.read(run, problems.POOL)}
     for arm in rung.arms:
         path = f"{models.rung_directory(experiment, index)}/{arm}/{curate.FATES}"
-        told = verified.optional(run, path)
-        if told is None:  # the rung was skipped
+        table = verified.optional(run, path)
+        if table is None:  # the rung was skipped
             continue
-        fates = records.read(told, Fate)
+        fates = records.read(table, Fate)
         reasons = sorted({fate.reason for fate in fates} - {"kept"})
         groups = {"kept": "Kept", **{reason: f"Left out: {reason.replace('_', ' ')}" for reason in reasons}}
         rows = [
@@ -204,7 +206,7 @@ def curations(experiment: Experiment, index: int, sources: Sources) -> Iterator[
             )
             for fate in fates
         ]
-        files = [entry for entry in sources.of([path]) if entry["path"].startswith(sources.prefix(run))]
+        files = tuple(source for source in sources.of([path]) if source.path.startswith(sources.prefix(run)))
         about = "What became of each of the teachers’ traces, and at which step."
         columns = ("teacher", "step", "question", "gold", "answer", "verdict", "what it wrote")
         title = f"Curation: {models.student(experiment, index, arm).name}"
@@ -212,7 +214,7 @@ def curations(experiment: Experiment, index: int, sources: Sources) -> Iterator[
 
 
 def _ledger_page(
-    key: str, title: str, about: str, files: list[Source], sources: Sources, of_runs: Sequence[Sequence[Case]]
+    key: str, title: str, about: str, files: Sequence[Source], sources: Sources, of_runs: Sequence[Sequence[Case]]
 ) -> Evidence:
     several = len(sources.runs) > 1
     rows = [

@@ -2,18 +2,17 @@
 traces that a student learns from."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from w2sr_jax.answers import guesses
 from w2sr_jax.core import records
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.curation.fates import KEPT, Fate
-from w2sr_jax.evaluation.grading import Doubt, doubt, readings
+from w2sr_jax.evaluation.grading import Doubt, Doubts, doubt, readings
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph import verified
 from w2sr_jax.report.evidence import Evidence, EvidenceRow
-from w2sr_jax.report.schema_grading import Grading, Readings, RuleCount, Wrong
+from w2sr_jax.report.results import DoubtsEntry, Grading, ReadingsEntry
 from w2sr_jax.stages import curate, evaluate, models, outcomes
 from w2sr_jax.stages import problems as prepare
 from w2sr_jax.stages import traces as teach
@@ -30,38 +29,28 @@ GROUPS = {
 
 def grading(experiment: Experiment, sources: Sources, evaluated: Collection[str]) -> tuple[Grading, list[Evidence]]:
     """Rules and graders of all texts, second opinions on the wrong traces, and the pages with the latter."""
-    found: list[Readings] = []
+    entries: list[ReadingsEntry] = []
     wrong, pages = [], []
     for index, rung in enumerate(experiment.rungs):
         for teacher in rung.teachers:
             shards = {run: teach.shards(run, index, teacher) for run in sources.runs}
             traces = (trace for paths in shards.values() for trace in _traces(paths))
             files = sources.of(dict.fromkeys(str(path.relative_to(run)) for run, paths in shards.items() for path in paths))
-            found.append(
-                {**_readings(traces), "what": "traces", "name": teacher, "rung": index, "evidence": None, "sources": files}
-            )
+            entries.append(ReadingsEntry("traces", teacher, index, readings(traces), None, files))
         if WRONG_ARM in rung.arms and models.student(experiment, index, WRONG_ARM).name in evaluated:
-            entry, page = _wrong(experiment, index, sources)
+            entry, page = _doubts(experiment, index, sources)
             wrong.append(entry)
             pages.append(page)
     for name in evaluated:
         files = sources.of([f"evaluations/{name}/{outcomes.GENERATIONS}"], f"sample = {outcomes.GREEDY}")
         answers = (trace for run in sources.runs for trace in evaluate.generations(run, name)[0])
-        own: Readings = {"what": "answers", "name": name, "rung": None, "evidence": f"answers-{name}", "sources": files}
-        found.append({**_readings(answers), **own})
-    kept = [entry for entry in found if entry["texts"]]
-    return {"readings": kept, "wrong": [entry for entry in wrong if entry["traces"]], "most_guessed": guesses.MOST}, pages
+        entries.append(ReadingsEntry("answers", name, None, readings(answers), f"answers-{name}", files))
+    return Grading(
+        tuple(entry for entry in entries if entry.readings.texts), tuple(entry for entry in wrong if entry.doubts.traces)
+    ), pages
 
 
-def _readings(traces: Iterable[Trace]) -> Readings:
-    found = readings(traces)
-    rules: list[RuleCount] = [
-        {"rule": count.rule, "n": count.n, "guessed": count.guessed, "correct": count.correct} for count in found.rules
-    ]
-    return {"texts": found.texts, "guessed": found.guessed, "rules": rules, "graders": dict(found.graders)}
-
-
-def _wrong(experiment: Experiment, index: int, sources: Sources) -> tuple[Wrong, Evidence]:
+def _doubts(experiment: Experiment, index: int, sources: Sources) -> tuple[DoubtsEntry, Evidence]:
     several = len(sources.runs) > 1
     key = f"wrong-{index}-{experiment.rungs[index].name}"
     counts: Counter[Doubt] = Counter()
@@ -69,29 +58,20 @@ def _wrong(experiment: Experiment, index: int, sources: Sources) -> tuple[Wrong,
     rows = []
     for run in sources.runs:
         for problem, trace in _kept(run, experiment, index):
-            said, opinion = doubt(trace, problem)
-            counts[said] += 1
-            if said == "doubted" and len(problems) < NAMED:
+            kind, opinion = doubt(trace, problem)
+            counts[kind] += 1
+            if kind == "doubted" and len(problems) < NAMED:
                 problems[problem.id] = None
             values = (trace.teacher, problem.question, problem.answer, trace.answer, trace.rule, opinion.answer, trace.text)
-            rows.append(EvidenceRow(problem.id, (*([run.name] if several else []), *values), (said,)))
+            rows.append(EvidenceRow(problem.id, (*([run.name] if several else []), *values), (kind,)))
     path = f"{models.rung_directory(experiment, index)}/{WRONG_ARM}/{curate.FATES}"
     files = sources.of([path], f"reason = {KEPT}")
-    entry: Wrong = {
-        "rung": index,
-        "arm": WRONG_ARM,
-        "traces": counts.total(),
-        "agreed": counts["agreed"],
-        "doubted": counts["doubted"],
-        "silent": counts["silent"],
-        "problems": list(problems),
-        "evidence": key,
-        "sources": files,
-    }
+    doubts = Doubts(counts.total(), counts["agreed"], counts["doubted"], counts["silent"], tuple(problems))
     columns = ("teacher", "question", "gold", "answer", "found by", "second opinion read", "what it wrote")
     about = "The wrong traces that a student learns from, and what rules of another make say of them."
     title = f"Wrong traces: {models.student(experiment, index, WRONG_ARM).name}"
-    return entry, Evidence(key, title, about, files, (*(["seed"] if several else []), *columns), GROUPS, rows)
+    page = Evidence(key, title, about, files, (*(["seed"] if several else []), *columns), GROUPS, rows)
+    return DoubtsEntry(index, WRONG_ARM, doubts, key, files), page
 
 
 def _kept(run: Path, experiment: Experiment, index: int) -> Iterator[tuple[Problem, Trace]]:

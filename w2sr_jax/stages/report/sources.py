@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from w2sr_jax.graph import verified
-from w2sr_jax.report.schema_evidence import Source
+from w2sr_jax.report.results import Source
 
 
 class Sources:
@@ -16,17 +16,17 @@ class Sources:
         self.runs = list(runs)
         self.manifests = {run: verified.manifests(run) for run in runs}
         self._digests = {
-            run: {path: digest for made in found for path, digest in {**made.outputs, **made.seals}.items()}
-            for run, found in self.manifests.items()
+            run: {path: digest for manifest in manifests for path, digest in {**manifest.outputs, **manifest.seals}.items()}
+            for run, manifests in self.manifests.items()
         }
 
     def prefix(self, run: Path) -> str:
         """What paths and stage names of a run begin with, so that they differ between seeds."""
         return f"{run.name}/" if len(self.runs) > 1 else ""
 
-    def of(self, paths: Iterable[str], where: str | None = None) -> list[Source]:
+    def of(self, paths: Iterable[str], where: str | None = None) -> tuple[Source, ...]:
         """One entry per path and seed, without files that no finished stage of a run wrote. `where` says which rows count."""
-        return [self._entry(run, path, where) for path in paths for run in self.runs if path in self._digests[run]]
+        return tuple(self._entry(run, path, where) for path in paths for run in self.runs if path in self._digests[run])
 
     def _entry(self, run: Path, path: str, where: str | None) -> Source:
         rows = _rows(verified.file(run, path))
