@@ -1,4 +1,4 @@
-"""Costs against the multiples of N that METHODS gives."""
+"""Costs against the multiples of N that docs/methods.md gives."""
 
 from w2sr_jax.evaluation import cost
 

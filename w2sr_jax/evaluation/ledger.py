@@ -1,4 +1,4 @@
-"""Where a teacher's errors went: did its student copy them, correct them, or lose what the teacher got right (METHODS §4).
+"""Where a teacher's errors went: did its student copy them, correct them, or lose what the teacher got right (`docs/methods.md`).
 
 With T the teacher, B the student before training and S after it:
 

@@ -11,8 +11,8 @@ from w2sr_jax.core.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """Greedy accuracy and induced-error rate (METHODS: wrong answers taken over from the teacher where the base was right) on the
-    probe problems, which no student is trained on."""
+    """Greedy accuracy and induced-error rate (`docs/methods.md`: wrong answers taken over from the teacher where the base was
+    right) on the probe problems, which no student is trained on."""
 
     every: int = 0
     """Steps between looks at the probe problems while a student trains; 0: none."""
