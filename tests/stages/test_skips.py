@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -160,10 +161,10 @@ def test_a_training_that_finds_nothing_to_learn_is_skipped_and_the_last_one_ends
     made = experiment(tmp_path, arms=("all", "incorrect"), solutions=True)
     train, refused = learn.fit, {"all"}
 
-    def fit(directory: Path, *rest: object, **more: object) -> object:
+    def fit(program: Any, source: Any, directory: Path, *rest: Any) -> object:
         if directory.name in refused:
             raise NothingToTrain(f"{directory.name}: all weights are 0")
-        return train(directory, *rest, **more)  # type: ignore[arg-type]
+        return train(program, source, directory, *rest)
 
     monkeypatch.setattr(learn, "fit", fit)
     runner.climb_all(made, tmp_path / "run", Silent())

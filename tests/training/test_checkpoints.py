@@ -19,14 +19,14 @@ from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.training import digest
 from w2sr_jax.training.checkpoints import Checkpoints, latest, marker, read_lineage, restore_params, save_params
 from w2sr_jax.training.digest import params_digest
-from w2sr_jax.training.program import Program, make_program
+from w2sr_jax.training.program import Compiled, make_program
 from w2sr_jax.training.state import TrainState
 
 OWNER = {"data_digest": "data", "config_hash": "configuration"}
 EIGHT = Mesh(data=2, fsdp=2, tensor=2)
 
 
-def program(mesh: Mesh = toy.ONE) -> Program:
+def program(mesh: Mesh = toy.ONE) -> Compiled:
     return make_program(toy.MODEL, Objective(), toy.SETTINGS, 6, make_mesh(mesh))
 
 

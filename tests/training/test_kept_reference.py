@@ -21,6 +21,7 @@ from w2sr_jax.models.lora import Lora
 from w2sr_jax.parallel.mesh import make_mesh
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.training import reference
+from w2sr_jax.training.imitation import ReferenceStore, reference_mass
 from w2sr_jax.training.program import make_program
 from w2sr_jax.training.reference import References, references
 from w2sr_jax.training.settings import Training
@@ -143,7 +144,7 @@ def test_a_step_that_reads_it_holds_no_reference() -> None:
 def test_a_second_training_computes_nothing_and_a_resumed_one_ends_the_same(tmp_path: Path) -> None:
     objective = regularized(ForwardKL)
     looked: list[tuple[int, ...]] = []
-    shared: dict[str, Any] = {"references_in": tmp_path / "shared", "on_reference": lambda *at: looked.append(at)}
+    shared: dict[str, Any] = {"store": ReferenceStore(tmp_path / "shared", lambda *at: looked.append(at))}
     first = run(tmp_path / "first", beside(4), objective, **shared)
     assert looked == [(0, 24), (8, 24), (16, 24)]
     looked.clear()
@@ -152,7 +153,7 @@ def test_a_second_training_computes_nothing_and_a_resumed_one_ends_the_same(tmp_
         run(tmp_path / "second", beside(4), objective, stop=lambda: next(steps), **shared)
     second = run(tmp_path / "second", beside(4), objective, **shared)
     assert not looked
-    assert second.reference_mass == first.reference_mass == pytest.approx(made(tmp_path / "apart").mass(), abs=1e-6)
+    assert reference_mass(second) == reference_mass(first) == pytest.approx(made(tmp_path / "apart").mass(), abs=1e-6)
     assert second.params_digest == first.params_digest
 
 

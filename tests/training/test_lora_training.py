@@ -24,8 +24,8 @@ from w2sr_jax.text.spans import END
 from w2sr_jax.training import checkpoints, journal, preconditions
 from w2sr_jax.training.digest import params_digest
 from w2sr_jax.training.ending import ending
-from w2sr_jax.training.loop import Probing
-from w2sr_jax.training.program import Program, make_program
+from w2sr_jax.training.probe import Probing
+from w2sr_jax.training.program import Compiled, make_program
 from w2sr_jax.training.settings import Training
 
 LORA = Lora(rank=4, alpha=8.0)
@@ -39,7 +39,7 @@ class Interrupt(Exception):
 
 def adapting(
     training: Training = SETTINGS, objective: Objective | None = None, mesh: Mesh = toy.ONE, model: Any = None
-) -> Program:
+) -> Compiled:
     return make_program(model or toy.MODEL, objective or Objective(), training, TOTAL, make_mesh(mesh))
 
 
@@ -47,13 +47,13 @@ def quantised(kind: Any, **changes: Any) -> Training:
     return dataclasses.replace(SETTINGS, lora=dataclasses.replace(LORA, quantize=kind), **changes)
 
 
-def frozen_of(program: Program) -> Any:
+def frozen_of(program: Compiled) -> Any:
     return program.freeze(put(toy.params(), program.params))
 
 
 def trained_by(
     training: Training, count: int, objective: Objective | None = None, mesh: Mesh = toy.ONE
-) -> tuple[Any, Any, Program]:
+) -> tuple[Any, Any, Compiled]:
     program = adapting(training, objective, mesh)
     state, metrics = toy.steps(program, count, frozen_of(program))
     return state, metrics, program

@@ -20,8 +20,7 @@ from w2sr_jax.losses.token import Dft, Entropy, Nll, OnCorrect, OnIncorrect, OnS
 from w2sr_jax.losses.weights import TokenWeights
 from w2sr_jax.models import transformer
 from w2sr_jax.models.lora_settings import Lora
-from w2sr_jax.parallel.mesh import make_mesh
-from w2sr_jax.training import journal, loop, supervision
+from w2sr_jax.training import imitation, journal, supervision
 from w2sr_jax.training.settings import Training
 from w2sr_jax.training.watchdog import Rounding, Standstill
 
@@ -82,7 +81,7 @@ def test_factors_are_those_of_the_token_weights() -> None:
 def test_a_training_without_anything_to_learn_from_is_refused_before_it_is_compiled(
     packed: Packed, objective: Objective, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "make_program", None)  # nothing gets so far
+    monkeypatch.setattr(imitation, "make_program", None)  # nothing gets so far
     with pytest.raises(NothingToTrain, match=said):
         toy.run(tmp_path, objective=objective, data=batches(packed))
 
@@ -153,9 +152,7 @@ def rounded(path: Path, rate: float, warnings: list[str], dtype: str = "bfloat16
     model = dataclasses.replace(toy.MODEL, param_dtype=dtype)
     training = dataclasses.replace(SHORT, steps=4, learning_rate=rate, warmup=0.5, weight_decay=0.0, lora=Lora(rank=lora))
     initial = transformer.init(model, jax.random.key(0))
-    data = toy.batches(training)
-    owner = {**toy.LINEAGE, "data_digest": data.digest}
-    loop.fit(path, model, initial, data, training, Objective(), make_mesh(toy.ONE), owner, on_warning=warnings.append)
+    toy.run(path, training, initial=initial, model=model, on_warning=warnings.append)
     return journal.read(path / "metrics.jsonl")
 
 
@@ -178,9 +175,8 @@ def test_the_share_that_changes_is_that_of_the_parameters_themselves(tmp_path: P
     """At the peak learning rate, of which the first of two steps of warm-up has half."""
     model = dataclasses.replace(toy.MODEL, param_dtype="bfloat16")
     training = dataclasses.replace(SHORT, steps=1, learning_rate=1e-4, warmup=0.0, weight_decay=0.0)
-    initial, data = transformer.init(model, jax.random.key(0)), toy.batches(training)
-    owner = {**toy.LINEAGE, "data_digest": data.digest}
-    result = loop.fit(tmp_path, model, initial, data, training, Objective(), make_mesh(toy.ONE), owner)
+    initial = transformer.init(model, jax.random.key(0))
+    result = toy.run(tmp_path, training, initial=initial, model=model)
     pairs = list(zip(jax.tree.leaves(initial), jax.tree.leaves(result.params), strict=True))
     changed = sum(int((before != after).sum()) for before, after in pairs) / sum(before.size for before, _ in pairs)
     assert result.metrics["changed"] == pytest.approx(changed, rel=1e-5)

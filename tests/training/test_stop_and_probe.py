@@ -12,7 +12,7 @@ import training_toy as toy
 from w2sr_jax.core.errors import Stopped, UserError
 from w2sr_jax.training import checkpoints, journal
 from w2sr_jax.training.digest import params_digest
-from w2sr_jax.training.loop import Result
+from w2sr_jax.training.loop import TrainingResult
 from w2sr_jax.training.probe import Probing
 from w2sr_jax.training.retention import retire
 
@@ -33,17 +33,17 @@ class Looker:
         return {"accuracy": int(params_digest(params)[:8], 16) / 2**32, "induced": None if step == 0 else float("nan"), "n": 7}
 
 
-def probed(directory: Path, looker: Looker | None = None, **rest: Any) -> Result:
+def probed(directory: Path, looker: Looker | None = None, **rest: Any) -> TrainingResult:
     return toy.run(directory, SETTINGS, probe=Probing(2, looker or Looker()), **rest)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingResult]:
     directory = tmp_path_factory.mktemp("undisturbed")
     return directory, probed(directory)
 
 
-def check_same(directory: Path, result: Result, undisturbed: tuple[Path, Result]) -> None:
+def check_same(directory: Path, result: TrainingResult, undisturbed: tuple[Path, TrainingResult]) -> None:
     assert result.params_digest == undisturbed[1].params_digest
     assert (result.tokens, result.metrics) == (undisturbed[1].tokens, undisturbed[1].metrics)
     for name in (journal.METRICS, journal.PROBE):
@@ -58,7 +58,7 @@ def after(polls: int) -> Callable[[], bool]:
 
 @pytest.mark.parametrize("step", [1, 3, 4, 5])
 def test_asked_to_stop_it_saves_and_goes_on_with_the_same_bits(
-    tmp_path: Path, undisturbed: tuple[Path, Result], step: int
+    tmp_path: Path, undisturbed: tuple[Path, TrainingResult], step: int
 ) -> None:
     words = f"did so after step {step} of 6; it is saved in {tmp_path}/checkpoints/{step}$"
     with pytest.raises(Stopped, match=words):
@@ -75,7 +75,7 @@ def test_asked_before_the_first_step_there_is_nothing_to_save(tmp_path: Path) ->
     assert checkpoints.latest(tmp_path / "checkpoints") is None
 
 
-def test_what_is_seen_is_written_in_order(undisturbed: tuple[Path, Result]) -> None:
+def test_what_is_seen_is_written_in_order(undisturbed: tuple[Path, TrainingResult]) -> None:
     lines = journal.read(undisturbed[0] / journal.PROBE)
     assert [line["step"] for line in lines] == [0, 2, 4, 6]
     assert lines[0]["accuracy"] == int(params_digest(toy.params())[:8], 16) / 2**32
@@ -90,7 +90,7 @@ def test_what_is_seen_is_written_in_order(undisturbed: tuple[Path, Result]) -> N
     assert not (undisturbed[0].parent / "plain" / journal.PROBE).exists()
 
 
-def test_a_step_is_looked_at_once_over_all_sittings(tmp_path: Path, undisturbed: tuple[Path, Result]) -> None:
+def test_a_step_is_looked_at_once_over_all_sittings(tmp_path: Path, undisturbed: tuple[Path, TrainingResult]) -> None:
     first, second = Looker(), Looker()
     with pytest.raises(Stopped):
         probed(tmp_path, first, stop=after(4))
@@ -105,7 +105,7 @@ def test_a_step_is_looked_at_once_over_all_sittings(tmp_path: Path, undisturbed:
 
 @pytest.mark.parametrize("step", [2, 6])
 def test_a_gate_stops_with_a_checkpoint_and_stands_when_the_run_is_repeated(
-    tmp_path: Path, undisturbed: tuple[Path, Result], step: int
+    tmp_path: Path, undisturbed: tuple[Path, TrainingResult], step: int
 ) -> None:
     for _ in range(2):
         with pytest.raises(UserError, match=f"teacher's errors at step {step}"):
@@ -125,7 +125,7 @@ def test_a_gate_before_the_first_step_saves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [journal.METRICS, journal.PROBE])
 @pytest.mark.parametrize("damage", ["gone", "a line less", "flipped"])
 def test_lines_that_are_lost_or_damaged_are_made_again(
-    tmp_path: Path, undisturbed: tuple[Path, Result], name: str, damage: str
+    tmp_path: Path, undisturbed: tuple[Path, TrainingResult], name: str, damage: str
 ) -> None:
     with pytest.raises(Stopped):
         probed(tmp_path, stop=after(5))
@@ -143,7 +143,7 @@ def test_lines_that_are_lost_or_damaged_are_made_again(
     assert warnings[0].startswith(f"the training starts anew: {tmp_path / name}")
 
 
-def test_a_finished_training_is_left_with_its_parameters_and_returns_at_once(undisturbed: tuple[Path, Result]) -> None:
+def test_a_finished_training_is_left_with_its_parameters_and_returns_at_once(undisturbed: tuple[Path, TrainingResult]) -> None:
     directory, result = undisturbed
     step = directory / "checkpoints" / "6"
     assert result.checkpoint == step
@@ -157,7 +157,7 @@ def test_a_finished_training_is_left_with_its_parameters_and_returns_at_once(und
 
 
 def test_without_the_optimizers_state_an_unfinished_training_starts_anew(
-    tmp_path: Path, undisturbed: tuple[Path, Result]
+    tmp_path: Path, undisturbed: tuple[Path, TrainingResult]
 ) -> None:
     with pytest.raises(Stopped):
         probed(tmp_path, stop=after(4))

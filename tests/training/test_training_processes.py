@@ -52,13 +52,14 @@ stopped = toy.run(directory / "stopped", pairs, mesh=mesh, stop=lambda: False)
 assert stopped.tokens == straight.tokens
 from w2sr_jax.training.checkpoints import restore_params, save_params
 from w2sr_jax.training.digest import params_digest
+from w2sr_jax.training.imitation import ReferenceStore
 restored = params_digest(restore_params(straight.checkpoint))
 kept = [save_params(directory / "kept", straight.params, {}) for _ in range(2)]
 kept.append(params_digest(restore_params(directory / "kept")))
 keep, computed = dataclasses.replace(settings, reference_top=toy.VOCAB), []
 for name in ("referenced", "again"):
-    seen = lambda rows, total: computed.append(rows)
-    referenced = toy.run(directory / name, keep, toy.REFERENCED, mesh, references_in=directory / "references", on_reference=seen)
+    store = ReferenceStore(directory / "references", lambda rows, total: computed.append(rows))
+    referenced = toy.run(directory / name, keep, toy.REFERENCED, mesh, store=store)
     print("REFERENCED", referenced.params_digest)
 assert computed == [0, 8, 16], computed
 print("DIGESTS", json.dumps([straight.params_digest, resumed.params_digest, stopped.params_digest, restored, *kept]))

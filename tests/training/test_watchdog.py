@@ -18,7 +18,7 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.schedules import Cosine, Linear
 from w2sr_jax.losses.token import Entropy, Nll, Weighted
-from w2sr_jax.training import checkpoints, journal, loop
+from w2sr_jax.training import checkpoints, journal, watchdog
 from w2sr_jax.training.level import level
 from w2sr_jax.training.settings import Training, Watchdog
 from w2sr_jax.training.watchdog import Devices, Explosion, Host, Memory, Usage
@@ -146,7 +146,7 @@ def test_full_memory_is_told_once() -> None:
 
 def test_full_memory_is_a_warning_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = Usage("the host's memory", 95, 100)
-    monkeypatch.setattr(loop, "Memory", lambda share: Memory(share, [lambda: [full]]))
+    monkeypatch.setattr(watchdog, "Memory", lambda share: Memory(share, [lambda: [full]]))
     warnings: list[str] = []
     toy.run(tmp_path, on_warning=warnings.append)
     assert len(warnings) == 1

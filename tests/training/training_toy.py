@@ -18,8 +18,10 @@ from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import batch_sharding, make_mesh
 from w2sr_jax.parallel.processes import put
 from w2sr_jax.parallel.settings import Mesh
-from w2sr_jax.training.loop import Result, fit
-from w2sr_jax.training.program import Program
+from w2sr_jax.training.imitation import ReferenceStore, imitation
+from w2sr_jax.training.loop import TrainingResult, fit
+from w2sr_jax.training.program import Compiled
+from w2sr_jax.training.protocols import Hooks
 from w2sr_jax.training.settings import Training
 from w2sr_jax.training.state import TrainState
 
@@ -67,7 +69,7 @@ def params(seed: int = 0) -> Any:
     return jax.jit(transformer.init, static_argnums=0)(MODEL, keys.key(seed, "init"))
 
 
-def steps(program: Program, count: int, reference: Any = None, **data: Any) -> tuple[TrainState, list[dict[str, float]]]:
+def steps(program: Compiled, count: int, reference: Any = None, **data: Any) -> tuple[TrainState, list[dict[str, float]]]:
     """The state after `count` steps of a program from `params()`, and each step's metrics."""
     state = program.fresh(put(params(), program.params))
     feed, metrics = batches(**data), []
@@ -85,9 +87,13 @@ def run(
     mesh: Mesh = ONE,
     initial: Any = None,
     data: Batches | None = None,
-    **rest: Any,
-) -> Result:
+    lineage: dict[str, Any] | None = None,
+    model: ModelConfig = MODEL,
+    store: ReferenceStore | None = None,
+    **hooks: Any,
+) -> TrainingResult:
+    """Imitation of `data` from `initial`; `hooks` are those of `Hooks`."""
     data = batches(training) if data is None else data
-    lineage = {**LINEAGE, "data_digest": data.digest, **rest.pop("lineage", {})}
     initial = params() if initial is None else initial
-    return fit(directory, MODEL, initial, data, training, objective or Objective(), make_mesh(mesh), lineage, **rest)
+    program, source = imitation(model, initial, data, training, objective or Objective(), make_mesh(mesh), store)
+    return fit(program, source, directory, {**LINEAGE, **(lineage or {})}, training.loop, Hooks(**hooks))

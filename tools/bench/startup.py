@@ -41,7 +41,9 @@ def training(shape: str, second: bool) -> Found:
     from w2sr_jax.models import transformer
     from w2sr_jax.parallel.mesh import make_mesh
     from w2sr_jax.parallel.settings import Mesh
+    from w2sr_jax.training.imitation import imitation
     from w2sr_jax.training.loop import fit
+    from w2sr_jax.training.protocols import Hooks
     from w2sr_jax.training.settings import Training
 
     imported = harness.since_start()
@@ -52,17 +54,11 @@ def training(shape: str, second: bool) -> Found:
     params = transformer.init(config, key(0, "bench"))
     times: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        fit(
-            Path(folder),
-            config,
-            params,
-            batches,
-            Training(steps=2, log_every=1, batching=batching),
-            Objective(),
-            make_mesh(Mesh(data=1), jax.devices()),
-            {"data_digest": "bench", "config_hash": "bench"},
-            lambda event: times.append(harness.since_start()),
-        )
+        settings = Training(steps=2, log_every=1, batching=batching)
+        mesh = make_mesh(Mesh(data=1), jax.devices())
+        program, source = imitation(config, params, batches, settings, Objective(), mesh)
+        hooks = Hooks(on_event=lambda event: times.append(harness.since_start()))
+        fit(program, source, Path(folder), {"config_hash": "bench"}, settings.loop, hooks)
     ended = harness.since_start()
     return {f"training, {shape}": {"seconds": times[0], "imports_s": imported, "end_s": ended, "found_programs": compiled}}
 

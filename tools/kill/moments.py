@@ -37,7 +37,7 @@ MOMENTS = (
     Moment("Parquet in place, not noted", REPLACE, AFTER, ".parquet"),
     Moment("curating", "w2sr_jax.stages.curate:curate_rung"),
     Moment("packing", "w2sr_jax.batches.packing:write"),
-    Moment("in a training step", "w2sr_jax.training.loop:make_program"),
+    Moment("in a training step", "w2sr_jax.training.imitation:make_program"),
     Moment("writing metrics", "w2sr_jax.training.journal:Journal.write"),
     Moment("in an asynchronous save", "w2sr_jax.training.checkpoints:Checkpoints.save", linger=0.3),
     Moment("sealing a checkpoint", "w2sr_jax.core.files:seal"),

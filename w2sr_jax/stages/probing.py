@@ -19,7 +19,7 @@ from w2sr_jax.stages import models, problems
 from w2sr_jax.stages import traces as teach
 from w2sr_jax.stages.models import Model
 from w2sr_jax.training import journal
-from w2sr_jax.training.loop import Probing
+from w2sr_jax.training.probe import Probing
 
 
 class TrainingProbe:

@@ -30,7 +30,9 @@ from w2sr_jax.stages import models, probing, problems, weights
 from w2sr_jax.stages import remarks as remarked
 from w2sr_jax.stages.models import Model
 from w2sr_jax.training import checkpoints, journal, supervision
-from w2sr_jax.training.loop import REFERENCES, fit
+from w2sr_jax.training.imitation import REFERENCES, ReferenceStore, imitation, reference_mass
+from w2sr_jax.training.loop import fit
+from w2sr_jax.training.protocols import Hooks
 from w2sr_jax.training.settings import Training
 
 
@@ -122,22 +124,19 @@ def _train(
     owner = {"data_digest": packed.digest, "config_hash": steering(config, training, objective, context.seed), **parent}
     _clear_foreign(context, model, owner)
     with context.stop.deferred() as asked, _about(context, model):
-        result = fit(
-            directory,
-            config,
-            params,
-            batches,
-            training,
-            objective,
-            models.device_mesh(context.experiment),
-            owner,
-            lambda event: context.watcher.progress(event["step"], event["total"], _words(event)),
+        store = ReferenceStore(
+            context.run / REFERENCES,
+            lambda done, rows: context.watcher.progress(done, rows, "rows of the frozen reference"),
+        )
+        hooks = Hooks(
+            on_event=lambda event: context.watcher.progress(event["step"], event["total"], _words(event)),
+            on_warning=lambda words: context.watcher.warn(f"{model.name}: {words}"),
             stop=asked,
             probe=looks.probing() if looks else None,
-            on_warning=lambda words: context.watcher.warn(f"{model.name}: {words}"),
-            on_reference=lambda done, rows: context.watcher.progress(done, rows, "rows of the frozen reference"),
-            references_in=context.run / REFERENCES,
         )
+        mesh = models.device_mesh(context.experiment)
+        program, source = imitation(config, params, batches, training, objective, mesh, store)
+        result = fit(program, source, directory, owner, training.loop, hooks)
     referenced, kept = needs_reference(objective.loss), training.reference_top > 0
     reference = config.parameters() if referenced and not kept else 0
     # A run's trainings share what is kept; each is charged for it, since any of them may be the one that computes it.
@@ -157,9 +156,10 @@ def _train(
         + sampling_flops(config.parameters(), sum(line["tokens"] for line in journal.read(directory / journal.PROBE))),
     }
     note = f"{result.steps} steps on {count:,} examples, loss {result.metrics.get('loss', float('nan')):.3f}"
-    if result.reference_mass is not None:
-        measures["reference_mass"] = result.reference_mass
-        note += f", {result.reference_mass:.1%} of the reference's mass kept"
+    mass = reference_mass(result)
+    if mass is not None:
+        measures["reference_mass"] = mass
+        note += f", {mass:.1%} of the reference's mass kept"
     if remarks:
         measures["remarks"] = remarked.counts(remarks)
     if rejected[OVER_LENGTH]:

@@ -1,10 +1,15 @@
-"""Batches made ahead of the step in a thread of their own, so that a slow or stuck source of data is noticed."""
+"""How a source's batches come to the steps: read ahead in a thread of their own, or asked for between two steps."""
 
 import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from w2sr_jax.core.errors import Stopped
+from w2sr_jax.training.agreement import StopRequest
+from w2sr_jax.training.protocols import Source
+from w2sr_jax.training.state import TrainState
 
 T = TypeVar("T")
 _POLL = 0.1  # seconds
@@ -12,6 +17,51 @@ _POLL = 0.1  # seconds
 
 class Stalled(Exception):
     """No batch came in time."""
+
+
+class Supply:
+    """Gives each of the steps `numbers` (from 1) its batch, until `request` asks to stop.
+
+    Of a source that is read ahead, `Stalled` is raised after `stall` seconds without a batch, as `Feed` does. A source that needs
+    the state takes the time that it needs: what it waits for (an engine, a grader) has limits of its own. If it takes longer than
+    `stall` seconds, `on_slow` is told, once.
+    """
+
+    def __init__(
+        self, source: Source, numbers: range, request: StopRequest, stall: float, on_slow: Callable[[str], None]
+    ) -> None:
+        self._source, self._request, self._stall, self._on_slow = source, request, stall, on_slow
+        self._feed: Feed[Any] | None = None
+        if not source.needs_state:
+            self._feed = Feed(lambda number: source.batch_at(number - 1, None), numbers, stall, on_slow)
+
+    def __enter__(self) -> "Supply":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._feed is not None:
+            self._feed.__exit__()
+
+    def next(self, number: int, state: TrainState) -> Any | None:
+        """What step `number` reads, given the state before it; None where the training is to stop instead."""
+        if self._request.before(number):
+            return None
+        if self._feed is not None:
+            return self._feed.get(number, self._request.waiting)
+        late = threading.Timer(self._stall, self._tell, (number,))
+        late.daemon = True
+        if self._stall:
+            late.start()
+        try:
+            return self._source.batch_at(number - 1, state)
+        except Stopped:
+            return None
+        finally:
+            late.cancel()
+
+    def _tell(self, number: int) -> None:
+        self._on_slow(f"step {number} has waited {self._stall:g} s for its batch, which is drawn from the student as it is")
+        self._stall = 0.0
 
 
 class Feed(Generic[T]):

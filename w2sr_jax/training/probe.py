@@ -30,9 +30,9 @@ class Prober:
             return False
         return step in (0, self._total) or (self._probing.every > 0 and step % self._probing.every == 0)
 
-    def resume(self, directory: Path, step: int) -> None:
-        """What was written up to the step at which this sitting starts is not looked at again."""
-        if self._probing is not None:
+    def resume(self, directory: Path, step: int | None) -> None:
+        """What was written up to the step at which this sitting goes on is not looked at again; None: it starts from nothing."""
+        if self._probing is not None and step is not None:
             self._seen = {line["step"] for line in journal.read(directory / journal.PROBE) if line["step"] <= step}
             barrier(f"read {directory / journal.PROBE}")  # no process reads what another one adds
 

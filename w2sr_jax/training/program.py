@@ -1,4 +1,4 @@
-"""What is compiled for a training run, and where its arrays lie. Nothing is allocated or compiled until it is called."""
+"""What is compiled for imitation, and where its arrays lie. Nothing is allocated or compiled until it is called."""
 
 import dataclasses
 import functools
@@ -20,11 +20,11 @@ from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import shardings
 from w2sr_jax.training.optimizer import learning_rate, make_optimizer
 from w2sr_jax.training.settings import Training, Watchdog
-from w2sr_jax.training.state import TrainState, create, state_shardings
+from w2sr_jax.training.state import TrainState, abstract_state, create, state_shardings
 from w2sr_jax.training.step import Step, compile_step, make_step
 
 
-class Program(NamedTuple):
+class Compiled(NamedTuple):
     """`params` are the shardings of the initial parameters, all of them; those, placed so, are what `fresh` and `freeze` take.
 
     `fresh(initial, seed)` makes the state before the first step and leaves its argument untouched; the seed draws adapters.
@@ -42,7 +42,7 @@ class Program(NamedTuple):
     whole: Callable[[Any, Any], Any]
 
 
-def make_program(model: ModelConfig, objective: Objective, training: Training, total_steps: int, mesh: Mesh) -> Program:
+def make_program(model: ModelConfig, objective: Objective, training: Training, total_steps: int, mesh: Mesh) -> Compiled:
     """The program of a run. The latest few are kept for runs that differ in data, seed, logging and saving alone: compiling takes
     longer than many a small training."""
     defaults = {
@@ -64,11 +64,11 @@ def make_program(model: ModelConfig, objective: Objective, training: Training, t
 
 
 @functools.lru_cache(maxsize=4)
-def _build(model: ModelConfig, objective: Objective, training: Training, mesh: Mesh) -> Program:
+def _build(model: ModelConfig, objective: Objective, training: Training, mesh: Mesh) -> Compiled:
     return (_adapting if training.lora.rank else _full)(model, objective, training, mesh)
 
 
-def _full(model: ModelConfig, objective: Objective, training: Training, mesh: Mesh) -> Program:
+def _full(model: ModelConfig, objective: Objective, training: Training, mesh: Mesh) -> Compiled:
     optimizer = make_optimizer(training, training.steps)
     shapes = transformer.shapes(model)
     params = shardings(mesh, transformer.logical_axes(model), shapes)
@@ -85,17 +85,17 @@ def _full(model: ModelConfig, objective: Objective, training: Training, mesh: Me
         return compiled(initial)
 
     referenced = needs_reference(objective.loss) and not training.reference_top
-    return Program(
+    return Compiled(
         step=_step(model, objective, optimizer, training, mesh, places, params if referenced else None),
         fresh=fresh,
         params=params,
-        like=_like(jax.eval_shape(create_state, shapes), places),
+        like=abstract_state(jax.eval_shape(create_state, shapes), places),
         freeze=lambda initial: initial,
         whole=lambda trained, frozen: trained,
     )
 
 
-def _adapting(model: ModelConfig, objective: Objective, training: Training, mesh: Mesh) -> Program:
+def _adapting(model: ModelConfig, objective: Objective, training: Training, mesh: Mesh) -> Compiled:
     optimizer, lora = make_optimizer(training, training.steps), training.lora
     base, trained = transformer.shapes(model), adapters.shapes(model, lora)
     params = shardings(mesh, transformer.logical_axes(model), base)
@@ -109,11 +109,11 @@ def _adapting(model: ModelConfig, objective: Objective, training: Training, mesh
     compiled = jax.jit(create_state, out_shardings=places)
     whole = jax.jit(lambda trained, frozen: adapters.effective(model, lora, frozen, trained), out_shardings=params)
     freeze = jax.jit(functools.partial(adapters.freeze, lora), out_shardings=frozen)
-    return Program(
+    return Compiled(
         step=_step(model, objective, optimizer, training, mesh, places, frozen),
         fresh=lambda initial, seed=0: compiled(initial, keys.key(seed, "adapters")),
         params=params,
-        like=_like(jax.eval_shape(create_state, base, jax.random.key(0)), places),
+        like=abstract_state(jax.eval_shape(create_state, base, jax.random.key(0)), places),
         freeze=(lambda initial: initial) if lora.quantize == "none" else freeze,
         whole=whole,
     )
@@ -126,7 +126,3 @@ def _step(
     how = (training.accumulation, mesh, training.lora, training.learning_rate)
     step = make_step(model, objective, optimizer, schedule, training.steps, *how)
     return compile_step(step, mesh, places, frozen)
-
-
-def _like(abstract: TrainState, places: TrainState) -> TrainState:
-    return jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), abstract, places)

@@ -31,6 +31,31 @@ class Watchdog:
 
 
 @dataclasses.dataclass(frozen=True)
+class LoopSettings:
+    """What `fit` has to know of any training, whatever is trained: when it writes and saves, what it keeps, when it gives up.
+    The fields are those of `Training`."""
+
+    save_every: int = 0
+    log_every: int = 10
+    keep: int = 2
+    keep_optimizer: bool = False
+    watchdog: Watchdog = dataclasses.field(default_factory=Watchdog)
+
+    def __post_init__(self) -> None:
+        _require(self.save_every >= 0, "save_every", self.save_every, "0 (only the last step) or more")
+        _require(self.log_every >= 1, "log_every", self.log_every, "at least 1")
+        _require(self.keep >= 1, "keep", self.keep, "at least 1")
+
+    def logs(self, step: int, total: int) -> bool:
+        """Whether a step (from 1) has a line in metrics.jsonl."""
+        return step in (1, total) or step % self.log_every == 0
+
+    def saves(self, step: int, total: int) -> bool:
+        """Whether there is a checkpoint after a step (from 1)."""
+        return step == total or (self.save_every > 0 and step % self.save_every == 0)
+
+
+@dataclasses.dataclass(frozen=True)
 class Training:
     steps: int = 500
     """Optimizer steps."""
@@ -93,10 +118,13 @@ class Training:
                 _require(value <= 0.99, name, value, "at most 0.99 with moments in bfloat16, which keeps 8 bits")
         _require(self.clip >= 0, "clip", self.clip, "0 (no clipping) or more")
         _require(self.accumulation >= 1, "accumulation", self.accumulation, "at least 1")
-        _require(self.save_every >= 0, "save_every", self.save_every, "0 (only the last step) or more")
-        _require(self.log_every >= 1, "log_every", self.log_every, "at least 1")
         _require(self.reference_top >= 0, "reference_top", self.reference_top, "0 (nothing is kept) or a number of tokens")
-        _require(self.keep >= 1, "keep", self.keep, "at least 1")
+        _ = self.loop
+
+    @property
+    def loop(self) -> LoopSettings:
+        """The part that is `fit`'s. `UserError` where a setting makes no sense."""
+        return LoopSettings(self.save_every, self.log_every, self.keep, self.keep_optimizer, self.watchdog)
 
     def total_steps(self, steps_per_epoch: float) -> int:
         """Optimizer steps, `epochs` resolved against the size of the data."""

@@ -23,9 +23,8 @@ from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.lora_settings import Lora
 from w2sr_jax.parallel.mesh import RULES, batch_sharding, replicated
 from w2sr_jax.training.optimizer import apply
-from w2sr_jax.training.state import TrainState
+from w2sr_jax.training.state import Metrics, TrainState, advance
 
-Metrics: TypeAlias = dict[str, Array]
 Batch: TypeAlias = Any  # `batches.batch.Batch`, as jax arrays
 Step: TypeAlias = Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]
 
@@ -112,9 +111,7 @@ def make_step(
 
         loss, norm = _ratio(total.loss_sum, total.weight_sum), optax.global_norm(slope)
         sound = state.sound & jnp.isfinite(loss) & jnp.isfinite(norm) & (total.weight_sum >= 0.0)
-        updates, opt_state = optimizer.update(slope, state.opt_state, state.params)
-        new = TrainState(apply(state.params, updates), opt_state, state.step + 1, sound)
-        kept = jax.tree.map(lambda after, before: jnp.where(sound, after, before), new, state)
+        new, updates = advance(state, slope, optimizer, sound)
         metrics = {
             "loss": loss,
             "nll": _ratio(total.nll_sum, total.token_sum),
@@ -129,7 +126,7 @@ def make_step(
         if any(leaf.dtype != jnp.float32 for leaf in jax.tree.leaves(state.params)):
             rate = schedule(state.step)
             metrics["changed"] = _changed(state.params, updates, jnp.float32(1.0) if peak is None else peak / rate)
-        return kept._replace(sound=sound), metrics
+        return new, metrics
 
     return step
 

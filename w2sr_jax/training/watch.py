@@ -2,14 +2,15 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.training.checkpoints import Checkpoints
 from w2sr_jax.training.journal import Journal
-from w2sr_jax.training.step import Metrics
-from w2sr_jax.training.watchdog import Explosion, Memory, Rounding, Standstill
+from w2sr_jax.training.protocols import Hooks
+from w2sr_jax.training.state import Metrics
+from w2sr_jax.training.watchdog import Guards
 
 AHEAD = 8  # steps that may wait on the device; more only hold their batches in memory
 
@@ -18,27 +19,12 @@ _STILL = (
     "the second step), or raise the learning rate"
 )
 
-OnEvent = Callable[[Mapping[str, Any]], None]
-
 
 class Watch:
     """Looks at the metrics of finished steps, one step late, so that the device always has work waiting."""
 
-    def __init__(
-        self,
-        checkpoints: Checkpoints,
-        writer: Journal | None,
-        total: int,
-        explosion: Explosion,
-        memory: Memory,
-        standstill: Standstill,
-        rounding: Rounding,
-        on_event: OnEvent | None,
-        on_warning: Callable[[str], None],
-    ) -> None:
-        self._checkpoints, self._writer, self._total = checkpoints, writer, total
-        self._explosion, self._standstill = explosion, standstill
-        self._memory, self._rounding, self._on_event, self._on_warning = memory, rounding, on_event, on_warning
+    def __init__(self, checkpoints: Checkpoints, writer: Journal | None, total: int, guards: Guards, hooks: Hooks) -> None:
+        self._checkpoints, self._writer, self._total, self._guards, self._hooks = checkpoints, writer, total, guards, hooks
         self._waiting: list[tuple[int, Metrics, bool]] = []
         self._since = time.monotonic()
         self._tokens: dict[int, int] = {}
@@ -70,12 +56,12 @@ class Watch:
         values = {name: plain(value) for name, value in metrics.items() if name != "sound"}
         if log:
             self._log(number, values)
-        exploded = self._explosion.words(number, values)
+        exploded = self._guards.explosion.words(number, values)
         if exploded is not None:
             self._stop(number, exploded, "lower the learning rate, or raise training.watchdog.explosion")
         if not log:
             return
-        still = self._standstill.words(number, values)
+        still = self._guards.standstill.words(number, values)
         if still is not None:
             raise NothingToTrain(
                 f"training stopped at step {number} of {self._total}: {still}, in every step so far; {_STILL}; "
@@ -88,24 +74,26 @@ class Watch:
         covered = [done for done in self._tokens if done <= number]
         tokens, seconds = sum(self._tokens.pop(done) for done in covered), now - self._since
         self._since = now
-        if self._on_event is not None:  # before the writer, which has a slow import at its first line
+        if self._hooks.on_event is not None:  # before the writer, which has a slow import at its first line
             each = seconds / len(covered)
             event = {"step": number, "total": self._total, "loss": metrics["loss"]}
-            self._on_event({**event, "tokens_per_second": tokens / max(seconds, 1e-9), "eta": each * (self._total - number)})
+            self._hooks.on_event(
+                {**event, "tokens_per_second": tokens / max(seconds, 1e-9), "eta": each * (self._total - number)}
+            )
         if self._writer is not None:
             self._writer.write(number, metrics, {"tokens": tokens, "seconds": round(seconds, 6)})
 
     def _warn(self, number: int, metrics: Mapping[str, float | None]) -> None:
-        rounded = self._rounding.words(number, metrics)
+        rounded = self._guards.rounding.words(number, metrics)
         if rounded is not None:
-            self._on_warning(rounded)
-        full = self._memory.words(number)
+            self._hooks.warn(rounded)
+        full = self._guards.memory.words(number)
         if full is not None:
-            self._on_warning(f"{full}; {self._checkpoints.rescue()}")
+            self._hooks.warn(f"{full}; {self._checkpoints.rescue()}")
 
     def _not_finite(self, waiting: list[tuple[int, Metrics, bool]]) -> None:
         number, metrics = next((number, metrics) for number, metrics, _ in waiting if not metrics["sound"])
-        loss, norm, weight = (float(metrics[name]) for name in ("loss", "gradient_norm", "weight"))
+        loss, norm, weight = float(metrics["loss"]), float(metrics["gradient_norm"]), float(metrics.get("weight", 0.0))
         if weight < 0.0:
             self._stop(number, f"its tokens' weights sum to {weight:g}", "weights must not sum to less than 0")
         reason = f"the loss is {loss:g} and the gradient's norm {norm:g}"

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from w2sr_jax.training.settings import Watchdog
+
 Metrics = Mapping[str, float | None]
 
 
@@ -21,6 +23,14 @@ FEW = 0.5
 Level = Callable[[int], tuple[float, float]]
 """How large a loss is at a step (from 1) for predictions that are always the same: in times the NLL's, and in times its own at
 step 1 (0 where that is 0). 1 is the least of both."""
+
+
+class LossLevel(NamedTuple):
+    """What a loss is compared with to tell an explosion: the NLL of guessing among `vocab_size` tokens, and how the loss rises by
+    its own schedule."""
+
+    vocab_size: int
+    at: Level | None = None
 
 
 class Explosion:
@@ -156,6 +166,21 @@ class Devices:
             if stats.get("bytes_limit"):
                 found.append(Usage(f"the memory of device {device.id} ({device.device_kind})", used, stats["bytes_limit"]))
         return found
+
+
+class Guards(NamedTuple):
+    """What looks at every logged step of one training."""
+
+    explosion: Explosion
+    standstill: Standstill
+    rounding: Rounding
+    memory: Memory
+
+
+def guards(settings: Watchdog, level: LossLevel | None, total: int, lines: Sequence[Mapping[str, Any]]) -> Guards:
+    """For a training of `total` steps; `lines` are those of metrics.jsonl so far. Without a `level` nothing explodes."""
+    explosion = Explosion(0.0, 1, lines) if level is None else Explosion(settings.explosion, level.vocab_size, lines, level.at)
+    return Guards(explosion, Standstill(total, lines), Rounding(lines), Memory(settings.memory))
 
 
 def _group_limits(root: Path) -> list[int]:

@@ -55,7 +55,7 @@ def batch(vocabulary: int, rows: int, length: int, seed: int) -> Batch:
 def ours(
     device: str, shape: str, rows: int, parameters: str, attention: str, remat: str, block: int
 ) -> tuple[workers.Round, dict[str, Any]]:
-    """The step that `training.loop.fit` runs."""
+    """The step that `training.loop.fit` runs for imitation."""
     standalone.prepare(device)
     import jax
     import limits
