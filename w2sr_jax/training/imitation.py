@@ -40,7 +40,7 @@ class ReferenceStore:
 
 
 class Imitation(NamedTuple):
-    """The two arguments of `fit`."""
+    """The two that `fit` joins."""
 
     program: "ImitationProgram"
     source: "ImitationSource"
@@ -70,10 +70,9 @@ def imitation(
     idle = supervision.check(batches, objective, total)
     params = initial() if callable(initial) else initial
     check_fit(model, params)
-    held = _Held(params)
-    what = _What(model, batches, training, objective, mesh, make_program(model, objective, training, total, mesh), total)
-    program = ImitationProgram(what, held, params_digest(params))
-    return Imitation(program, ImitationSource(what, held, program.initial_digest, idle, store or ReferenceStore()))
+    compiled = make_program(model, objective, training, total, mesh)
+    setup = _Setup(model, batches, training, objective, mesh, total, compiled, _Initial(params, params_digest(params)))
+    return Imitation(ImitationProgram(setup), ImitationSource(setup, idle, store or ReferenceStore()))
 
 
 def reference_mass(result: TrainingResult) -> float | None:
@@ -82,7 +81,19 @@ def reference_mass(result: TrainingResult) -> float | None:
     return None if mass is None else float(mass)
 
 
-class _What(NamedTuple):
+@dataclasses.dataclass
+class _Initial:
+    """The initial parameters, which are held until the training has begun, and their digest."""
+
+    params: Any
+    digest: str
+
+    def release(self) -> Any:
+        params, self.params = self.params, None
+        return params
+
+
+class _Setup(NamedTuple):
     """What program and source of one training share."""
 
     model: ModelConfig
@@ -90,99 +101,92 @@ class _What(NamedTuple):
     training: Training
     objective: Objective
     mesh: Mesh
-    compiled: Compiled
     total: int
+    compiled: Compiled
+    initial: _Initial
 
     @property
     def referenced(self) -> bool:
         return needs_reference(self.objective.loss)
 
 
-@dataclasses.dataclass
-class _Held:
-    """The initial parameters, until the training has begun."""
-
-    params: Any
-
-    def release(self) -> Any:
-        params, self.params = self.params, None
-        return params
-
-
 class ImitationProgram:
     """Satisfies `Program`."""
 
-    def __init__(self, what: _What, held: _Held, initial_digest: str) -> None:
-        self._what, self._held, self._frozen = what, held, None
-        self.state, self.initial_digest = what.compiled.like, initial_digest
-        self.loss_level = LossLevel(what.model.vocab_size, level(what.objective.loss, what.model.vocab_size, what.total))
+    def __init__(self, setup: _Setup) -> None:
+        model, lora = setup.model, setup.training.lora
+        self._setup, self._frozen = setup, None
+        self.state, self.initial_digest = setup.compiled.like, setup.initial.digest
+        self.loss_level = LossLevel(model.vocab_size, level(setup.objective.loss, model.vocab_size, setup.total))
         # `fit` counts `tokens`; named here, it comes before `adapter` in the lineage's file, whose bytes are digested.
-        self.lineage: dict[str, Any] = {"model": dataclasses.asdict(what.model), "tokens": 0}
-        if what.training.lora.rank:
-            self.lineage["adapter"] = dataclasses.asdict(what.training.lora)
+        self.lineage: dict[str, Any] = {"model": dataclasses.asdict(model), "tokens": 0}
+        if lora.rank:
+            self.lineage["adapter"] = dataclasses.asdict(lora)
 
     def begin(self, restored: TrainState | None, hooks: Hooks) -> TrainState:
-        what, lora = self._what, self._what.training.lora
-        freezing = lora.rank > 0 or (what.referenced and not what.training.reference_top)
-        initial = self._held.release()
+        setup, lora = self._setup, self._setup.training.lora
+        freezing = lora.rank > 0 or (setup.referenced and not setup.training.reference_top)
+        initial = setup.initial.release()
         if restored is None or freezing:
-            initial = put(initial, what.compiled.params)
+            initial = put(initial, setup.compiled.params)
         if freezing:
-            self._frozen = what.compiled.freeze(initial)
-        state = what.compiled.fresh(initial, what.batches.seed) if restored is None else restored
+            self._frozen = setup.compiled.freeze(initial)
+        state = setup.compiled.fresh(initial, setup.batches.seed) if restored is None else restored
         del initial  # a quantised base takes its place, unless the caller keeps it
         if restored is None and lora.rank and not lora.embeddings:
-            check_ending(what.model, self._frozen, what.batches, what.training.accumulation, what.mesh, hooks.warn)
+            check_ending(setup.model, self._frozen, setup.batches, setup.training.accumulation, setup.mesh, hooks.warn)
         return state
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        return self._what.compiled.step(state, put(batch, batch_sharding(self._what.mesh)), self._frozen)
+        return self._setup.compiled.step(state, put(batch, batch_sharding(self._setup.mesh)), self._frozen)
 
     def whole(self, params: Any) -> Any:
-        return self._what.compiled.whole(params, self._frozen)
+        return self._setup.compiled.whole(params, self._frozen)
 
 
 class ImitationSource:
-    """Satisfies `Source`; the batches of packed traces, with what was kept of the reference beside them."""
+    """Satisfies `Source`: batches of packed traces, with what was kept of the reference beside them."""
 
     needs_state = False
 
-    def __init__(self, what: _What, held: _Held, initial_digest: str, idle: str | None, store: ReferenceStore) -> None:
-        self._what, self._held, self._initial_digest, self._idle, self._store = what, held, initial_digest, idle, store
+    def __init__(self, setup: _Setup, idle: str | None, store: ReferenceStore) -> None:
+        """`idle` says in which steps nothing is learned, if there are such."""
+        self._setup, self._idle, self._store = setup, idle, store
         self._kept: References | None = None
-        self.digest, self.steps = what.batches.digest, what.total
+        self.digest, self.steps = setup.batches.digest, setup.total
 
     def prepare(self, directory: Path, start: int, hooks: Hooks) -> Mapping[str, float]:
-        top, due = self._what.training.reference_top, start < self.steps
+        top, due = self._setup.training.reference_top, start < self.steps
         if self._idle is not None and due:
             hooks.warn(self._idle)
-        if top and not self._what.referenced:
+        if top and not self._setup.referenced:
             hooks.warn(f"training.reference_top {top} does nothing: the loss asks for no reference")
-        if not (top and self._what.referenced and due):
+        if not (top and self._setup.referenced and due):
             return {}
-        self._kept = self._references(directory, hooks)
+        self._kept = self._references(self._store.folder or directory / REFERENCES, hooks)
         return {"reference_mass": self._kept.mass()}
 
     def batch_at(self, step: int, state: TrainState | None) -> Batch:
         del state
-        batch = self._what.batches.batch_at(step)
-        return batch if self._kept is None else batch._replace(reference=self._kept.at(self._what.batches.rows_at(step)))
+        batches = self._setup.batches
+        batch = batches.batch_at(step)
+        return batch if self._kept is None else batch._replace(reference=self._kept.at(batches.rows_at(step)))
 
     def tokens(self, batch: Batch) -> int:
         return int(np.count_nonzero(batch.segments))
 
-    def _references(self, directory: Path, hooks: Hooks) -> References:
-        what, compiled = self._what, self._what.compiled
-        owner = {"data_digest": self.digest, "initial_params_digest": self._initial_digest, "base": what.training.lora.quantize}
+    def _references(self, folder: Path, hooks: Hooks) -> References:
+        setup, training = self._setup, self._setup.training
+        owner = {"data_digest": self.digest, "initial_params_digest": setup.initial.digest, "base": training.lora.quantize}
         return references(
-            self._store.folder or directory / REFERENCES,
-            what.model,
-            lambda: compiled.freeze(put(self._held.params, compiled.params)),
-            what.batches.packed,
-            what.training.reference_top,
-            what.batches.settings.rows // what.training.accumulation,
-            what.objective.block,
-            what.mesh,
+            folder,
+            setup.model,
+            lambda: setup.compiled.freeze(put(setup.initial.params, setup.compiled.params)),
+            setup.batches.packed,
+            training.reference_top,
+            setup.batches.settings.rows // training.accumulation,
+            setup.objective.block,
+            setup.mesh,
             owner,
             hooks.stop,
             self._store.on_progress,
