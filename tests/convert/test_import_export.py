@@ -468,7 +468,7 @@ def test_a_full_disk_and_a_failure_leave_nothing(imported, tmp_path, monkeypatch
     def full(*_, **__):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(exporting.hf, "save", full)
+    monkeypatch.setattr(exporting.pretrained, "save", full)
     refused(tmp_path, lambda out: export(imported, out, say=quiet), "the disk is full; free some space")
     monkeypatch.undo()
     monkeypatch.setattr(making.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 5, 5))
