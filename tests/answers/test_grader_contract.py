@@ -13,7 +13,7 @@ from w2sr_jax.answers import contract
 from w2sr_jax.answers.contract import check_grader
 from w2sr_jax.answers.grade import MathGrader, NumberGrader, grade_all
 from w2sr_jax.answers.graders import ChoiceGrader, ExactGrader, NumericGrader, RegexGrader
-from w2sr_jax.core import usercode
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem
 

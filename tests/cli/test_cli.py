@@ -109,7 +109,7 @@ def test_settings_of_an_existing_run_cannot_be_changed(config, capsys):
 
 
 def test_a_second_process_on_a_run_is_refused(config, capsys):
-    from w2sr_jax.core.lock import locked
+    from w2sr_jax.core.process.lock import locked
 
     with locked(config.parent / "runs" / "tiny"):
         assert cli.run(["run", str(config)]) == 2

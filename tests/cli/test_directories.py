@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from w2sr_jax.core import files, stopping, surroundings
-from w2sr_jax.core.endings import ending
+from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.core.lock import LOCK, locked
-from w2sr_jax.core.stopping import Stop, Terminated
+from w2sr_jax.core.process import stopping, surroundings
+from w2sr_jax.core.process.endings import ending
+from w2sr_jax.core.process.lock import LOCK, locked
+from w2sr_jax.core.process.stopping import Stop, Terminated
 from w2sr_jax.training import retention
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ import warnings
 import pytest
 
 from w2sr_jax.cli.console import Console
-from w2sr_jax.core import terminal
+from w2sr_jax.core.process import terminal
 
 STEERING = "\x1b[2J\x1b]0;owned\x07\x9b2J\u202efine\u200b\u2028gone\r\x00\x08"
 FORBIDDEN = frozenset("\x1b\x07\x9b\u202e\u200b\u2028\r\x00\x08")
@@ -52,7 +52,7 @@ def test_bars_escape_markup_and_steering() -> None:
 PROGRAM = r"""
 import logging, sys, warnings
 from w2sr_jax.cli import main as cli
-from w2sr_jax.core import terminal
+from w2sr_jax.core.process import terminal
 said = "\x1b[2J\x9b2J\u202efine\u200b\u2028gone\r"
 terminal.guard()
 print(f"printed {said}")

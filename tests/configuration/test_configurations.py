@@ -6,7 +6,7 @@ import pytest
 
 from w2sr_jax.configuration import saved
 from w2sr_jax.core.errors import Stopped, UserError
-from w2sr_jax.core.stopping import Terminated
+from w2sr_jax.core.process.stopping import Terminated
 
 HEAD = """
 from w2sr_jax.experiment import Experiment, Rung

@@ -15,7 +15,8 @@ import pytest
 from w2sr_jax.cli import main as cli
 from w2sr_jax.configuration import encoding, saved, words
 from w2sr_jax.configuration.overrides import overridden
-from w2sr_jax.core import copies, files, imports, trust, usercode
+from w2sr_jax.core import files
+from w2sr_jax.core.code import copies, imports, trust, usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses.token import Tokens
 

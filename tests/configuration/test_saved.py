@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from w2sr_jax.configuration import encoding, saved
-from w2sr_jax.core import files, usercode
+from w2sr_jax.core import files
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.experiment import Experiment, FromParent, Graduate, ModelTeacher, Pretraining, Rung, check
 from w2sr_jax.losses.objective import Objective

@@ -482,7 +482,7 @@ def test_a_full_disk_and_a_failure_leave_nothing(imported, tmp_path, monkeypatch
 
 
 def test_an_output_that_another_process_is_making_is_refused(imported, tmp_path):
-    from w2sr_jax.core.lock import locked
+    from w2sr_jax.core.process.lock import locked
 
     with locked(tmp_path / ".out.making"), pytest.raises(UserError, match="is in use by process"):
         export(imported, tmp_path / "out", say=quiet)

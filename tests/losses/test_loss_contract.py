@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from own_losses import HEAD, OF_WEIGHTS, RIGHT, SCHEDULE, SCHEDULES, WEIGHTS, WRONG
 
-from w2sr_jax.core import usercode
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses import token
 from w2sr_jax.losses.contract import check_objective

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from w2sr_jax.configuration import encoding, overrides
+from w2sr_jax.core.code.unloaded import Unloaded
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.fieldtypes import mistyped
 from w2sr_jax.core.records import Problem
-from w2sr_jax.core.unloaded import Unloaded
 from w2sr_jax.problems import generated
 from w2sr_jax.problems.rows import Quarantine, Rejected
 from w2sr_jax.problems.settings import Files, Generated

@@ -14,8 +14,9 @@ import pytest
 from stub_server import PROBLEMS, Reply, Script, Stub, asked, chat, place, serving, teacher, traces
 
 from w2sr_jax.answers.grade import NumberGrader
-from w2sr_jax.core import lock, seeds
+from w2sr_jax.core import seeds
 from w2sr_jax.core.errors import Stopped, UserError
+from w2sr_jax.core.process import lock
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.teachers.served.ask import Asked, ask
 from w2sr_jax.teachers.settings import Served

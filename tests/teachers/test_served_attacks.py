@@ -233,7 +233,7 @@ def test_what_a_server_says_reaches_a_log_without_steering_a_terminal(tmp_path: 
     program = """
 import sys
 from stub_server import *
-from w2sr_jax.core import terminal
+from w2sr_jax.core.process import terminal
 from w2sr_jax.core.errors import UserError
 terminal.guard()
 with serving(Stub(lambda body, before: Reply(500, {"error": "\\x1b[2J\\x9b2J\\u202e\\u2028gone\\r"}))) as stub:

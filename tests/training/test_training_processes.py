@@ -70,7 +70,7 @@ PREEMPTED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from w2sr_jax.core.stopping import Stop
+from w2sr_jax.core.process.stopping import Stop
 stop = Stop()
 with stop.installed(grace=100):
     from w2sr_jax.parallel.processes import joined

@@ -72,7 +72,7 @@ class Sizes:
 
 
 def make(**sizes: Any) -> Found:
-    from w2sr_jax.core import compiling
+    from w2sr_jax.parallel import compiling
     from w2sr_jax.parallel.mesh import make_mesh
     from w2sr_jax.parallel.settings import Mesh
 
@@ -92,9 +92,9 @@ def train(variant: str, steps: int, **sizes: Any) -> Found:
     """The train step that `fit` runs, fed with what `fit` reads."""
     import jax
 
-    from w2sr_jax.core import compiling
     from w2sr_jax.losses.objective import Objective
     from w2sr_jax.losses.token import Nll, ReverseKL
+    from w2sr_jax.parallel import compiling
     from w2sr_jax.parallel.mesh import batch_sharding, make_mesh
     from w2sr_jax.parallel.processes import put
     from w2sr_jax.parallel.settings import Mesh

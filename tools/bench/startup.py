@@ -137,7 +137,7 @@ def lines(quick: bool) -> list[Line]:
 def _cache(second: bool) -> float:
     """Keep compiled programs as the `w2sr` command does, in the folder that the job was given; how many are there."""
     folder = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
-    from w2sr_jax.core.compiling import remember
+    from w2sr_jax.parallel.compiling import remember
 
     remember()
     found = sum(1 for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0

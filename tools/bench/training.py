@@ -53,10 +53,10 @@ def ours(shape: str, rows: int, length: int, steps: int, count: int, settings: M
     from w2sr_jax.batches.batch import Batches
     from w2sr_jax.batches.packing import pack
     from w2sr_jax.batches.settings import Batching
-    from w2sr_jax.core import compiling
     from w2sr_jax.core.keys import key
     from w2sr_jax.losses.objective import Objective
     from w2sr_jax.models import transformer
+    from w2sr_jax.parallel import compiling
     from w2sr_jax.parallel.mesh import batch_sharding, make_mesh
     from w2sr_jax.parallel.processes import put
     from w2sr_jax.parallel.settings import Mesh

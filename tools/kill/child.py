@@ -24,7 +24,7 @@ from typing import Any
 from moments import AFTER, BEFORE, MOMENTS, START, Moment
 
 from w2sr_jax.cli import main as cli
-from w2sr_jax.core import stopping
+from w2sr_jax.core.process import stopping
 
 SHARD = 64  # traces of a file
 

@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterator, Sequence
 
 from w2sr_jax.answers.grade import Grader
-from w2sr_jax.core import sentences, usercode
+from w2sr_jax.core import sentences
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.fieldtypes import mistyped
 from w2sr_jax.core.records import Problem, Verdict

@@ -10,7 +10,7 @@ from w2sr_jax.answers.equal import DEFAULT, LONGEST, Conventions, algebraic, bar
 from w2sr_jax.answers.extract import Extraction, extract
 from w2sr_jax.answers.pool import MEMORY, TIMEOUT
 from w2sr_jax.answers.reading.boxes import filled, joined
-from w2sr_jax.core import usercode
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.fieldtypes import mistyped
 from w2sr_jax.core.records import Problem, Verdict

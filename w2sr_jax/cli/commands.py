@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from w2sr_jax.core import files, terminal
+from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.core.stopping import Stop
+from w2sr_jax.core.process import terminal
+from w2sr_jax.core.process.stopping import Stop
 
 
 def add_root(parser: argparse.ArgumentParser) -> None:

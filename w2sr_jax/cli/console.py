@@ -9,7 +9,8 @@ from rich.console import Console as Rich
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from w2sr_jax.core import files, sentences, terminal
+from w2sr_jax.core import files, sentences
+from w2sr_jax.core.process import terminal
 
 if TYPE_CHECKING:
     from w2sr_jax.report.required import Finding

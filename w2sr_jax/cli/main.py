@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 
 from w2sr_jax import __version__
 from w2sr_jax.cli.commands import COMMANDS, add_plain, add_root, add_trust
-from w2sr_jax.core import compiling, endings, files, stopping, surroundings, terminal
+from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.core.stopping import Stop
+from w2sr_jax.core.process import endings, stopping, surroundings, terminal
+from w2sr_jax.core.process.stopping import Stop
+from w2sr_jax.parallel import compiling
 
 if TYPE_CHECKING:
     from w2sr_jax.experiment import Experiment
@@ -83,7 +85,7 @@ def run(argv: list[str]) -> int:
             return endings.PIPE
         raise
     except BaseException as error:
-        from w2sr_jax.core import usercode
+        from w2sr_jax.core.code import usercode
 
         ended = endings.ending(usercode.called_back(error) or error, stop.signal, _afterwards(argv[0]))
         if ended is None:

@@ -14,10 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from w2sr_jax.core import files, imports, sentences, usercode
+from w2sr_jax.core import files, sentences
+from w2sr_jax.core.code import imports, usercode
+from w2sr_jax.core.code.unloaded import Reference, Unloaded, stand_in
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.fieldtypes import unwritable
-from w2sr_jax.core.unloaded import Reference, Unloaded, stand_in
 from w2sr_jax.losses.schedules import Schedule
 from w2sr_jax.losses.token import Loss
 

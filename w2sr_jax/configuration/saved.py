@@ -17,11 +17,12 @@ from typing import Any
 from w2sr_jax.configuration import encoding
 from w2sr_jax.configuration.encoding import encode
 from w2sr_jax.configuration.words import in_words
-from w2sr_jax.core import copies, files, imports, sentences, trust, usercode
+from w2sr_jax.core import files, sentences
+from w2sr_jax.core.code import copies, imports, trust, usercode
+from w2sr_jax.core.code.unloaded import Reference, Unloaded
 from w2sr_jax.core.differing import differing
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.fieldtypes import mistyped
-from w2sr_jax.core.unloaded import Reference, Unloaded
 from w2sr_jax.experiment import Experiment, check
 
 EXPERIMENT = "experiment.json"

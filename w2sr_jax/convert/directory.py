@@ -12,7 +12,7 @@ import jax
 
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.core.lock import LOCK, locked
+from w2sr_jax.core.process.lock import LOCK, locked
 from w2sr_jax.parallel.peers import Lost
 from w2sr_jax.parallel.processes import barrier
 from w2sr_jax.training.agreement import any_process

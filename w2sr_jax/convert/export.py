@@ -21,8 +21,9 @@ import numpy as np
 from w2sr_jax.convert import card, exportable
 from w2sr_jax.convert.directory import making, vacant, words
 from w2sr_jax.convert.exportable import GENERATION, Source
-from w2sr_jax.core import files, hub, terminal
+from w2sr_jax.core import files, hub
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.process import terminal
 from w2sr_jax.models.hf import adapters, pretrained
 from w2sr_jax.parallel.mesh import make_mesh
 from w2sr_jax.parallel.processes import barrier, gather

@@ -19,8 +19,9 @@ import numpy as np
 
 from w2sr_jax.configuration.encoding import encode
 from w2sr_jax.convert.directory import making, vacant, words
-from w2sr_jax.core import files, hub, sentences, terminal
+from w2sr_jax.core import files, hub, sentences
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.process import terminal
 from w2sr_jax.models import finite, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.hf import config_json, pretrained

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from w2sr_jax.configuration import saved
-from w2sr_jax.core import terminal
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.process import terminal
 from w2sr_jax.core.records import Trace
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph import verified

@@ -9,7 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from w2sr_jax.core import sentences
-from w2sr_jax.core.unloaded import Reference
+from w2sr_jax.core.code.unloaded import Reference
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "True or False", NoneType: "None"}
 _BITS = 63

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from w2sr_jax.answers.grade import grade_all
 from w2sr_jax.answers.second import Opinion, second_opinion
-from w2sr_jax.core import usercode
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Verdict
 from w2sr_jax.grading.columns import Item

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from w2sr_jax.answers.choice import ChoiceGrader
 from w2sr_jax.answers.grade import Grader, MathGrader, NumberGrader
 from w2sr_jax.answers.graders import ExactGrader, NumericGrader, RegexGrader
-from w2sr_jax.core import sentences, usercode
+from w2sr_jax.core import sentences
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
 
 KNOWN = {

@@ -8,15 +8,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from w2sr_jax.configuration import saved
-from w2sr_jax.core import compiling, files
+from w2sr_jax.core import files
 from w2sr_jax.core.errors import NothingToTrain, UserError
-from w2sr_jax.core.lock import locked
-from w2sr_jax.core.stopping import Stop
+from w2sr_jax.core.process.lock import locked
+from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph import manifest, verified
 from w2sr_jax.graph.environment import environment
 from w2sr_jax.graph.manifest import Standing
 from w2sr_jax.graph.stage import Context, Kind, Task, Watcher
+from w2sr_jax.parallel import compiling
 from w2sr_jax.preflight import checks
 from w2sr_jax.preflight.rehearsal import ready
 from w2sr_jax.stages import skips

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from w2sr_jax.configuration.encoding import encode
 from w2sr_jax.core import files
-from w2sr_jax.core.stopping import Stop
+from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph import manifest
 

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from w2sr_jax.core import sentences, usercode
+from w2sr_jax.core import sentences
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses import blocks, contract_errors, contract_mixing, contract_trace
 from w2sr_jax.losses.contract_factors import check_coefficient, check_weights

@@ -6,7 +6,8 @@ import traceback
 
 import jax
 
-from w2sr_jax.core import sentences, usercode
+from w2sr_jax.core import sentences
+from w2sr_jax.core.code import usercode
 from w2sr_jax.losses.token import Tokens
 
 _LONG = 240  # characters of another's message

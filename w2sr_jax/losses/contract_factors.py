@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from w2sr_jax.core import sentences, usercode
+from w2sr_jax.core import sentences
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses import contract_errors, contract_trace
 from w2sr_jax.losses.contract_result import dtype_fault, no_array

@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from w2sr_jax.core import sentences, stopping
+from w2sr_jax.core import sentences
+from w2sr_jax.core.process import stopping
 from w2sr_jax.parallel.lines import Line, Message
 from w2sr_jax.parallel.rendezvous import differing
 

@@ -15,10 +15,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from w2sr_jax import __version__
-from w2sr_jax.core import sentences, stopping
-from w2sr_jax.core.endings import ending
+from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import Stopped, UserError
-from w2sr_jax.core.stopping import Stop, Terminated
+from w2sr_jax.core.process import stopping
+from w2sr_jax.core.process.endings import ending
+from w2sr_jax.core.process.stopping import Stop, Terminated
 from w2sr_jax.parallel import rendezvous
 from w2sr_jax.parallel.peers import Peers, hold_abort
 from w2sr_jax.parallel.rendezvous import Who

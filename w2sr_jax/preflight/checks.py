@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from w2sr_jax.core import endings, sentences
+from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.process import endings
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph.stage import Kind, Watcher
 from w2sr_jax.preflight import data, disk_and_servers, models, text, user_code

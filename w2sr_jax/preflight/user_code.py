@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from w2sr_jax.answers.contract import check_grader
-from w2sr_jax.core import usercode
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.records import Problem
 from w2sr_jax.losses.contract import check_objective
 from w2sr_jax.losses.objective import Objective

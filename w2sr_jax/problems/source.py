@@ -4,7 +4,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from w2sr_jax.core import files, sentences, usercode
+from w2sr_jax.core import files, sentences
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.fieldtypes import mistyped
 from w2sr_jax.core.records import Problem

@@ -19,8 +19,8 @@ from w2sr_jax.configuration import saved
 from w2sr_jax.configuration.encoding import encode
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.core.lock import LOCK, locked
-from w2sr_jax.core.stopping import Stop
+from w2sr_jax.core.process.lock import LOCK, locked
+from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph import manifest as lineage
 from w2sr_jax.graph import verified

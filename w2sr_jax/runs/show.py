@@ -21,8 +21,9 @@ from w2sr_jax.batches.batch import Batch
 from w2sr_jax.batches.encode import Encoded, encode
 from w2sr_jax.batches.packing import positions
 from w2sr_jax.configuration import saved
-from w2sr_jax.core import sentences, terminal
+from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.process import terminal
 from w2sr_jax.core.records import Example
 from w2sr_jax.experiment import BASE, GOLD, Experiment, Pretraining
 from w2sr_jax.graph import verified

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from w2sr_jax.core import files, sentences, usercode
+from w2sr_jax.core import files, sentences
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.fieldtypes import mistyped
 from w2sr_jax.text import trained

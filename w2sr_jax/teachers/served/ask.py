@@ -15,8 +15,9 @@ from itertools import islice
 from pathlib import Path
 
 from w2sr_jax.answers.grade import Grader, grade_all
-from w2sr_jax.core import files, lock, records
+from w2sr_jax.core import files, records
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.process import lock
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.teachers import endings, thoughts
 from w2sr_jax.teachers.served import run

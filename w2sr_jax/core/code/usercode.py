@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType
 
-from w2sr_jax.core import copies, sentences
+from w2sr_jax.core import sentences
+from w2sr_jax.core.code import copies
 from w2sr_jax.core.errors import Stopped, UserError
 from w2sr_jax.core.fieldtypes import mistyped
-from w2sr_jax.core.stopping import Terminated
+from w2sr_jax.core.process.stopping import Terminated
 
 OURS = "w2sr_jax"
 _TRACEBACK = "Traceback (most recent call last):"
@@ -185,4 +186,4 @@ def _misfit(error: BaseException) -> str | None:
 def _installed() -> frozenset[Path]:
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     places = {Path(sysconfig.get_paths()[name]).resolve() for name in names}
-    return frozenset(places | {Path(__file__).resolve().parents[1]})
+    return frozenset(places | {Path(__file__).resolve().parents[2]})

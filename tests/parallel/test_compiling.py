@@ -7,11 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-from w2sr_jax.core import compiling
+from w2sr_jax.parallel import compiling
 
 TRAINING = """
 import sys, json
-from w2sr_jax.core import compiling
+from w2sr_jax.parallel import compiling
 compiling.remember()
 import jax
 from pathlib import Path
@@ -70,7 +70,7 @@ class Library:
         Library.calls += 1
 
 ctypes.CDLL = lambda name: Library()
-from w2sr_jax.core import compiling
+from w2sr_jax.parallel import compiling
 
 compiling.tidy()
 compiling.tidy()

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from w2sr_jax.core import files, sentences, surroundings
+from w2sr_jax.core import files, sentences
 from w2sr_jax.core.errors import Stopped, UserError
-from w2sr_jax.core.stopping import Terminated
+from w2sr_jax.core.process import surroundings
+from w2sr_jax.core.process.stopping import Terminated
 
 PIPE = 128 + signal.SIGPIPE
 KEPT = "what was finished before is kept, and the same command goes on from there"

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.core.lock import LOCK, locked
+from w2sr_jax.core.process.lock import LOCK, locked
 
 HOLDER = """
 import subprocess, sys, time
 from pathlib import Path
-from w2sr_jax.core.lock import locked
+from w2sr_jax.core.process.lock import locked
 with locked(Path(sys.argv[1])):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     print(child.pid, flush=True)

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from w2sr_jax.core import files, usercode
+from w2sr_jax.core import files
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
 
 LARGEST = 1 << 20

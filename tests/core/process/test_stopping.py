@@ -10,7 +10,7 @@ import pytest
 SCRIPT = """
 import os, sys, time
 sys.path.insert(0, os.getcwd())
-from w2sr_jax.core.stopping import Stop, Terminated
+from w2sr_jax.core.process.stopping import Stop, Terminated
 stop = Stop()
 try:
     with stop.installed(grace=1.0, saving=3.0):
@@ -53,7 +53,7 @@ def run(body: str, *signals: int) -> tuple[int, str, float]:
 # A library that takes the signal for itself behind Python's back, as jax does where several processes join.
 TAKEN = """import ctypes, signal
         ctypes.CDLL(None).signal(signal.SIGTERM, ctypes.c_void_p(1))
-        from w2sr_jax.core import stopping
+        from w2sr_jax.core.process import stopping
         stopping.reinstall()
         time.sleep(60)"""
 SAVES = """with stop.deferred() as asked:
@@ -136,7 +136,7 @@ EXITS = """
 import atexit, os, sys, time
 sys.path.insert(0, os.getcwd())
 from w2sr_jax.cli import main as cli
-from w2sr_jax.core import stopping
+from w2sr_jax.core.process import stopping
 
 def leaves(argv):
     atexit.register(lambda: (print("leaving", flush=True), time.sleep(20)))
