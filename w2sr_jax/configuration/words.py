@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from w2sr_jax.configuration.encoding import importable
+from w2sr_jax.core.code.unloaded import Unloaded
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.core.unloaded import Unloaded
 
 ABSENT = "–"
 LONGEST = 60
