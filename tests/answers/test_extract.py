@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from w2sr_jax.answers.extract import boxes, extract, tidy
-from w2sr_jax.answers.reading.scope import said
+from w2sr_jax.answers.reading.scope import answer_text
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_any_mixture_of_marks_has_an_extraction(parts: list[str]) -> None:
 @given(st.integers(), st.text(st.characters(exclude_characters="#"), max_size=50))
 def test_the_last_marked_answer_wins(value: int, before: str) -> None:
     text = f"{before}\n#### 1\n{before}\n#### {value}"
-    assume(said(text) == text)  # no thought, end of turn or further question begins in it
+    assume(answer_text(text) == text)  # no thought, end of turn or further question begins in it
     assert extract(text) == (str(value), "####")
 
 

@@ -20,7 +20,7 @@ UNKNOWN = 10  # letters that may be meant where a problem does not say how many 
 
 _HASHES = re.compile(r"####+[ \t]*([^\n]*)")
 _TAG = re.compile(r"<(answer|final_answer|final|choice)>(.{0,2000}?)(?:</\1>|$)", re.I | re.S)
-_SAID = re.compile(  # all of the line that follows counts, and what is said again in it
+_STATED = re.compile(  # the rest of its line counts, and what that states again
     r"(?:\b(?:(?:answer|choice|option)\b[^.\n:=]{0,60}?\b(?:is|be|are)\b[ \t]*:?|(?:answer|choice)\b[ \t*_]*[:=]"
     r"|I(?:'ll| will| would)?[ \t]+(?:choose|pick|select|go with)\b[ \t]*:?|my[ \t]+choice\b[ \t]+(?:is|would be)\b"
     r"|(?:antwort|lösung|option)\b[^.\n:=]{0,40}?\b(?:ist|lautet|wäre)\b|(?:antwort|lösung)\b[ \t*_]*:|\brichtig\b[ \t]+ist\b"
@@ -69,12 +69,12 @@ _MORE = re.compile(r"^[\s,;/&]*(?:(?:and|or|nor)\b[\s,]*)?[(\[]?([A-Z])(?:[)\]]|
 _DENIED = re.compile(r"\bnot\b|n't\b|\b(?:neither|nor|wrong|incorrect|except|eliminate\w*|rule[sd]? out)\b", re.I)
 _BRACKETS = str.maketrans("【】「」『』", "()()()")
 _SPACE = re.compile(r"\s+")
-_PLACES = 50  # from the end, that are read at all …
-_LONGEST_PLACE = 2000  # … and characters of one
+_MOST_PASSAGES = 50  # from the end, that are read at all …
+_LONGEST_PASSAGE = 2000  # … and characters of one
 
 
 class Reading(NamedTuple):
-    """The letter that a text settles on, None where it does on none or on several, and the rule that found the place."""
+    """The letter that a text settles on, None where that is none or several, and the rule that read it."""
 
     letter: str | None
     rule: str
@@ -82,8 +82,8 @@ class Reading(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ChoiceGrader:
-    """Right where the letter that a text settles on is the gold one. A problem's options, where it has them in `meta`, let an
-    answer be given in their words too."""
+    """Correct where the letter that a text settles on is the gold one. Where a problem has its options in `meta["options"]`, an
+    answer in the words of an option counts as its letter. Raises UserError where gold is no letter of the options."""
 
     def __call__(self, text: str, problem: Problem) -> Verdict:
         options = problem.meta.get("options")
@@ -95,39 +95,40 @@ class ChoiceGrader:
                 f"ChoiceGrader: problem {problem.id} has the gold answer {sentences.value(gold, 40)}, which is no letter of its "
                 "options; say which fields hold them (Fields.choices), or use another grader"
             )
-        found = read(text, options, letters)
+        reading = read(text, options, letters)
         if not gold:
-            return Verdict("ungraded", found.letter, found.rule, "none")
-        if found.letter is None:
-            return Verdict("unparsed", None, found.rule, "none")
-        return Verdict("correct" if found.letter == gold else "incorrect", found.letter, found.rule, "choice")
+            return Verdict("ungraded", reading.letter, reading.rule, "none")
+        if reading.letter is None:
+            return Verdict("unparsed", None, reading.rule, "none")
+        return Verdict("correct" if reading.letter == gold else "incorrect", reading.letter, reading.rule, "choice")
 
 
 def read(text: str, options: Sequence[str], letters: str) -> Reading:
-    """The letter that a text settles on.
+    """The letter that a text settles on. `letters` are those that may be meant, `options` their options, as far as they are
+    known.
 
-    Thoughts and what follows the answer's end are not read (`answers.reading.scope.said`). Rules in order, each taking its last
-    occurrence that says anything: `tag` (`<answer>C</answer>`), `####` (no heading, as `#### B. Discussion`), `boxed` (the last
-    box), `answer` (`Answer: C`, `the answer is (C) Paris`, `C is correct`, in some fifteen languages), `last_line` (nothing but
-    a letter or an option's words; or one bracketed letter, or one option's words, in a line that denies nothing). Where the
-    place of a rule names two letters, or a letter and the words of another option, no later rule is asked: the text is
-    ambiguous. Only the last 30,000 characters are looked at.
+    Thoughts and what follows the answer's end are not read (`answers.reading.scope.answer_text`), and of the rest the last 30,000
+    characters. These rules are tried in order; each reads the last passage of its kind that names a letter or an option: `tag`
+    (`<answer>C</answer>`), `####` (but no heading, as `#### B. Discussion`), `boxed` (the last box), `answer` (`Answer: C`, `the
+    answer is (C) Paris`, `C is correct`, in some fifteen languages), `last_line` (a last line that is a letter or an option's
+    words and nothing else, or that denies nothing and holds one bracketed letter or one option's words). Where a passage names
+    two letters, or a letter and the words of another option, the text is ambiguous and no later rule is tried.
     """
-    text = scope.said(text).translate(_BRACKETS)
-    for rule, places in (
+    text = scope.answer_text(text).translate(_BRACKETS)
+    for rule, passages in (
         ("tag", _tagged(text)),
         ("####", _after_hashes(text, options)),
         ("boxed", _boxed(text)),
-        ("answer", _said(text, letters)),
+        ("answer", _stated(text, letters)),
     ):
-        for place in places[:_PLACES]:
-            meant = _meant(_affirmed(place), options, letters)
+        for passage in passages[:_MOST_PASSAGES]:
+            meant = _meant(_affirmed(passage), options, letters)
             if meant:
                 return _reading(meant, rule)
-    ending = _ENDING.search(text.rstrip()[-_LONGEST_PLACE:])
+    ending = _ENDING.search(text.rstrip()[-_LONGEST_PASSAGE:])
     if ending is not None and ending[1] in letters:
         return Reading(ending[1], "last_line")
-    last = next((line for line in reversed(text.splitlines()) if line.strip()), "")[-_LONGEST_PLACE:]
+    last = next((line for line in reversed(text.splitlines()) if line.strip()), "")[-_LONGEST_PASSAGE:]
     return _reading(_meant(last, options, letters, alone=True) or _mentioned(last, options, letters), "last_line")
 
 
@@ -140,50 +141,51 @@ def _tagged(text: str) -> list[str]:
 
 
 def _after_hashes(text: str, options: Sequence[str]) -> list[str]:
-    """What stands after `####`, but for headings: a letter before words that no option has, with text after them."""
-    places = []
+    """The rest of each line with `####`, the last first, without headings: a letter, words of no option, and text below."""
+    passages = []
     for match in _HASHES.finditer(text):
         label = _LABEL.match(_bare(match[1]))
         rest = _bare(_bare(match[1])[label.end() :].lstrip(" ).:")) if label else ""
         if rest and text[match.end() :].strip() and not any(_spelling(option) in _spelling(rest) for option in options if option):
             continue
-        places.append(match[1])
-    return places[::-1]
+        passages.append(match[1])
+    return passages[::-1]
 
 
-def _affirmed(place: str) -> str:
-    """The place from where it says what the answer is, where it says first what it is not."""
-    match = _NOT_BUT.match(place)
-    return place[match.end() :] if match else place
+def _affirmed(passage: str) -> str:
+    """The passage without a beginning that says what the answer is not, as in `not A; it is C`."""
+    match = _NOT_BUT.match(passage)
+    return passage[match.end() :] if match else passage
 
 
 def _boxed(text: str) -> list[str]:
-    """What is in the last box, with what is in boxes on the same line: those give one answer, or contradict each other."""
-    found = filled(text)
-    if not found:
+    """The contents of the last box and of the boxes on its line, which give one answer together or contradict each other."""
+    all_boxes = filled(text)
+    if not all_boxes:
         return []
-    line = text.rfind("\n", 0, found[-1].start) + 1
-    together = [box.content for box in found if box.start >= line]
-    return [", ".join(dict.fromkeys(together))]
+    line = text.rfind("\n", 0, all_boxes[-1].start) + 1
+    contents = [box.content for box in all_boxes if box.start >= line]
+    return [", ".join(dict.fromkeys(contents))]
 
 
-def _said(text: str, letters: str) -> list[str]:
-    said = [(match.start(1), match[1]) for match in _SAID.finditer(text)]
+def _stated(text: str, letters: str) -> list[str]:
+    stated = [(match.start(1), match[1]) for match in _STATED.finditer(text)]
     called = [(match.start(), match[1]) for match in _CALLED.finditer(text) if match[1] in letters]
-    return [place for _, place in sorted(said + called, reverse=True)]
+    return [passage for _, passage in sorted(stated + called, reverse=True)]
 
 
-def _meant(place: str, options: Sequence[str], letters: str, alone: bool = False) -> set[str]:
-    """The letters that a place means: none, one or, where it is ambiguous, several. `alone`: nothing else may be in it."""
-    place = _bare(place[:_LONGEST_PLACE])
-    label = _LABEL.match(place)
+def _meant(passage: str, options: Sequence[str], letters: str, alone: bool = False) -> set[str]:
+    """The letters that a passage means: none, one, or several where it is ambiguous. `alone`: only where it holds nothing
+    else."""
+    passage = _bare(passage[:_LONGEST_PASSAGE])
+    label = _LABEL.match(passage)
     letter = (label[1] or label[2]).upper() if label else ""
     if label is None or letter not in letters:
-        first = "" if alone else tidy(re.split(r"(?<=[.!?])\s", place, maxsplit=1)[0])
-        return _worded(place, options, letters) or _worded(first, options, letters)
-    rest = place[label.end() :]
+        first = "" if alone else tidy(re.split(r"(?<=[.!?])\s", passage, maxsplit=1)[0])
+        return _worded(passage, options, letters) or _worded(first, options, letters)
+    rest = passage[label.end() :]
     if label[2] is not None and label[2].islower() and rest[:1] not in ("", ")", "]", ":", "."):
-        return _worded(place, options, letters)  # the article
+        return _worded(passage, options, letters)  # the article
     meant = {letter}
     while more := _MORE.match(rest):
         meant |= {more[1]} & set(letters)
@@ -192,13 +194,14 @@ def _meant(place: str, options: Sequence[str], letters: str, alone: bool = False
     worded = _worded(rest, options, letters)
     if rest and not worded:
         # The label may be the beginning of an option's own words; or, in a line alone, of something else.
-        worded = _worded(place, options, letters)
+        worded = _worded(passage, options, letters)
         return worded or (set() if alone else meant)
     return meant | worded
 
 
 def _mentioned(line: str, options: Sequence[str], letters: str) -> set[str]:
-    """Letters in brackets in a line or else, of options whose words are in it, those that are not part of another's."""
+    """The bracketed letters of a line or, without any, the letters of the options whose words are in it; of two options of which
+    one holds the other's words, the longer one. Empty for a line that denies something."""
     if _DENIED.search(line):
         return set()
     bracketed = {match[1] for match in _BRACKETED.finditer(line) if match[1] in letters}
@@ -217,13 +220,13 @@ def _within(words: str, line: str) -> bool:
     return bool(words) and re.search(rf"(?<!\w)(?<!\d[.,])(?<![-−]){re.escape(words)}(?!\w|[.,]\d)", line) is not None
 
 
-def _worded(place: str, options: Sequence[str], letters: str) -> set[str]:
-    """The options that a place spells out, numbers compared as numbers."""
-    return {letter for letter, option in zip(letters, options) if place and grade_one(place, _bare(option)) is True}
+def _worded(passage: str, options: Sequence[str], letters: str) -> set[str]:
+    """The letters of the options that a passage spells out; numbers are compared as numbers."""
+    return {letter for letter, option in zip(letters, options) if passage and grade_one(passage, _bare(option)) is True}
 
 
 def _bare(text: str) -> str:
-    """Without delimiters, emphasis, LaTeX's text commands and a closing full stop."""
+    """The text without math delimiters, emphasis, quotation marks, LaTeX's text commands and a closing full stop."""
     previous = None
     text = text.strip()
     while text != previous:

@@ -1,4 +1,4 @@
-"""What a grader of a user's own must be, found out with a few texts before anything is computed."""
+"""Whether a grader of a user's own is sound, tried on a few texts before anything is computed."""
 
 import contextlib
 import copy
@@ -36,18 +36,18 @@ _CODE = (NameError, ImportError, AttributeError, NotImplementedError, SyntaxErro
 def check_grader(
     grader: Grader, problems: Sequence[Problem] = (), texts: Sequence[tuple[str, Problem]] = (), where: str = "grader"
 ) -> list[str]:
-    """Remarks on a grader of a user's own: slow, odd; none on those of this package. `UserError` where it cannot be called with a
-    text and its problem, raises, returns anything but a sound `Verdict`, says another thing when it is asked again, or changes
-    the problem.
+    """Sentences about what is slow or odd in a grader of a user's own; none for the graders of this package.
 
-    It is tried with answers, right and wrong ones, to some of the `problems`, and with `texts` and what they answer. Without
-    problems it is tried with stand-ins, and an exception that these may have caused is only remarked upon.
+    It is tried on right and wrong answers to some of the `problems`, and on `texts`, each with its problem. Without problems it
+    is tried on made-up ones, and an exception that these may have caused is one of the sentences. `where` names the setting.
+    Raises UserError where the grader cannot be called with a text and its problem, raises, returns anything but a sound
+    `Verdict`, gives another verdict when it is called again, or changes the problem.
     """
     if isinstance(grader, type):
         raise UserError(f"{where} is the class {grader.__name__}; it must be a grader: write {grader.__name__}()")
     if usercode.is_ours(grader):
         return []
-    place, name = usercode.defined(grader), _name(grader)
+    location, name = usercode.defined(grader), _name(grader)
     try:
         _check_arguments(grader)
         with contextlib.redirect_stdout(io.StringIO()):  # what it prints is seen when it grades
@@ -59,15 +59,15 @@ def check_grader(
     saying = [verdict for (text, gold), verdict in tried.items() if gold and gold in text]
     if saying and "correct" not in saying and "ungraded" not in saying:
         remarks.append(f"it calls none of {len(saying)} texts correct that state the gold answer")
-    return [f"{where} ({name}, {place}): {remark}" for remark in remarks]
+    return [f"{where} ({name}, {location}): {remark}" for remark in remarks]
 
 
 def _tried(
     grader: Grader, problems: Sequence[Problem], texts: Sequence[tuple[str, Problem]]
 ) -> tuple[list[str], dict[tuple[str, str | None], str]]:
-    """What is odd, and the verdict on each text and gold."""
+    """Sentences about what is odd, and the verdict on each (text, gold) that was tried."""
     slowest, began, written = 0.0, time.monotonic(), sentences.value(grader, 10_000)
-    found: dict[tuple[str, str | None], str] = {}
+    verdicts: dict[tuple[str, str | None], str] = {}
     for text, problem in _samples(problems, texts):
         before, started = copy.deepcopy(problem), time.monotonic()
         try:
@@ -75,29 +75,31 @@ def _tried(
         except _OfStandIn as doubt:
             return [
                 f"it raises with a problem that was invented ({doubt}); whether it does with the run's is not known yet"
-            ], found
+            ], verdicts
         slowest = max(slowest, time.monotonic() - started)
         again = _graded(grader, text, problem)
         if again != verdict:
             raise UserError(
-                f"{_place(grader)} says {verdict.verdict} ({sentences.value(verdict.answer, 40)}), and "
+                f"{_location(grader)} says {verdict.verdict} ({sentences.value(verdict.answer, 40)}), and "
                 f"{again.verdict} ({sentences.value(again.answer, 40)}) when it is asked again, of the text "
                 f"{sentences.value(text, 60)}; a grader depends on the text and its problem alone"
             )
         if problem != before:
             raise UserError(
-                f"{_place(grader)} changes the problem that it is given; it must leave problem.meta as it is, or copy it"
+                f"{_location(grader)} changes the problem that it is given; it must leave problem.meta as it is, or copy it"
             )
-        found[text, problem.answer] = verdict.verdict
+        verdicts[text, problem.answer] = verdict.verdict
         if time.monotonic() - began > PATIENCE:
             break
     if dataclasses.is_dataclass(grader) and sentences.value(grader, 10_000) != written:
-        raise UserError(f"{_place(grader)} changes its own fields when it grades; it is a setting of the run and stays as it is")
-    return ([f"it takes {slowest:.1f} s for a text, and a run grades every trace and answer"] if slowest > SLOW else []), found
+        raise UserError(
+            f"{_location(grader)} changes its own fields when it grades; it is a setting of the run and stays as it is"
+        )
+    return ([f"it takes {slowest:.1f} s for a text, and a run grades every trace and answer"] if slowest > SLOW else []), verdicts
 
 
 class _OfStandIn(Exception):
-    """An exception of the grader's that the invented problem may have caused."""
+    """The grader raised on a made-up problem, which may be the cause."""
 
 
 def _graded(grader: Grader, text: str, problem: Problem) -> Verdict:
@@ -118,12 +120,12 @@ def _graded(grader: Grader, text: str, problem: Problem) -> Verdict:
         verdict.close()
         wrong = "it is an async function, and nobody awaits it"
     if wrong:
-        raise UserError(f"{_place(grader)} gives no sound verdict: {wrong}; {_RIGHT}")
+        raise UserError(f"{_location(grader)} gives no sound verdict: {wrong}; {_RIGHT}")
     return verdict
 
 
 def _samples(problems: Sequence[Problem], texts: Sequence[tuple[str, Problem]]) -> Iterator[tuple[str, Problem]]:
-    """Texts with their problems: those of the run first, then right and wrong answers to a few problems of different kinds."""
+    """Texts with their problems: those of the run, then right and wrong answers to a few problems of different kinds."""
     yield from itertools.islice(texts, SOME)
     for number, problem in enumerate(_few(problems) or _STAND_INS):
         if problem.answer:
@@ -135,7 +137,7 @@ def _samples(problems: Sequence[Problem], texts: Sequence[tuple[str, Problem]]) 
 
 
 def _few(problems: Sequence[Problem]) -> list[Problem]:
-    """The first problem, and the first with an answer that is no number, with words, without any."""
+    """The first problem of each kind of answer: a number, words, anything else, none."""
     kinds: dict[str, Problem] = {}
     for problem in problems:
         answer = (problem.answer or "").strip()
@@ -153,12 +155,12 @@ def _check_arguments(grader: Grader) -> None:
         signature.bind("", _STAND_INS[0])
     except TypeError:
         raise UserError(
-            f"{_place(grader)}({', '.join(signature.parameters)}) cannot be called as a grader is, with "
+            f"{_location(grader)}({', '.join(signature.parameters)}) cannot be called as a grader is, with "
             "two arguments: a text and its problem"
         ) from None
 
 
-def _place(grader: Grader) -> str:
+def _location(grader: Grader) -> str:
     return f"{usercode.defined(grader)}: {_name(grader)}"
 
 

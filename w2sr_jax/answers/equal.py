@@ -1,4 +1,5 @@
-"""When two answers are certainly equal or unequal, without computer algebra: numbers, exact expressions, spellings, bases."""
+"""Whether two answers are equal, as far as that is certain without computer algebra: numbers, exact expressions, spellings,
+bases."""
 
 import dataclasses
 import re
@@ -11,21 +12,21 @@ from w2sr_jax.answers.reading.boxes import boxes
 from w2sr_jax.answers.values import arithmetic, characters
 from w2sr_jax.answers.values.units import comparable, without_unit
 
-LONGEST = 1500  # characters of an answer that is still compared
-PLACES = 6  # decimals from which a decimal may stand for a repeating fraction
-TOLERANCE = Fraction(1, 10_000)  # of the value, that such a decimal may be off: of 0.000002 for 1/600000 too little is left
+LONGEST = 1500  # characters; longer answers are not compared
+LEAST_DECIMALS = 6  # so many decimals may stand for a fraction that repeats
+TOLERANCE = Fraction(1, 10_000)  # of the value, by which they may be off; 0.000002 is further off from 1/600000
 
 
 @dataclasses.dataclass(frozen=True)
 class Conventions:
-    """What decides where a convention must. The defaults are those of Math-Verify."""
+    """How ambiguous spellings are read. The defaults are those of Math-Verify."""
 
     decimal_comma: Literal["text", "always", "never"] = "text"
-    """Whether `3,5` is 3.5: outside of boxes and formulas (as Math-Verify reads it), everywhere, or nowhere. `1,234` is a
-    thousand except with "always", where `1.234` is 1234. `1.234,50` is 1234.5 with each. Where the gold answer is spelt the
-    same, it is right anyway."""
+    """Where `3,5` is 3.5: outside of boxes and formulas (text, as Math-Verify reads it), everywhere (always), or nowhere (never).
+    `1,234` is 1234, except with "always", where `1.234` is 1234. `1.234,50` is always 1234.5. An answer that is spelled like gold
+    is correct whatever is set here."""
     relations_as_sets: bool = False
-    """Whether an inequality answers a gold interval (`0 < x \\leq 1` for `(0,1]`). The reverse always holds."""
+    """Whether an inequality equals a gold interval (`0 < x \\leq 1` for `(0,1]`). An interval always equals a gold inequality."""
 
 
 DEFAULT = Conventions()
@@ -62,14 +63,14 @@ _LARGE = re.compile(r"\d{5,}\s*!|!\s*[)}\]]?\s*!|\d{400,}")
 
 
 def grade_one(answer: str, gold: str, conventions: Conventions = DEFAULT, rule: str = "") -> bool | None:
-    """Whether two bare answers are equal, where that is certain. None: undecided, which computer algebra may settle.
+    """Whether an answer equals gold, both without delimiters; None where only computer algebra can tell.
 
-    Numbers are compared as exact rationals, with two conventions: a percentage equals its number (5 % and 5) and its value (5 %
-    and 0.05); a decimal of six or more places equals the repeating fraction that it is the rounding of (0.333333 and 1/3), if it
-    is off by less than a ten-thousandth of the value. Constant expressions without roots that do not come out are exact
-    rationals too. Units are not compared, except where both sides have one of the same kind (5 km and 5 m). A numeral with its
-    base equals no number without one. `x = 5` equals `5`. Words are compared without case, single letters with it. `rule` is
-    the rule that read the answer (see `Conventions.decimal_comma`).
+    Numbers and constant expressions of rational value are compared as exact rationals, with two conventions: a percentage equals
+    its number (5 % and 5) and its value (5 % and 0.05); a number of six or more decimals equals the repeating fraction that it
+    rounds (0.333333 and 1/3), if it is off by at most a ten-thousandth of the value. Units count only where both sides have one
+    of the same kind (5 km and 5 m). A numeral with its base does not equal a number without one, unless the base is 10. `x = 5`
+    equals `5`. Words are compared without case, single letters with it. `rule` is the rule that read the answer, on which
+    `Conventions.decimal_comma` depends.
     """
     if answer == gold:
         return True
@@ -113,8 +114,8 @@ def grade_one(answer: str, gold: str, conventions: Conventions = DEFAULT, rule: 
 
 
 def canonical(answer: str) -> str:
-    """One spelling for equal answers, as far as certain without comparing: exact rationals for numbers and constant expressions
-    (50 % is 50), no assignment before them; else without spaces, and without case in words."""
+    """One spelling for all spellings of an answer, as far as the answer alone tells: the exact rational of a number or constant
+    expression (50 % is 50), without an assignment before it; otherwise the text without spaces, and without case in words."""
     value = number(answer)
     if value is not None:
         return str(value.value)
@@ -131,7 +132,7 @@ def canonical(answer: str) -> str:
 
 
 def bare(gold: str) -> str:
-    """A gold answer without its wrapping: the line after `####`, the content of its boxes, no math delimiters."""
+    """A gold answer alone: the line after `####`, or the content of its boxes, without math delimiters."""
     if "####" in gold or boxes(gold):
         return extract(gold).answer or tidy(gold)
     gold = tidy(gold)
@@ -139,8 +140,8 @@ def bare(gold: str) -> str:
 
 
 def algebraic(answer: str) -> str:
-    """An answer as computer algebra reads it best: without a unit behind it, inequalities from the smaller to the larger side,
-    the degrees of sines and the like in radians."""
+    """An answer in the form that computer algebra reads best: without its unit, inequalities from the smaller to the larger side,
+    and degrees within sines and the like in radians."""
     answer = without_unit(characters.mathematical(answer))
     chain = _FALLING.fullmatch(answer)
     if chain is not None:
@@ -150,7 +151,8 @@ def algebraic(answer: str) -> str:
 
 
 def too_large(answer: str) -> bool:
-    """Whether evaluating would take for ever: length, exponents of five digits or more, towers of powers, large factorials."""
+    """Whether an answer takes too long to evaluate: by its length, exponents of five or more digits, towers of powers, or
+    factorials."""
     if len(answer) > LONGEST:
         return True
     try:
@@ -193,7 +195,7 @@ def _same_base(answer: str, gold: str, left: arithmetic.Based | None, right: ari
 
 
 def _with_comma(answer: str, gold: str, conventions: Conventions, rule: str) -> bool | None:
-    """Whether an answer with a decimal comma is the gold number; None where a comma decides nothing."""
+    """Whether an answer with a decimal comma is the gold number; None where no decimal comma is read."""
     if conventions.decimal_comma == "never" or ("," not in answer and "," not in gold and conventions.decimal_comma == "text"):
         return None
     if conventions.decimal_comma == "text" and (rule in ("boxed", "last_math", "") or "\\" in answer or "$" in answer):
@@ -209,7 +211,7 @@ def _with_comma(answer: str, gold: str, conventions: Conventions, rule: str) -> 
 
 
 def _clock(answer: str) -> int | None:
-    """Minutes since midnight of a time with a.m. or p.m.; None for anything else, as a ratio."""
+    """Minutes since midnight of a time with a.m. or p.m.; None for anything else, such as the ratio 3:20."""
     match = (
         _TIME.fullmatch(_SPACING.sub("", characters.UPRIGHT.sub(r"\1", characters.plain(answer))).strip())
         if ":" in answer
@@ -221,7 +223,7 @@ def _clock(answer: str) -> int | None:
 
 
 def _without_assignment(answer: str, gold: str) -> tuple[str, str] | None:
-    """The pair without `x =` before one of them, where the other has none, or both have the same."""
+    """The pair without the `x =` that one of them has and the other has not; None where there is none to remove."""
     sides = [_ASSIGNED.fullmatch(text) if "=" in text else None for text in (answer, gold)]
     if sides[0] and not _TOP_EQUALS.search(gold) and sides[0]["rest"].strip():
         return sides[0]["rest"].strip(), gold
@@ -238,13 +240,13 @@ def _percentage(left: Number, right: Number) -> bool:
 
 
 def _rounded(left: Number, right: Number) -> bool:
-    decimal, exact = (left, right) if left.places >= right.places else (right, left)
-    repeating = 10**decimal.places * exact.value
+    decimal, exact = (left, right) if left.decimals >= right.decimals else (right, left)
+    repeating = 10**decimal.decimals * exact.value
     return (
-        decimal.places >= PLACES
+        decimal.decimals >= LEAST_DECIMALS
         and repeating.denominator > 1
-        and exact.places == 0
-        and abs(repeating - 10**decimal.places * decimal.value) <= Fraction(1, 2)
+        and exact.decimals == 0
+        and abs(repeating - 10**decimal.decimals * decimal.value) <= Fraction(1, 2)
         and abs(exact.value - decimal.value) <= TOLERANCE * abs(exact.value)
     )
 

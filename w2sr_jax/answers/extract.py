@@ -1,7 +1,7 @@
-"""Find the final answer in a chain of thought, and say by which rule it was found.
+"""Read the final answer of a chain of thought, and name the rule that read it.
 
-How the answer is looked for moves measured accuracy by points (one parser's 5.1 % was another's 32.8 %), so every verdict
-carries its rule. `docs/grading.md` says it by example.
+How answers are read moves measured accuracy by points (one parser's 5.1 % was another's 32.8 %), so every verdict carries its
+rule. `docs/grading.md` gives examples of each.
 """
 
 import re
@@ -16,21 +16,22 @@ __all__ = ["GUESSES", "LONGEST", "Extraction", "boxes", "extract", "tidy"]
 
 LONGEST = scope.LONGEST
 TAIL = 300  # characters from the end in which most texts have their last number
-BEGUN = 60  # a number among the first of them may be the rest of a longer one
-PROSE = 8  # words of a statement that brings no single number: more of them tell, they do not state
+BEGUN = 60  # a number that begins among the first of them may be the rest of a longer one
+PROSE = 8  # words of a statement without a single number; a longer one is prose that states no answer
 GUESSES = ("last_math", "last_number")
-"""Rules that take what stands last, because nothing is stated."""
+"""Rules that guess: they take what stands last in a text that states no answer."""
 
 
 class Extraction(NamedTuple):
-    """`answer` as written, delimiters and closing full stop removed; None with rule "none" where there is none."""
+    """`answer` as written, without math delimiters and closing full stop; None with the rule "none" where there is none."""
 
     answer: str | None
     rule: str
 
 
-class _Place(NamedTuple):
-    """An answer in a place that is made for answers, and where it begins."""
+class _Marked(NamedTuple):
+    """An answer that is marked as one (by a tag, `####` or a box), where its mark begins in the text, and the rule that read
+    it."""
 
     start: int
     answer: str
@@ -102,25 +103,27 @@ _PART_OF = re.compile(
 
 
 def extract(text: str) -> Extraction:
-    """The final answer of a text; never raises.
+    """The final answer of a text. Never raises.
 
-    Looked at is what the text says itself (`reading.scope.said`). Places made for answers come first, and of these the last
-    one: `tag` (`<answer>…</answer>`), `####` (the rest of a line that is no heading), `boxed` (`\\boxed{…}`, neighbours joined).
-    Then statements: `A:` (a line that begins with `Answer:`) and `answer_is` (a sentence, in some twenty languages), the last
-    that states something; one that follows a box and takes it back counts before the box. Else what stands last is guessed at:
-    `last_math` (the last TeX formula, where no number follows it), `last_number`. A last box that is cut off leaves no answer.
+    Only the text's own words are read (`reading.scope.answer_text`). The rules, in order:
+
+    1. The last answer that is marked as one: `tag` (`<answer>…</answer>`), `####` (the rest of a line that is no heading),
+       `boxed` (`\\boxed{…}`, neighbours joined). Where the last box is cut off, there is no answer.
+    2. The last statement: `A:` (a line that begins with `Answer:`) or `answer_is` (a sentence, in some twenty languages). One
+       that follows a marked answer and takes it back counts before that.
+    3. A guess: `last_math` (the last TeX formula, where no number follows it), else `last_number`.
     """
-    text = scope.said(text)
+    text = scope.answer_text(text)
     if "answer" in text:
         text = _REJECTED.sub("", text)
     if "box" in text:
         text = _EMPTY_BOX.sub("", text)
-    place, unfinished = _place(text), cut(text)
-    given = Extraction(place.answer, place.rule) if place is not None and place.start > unfinished else None
-    after = max(place.start if place else -1, unfinished)
-    retracted = place is None or _RETRACTED.search(text, place.start) is not None
-    if given is not None and not retracted and "final answer" not in text[after:].lower():
-        return given
+    marked, unfinished = _last_marked(text), cut(text)
+    extraction = Extraction(marked.answer, marked.rule) if marked is not None and marked.start > unfinished else None
+    after = max(marked.start if marked else -1, unfinished)
+    retracted = marked is None or _RETRACTED.search(text, marked.start) is not None
+    if extraction is not None and not retracted and "final answer" not in text[after:].lower():
+        return extraction
     worded = None
     for statement in cues.statements(text):
         if statement.start <= after:
@@ -133,8 +136,8 @@ def extract(text: str) -> Extraction:
         if not statement.worded:
             return Extraction(answer, statement.rule)
         worded = worded or Extraction(answer, statement.rule)
-    if given is not None:
-        return given
+    if extraction is not None:
+        return extraction
     if unfinished >= 0:
         return Extraction(None, "none")
     if worded is not None:
@@ -151,7 +154,7 @@ def extract(text: str) -> Extraction:
 
 
 def tidy(answer: str) -> str:
-    """Without outer spaces, math delimiters, emphasis, colours and closing full stops."""
+    """An answer without outer spaces, math delimiters, emphasis, colours and closing full stops."""
     if answer.isalnum():
         return answer
     previous = None
@@ -166,8 +169,8 @@ def tidy(answer: str) -> str:
 
 
 def reduced(answer: str) -> str:
-    """What of a statement is its answer: of a sentence with one number in it that number, of `5, not 6` the first, of `3 + 4 = 7`
-    in numbers the last side."""
+    """The answer within a statement: the number of a sentence that holds a single one, `5` of `5, not 6`, the last side of an
+    equation in numbers (7 of `3 + 4 = 7`); otherwise the whole statement without delimiters."""
     answer = tidy(answer)
     if number(answer) is not None:
         return answer
@@ -178,9 +181,9 @@ def reduced(answer: str) -> str:
     if number(answer) is not None or _SYMBOLIC.search(answer):
         return answer
     if _PROSE.search(answer) or not answer.isascii():
-        found = list(_NUMBER.finditer(answer))
-        if len(found) == 1 and not _PART_OF.search(answer, 0, found[0].start()):
-            return found[0].group().strip()
+        numbers = list(_NUMBER.finditer(answer))
+        if len(numbers) == 1 and not _PART_OF.search(answer, 0, numbers[0].start()):
+            return numbers[0].group().strip()
     return answer
 
 
@@ -197,13 +200,13 @@ def _trimmed(answer: str) -> str:
     return answer[start:end]
 
 
-def _place(text: str) -> _Place | None:
-    """The last place made for answers that holds one."""
-    found = [place for place in (_tag(text), _hashes(text), _boxed(text)) if place is not None]
-    return max(found, key=lambda place: place.start, default=None)
+def _last_marked(text: str) -> _Marked | None:
+    """The last answer that is marked as one."""
+    marked = [one for one in (_tag(text), _hashes(text), _boxed(text)) if one is not None]
+    return max(marked, key=lambda one: one.start, default=None)
 
 
-def _tag(text: str) -> _Place | None:
+def _tag(text: str) -> _Marked | None:
     for match in reversed(list(_TAG.finditer(text))) if "</" in text or "<a" in text.lower() else ():
         content = match[2].strip()
         if not content or content in ("...", "…"):
@@ -215,11 +218,11 @@ def _tag(text: str) -> _Place | None:
             content = content.splitlines()[-1]
         answer = inner.answer if inner else reduced(content)
         if answer:
-            return _Place(match.start(), answer, "tag")
+            return _Marked(match.start(), answer, "tag")
     return None
 
 
-def _hashes(text: str) -> _Place | None:
+def _hashes(text: str) -> _Marked | None:
     if "####" not in text:
         return None
     for match in reversed(list(_HASHES.finditer(text))):
@@ -227,7 +230,7 @@ def _hashes(text: str) -> _Place | None:
         labelled = _LABELLED.match(line)
         answer = tidy(labelled[1] if labelled else line)
         if answer and (labelled or not _is_heading(answer, text[match.end() :])):
-            return _Place(match.start(), reduced(answer), "####")
+            return _Marked(match.start(), reduced(answer), "####")
     return None
 
 
@@ -244,8 +247,9 @@ def _is_heading(line: str, rest: str) -> bool:
 
 
 def _last_number(text: str) -> str | None:
-    """The last number that a text does not deny or compare with, with the expression that it is part of. A number at the very
-    beginning of the end that is looked at first may have begun before it: then the whole text is read."""
+    """The last number of a text, with the expression that it is part of; numbers that the text denies or compares with are left
+    out. The last `TAIL` characters are searched first. A number at their very beginning may have begun before them, and then the
+    whole text is searched."""
     for tail in (text[-TAIL:], text):
         last = _last(_NUMBER, _NOTE.sub("", _COMPARED.sub(_blank, _DENIED.sub(_blank, tail))))
         if last is not None and (last.start() > BEGUN or len(tail) == len(text)):
@@ -280,10 +284,10 @@ def _blank(match: re.Match[str]) -> str:
     return " " * len(match.group())
 
 
-def _boxed(text: str) -> _Place | None:
+def _boxed(text: str) -> _Marked | None:
     box = joined(text, filled(text))
     answer = tidy(box.content) if box else ""
-    return _Place(box.start, reduced(answer) if _PROSE.search(answer) else answer, "boxed") if box and answer else None
+    return _Marked(box.start, reduced(answer) if _PROSE.search(answer) else answer, "boxed") if box and answer else None
 
 
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
@@ -296,11 +300,11 @@ def _last_math(text: str) -> str | None:
     if cues.is_formula(text):
         return tidy(cues.inside(text))
     text = _NOTE.sub("", text)
-    found = [match for match in cues.formulas(text) if not _PROSE.search(match.group())]
-    if not found or _NUMBER.search(text, found[-1].end()):
+    unprosaic = [match for match in cues.formulas(text) if not _PROSE.search(match.group())]
+    if not unprosaic or _NUMBER.search(text, unprosaic[-1].end()):
         return None
-    parts = [found[-1]]
-    for formula in reversed(found[:-1]):
+    parts = [unprosaic[-1]]
+    for formula in reversed(unprosaic[:-1]):
         if (
             "=" in formula.group() + parts[0].group()
             or not any(map(str.isdigit, formula.group()))

@@ -1,4 +1,4 @@
-"""Verdicts: extract the answer, compare numbers exactly and all else with `math-verify` in killable processes."""
+"""Verdicts: read the answer of a text, compare numbers exactly and everything else with `math-verify` in killable processes."""
 
 import dataclasses
 import os
@@ -21,17 +21,17 @@ Progress = Callable[[int, int], None]
 
 
 class Grader(Protocol):
-    """What grades: any function or frozen dataclass called with a text and its problem."""
+    """A function or a frozen dataclass that is called with a text and its problem and returns a verdict."""
 
     def __call__(self, text: str, problem: Problem) -> Verdict: ...
 
 
 @dataclasses.dataclass(frozen=True)
 class MathGrader:
-    """Exact comparison of numbers, `math-verify` for everything else. `docs/grading.md` says what is read and what equals what.
+    """Compares numbers exactly and everything else with `math-verify`. `docs/grading.md` lists what is read and what equals what.
 
     Where a problem's own solution gives its answer in several boxes and the gold answer is the last of them (as in MATH), a text
-    that gives all parts is right too."""
+    that gives all parts is correct too."""
 
     workers: int = 0
     """Processes for what needs math-verify; 0: one per core."""
@@ -67,7 +67,7 @@ class MathGrader:
 
 @dataclasses.dataclass(frozen=True)
 class NumberGrader:
-    """Exact comparison and nothing else, for golds that are plain numbers: an answer that is no number is incorrect."""
+    """Compares exactly and never starts a process, for golds that are plain numbers: an answer that is no number is incorrect."""
 
     def __call__(self, text: str, problem: Problem) -> Verdict:
         extraction = extract(text)
@@ -78,8 +78,8 @@ class NumberGrader:
 def grade_all(
     grader: Grader, texts: Sequence[str], problems: Sequence[Problem], on_progress: Progress | None = None
 ) -> list[Verdict]:
-    """Verdicts of any grader, in order; a `MathGrader` gets all texts at once. `UserError` with file, line and problem where a
-    grader of the user's raises, or returns no verdict."""
+    """Verdicts of any grader, one for each text, in order; a `MathGrader` gets all texts at once. Raises UserError with file,
+    line and problem where a grader of a user's own raises or returns no sound verdict."""
     if isinstance(grader, MathGrader) and type(grader).__call__ is MathGrader.__call__:
         return grader.many(texts, problems, on_progress)
     verdicts = []
@@ -108,18 +108,21 @@ def grade(
 ) -> list[Verdict]:
     """Verdicts of (text, gold) pairs, in order.
 
-    Without gold: "ungraded". Without an answer in the text: "unparsed". `Verdict.grader` is "exact" (numbers and equal
-    spelling, in this process), "math-verify", or why no comparison came out and the verdict is "unparsed": "limits" (too long or
-    too large to evaluate), "timeout", "memory", "recursion", "crash", or an error's name. `workers` 0: one per core; none is
-    started where "exact" decides all. `timeout` is processor time, and what is not done by then is tried once more, alone, before
-    it is called so: a verdict does not depend on load, unless its comparison takes about as long as `timeout` itself.
+    A pair without gold is "ungraded", a text without an answer "unparsed". `Verdict.grader` is "exact" (numbers and equal
+    spelling, compared in this process), "math-verify", or the reason for which there was no comparison and the verdict is
+    "unparsed": "limits" (too long or too large to evaluate), "timeout", "memory", "recursion", "crash", or an error's name.
+
+    `workers`: processes for math-verify; 0: one per core. None is started where "exact" decides all. `timeout`: seconds of
+    processor time for a pair. A pair that is not done by then is tried once more, alone, before its reason is "timeout", so that
+    a verdict does not depend on the load of the machine, unless its comparison takes about as long as `timeout`. `memory`: bytes
+    of address space for a process.
     """
     verdicts: list[Verdict | None] = []
     open_items: dict[tuple[str, str], list[int]] = {}
-    found: list[Extraction] = []
+    extractions: list[Extraction] = []
     for position, (text, gold) in enumerate(pairs):
         extraction = extract(text)
-        found.append(extraction)
+        extractions.append(extraction)
         verdicts.append(_decide(extraction, gold, conventions))
         if verdicts[-1] is None and extraction.answer is not None and gold is not None:
             open_items.setdefault((algebraic(extraction.answer), algebraic(bare(gold))), []).append(position)
@@ -140,19 +143,23 @@ def grade(
         for positions, outcome in zip(open_items.values(), outcomes, strict=True):
             for position in positions:
                 verdicts[position] = _verdict(
-                    found[position], outcome.equal, "math-verify" if outcome.equal is not None else outcome.reason
+                    extractions[position], outcome.equal, "math-verify" if outcome.equal is not None else outcome.reason
                 )
     return [verdict for verdict in verdicts if verdict is not None]
 
 
 def _whole(problem: Problem) -> str | None:
-    """The gold answer in all its parts, where the problem's own solution boxes several and its answer is the last of them alone,
-    as in MATH; None elsewhere."""
+    """All parts of a gold answer, where the problem's own solution has several boxes and the gold answer is the last of them
+    alone, as in MATH; None otherwise."""
     if not problem.answer or not problem.solution or "box" not in problem.solution:
         return None
-    found = filled(problem.solution)
-    whole = joined(problem.solution, found)
-    if whole is None or whole.content == found[-1].content or grade_one(found[-1].content, bare(problem.answer)) is not True:
+    answer_boxes = filled(problem.solution)
+    whole = joined(problem.solution, answer_boxes)
+    if (
+        whole is None
+        or whole.content == answer_boxes[-1].content
+        or grade_one(answer_boxes[-1].content, bare(problem.answer)) is not True
+    ):
         return None
     return whole.content
 

@@ -1,6 +1,6 @@
-"""Graders besides `MathGrader`, as values for a configuration: exact, numeric with tolerance, regular expression.
+"""Graders besides `MathGrader`: exact spelling, numbers with tolerance, regular expressions.
 
-Whatever finds no answer, or cannot read what it finds, says "unparsed", so that a report shows how often that was.
+Each says "unparsed" where it finds no answer or cannot read it, so that a report shows how often that was.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 @dataclasses.dataclass(frozen=True)
 class ExactGrader:
-    """Right where the answer is spelled like the gold one, after what these settings make of both."""
+    """Correct where the answer is spelled like the gold one, after both are normalised as these settings say."""
 
     whole: bool = False
     """Compare the whole text outside of thoughts, not the final answer in it."""
@@ -44,13 +44,13 @@ class ExactGrader:
 
     def __call__(self, text: str, problem: Problem) -> Verdict:
         outside = thinking.read(text).outside if self.whole else ""
-        found = Extraction(outside if outside.strip() else None, "whole") if self.whole else extract(text)
+        extraction = Extraction(outside if outside.strip() else None, "whole") if self.whole else extract(text)
         if problem.answer is None or not problem.answer.strip():
-            return Verdict("ungraded", found.answer, found.rule, "none")
-        if found.answer is None:
-            return Verdict("unparsed", None, found.rule, "none")
+            return Verdict("ungraded", extraction.answer, extraction.rule, "none")
+        if extraction.answer is None:
+            return Verdict("unparsed", None, extraction.rule, "none")
         gold = problem.answer if self.whole else bare(problem.answer)
-        return _verdict(found, self._normal(found.answer) == self._normal(gold), "exact")
+        return _verdict(extraction, self._normal(extraction.answer) == self._normal(gold), "exact")
 
     def _normal(self, text: str) -> str:
         text = text if self.case else text.casefold()
@@ -61,8 +61,8 @@ class ExactGrader:
 
 @dataclasses.dataclass(frozen=True)
 class NumericGrader:
-    """Right where the answer, as an exact number, is near enough to gold: within `absolute`, or within `relative` times gold. An
-    answer that is no number is unparsed, a problem whose gold is none ungraded."""
+    """Correct where the answer, as an exact number, differs from gold by at most `absolute`, or by at most `relative` times gold.
+    An answer that is no number is unparsed; a problem whose gold is no number is ungraded."""
 
     absolute: float = 0.0
     """Largest difference."""
@@ -76,21 +76,21 @@ class NumericGrader:
                 raise UserError(f"NumericGrader: {name} is {sentences.value(value)}; it must be a number of 0 or more")
 
     def __call__(self, text: str, problem: Problem) -> Verdict:
-        found = extract(text)
+        extraction = extract(text)
         gold = _number(bare(problem.answer)) if problem.answer is not None else None
         if gold is None:
-            return Verdict("ungraded", found.answer, found.rule, "none")
-        value = _number(found.answer) if found.answer is not None else None
+            return Verdict("ungraded", extraction.answer, extraction.rule, "none")
+        value = _number(extraction.answer) if extraction.answer is not None else None
         if value is None:
-            return Verdict("unparsed", found.answer, found.rule, "none" if found.answer is None else "no number")
+            return Verdict("unparsed", extraction.answer, extraction.rule, "none" if extraction.answer is None else "no number")
         allowed = max(Fraction(self.absolute), Fraction(self.relative) * abs(gold))
-        return _verdict(found, abs(value - gold) <= allowed, "numeric")
+        return _verdict(extraction, abs(value - gold) <= allowed, "numeric")
 
 
 @dataclasses.dataclass(frozen=True)
 class RegexGrader:
-    """Finds the answer with a regular expression (syntax of the `regex` package, which holds that of `re`) and compares it with
-    gold as a number or, where one of them is none, by spelling. Without a match the text is unparsed."""
+    """Finds the answer with a regular expression (in the syntax of the `regex` package, which includes that of `re`) and compares
+    it with gold as a number or, where one of them is no number, by spelling. A text without a match is unparsed."""
 
     pattern: str = r"[Aa]nswer:\s*(.+)"
     """What to look for. The answer is its group `answer`, else its first group, else all that matches."""
@@ -110,14 +110,14 @@ class RegexGrader:
 
     def __call__(self, text: str, problem: Problem) -> Verdict:
         try:
-            said = text if self.thoughts else thinking.read(text).outside
-            matches = self._compiled().finditer(said[-LONGEST:], timeout=self.timeout)
-            found = next(matches, None) if self.take == "first" else next(iter(deque(matches, maxlen=1)), None)
+            searched = text if self.thoughts else thinking.read(text).outside
+            matches = self._compiled().finditer(searched[-LONGEST:], timeout=self.timeout)
+            match = next(matches, None) if self.take == "first" else next(iter(deque(matches, maxlen=1)), None)
         except TimeoutError:
             return Verdict("unparsed", None, "regex", "timeout")
         except (MemoryError, RecursionError) as error:
             return Verdict("unparsed", None, "regex", type(error).__name__)
-        answer = _group(found)
+        answer = _group(match)
         if problem.answer is None or not problem.answer.strip():
             return Verdict("ungraded", answer, "regex", "none")
         if answer is None:
@@ -140,11 +140,11 @@ class RegexGrader:
 
 
 def _group(match: Any) -> str | None:
-    """The answer in a match: group `answer`, else the first group, else all of it; None where that is empty."""
+    """The answer in a match: its group `answer`, else its first group, else all of it; None where that is empty."""
     if match is None:
         return None
-    found = match["answer"] if "answer" in match.re.groupindex else match[min(1, match.re.groups)]
-    return found.strip() or None if found is not None else None
+    text = match["answer"] if "answer" in match.re.groupindex else match[min(1, match.re.groups)]
+    return text.strip() or None if text is not None else None
 
 
 def _number(text: str) -> Fraction | None:
@@ -158,5 +158,5 @@ def _number(text: str) -> Fraction | None:
         return None
 
 
-def _verdict(found: Extraction, equal: bool, grader: str) -> Verdict:
-    return Verdict("correct" if equal else "incorrect", found.answer, found.rule, grader)
+def _verdict(extraction: Extraction, equal: bool, grader: str) -> Verdict:
+    return Verdict("correct" if equal else "incorrect", extraction.answer, extraction.rule, grader)

@@ -12,12 +12,12 @@ EXPONENT = 400  # the largest power of ten in scientific notation
 
 
 class Number(NamedTuple):
-    """An exact value; `percent` where a percent sign followed it (5 % has value 5); `places` written after the decimal point;
-    `unit` as written behind it ("" where there is none)."""
+    """An exact value; whether a percent sign follows it (5 % has the value 5); how many `decimals` are written; its `unit` as
+    written ("" where there is none)."""
 
     value: Fraction
     percent: bool
-    places: int
+    decimals: int
     unit: str = ""
 
 
@@ -71,11 +71,11 @@ _NOTE = re.compile(r"(?:\s+|(?<![\d)])|(?=（))(?:\(([^()]{1,60})\)|（([^（）
 
 
 def number(text: str) -> Number | None:
-    """The exact value of a number, or None where a text is no number and nothing else.
+    """The exact value of a text that is one number and nothing else; None for any other text.
 
     Read are `1,234`, `$12.50`, `3/4`, `\\frac34`, `2 1/2`, `-7`, `15%`, `24 dollars`, `1.5e3`, `1.6 \\times 10^{-19}`,
-    `0.1\\overline{6}`, `about 15`, `negative 5`, `USD 35`, `3.5 million`, `twelve`, `15 (fifteen)`, `12个`. A unit of words is
-    recorded and changes no value; a sign or word that makes an expression of it (`9\\pi`, `5x`) makes it no number.
+    `0.1\\overline{6}`, `about 15`, `negative 5`, `USD 35`, `3.5 million`, `twelve`, `15 (fifteen)`, `12个`. A unit is recorded
+    and does not change the value. An expression (`9\\pi`, `5x`) is no number.
     """
     if len(text) > LONGEST:
         return None
@@ -92,19 +92,19 @@ def number(text: str) -> Number | None:
         return Number(int(dollars) + Fraction(int(money[3]), 100), False, 2, "dollars")
     hedge = words.HEDGE.match(text)
     text, negative = words.signed(text[hedge.end() :] if hedge else text)
-    found = _digits(text) or _spelt(text)
-    if found is None:
+    result = _digits(text) or _spelt(text)
+    if result is None:
         note = _NOTE.search(text)
         if note is None or not text[: note.start()].strip():
             return None
-        found = _digits(text[: note.start()]) or _spelt(text[: note.start()])
-        if found is None:
+        result = _digits(text[: note.start()]) or _spelt(text[: note.start()])
+        if result is None:
             return None
         inner = note[1] or note[2] or note[3]
         repeated = number(inner)
-        if repeated.value != found.value if repeated is not None else _WORD.search(inner) is None:
+        if repeated.value != result.value if repeated is not None else _WORD.search(inner) is None:
             return None
-    return found._replace(value=-found.value) if negative else found
+    return result._replace(value=-result.value) if negative else result
 
 
 def plain_spelling(text: str) -> str:
@@ -157,9 +157,9 @@ def _digits(text: str) -> Number | None:
     if scale is not None:
         value *= Fraction(10) ** scale
     whole = match["whole"] or match["b"] or match["e"] or factor != 1 or scale is not None
-    places = 0 if whole else len(match["a"].partition(".")[2])
+    decimals = 0 if whole else len(match["a"].partition(".")[2])
     value *= factor
-    return Number(-value if "-" in (match["sign"], match["inner"]) else value, percent is not None, places, unit)
+    return Number(-value if "-" in (match["sign"], match["inner"]) else value, percent is not None, decimals, unit)
 
 
 def _spelt(text: str) -> Number | None:
@@ -217,8 +217,8 @@ def _repeated(whole: str, fixed: str, period: str) -> str:
 
 
 def _period(digits: str) -> tuple[str, str] | None:
-    """(digits before, period) of decimals written out, as `1666`: the shortest period that fills at least three digits and stands
-    there twice or more."""
+    """(digits before, period) of written decimals, as ("1", "6") of `1666`: the shortest period that is repeated at least twice
+    and over at least three digits; None where there is none."""
     for length in range(1, len(digits) // 2 + 1):
         period = digits[-length:]
         count = 0
@@ -240,7 +240,7 @@ def _decimal(text: str) -> Fraction:
 
 
 def _undotted(match: re.Match[str]) -> str:
-    """`1.250.000` and `1.250,50`, which can be read in one way only, with the marks that English has."""
+    """`1.250.000` and `1.250,50`, which can be read in one way only, as English writes them."""
     whole, part = match[1] or match[3], match[2] or match[4]
     return whole.replace(".", "") + (f".{part}" if part else "")
 

@@ -1,8 +1,8 @@
 """A pool of grading workers: processes that are started when needed, watched, killed when they hang, and always shut down.
 
-What an outcome may depend on: the pair, the versions, and whether `timeout` processor seconds suffice. Processor time, unlike
-time on the clock, does not grow with the load of the machine. An item that a worker dies over, for whatever reason, is tried once
-more at the end: with nothing else of this pool running, in a process in which nothing has been compared before.
+An outcome depends on the pair, on the versions, and on whether `timeout` seconds of processor time suffice, which unlike time on
+the clock does not grow with the load of the machine. A pair during which a worker died is tried once more at the end, while
+nothing else of this pool runs, in a process in which nothing has been compared before.
 """
 
 import contextlib
@@ -22,17 +22,17 @@ from w2sr_jax.core.errors import UserError
 
 WORKER = Path(__file__).with_name("worker.py")
 START_SECONDS = 300.0  # importing sympy on a busy machine is slow; an item's own limit is the caller's
-QUICK = 0.5  # processor seconds of the first try, so that no item keeps others waiting for long
+QUICK = 0.5  # processor seconds of the first try, so that no pair keeps others waiting for long
 WALL = 30.0, 20.0  # seconds on the clock: 30 and 20 for each processor second, for a process that neither works nor ends
-TIMEOUT = 5.0  # processor seconds a pair where nobody says otherwise …
-MEMORY = 2 << 30  # … and bytes of address space a process
+TIMEOUT = 5.0  # processor seconds for a pair, by default …
+MEMORY = 2 << 30  # … and bytes of address space for a process
 LINE = 1 << 16  # bytes; no reply is as long
 SPARE = 5.0  # seconds in which a worker may report that its own limit was met
 TRIES = 5  # workers in a row that may die while they start, as where the system kills for memory
 
 
 class Outcome(NamedTuple):
-    """`equal` is None where no comparison came out; `reason` then says why: timeout, memory, recursion, crash or an error."""
+    """`equal` is None where there is no result; `reason` is then timeout, memory, recursion, crash or the name of an error."""
 
     equal: bool | None
     reason: str
@@ -43,8 +43,8 @@ class _Broken(Exception):
 
 
 class _Worker:
-    """One process. It is starting (`started` false), being renewed (not `ready`), busy (`item` is an index) or idle (no
-    deadline). `deadline` is on the monotonic clock; `served` items have been compared by its present child."""
+    """One process. It is starting (not `started`), replacing its child (not `ready`), busy (`item` is the index of a pair) or
+    idle (`deadline` is None). `deadline` is in seconds of the monotonic clock; its present child has compared `served` pairs."""
 
     def __init__(self, memory: int, relations_as_sets: bool) -> None:
         # Run as a file, not a module: nothing of the caller's __main__ is imported, and the package need not be installed.
@@ -106,7 +106,8 @@ class _Worker:
         return messages
 
     def end(self, leaving: bool = False) -> int:
-        """Its exit code. An idle one leaves by itself, as does one already `leaving`; any other is killed, with its child."""
+        """End the process and return its exit code. An idle one, and one that is `leaving`, ends by itself; any other is killed
+        with its child."""
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -119,7 +120,7 @@ class _Worker:
 
 
 class _Pool:
-    """The state of one `compare`: what waits, what is to be tried again, and the workers."""
+    """The state of one `compare`: pairs that wait, pairs that are to be tried again, and the workers."""
 
     def __init__(self, timeout: float, memory: int, on_done: Callable[[int], None], relations_as_sets: bool = False) -> None:
         self.timeout, self.memory, self.on_done = timeout, memory, on_done
@@ -135,7 +136,7 @@ class _Pool:
         self.selector = selectors.DefaultSelector()
 
     def compare(self, pairs: Sequence[tuple[str, str]], count: int) -> list[Outcome]:
-        """Outcomes of pairs, in order, by `count` workers; those that a worker died over are tried again alone at the end."""
+        """Outcomes of pairs, in order, by `count` workers; pairs during which a worker died are tried again alone at the end."""
         self.pairs, self.outcomes, self.done = pairs, [None] * len(pairs), 0
         self.waiting, self.again, self.alone = deque(range(len(pairs))), [], False
         self.run(count)
@@ -145,7 +146,8 @@ class _Pool:
         return [outcome for outcome in self.outcomes if outcome is not None]
 
     def start(self) -> bool:
-        """Whether another worker could be started; `UserError` where there is none then."""
+        """Start another worker, if the system allows it; whether it did. Raises UserError where there is no worker at all
+        then."""
         try:
             worker = _Worker(self.memory, self.relations_as_sets)
         except OSError as error:  # no more processes, memory or files; the others go on
@@ -159,7 +161,7 @@ class _Pool:
         return True
 
     def stumbled(self, reason: str, slow: bool = False) -> None:
-        """A worker died while it started; `UserError` where that is no accident."""
+        """Count a worker that died while it started. Raises UserError where it was `slow`, or `TRIES` have died in a row."""
         self.died += 1
         if slow or self.died >= TRIES:
             raise UserError(
@@ -172,7 +174,7 @@ class _Pool:
         return worker.end(leaving)
 
     def run(self, count: int) -> None:
-        """Compare all that waits with `count` workers."""
+        """Compare all pairs that wait with `count` workers."""
         for worker in self.workers[count:]:
             self.drop(worker)
         for worker in list(self.workers):
@@ -188,7 +190,7 @@ class _Pool:
                 self.lose(worker, "timeout")
 
     def guard(self, worker: _Worker, action: Callable[[_Worker], None]) -> None:
-        """Lose a worker that breaks the protocol."""
+        """Call `action`; a worker that breaks the protocol in it is dropped and its pair tried again."""
         try:
             action(worker)
         except _Broken:
@@ -222,8 +224,8 @@ class _Pool:
             raise _Broken
         else:
             equal = message.get("equal")
-            known = isinstance(equal, bool)
-            self.settle(worker, Outcome(equal if known else None, "" if known else str(message.get("failed"))[:100]))
+            compared = isinstance(equal, bool)
+            self.settle(worker, Outcome(equal if compared else None, "" if compared else str(message.get("failed"))[:100]))
             self.feed(worker)
 
     def feed(self, worker: _Worker) -> None:
@@ -261,8 +263,8 @@ class _Pool:
 
 
 class Comparer:
-    """A worker that stays between comparisons of a few pairs each, for what comes problem by problem. Its outcomes are those of
-    `compare`. It is started when it is first needed and ends with `close`."""
+    """Compares a few pairs at a time with one worker that stays in between, for answers that come problem by problem. Its
+    outcomes are those of `compare`. The worker is started when it is first needed, and `close` ends it."""
 
     def __init__(self, timeout: float = TIMEOUT, memory: int = MEMORY) -> None:
         self._timeout, self._memory = timeout, memory
@@ -294,10 +296,11 @@ def compare(
 ) -> list[Outcome]:
     """Compare (answer, gold) pairs with `math-verify`, in order of `pairs`.
 
-    `workers` processes at most, `memory` bytes of address space each (0: no limit), `timeout` processor seconds an item. An item
-    that takes more than half a second of them, or that a worker dies over, waits until all others are done and is then tried
-    alone in a process of its own; what fails there has no result. `relations_as_sets`: whether an inequality may answer a gold
-    interval. Raises UserError where no worker can be started.
+    `workers`: most processes; `memory`: bytes of address space for each (0: no limit); `timeout`: processor seconds for a pair. A
+    pair that takes more than half a second of processor time, or during which a worker dies, waits until all others are done and
+    is then tried alone in a process of its own; a pair that fails there has no result. `on_done` is called with the number of
+    finished pairs. `relations_as_sets`: whether an inequality may equal a gold interval. Raises UserError where no worker can be
+    started.
     """
     pool = _Pool(timeout, memory, on_done or (lambda done: None), relations_as_sets)
     try:

@@ -1,8 +1,8 @@
-"""Flags of a reasoning text that need no answer."""
+"""Faults of a reasoning text that show without its answer."""
 
 from collections import Counter
 
-SIZE = 6  # words; of the sequences of 6, 8 or 10 asked for, a longer one repeats its first six words as often
+SIZE = 6  # words; a sequence of 8 or 10 repeats its first 6 as often
 REPEATS = 4
 TAIL = 200  # words
 LONG = 200  # words
@@ -10,8 +10,8 @@ FEW_DISTINCT = 0.30
 
 
 def loops(text: str) -> bool:
-    """Whether the text runs in circles: 6, 8 or 10 words in a row come four times within its last 200 words, or fewer than 30 %
-    of its words differ where it has more than 200."""
+    """Whether a text runs in circles: the same 6 (and so any 8 or 10) words in a row occur four times within its last 200 words,
+    or a text of more than 200 words has fewer than 30 % distinct ones."""
     words = text.split()
     if len(words) > LONG and len(set(words)) / len(words) < FEW_DISTINCT:
         return True

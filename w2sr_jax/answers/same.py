@@ -1,4 +1,4 @@
-"""Which of several answers are one answer: what votes are counted by."""
+"""Which of several answers are equal, so that votes can be counted."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -10,21 +10,21 @@ from w2sr_jax.answers.numbers import number
 from w2sr_jax.answers.pool import Comparer
 
 MOST = 24
-"""Different answers to one problem that computer algebra compares with each other; beyond them spellings and values decide."""
+"""Different answers to one problem that computer algebra compares with each other; of more, only values and spellings count."""
 
 
 class Equality:
-    """Joins answers that `MathGrader` calls equal: by value and spelling at once, by `math-verify` where these decide nothing.
+    """Groups answers that `MathGrader` calls equal: by value and spelling, and by `math-verify` where these are not certain.
 
-    Equal sets of answers are joined alike, whatever their order. A process is started when it is first needed and ends with
-    `close` or the `with` block. `exact` never starts one: what only algebra could join stays apart.
+    The groups do not depend on the order of the answers. A process for `math-verify` is started when it is first needed and ends
+    with `close` or the `with` block. With `exact` none is started, and answers that only computer algebra could join stay apart.
     """
 
     def __init__(self, exact: bool = False) -> None:
         self._comparer = None if exact else Comparer()
 
     def blocs(self, answers: Sequence[str]) -> list[str]:
-        """For each answer the name of its bloc: equal answers have equal names, which mean nothing else."""
+        """For each answer the name of its group, in order. Equal answers have equal names; a name means nothing else."""
         keys = _keys(answers)
         texts = {key: answer for answer, key in sorted(zip(answers, keys), reverse=True)}
         joined = self._joined(texts)
@@ -60,8 +60,8 @@ class Equality:
 
 
 def _keys(answers: Sequence[str]) -> list[str]:
-    """Spellings by which answers are one at once. A percentage counts as its number where another answer is that number, else
-    as its value where another is that: 50 % joins 50 before 0.5, and never makes 50 and 0.5 one answer."""
+    """A key for each answer; answers with one key are equal. A percentage has the key of its number where another answer is that
+    number, else of its value where another is that: 50 % joins 50 rather than 0.5, and never makes 50 and 0.5 equal."""
     values = [number(answer) for answer in answers]
     plain = {value.value for value in values if value is not None and not value.percent}
     keys = []

@@ -1,7 +1,7 @@
-"""A second opinion on verdicts: a cheap set of rules of its own, for golds that are numbers.
+"""A second opinion on verdicts whose gold is a number, by cheap rules of its own.
 
-It shares no code with the rules that grade (`answers.extract`, `answers.numbers`, `answers.grade`): what both say is surer than
-what one says, and where they differ one of them errs. It knows few spellings and has no opinion on the others.
+It shares no code with the rules that grade (`answers.extract`, `answers.numbers`, `answers.grade`): verdicts on which both agree
+are surer, and where they differ one of them is wrong. It reads few spellings and has no opinion on the others.
 """
 
 import re
@@ -12,37 +12,37 @@ from typing import Literal, NamedTuple
 from w2sr_jax.answers.second_value import LONGEST, NUMBER, Reading, Value, equal, goes_on, one_number, plain, spelling, statement
 from w2sr_jax.core import thinking
 
-TEXT = 100_000  # characters from the end of a text that are looked at
-MARKS = 100  # statements from the end of a text that are looked at
+TEXT = 100_000  # characters from the end of a text that are read
+MARKS = 100  # statements from the end of a text that are read
 _SENTENCE = 160  # characters of a sentence that states an answer
 _LINE = 400  # characters of a sentence in which the last number stands
 _NEAR = 60  # characters between two boxes of one answer
 
 
 class Opinion(NamedTuple):
-    """`verdict` is None where there is no opinion; `answer` is what was read, None where nothing was."""
+    """`verdict` is None where there is no opinion; `answer` is the text that was read as the answer, None where there is none."""
 
     verdict: Literal["correct", "incorrect"] | None
     answer: str | None
 
 
 def second_opinion(text: str, gold: str | None) -> Opinion:
-    """Whether the number that a text states last is the gold one, exactly; a percentage equals its number and its value.
+    """Whether the number that a text states last equals gold exactly; a percentage equals its number and its value.
 
-    A number is stated after `####`, in a box, in an `<answer>` tag, or after a word for *answer*; where none is, the last number
-    counts. Thoughts do not count, nor what follows the label of a next question. There is no opinion where gold is no number,
-    where nothing is stated, and where what is stated is more than a number, or unclear (`9\\pi`, `3,5`, a list, another unit, a
+    A number is stated after `####`, in a box, in an `<answer>` tag, or after a word for *answer*; otherwise the last number
+    counts. Thoughts are not read, nor what follows the label of a next question. There is no opinion where gold is no number,
+    where nothing is stated, and where the statement is more than a number or ambiguous (`9\\pi`, `3,5`, a list, another unit, a
     sentence with several numbers, two answers with a question between them).
     """
-    known = _gold(gold)
-    if known is None:
+    value = _gold(gold)
+    if value is None:
         return Opinion(None, None)
-    said = _one_turn(plain(thinking.read(text).outside[-TEXT:]))
-    found = Reading(None, None) if said is None else _stated(said)
-    if found.value is None:
-        return Opinion(None, found.spelling)
-    same = equal(found.value, known)
-    return Opinion(None if same is None else "correct" if same else "incorrect", found.spelling)
+    own = _one_turn(plain(thinking.read(text).outside[-TEXT:]))
+    reading = Reading(None, None) if own is None else _stated(own)
+    if reading.value is None:
+        return Opinion(None, reading.spelling)
+    same = equal(reading.value, value)
+    return Opinion(None if same is None else "correct" if same else "incorrect", reading.spelling)
 
 
 _CUES = (
@@ -63,7 +63,9 @@ _DENIED = re.compile(r"\b(?:not|if|from|out of|nicht|pas|no es|não|не)\b|n't\
 _END = re.compile(r"<\|(?:im_end|im_start|endoftext|end_of_text|eot_id|end)\|>|</s>|<(?:end_of_turn|start_of_turn|eos)>")
 _WITHDRAWN = re.compile(r"[^.\n]{0,60}\b(?:wrong|incorrect|mistake|impossible)\b", re.I)
 _SUPPOSED = re.compile(r"\b(?:wrong|incorrect|if|whether|guess|suppose|think|thought)\b[^.!?\n]*\Z", re.I)
-_TURNED = re.compile(r"\b(?:negative|minus|than|not|be|of|half|twice|times|over|under|by)\s+\Z", re.I)  # 42 is not what it says
+_TURNED = re.compile(
+    r"\b(?:negative|minus|than|not|be|of|half|twice|times|over|under|by)\s+\Z", re.I
+)  # `minus 42`: 42 is not the value
 _HEADING = re.compile(r"[0-9]{1,2}[.)]\s")
 _INSIDE = re.compile(r"(?:\^|_|\\[a-z]{1,12}\s?|√)\{?\s?-?\Z|\{\s?-?\Z")
 _SYMBOLS = re.compile(r"[\\^_]|[0-9][A-Za-z](?![A-Za-z])|(?<![A-Za-z'’])[b-zB-Z]\s?[-+*/]")
@@ -81,8 +83,8 @@ def _gold(gold: str | None) -> Value | None:
 
 
 def _one_turn(text: str) -> str | None:
-    """The text up to the end of the turn, or the label of a next question, once something was stated; None where a question
-    follows numbers of which none is stated."""
+    """The text up to the end of the turn and, where it states something, up to the label of a next question; None where a next
+    question follows numbers of which none is stated."""
     end = next((match for match in _END.finditer(text) if text[: match.start()].strip()), None)
     text = text[: end.start()] if end else text
     first = _MARK.search(text)
@@ -95,47 +97,47 @@ def _one_turn(text: str) -> str | None:
 
 
 def _stated(text: str) -> Reading:
-    """What a text states last, or its last number."""
+    """The number that a text states last, or else its last number."""
     marks = list(_MARK.finditer(text))[-MARKS:]
     for before, mark in reversed(list(zip([None, *marks], marks))):
         if before is not None and _two_boxes(text, before, mark):
             return Reading(None, None)
-        found = _after(text, mark)
-        if found is not None:
-            return Reading(None, found.spelling) if _asked_again(text, mark, marks, found) else found
+        stated = _after(text, mark)
+        if stated is not None:
+            return Reading(None, stated.spelling) if _asked_again(text, mark, marks, stated) else stated
     last = _last(text)
     if last is None:
         return Reading(None, None)
     far = max(0, last.start() - _LINE)
     start = max((end.end() for end in _SENTENCE_END.finditer(text, far, last.start())), default=far)
     heading = text[text.rfind("\n", 0, last.start()) + 1 : last.start()].lstrip().startswith("#")
-    found = _in_sentence(text[start : last.end() + _NEAR], last.start() - start)
-    return Reading(None, spelling(last)) if heading or _WITHDRAWN.match(text, last.end()) else found
+    stated = _in_sentence(text[start : last.end() + _NEAR], last.start() - start)
+    return Reading(None, spelling(last)) if heading or _WITHDRAWN.match(text, last.end()) else stated
 
 
 def _last(text: str) -> re.Match[str] | None:
     for start in (max(0, len(text) - 1000), 0):
-        found = deque(NUMBER.finditer(text, start), maxlen=1)
-        if found:
-            return found[0]
+        last = deque(NUMBER.finditer(text, start), maxlen=1)
+        if last:
+            return last[0]
     return None
 
 
-def _asked_again(text: str, mark: re.Match[str], marks: Sequence[re.Match[str]], found: Reading) -> bool:
-    """Whether the same kind of place states something else before, and a question or an empty box stands between: the text may
+def _asked_again(text: str, mark: re.Match[str], marks: Sequence[re.Match[str]], stated: Reading) -> bool:
+    """Whether an earlier mark of the same kind states another number, with a question or an empty box in between: the text may
     have gone on to a problem of its own."""
     kind = mark.lastgroup
     earlier = (one for one in marks if one.lastgroup == kind and kind != "cue" and one.start() < mark.start())
     for one in earlier:
         other = _after(text, one)
         between = text[one.end() : mark.start()]
-        if other is not None and other.value != found.value and ("?" in between or "\\boxed{}" in between):
+        if other is not None and other.value != stated.value and ("?" in between or "\\boxed{}" in between):
             return True
     return False
 
 
 def _after(text: str, mark: re.Match[str]) -> Reading | None:
-    """What a mark states; None where it states nothing."""
+    """The number that a mark introduces; None where it introduces nothing."""
     if mark["cue"] is not None:
         return _sentence(text, mark)
     if mark["box"]:
@@ -152,24 +154,24 @@ def _after(text: str, mark: re.Match[str]) -> Reading | None:
 
 
 def _braced(text: str, start: int) -> str | None:
-    """What stands between a brace that ends at `start` and its partner; None where that is missing or far."""
+    """The text between a brace that ends at `start` and the one that closes it; None where that is missing or far away."""
     depth = 1
-    for place in range(start, min(len(text), start + LONGEST)):
-        depth += {"{": 1, "}": -1}.get(text[place], 0)
+    for index in range(start, min(len(text), start + LONGEST)):
+        depth += {"{": 1, "}": -1}.get(text[index], 0)
         if not depth:
-            return text[start:place]
+            return text[start:index]
     return None
 
 
 def _two_boxes(text: str, one: re.Match[str], other: re.Match[str]) -> bool:
-    """Whether two boxes of a line hold different things: the parts of one answer, or a choice that is not made."""
+    """Whether two marks are neighbouring boxes of one line with different contents: parts of one answer, or an open choice."""
     if not (one["box"] and other["box"]) or other.start() - one.end() > _NEAR or "\n" in text[one.end() : other.start()]:
         return False
     return _braced(text, one.end()) != _braced(text, other.end())
 
 
 def _sentence(text: str, mark: re.Match[str]) -> Reading | None:
-    """The number in what follows a word for *answer*; None where its sentence has none, or denies or supposes one."""
+    """The number in the sentence behind a word for *answer*; None where there is none, or it is denied or only supposed."""
     if _SUPPOSED.search(text, max(0, mark.start() - 40), mark.start()):
         return None
     rest = text[mark.end() : mark.end() + _SENTENCE]
@@ -184,7 +186,8 @@ def _sentence(text: str, mark: re.Match[str]) -> Reading | None:
 
 
 def _in_sentence(sentence: str, start: int) -> Reading:
-    """The number that begins at `start`, if it is the only one up to there, or stands after the last `=`."""
+    """The number that begins at `start`, if it is the first of its sentence or follows an `=`; without value where it is
+    unclear."""
     numbers = [match for match in NUMBER.finditer(sentence) if match.start() <= start]
     if not numbers:
         return Reading(None, None)

@@ -1,12 +1,12 @@
-"""The numbers of a second opinion: few spellings, read exactly, by rules that share nothing with `answers.numbers`."""
+"""Numbers for the second opinion: few spellings, read exactly, by rules that share nothing with `answers.numbers`."""
 
 import re
 import unicodedata
 from fractions import Fraction
 from typing import NamedTuple
 
-LONGEST = 500  # characters of a place that is made for an answer, and of a gold one
-NEAR = Fraction(1, 10_000)  # of a value, that a rounded fraction may be off
+LONGEST = 500  # characters of a marked answer, and of a gold one
+NEAR = Fraction(1, 10_000)  # of a value, by which a rounded fraction may be off
 _DIGITS = 300
 _EXPONENT = 400
 
@@ -20,7 +20,7 @@ class Value(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """A number as it stands in a text; `value` is None where it is no number, or not clearly one."""
+    """A number as a text spells it; `value` is None where it is no number or not clearly one."""
 
     value: Value | None
     spelling: str | None
@@ -77,7 +77,7 @@ _TEX = (("{,}", ","), ("\\$", "$"), ("\\%", "%"), ("\\!", ""), ("\\,", "\u2009")
 
 
 def plain(text: str) -> str:
-    """ASCII digits, signs and full-width forms, and LaTeX without what changes no value."""
+    """The text with ASCII digits, signs and letters for all others, and without LaTeX that changes no value."""
     text = text.replace("10**", "10^")
     if not text.isascii():
         text = _RAISED_RUN.sub(lambda match: f"^{{{match.group().translate(_RAISED)}}}", text)
@@ -97,7 +97,7 @@ def _ascii(char: str) -> str:
 
 
 def one_number(content: str) -> Reading:
-    """What a place for an answer holds: its number, if it holds a number with its unit and nothing else."""
+    """The number of a marked answer, if that is a number with its unit and nothing else."""
     content = re.sub(" {2,}", " ", _WRAPPED.sub(r" \1 ", content[:LONGEST])).strip(_OUTER)
     while content[:2] in ("\\(", "\\["):
         content = content[2:].removesuffix("\\)").removesuffix("\\]").strip(_OUTER)
@@ -115,7 +115,7 @@ def one_number(content: str) -> Reading:
 
 
 def statement(text: str, match: re.Match[str]) -> tuple[Value | None, int]:
-    """The value of a number with the word for a multiple behind it (`3.5 million`), and where both end."""
+    """The value of a number with the word for a multiple behind it (`3.5 million`), and where that ends in `text`."""
     value, scale = _value(match), _SCALE.match(text, match.end())
     if scale is None:
         return value, match.end()
@@ -132,8 +132,8 @@ def spelling(match: re.Match[str]) -> str:
 
 
 def equal(one: Value, other: Value) -> bool | None:
-    """Whether values are the same; a percentage is its number and its value. None where their units differ, or they themselves by
-    less than the rounding of a fraction would."""
+    """Whether two values are equal; a percentage equals its number and its value. None where the units differ, or the values by
+    so little that one may be the rounded other."""
     if one.unit and other.unit and one.unit != other.unit:
         return None
     if one.value == other.value:
@@ -146,7 +146,7 @@ def equal(one: Value, other: Value) -> bool | None:
 
 
 def _value(match: re.Match[str]) -> Value | None:
-    """The exact value; None for digits that are no number, as `1.2.3`, or several, as `3,5`."""
+    """The exact value of a match of `NUMBER`; None for digits that are no number (`1.2.3`) or may be several (`3,5`)."""
     if (ten := match["ten"] or match["n"]) is not None:
         value, under = Fraction(10) ** int(ten), 1
     elif match["run"] is None:
@@ -156,8 +156,8 @@ def _value(match: re.Match[str]) -> Value | None:
         run = match["run"]
         if len(run) > _DIGITS or not (run.isdigit() or _GROUPED.fullmatch(run)):
             return None
-        digits, _, places = re.sub("[^0-9.]", "", run).partition(".")
-        value = Fraction(int(digits + places), 10 ** len(places))
+        digits, _, decimals = re.sub("[^0-9.]", "", run).partition(".")
+        value = Fraction(int(digits + decimals), 10 ** len(decimals))
         under = int(match["over"] or 1)
         exponent = int(match["e"] or 0)
         if abs(exponent) > _EXPONENT:

@@ -6,11 +6,11 @@ JSON lines out on what was standard output:
 
 - out `{"ready": true}` from every child as it begins, or `{"failed": reason}` where it cannot begin;
 - in `[id, answer, gold, processor seconds, wall seconds]`, out `{"id": id, "equal": bool}` or `{"id": id, "failed": error}`;
-- in `null`: the child makes room for one in which nothing has been compared yet;
+- in `null`: the child ends, and another one, in which nothing has been compared yet, takes over;
 - out `{"lost": reason}` where a child died over its item: "timeout", "memory", "recursion" or "crash".
 
-The kernel ends a child at its budget of processor seconds, whatever it is doing, and at its wall seconds should it sleep. All
-ends with the input or with the parent.
+The kernel ends a child when its processor seconds are spent, whatever it is doing, and when its wall seconds are over, should it
+sleep. All processes end when the input or the parent does.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ import sys
 from typing import Any, BinaryIO
 
 MEMORY, RECURSION, RENEWED = 3, 5, 4  # exit codes of a child
-EXACT, DECIMAL = 1e-12, 1e-4  # by how much of itself a number may be off where both are exact, where one is a decimal
+EXACT, DECIMAL = 1e-12, 1e-4  # by which share numbers may differ: where both are exact, where one is a decimal
 _SET_PARENT_DEATH_SIGNAL = 1
-_WARMING = (  # what loads grammars and fills caches, once for all children
+_WARMING = (  # comparisons that load grammars and fill caches, once for all children
     ("\\frac{1}{2}+x", "x+0.5"),
     ("(1,2]", "1<x\\leq 2"),
     ("x^2+y^2=1", "y^2=1-x^2"),
@@ -42,7 +42,7 @@ _ROOT = re.compile(r"√\s*(\d+|[a-zA-Z])")
 
 
 class _Exhausted(logging.Handler):
-    """Ends the process where math-verify caught a lack of memory and would call the answers unequal."""
+    """Ends the process where math-verify has caught a MemoryError, since it would call the answers unequal."""
 
     def emit(self, record: logging.LogRecord) -> None:
         kind = record.exc_info[0] if record.exc_info else None
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def _child(math_verify: Any, replies: BinaryIO) -> str | None:
-    """Let a forked child compare until it ends. Why it ended; None where the input has closed."""
+    """Let a forked child compare until it ends, and return why it ended; None where the input was closed."""
     own = os.getpid()
     child = os.fork()
     if child == 0:
@@ -126,7 +126,7 @@ def _reply(replies: BinaryIO, value: dict[str, Any]) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Have the kernel end this process with its parent, where the kernel can."""
+    """Have the kernel end this process when its parent ends, where it can (on Linux)."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:
@@ -144,8 +144,8 @@ def _equal(math_verify: Any, gold: str, answer: str) -> bool:
 
 
 def _differ(gold: Any, answer: Any) -> bool:
-    """Whether two answers that math-verify calls equal are different numbers: it rounds to six decimals and cuts off what is
-    smaller, so that it calls all tiny numbers equal."""
+    """Whether two answers that math-verify calls equal are different numbers: it rounds to six decimals, and so calls all tiny
+    numbers equal."""
     if not (isinstance(gold, list) and isinstance(answer, list) and gold and answer):
         return False
     try:
@@ -156,8 +156,8 @@ def _differ(gold: Any, answer: Any) -> bool:
 
 
 def _values(expression: Any) -> list[tuple[complex, bool]]:
-    """The numbers that an expression consists of, as far as they can be told, and whether each is exact; sets are sorted.
-    Unknowns are given fixed values."""
+    """The numbers that an expression consists of, as far as they can be computed, and whether each is exact. Sets are sorted, and
+    unknowns have fixed values."""
     import sympy
 
     if isinstance(expression, str):

@@ -68,7 +68,7 @@ def _of_number(plain: str) -> str | None:
         return "number with a unit"
     if "frac" in plain or "/" in plain:
         return "fraction"
-    return "decimal" if value.places or value.value.denominator > 1 or "." in plain.rstrip(".") else "integer"
+    return "decimal" if value.decimals or value.value.denominator > 1 or "." in plain.rstrip(".") else "integer"
 
 
 def _of_formula(plain: str) -> str:

@@ -1,1 +1,1 @@
-"""Where an answer stands in a text: what the text says itself, boxes, and sentences that state an answer."""
+"""Where the answer of a text is: the part of a response that is read, boxes, and sentences that state an answer."""

@@ -1,11 +1,11 @@
-"""Boxes: `\\boxed{…}`, which answers stand in, joined where several make one answer."""
+"""Boxes, `\\boxed{…}`, that hold answers; several boxes that give one answer are joined."""
 
 import re
 from typing import NamedTuple
 
 
 class Box(NamedTuple):
-    """A box of a text: `text[start:end]` is the whole of it."""
+    """A box of a text; `text[start:end]` is the box with its command and braces."""
 
     start: int
     end: int
@@ -30,29 +30,29 @@ _BETWEEN = re.compile(
 
 
 def boxes(text: str) -> list[Box]:
-    """Every `\\boxed{…}` or `\\boxed x` of a text in order. Of boxes within boxes the innermost counts; one that is cut off is
-    passed over (see `cut`)."""
+    """Every `\\boxed{…}` or `\\boxed x` of a text, in order. Of boxes within boxes only the innermost is given, and none that the
+    text breaks off in (see `cut`)."""
     if "box" not in text:
         return []
-    found: list[Box] = []
+    reversed_boxes: list[Box] = []
     closing = _closing(text)
     innermost = len(text)  # where the box begins that no box further left may hold
     for match in reversed(list(_BOXED.finditer(text))):
         start = match.end()
         if start in closing and closing[start] < innermost:
-            found.append(Box(match.start(), closing[start] + 1, text[start + 1 : closing[start]].strip()))
+            reversed_boxes.append(Box(match.start(), closing[start] + 1, text[start + 1 : closing[start]].strip()))
         elif start not in closing and (word := _BOXED_WORD.match(text, start)):
-            found.append(Box(match.start(), word.end(), word.group().rstrip(".,;:")))
+            reversed_boxes.append(Box(match.start(), word.end(), word.group().rstrip(".,;:")))
         elif start not in closing and (end := _repaired(text, start)):
-            found.append(Box(match.start(), end, text[start + 1 : end].strip().rstrip(".,;")))
+            reversed_boxes.append(Box(match.start(), end, text[start + 1 : end].strip().rstrip(".,;")))
         else:
             continue
-        innermost = match.start() if found[-1].content else innermost
-    return found[::-1]
+        innermost = match.start() if reversed_boxes[-1].content else innermost
+    return reversed_boxes[::-1]
 
 
 def filled(text: str) -> list[Box]:
-    """The boxes that hold something: neither nothing nor `...`, `?` or `your answer`; and no `not` before them."""
+    """The boxes that state something: not empty, no placeholder (`...`, `?`, `your answer`), and without `not` before them."""
     return [
         box
         for box in boxes(text)
@@ -60,14 +60,14 @@ def filled(text: str) -> list[Box]:
     ]
 
 
-def joined(text: str, found: list[Box]) -> Box | None:
-    """The last box, with its neighbours on the left where only commas, `and`, `or` and delimiters stand between: they are one
-    answer of several parts. None where there is none."""
-    if not found:
+def joined(text: str, candidates: list[Box]) -> Box | None:
+    """The last of the boxes `candidates` of a text, joined with its neighbours on the left as long as only commas, `and`, `or`
+    and delimiters are between them: together they give one answer. None where there are no candidates."""
+    if not candidates:
         return None
-    last = found[-1]
+    last = candidates[-1]
     parts, start = [last.content], last.start
-    for box in reversed(found[:-1]):
+    for box in reversed(candidates[:-1]):
         if box.end > start or start - box.end > 40 or not _BETWEEN.fullmatch(text[box.end : start]) or box.content == parts[0]:
             break
         parts.insert(0, box.content)
@@ -76,7 +76,7 @@ def joined(text: str, found: list[Box]) -> Box | None:
 
 
 def cut(text: str) -> int:
-    """Where the last box begins that the text ends in the middle of; -1 where there is none."""
+    """Where the box begins in which the text breaks off; -1 where there is no such box."""
     if "box" not in text:
         return -1
     closing = _closing(text)
@@ -90,7 +90,7 @@ def cut(text: str) -> int:
 
 
 def _closing(text: str) -> dict[int, int]:
-    r"""Where each brace that is closed is closed; `\{` and `\}` are no braces."""
+    r"""By the position of each opening brace, the position of the brace that closes it; `\{` and `\}` are no braces."""
     opened: list[int] = []
     pairs = {}
     for brace in _BRACE.finditer(text):
@@ -102,7 +102,8 @@ def _closing(text: str) -> dict[int, int]:
 
 
 def _repaired(text: str, start: int) -> int:
-    """Where the content of a box ends whose closing brace was forgotten: before the delimiter that closes its formula; else 0."""
+    """Where the content of a box without closing brace ends, if its formula is closed: before the closing delimiter. Otherwise
+    0."""
     if start >= len(text) or text[start] != "{":
         return 0
     end = _DELIMITER.search(text, start, start + 200)

@@ -12,8 +12,9 @@ LINE, SENTENCE = "A:", "answer_is"
 
 
 class Statement(NamedTuple):
-    """An answer, where its cue begins, and the kind of cue: a line that begins with a label (`A:`) or a sentence (`answer_is`).
-    `worded`: the answer is words alone, weaker evidence than a number or formula. `final`: the cue says "final answer"."""
+    """An answer that the text states, where its cue begins, and the kind of cue: a label at the beginning of a line (`A:`) or a
+    sentence (`answer_is`). `worded`: the answer consists of words alone, which is weaker evidence than a number or formula.
+    `final`: the cue says "final answer"."""
 
     start: int
     answer: str
@@ -64,8 +65,8 @@ _MAXIMUM = 60  # cues from the end that are looked at
 
 
 def statements(text: str) -> Iterator[Statement]:
-    """The statements of a text, the last first. Cues that state nothing (`this answer is reasonable`, `Answer: let me think`) and
-    those that are taken back where they stand (`if the answer is 15`, `the previous answer is`) are none."""
+    """The statements of a text, the last first. Sentences about an answer that state none (`this answer is reasonable`, `Answer:
+    let me think`) or that do not claim it (`if the answer is 15`, `the previous answer is`) are left out."""
     cues = [(match.start(), match.end(), LINE, "") for match in _LINE.finditer(text)]
     cues += [(match.start(), match.end(), LINE, "") for match in _HEADING.finditer(text)]
     cues += [
@@ -85,7 +86,7 @@ def statements(text: str) -> Iterator[Statement]:
 
 
 def labels(text: str) -> Iterator[re.Match[str]]:
-    """Where lines begin with a label as `A:` or `Answer:`; what they state begins where a match ends."""
+    """The labels, as `A:` or `Answer:`, with which lines begin; what a line states begins where its match ends."""
     return _LINE.finditer(text)
 
 
@@ -101,7 +102,7 @@ def is_formula(text: str) -> bool:
 
 
 def inside(formula: str) -> str:
-    """What stands between a formula's delimiters."""
+    """A formula without its delimiters."""
     formula = formula.strip()
     if formula.startswith("\\begin"):
         return formula[formula.index("}") + 1 : formula.rindex("\\end")].strip()
@@ -110,24 +111,24 @@ def inside(formula: str) -> str:
 
 
 def _stated(rest: str, rule: str) -> str | None:
-    """What the text that follows a cue states, None where it states nothing."""
-    place = rest.lstrip(" \t:：*_`=＝")
-    if not place.strip():
+    """The answer that the text behind a cue states; None where it states none."""
+    stated = rest.lstrip(" \t:：*_`=＝")
+    if not stated.strip():
         return None
-    if place[0] in "\r\n":
-        place = re.sub(r"^(?:[ \t]*(?:[-•>][ \t]+|[*_]{1,3}(?=\S))?\r?\n?)+", "", place).lstrip()
-        if not place or place.startswith("#"):
+    if stated[0] in "\r\n":
+        stated = re.sub(r"^(?:[ \t]*(?:[-•>][ \t]+|[*_]{1,3}(?=\S))?\r?\n?)+", "", stated).lstrip()
+        if not stated or stated.startswith("#"):
             return None
-    listed = _listed(place)
+    listed = _listed(stated)
     if listed:
         return listed
-    contrast = _CONTRAST.match(place)
+    contrast = _CONTRAST.match(stated)
     if contrast:
-        place = contrast[1]
-    end = _end(place)
-    if place[end : end + 1] == "?":
+        stated = contrast[1]
+    end = _end(stated)
+    if stated[end : end + 1] == "?":
         return None
-    sentence = place[:end].strip().strip("\"'“”„«»「」")
+    sentence = stated[:end].strip().strip("\"'“”„«»「」")
     hedge = words.HEDGE.match(sentence)
     bare = sentence[hedge.end() :] if hedge else sentence
     if number(sentence) is None and len(bare) > 1 and _NOT_AN_ANSWER.match(bare):
@@ -139,8 +140,7 @@ def _stated(rest: str, rule: str) -> str | None:
 
 
 def _section(rest: str) -> str | None:
-    """What the first lines below a heading as `Final Answer` state, where these are sentences: the first formula, else the first
-    number."""
+    """The answer in the first lines below a heading as `Final Answer`, where these are sentences: the first formula or number."""
     paragraphs = [part for part in rest.split("\n") if part.strip()][:_LINES]
     text = "\n".join(paragraphs)
     formula = next((match for match in _MATH.finditer(text) if _worth(inside(match.group()))), None)
@@ -154,13 +154,13 @@ def _worth(formula: str) -> bool:
     return any(char.isdigit() for char in formula) or "\\" in formula
 
 
-def _end(place: str) -> int:
-    """Where the sentence ends: at its first mark of an end outside of brackets and formulas."""
-    spans = [match.span() for match in _MATH.finditer(place[:2500])]
-    for match in _SENTENCE_END.finditer(place):
-        at = match.start()
-        if at and not any(start < at < end for start, end in spans):
-            before = place[:at]
+def _end(passage: str) -> int:
+    """Where the first sentence of a passage ends: at the first end mark outside of brackets and formulas."""
+    spans = [match.span() for match in _MATH.finditer(passage[:2500])]
+    for match in _SENTENCE_END.finditer(passage):
+        position = match.start()
+        if position and not any(start < position < end for start, end in spans):
+            before = passage[:position]
             if match.group() == "." and _ABBREVIATION.search(before):
                 continue
             if (
@@ -169,23 +169,24 @@ def _end(place: str) -> int:
                 or match.group().strip(" \t") == "\n"
                 or match.group() == "."
             ):
-                return at
-    return len(place)
+                return position
+    return len(passage)
 
 
-def _listed(place: str) -> str | None:
-    """Formulas that a place begins with, one or several joined by commas, `and` or `or`; None where it begins with none."""
-    found, position = [], 0
-    while formula := _MATH.match(place, position):
-        found.append(inside(formula.group()))
+def _listed(passage: str) -> str | None:
+    """The formulas that a passage begins with, one or several with commas, `and` or `or` between them; None where it begins with
+    none."""
+    parts, position = [], 0
+    while formula := _MATH.match(passage, position):
+        parts.append(inside(formula.group()))
         position = formula.end()
-        separator = _LIST.match(place, position)
-        if separator is None or not _MATH.match(place, separator.end()):
+        separator = _LIST.match(passage, position)
+        if separator is None or not _MATH.match(passage, separator.end()):
             break
         position = separator.end()
-    if not found or (len(found) == 1 and not found[0]):
+    if not parts or (len(parts) == 1 and not parts[0]):
         return None
-    return ", ".join(part.strip().rstrip(".,;") for part in found)
+    return ", ".join(part.strip().rstrip(".,;") for part in parts)
 
 
 def _bears(answer: str) -> bool:

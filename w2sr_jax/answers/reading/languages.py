@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 
 class Words(NamedTuple):
-    """How one language states an answer. One of `hints` is in every such text, in lower case, so that others need no closer look.
-    The rest are regular expressions: `labels` stand before a colon where a line begins (`Answer: 12`), one of `nouns`
-    with one of `verbs` in a sentence (`The answer is 12`). Of scripts without spaces between words `nouns` are whole cues."""
+    """How one language states an answer. Each text that does so has one of `hints` in it, in lower case, so that other texts need
+    not be searched. The rest are regular expressions: `labels` are written before a colon at the beginning of a line (`Answer:
+    12`), one of `nouns` with one of `verbs` in a sentence (`The answer is 12`). Where a script has no spaces between words,
+    `nouns` are whole cues."""
 
     hints: tuple[str, ...]
     labels: str
@@ -106,7 +107,7 @@ _ASCII_CUES = tuple((hints, pattern) for hints, pattern in _CUES if any(hint.isa
 
 
 def cues(text: str) -> Iterator[re.Match[str]]:
-    """What the text's sentences say before they state an answer, language by language. The answer begins where a match ends."""
+    """The words of a text's sentences that come before an answer, language by language. The answer begins where a match ends."""
     folded = text.casefold()
     for hints, pattern in _ASCII_CUES if text.isascii() else _CUES:
         if any(hint in folded for hint in hints):
@@ -120,10 +121,10 @@ BEFORE_A_CUE = "|".join(
         r"expected|thought|guessed|originally|initially|at first|previously|mistakenly|incorrectly|wrongly|student'?s?|claimed",
     )
 )
-"""Words before a cue, in its sentence, after which it states no answer of the text's own: `if the answer is`."""
+"""Words before a cue, in its sentence, with which the sentence does not claim the answer: `if the answer is`."""
 
 CLAUSES = r"so|because|since|as|which|where|when|if|but|I hope|weil|denn|da|car|porque|так как"
-"""Words that end the part of a sentence in which the answer is."""
+"""Words that begin another clause, and so end the one that holds the answer."""
 
 _ADVERBS = (
     r"indeed|also|therefore|thus|quite|very|really|now|then|again|still|in fact|most likely|probably|certainly|definitely"
@@ -152,4 +153,4 @@ _FOREIGN_PREDICATES = (
     r"|правильн\w+|неверн\w+|正确|对的|错|合理|正しい|맞|옳"
 )
 NO_ANSWER = rf"(?:(?:{_ADVERBS})\s+)*(?:{_PREDICATES})\b|{_FOREIGN_PREDICATES}"
-"""How a sentence goes on that speaks of an answer without stating it: `The answer is reasonable`, `is consistent with`."""
+"""What follows a cue in a sentence about an answer that does not state it: `The answer is reasonable`, `is consistent with`."""

@@ -1,4 +1,4 @@
-"""What of a text is its own answer: not its thoughts, nor what a model writes on after the answer's end."""
+"""The part of a response that is read for its answer: not its thoughts, nor what a model goes on to write after the answer."""
 
 import re
 from itertools import chain, islice
@@ -8,8 +8,8 @@ from w2sr_jax.answers.reading import cues, languages
 from w2sr_jax.answers.values import characters
 from w2sr_jax.core import thinking, turns
 
-LONGEST = 30_000  # characters from the end of what is said that are looked at
-_MOST = 50  # places where another question may begin that are looked at
+LONGEST = 30_000  # characters from the end of that part that are read
+_MOST = 50  # possible beginnings of another question that are tried
 
 _END_OF_TURN = re.compile(
     "|".join(map(re.escape, (*turns.KNOWN, *turns.CLOSING)))
@@ -40,12 +40,11 @@ _MARKED = re.compile(r"####[ \t]*[-$€£]?[ \t]*[-\d]|\\boxed\s*\{\s*[^\s{}]|</
 _VALUE = re.compile(r"[ \t*_$\\(]*[-\w]")
 
 
-def said(text: str) -> str:
-    """The part of a response in which its answer stands.
+def answer_text(text: str) -> str:
+    """The part of a response that is read for its answer: at most its last 30,000 characters, with ASCII digits for all others.
 
-    Left out are thoughts (`core.thinking`; of one that is cut off, all that follows its beginning), everything from the first
-    end of turn that follows something, and a further question or prompt that follows a stated answer, as base models write them.
-    Only the last 30,000 characters of what is left are kept. Full-width and other digits are ASCII ones in it.
+    Left out are thoughts (`core.thinking`; a thought that is cut off lasts to the end), everything from the first end-of-turn
+    mark that has text before it, and a further question or prompt behind a stated answer, as base models write them.
     """
     text = thinking.read(text).outside if thinking.marked(text) else text
     text = text[-2 * LONGEST :]
@@ -81,7 +80,7 @@ def _without_run_on(text: str) -> str:
 
 
 def _states(text: str) -> bool:
-    """Whether a text seems to state an answer."""
+    """Whether a text seems to state an answer, judged by its marks and cues alone."""
     if _MARKED.search(text):
         return True
     return any(_VALUE.match(text, cue.end()) for cue in chain(languages.cues(text), cues.labels(text)))

@@ -1,1 +1,1 @@
-"""What a written answer is worth: characters, words, exact arithmetic and units of measure."""
+"""Values of written answers: characters, number words, exact arithmetic and units of measure."""

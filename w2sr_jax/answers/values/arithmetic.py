@@ -1,6 +1,6 @@
 """Exact values of constant expressions: `\\frac{1}{2^{98}}`, `3 \\cdot 10^{4} + 5`, `\\frac{1}{2006!}`, `\\sqrt{16}`, `1101_2`.
 
-Rationals alone: what is irrational, symbolic or too large to write out has no value here.
+Only rational values: an expression that is irrational, symbolic or too large to write out has no value here.
 """
 
 import re
@@ -24,11 +24,11 @@ class Based(NamedTuple):
 
 
 class _NoValue(Exception):
-    """The expression is none that can be evaluated here."""
+    """The expression cannot be evaluated here."""
 
 
 class TooLarge(_NoValue):
-    """The value has more digits than are worth writing out."""
+    """The value has too many digits to write out."""
 
 
 _TOKEN = re.compile(
@@ -68,7 +68,7 @@ _NAMES = {
 
 
 def value(text: str) -> Fraction | None:
-    """The exact value of a constant expression; None where it is none. Raises TooLarge."""
+    """The exact value of a constant expression; None where the text is none. Raises TooLarge."""
     text = characters.mathematical(text)
     if len(text) > LONGEST or not any(char.isdigit() for char in text):
         return None
@@ -217,7 +217,7 @@ def _factor(tokens: list[str], at: int, depth: int) -> tuple[Fraction, int]:
 
 
 def _argument(tokens: list[str], at: int, depth: int) -> tuple[Fraction, int]:
-    """What stands behind a command: a group, or one digit."""
+    """The argument of a command: a group, or one digit."""
     if at < len(tokens) and tokens[at] == "{":
         return _factor(tokens, at, depth + 1)
     if at < len(tokens) and tokens[at].isdigit():

@@ -1,4 +1,4 @@
-"""One spelling for characters of numbers: other digits, full-width forms, minus signs, raised and lowered digits."""
+"""One spelling for the characters of numbers: digits of all scripts, full-width forms, minus signs, raised and lowered digits."""
 
 import re
 import unicodedata
@@ -6,11 +6,11 @@ import unicodedata
 UPRIGHT = re.compile(r"\\(?:text|mbox|hbox|mathrm|mathbf|mathit|textbf|textit|textrm|textsf|operatorname|rm|bf)\s*\{([^{}]*)\}")
 """LaTeX's commands for text; the words are group 1."""
 
-_KEPT = "，；：！？"
-"""Full-width punctuation that ends or introduces a clause, and is therefore no part of a number as `,` would be."""
+_CLAUSE_MARKS = "，；：！？"
+"""Full-width punctuation that is not replaced: it ends or introduces a clause, while `,` may be part of a number."""
 
 _PLAIN = {
-    **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F) if chr(code) not in _KEPT},
+    **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F) if chr(code) not in _CLAUSE_MARKS},
     **dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f\u205f\u3000"), " "),
     **dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f"), ""),
     **dict.fromkeys(map(ord, "−﹣‐‑"), "-"),

@@ -1,4 +1,4 @@
-"""Units of measure that people write behind numbers, as far as they tell two answers apart: 5 km are not 5 m."""
+"""Units of measure behind numbers, as far as they make two answers different: 5 km are not 5 m."""
 
 import re
 from fractions import Fraction
@@ -72,13 +72,13 @@ _BEHIND = re.compile(
 
 
 def comparable(left: str, right: str) -> Fraction | None:
-    """How many of the `right` unit one `left` unit is, where both are units of one kind; None where one is unknown or absent."""
+    """How many of the `right` unit make one of the `left` unit; None where one is unknown or absent, or they are of two kinds."""
     one, other = _unit(left), _unit(right)
     return one[1] / other[1] if one is not None and other is not None and one[0] == other[0] else None
 
 
 def without_unit(text: str) -> str:
-    """An expression without the unit of measure that stands behind it: `16π cm^2` without `cm^2`."""
+    """An expression without the unit of measure behind it: `16π cm^2` without `cm^2`."""
     match = _BEHIND.search(text)
     return text[: match.start()] if match is not None and len(match[1]) > 1 and _unit(match[1]) is not None else text
 
@@ -97,5 +97,5 @@ def _unit(text: str) -> tuple[str, Fraction] | None:
         power = int(match[2]) if match[2] else 2 if match[1].startswith("sq") else 3
         text = _POWER.sub("", text).strip()
     name = text.lower()
-    found = _SI.get(text) or _UNITS.get(name) or _UNITS.get(name.removesuffix("s")) or _UNITS.get(name.removesuffix("es"))
-    return (f"{found[0]}^{power}", found[1] ** power) if found else None
+    unit = _SI.get(text) or _UNITS.get(name) or _UNITS.get(name.removesuffix("s")) or _UNITS.get(name.removesuffix("es"))
+    return (f"{unit[0]}^{power}", unit[1] ** power) if unit else None

@@ -1,4 +1,4 @@
-"""Words that stand beside a number or for one: number words, multipliers, currencies, hedges."""
+"""Words that are numbers or belong to one: number words, multipliers, currencies, hedges."""
 
 import re
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ _ALONE = {
     "fifth": Fraction(1, 5),
     "dozen": Fraction(12),
 }
-"""What `a` or `one` may stand before, besides the hundred."""
+"""Words that are numbers behind `a` or `one`, besides `hundred`."""
 
 _BY_FACTOR = {
     12: ("dozen", "dozens"),
@@ -65,7 +65,7 @@ HEDGE = re.compile(
     r"|大约|约|約|大概|共|一共|总共|正好|恰好|약|모두)(?![a-zäöüé])\s*:?))+\s*",
     re.I,
 )
-"""Words before a number that do not change it."""
+"""Words before a number that do not change its value."""
 
 _NEGATIVE = re.compile(r"(?:negative|minus|menos|moins|минус|负|負|マイナス|음의)\s*(?=[\d.$\\a-z¥€£₹])", re.I)
 _MULTIPLIER = re.compile(
@@ -123,8 +123,8 @@ def spelt(text: str) -> tuple[Fraction, str] | None:
 
 
 def counted(spoken: Sequence[str], at: int = 0) -> tuple[int, int]:
-    """The whole number that begins at a word, as `one hundred and five` or `two dozen`, and the place behind it, which is
-    `at` where no number begins there."""
+    """The whole number that begins at word `at`, as `one hundred and five` or `two dozen`, and the index of the word behind it,
+    which is `at` where no number begins there."""
     total = current = 0
     last = ""
     while at < len(spoken):
@@ -146,7 +146,8 @@ def counted(spoken: Sequence[str], at: int = 0) -> tuple[int, int]:
 
 
 def chinese(numeral: str) -> int:
-    """The value of a Chinese numeral: `二十五` is 25, and digits alone are figures, `二五` 25 too."""
+    """The value of a Chinese numeral: `二十五` is 25; without signs for ten, hundred … its digits are read one by one: `二五` is
+    25."""
     if not any(char in HAN_SCALES for char in numeral):
         return int("".join(str(HAN[char]) for char in numeral))
     total = section = digit = 0
