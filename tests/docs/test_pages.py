@@ -21,7 +21,7 @@ from w2sr_jax.configuration.overrides import overridden
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.runs import requirements
 
-LANGUAGES = {"python", "bash", "text", "json"}
+LANGUAGES = {"python", "bash", "text", "json", "diff"}
 MOST_NOT_RUN = 4
 STAGES = ("run", "check", *cli.STAGES)
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
