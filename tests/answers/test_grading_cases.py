@@ -120,6 +120,6 @@ def test_a_solution_of_several_boxes_is_right_about_its_own_problem() -> None:
 def test_equal_answers_are_one_bloc(answers: list[str], blocs: list[list[int]]) -> None:
     with Equality() as equality:
         for order in (answers, answers[::-1]):
-            names = equality.blocs(order)
+            names = equality.groups(order)
             groups = {frozenset(answer for answer, other in zip(order, names, strict=True) if other == name) for name in names}
             assert groups == {frozenset(answers[index] for index in bloc) for bloc in blocs}

@@ -11,7 +11,7 @@ import pytest
 from fabricated_run import Report
 from test_report_page import HOSTILE, Page, no_charts  # noqa: F401  a fixture
 
-from w2sr_jax.answers.guesses import guessed
+from w2sr_jax.answers.extract import guessed
 from w2sr_jax.core.records import Problem, Trace, Verdict
 from w2sr_jax.evaluation.grading import doubt, readings
 from w2sr_jax.report import grading, page

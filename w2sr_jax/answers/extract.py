@@ -12,7 +12,7 @@ from w2sr_jax.answers.numbers import number
 from w2sr_jax.answers.reading import cues, languages, scope
 from w2sr_jax.answers.reading.boxes import boxes, cut, filled, joined
 
-__all__ = ["GUESSES", "LONGEST", "Extraction", "boxes", "extract", "tidy"]
+__all__ = ["GUESSES", "LONGEST", "MOST_GUESSED", "Extraction", "boxes", "extract", "guessed", "tidy"]
 
 LONGEST = scope.LONGEST
 TAIL = 300  # characters from the end in which most texts have their last number
@@ -20,6 +20,8 @@ BEGUN = 60  # a number that begins among the first of them may be the rest of a 
 PROSE = 8  # words of a statement without a single number; a longer one is prose that states no answer
 GUESSES = ("last_math", "last_number")
 """Rules that guess: they take what stands last in a text that states no answer."""
+MOST_GUESSED = 0.1
+"""The largest share of texts with guessed answers that causes no warning."""
 
 
 class Extraction(NamedTuple):
@@ -151,6 +153,12 @@ def extract(text: str) -> Extraction:
         text = _HASHES.sub(_without_heading, text)
     last = _last_number(text)
     return Extraction(last, "last_number") if last else Extraction(None, "none")
+
+
+def guessed(text: str, answer: str | None, rule: str) -> bool:
+    """Whether an extraction from `text` is a guess. A text that is nothing but its answer, as when the answer alone was asked
+    for, states it."""
+    return answer is not None and rule in GUESSES and tidy(text.strip()) != answer
 
 
 def tidy(answer: str) -> str:

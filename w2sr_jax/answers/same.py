@@ -23,7 +23,7 @@ class Equality:
     def __init__(self, exact: bool = False) -> None:
         self._comparer = None if exact else Comparer()
 
-    def blocs(self, answers: Sequence[str]) -> list[str]:
+    def groups(self, answers: Sequence[str]) -> list[str]:
         """For each answer the name of its group, in order. Equal answers have equal names; a name means nothing else."""
         keys = _keys(answers)
         texts = {key: answer for answer, key in sorted(zip(answers, keys), reverse=True)}

@@ -97,7 +97,7 @@ def vote(traces: Sequence[Candidate], equality: Equality, weights: Mapping[str, 
     trace's vote is its teacher's weight."""
     ballots = [(trace.answer, (weights or {}).get(trace.teacher, 1.0)) for trace in traces]
     answers = sorted({answer for answer, _ in ballots if answer is not None})
-    blocs = dict(zip(answers, equality.blocs(answers), strict=True))
+    blocs = dict(zip(answers, equality.groups(answers), strict=True))
     counts: dict[str, float] = defaultdict(float)
     for answer, weight in ballots:
         if answer is not None:

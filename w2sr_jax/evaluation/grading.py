@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from w2sr_jax.answers.guesses import guessed
+from w2sr_jax.answers.extract import guessed
 from w2sr_jax.answers.second import Opinion, second_opinion
 from w2sr_jax.core.records import Problem, Trace
 

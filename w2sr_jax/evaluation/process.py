@@ -118,7 +118,7 @@ def votes(traces: Iterable[Trace], equality: Equality | None = None) -> Counter[
     finished = [trace for trace in traces if trace.finish != "length"]
     given = Counter[str]({RIGHT: sum(trace.verdict == "correct" for trace in finished)})
     wrong = [trace.answer for trace in finished if trace.answer is not None and trace.verdict not in ("correct", "unparsed")]
-    given.update("= " + bloc for bloc in (equality or Equality(exact=True)).blocs(wrong))
+    given.update("= " + bloc for bloc in (equality or Equality(exact=True)).groups(wrong))
     return +given
 
 

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from w2sr_jax.answers import guesses
+from w2sr_jax.answers import extract
 from w2sr_jax.answers.equal import bare
-from w2sr_jax.answers.extract import GUESSES
+from w2sr_jax.answers.extract import GUESSES, MOST_GUESSED
 from w2sr_jax.core import sentences
 from w2sr_jax.core.records import VERDICTS
 from w2sr_jax.grading.audit import Count, Graded, counts
@@ -69,10 +69,10 @@ def _rules(rows: Sequence[Graded], width: int) -> Iterator[str]:
     shown = [(count.name, *_n(count, len(rows)), share(count.correct, count.graded)) for count in counts(rows, _rule)]
     yield from table(columns, shown, width)
     guessed = sum(map(_guessed, rows))
-    if guessed > guesses.MOST * len(rows):
+    if guessed > MOST_GUESSED * len(rows):
         said = (
             f"Warning: {guessed:,} of {_many(len(rows), 'text')} ({share(guessed, len(rows))}) state no answer in a form that is "
-            f"known, and what stands last was taken for it. That is more than {guesses.MOST:.0%}: look at some of them."
+            f"known, and what stands last was taken for it. That is more than {MOST_GUESSED:.0%}: look at some of them."
         )
         yield from _wrapped(said, width)
 
@@ -85,7 +85,7 @@ def _rule(row: Graded) -> str:
 
 
 def _guessed(row: Graded) -> bool:
-    return guesses.guessed(row.item.text, row.verdict.answer, row.verdict.rule)
+    return extract.guessed(row.item.text, row.verdict.answer, row.verdict.rule)
 
 
 def _graders(rows: Sequence[Graded], width: int) -> Iterator[str]:

@@ -4,7 +4,7 @@ verdict on the wrong traces, on which W2SR-N lives."""
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from w2sr_jax.answers import guesses
+from w2sr_jax.answers.extract import MOST_GUESSED
 from w2sr_jax.report import hostile, sources, wording
 from w2sr_jax.report.links import Links
 
@@ -57,7 +57,7 @@ def section(data: Mapping[str, Any], links: Links) -> Section | None:
         return None
     most = found.get("most_guessed")
     return Section(
-        [said for entry in [*traces, *answers] if (said := _warning(entry, guesses.MOST if most is None else most, data))],
+        [said for entry in [*traces, *answers] if (said := _warning(entry, MOST_GUESSED if most is None else most, data))],
         _table(traces, data, links),
         _table(answers, data, links),
         wrong,

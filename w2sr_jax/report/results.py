@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
-from w2sr_jax.answers import guesses
+from w2sr_jax.answers.extract import MOST_GUESSED
 from w2sr_jax.core.codec import Inline, LeftOut
 from w2sr_jax.core.records import Finish, VerdictName
 from w2sr_jax.curation.funnel import Funnel
@@ -223,7 +223,7 @@ class Grading:
 
     readings: tuple[ReadingsEntry, ...] = ()
     wrong: tuple[DoubtsEntry, ...] = ()
-    most_guessed: float = guesses.MOST
+    most_guessed: float = MOST_GUESSED
 
 
 @dataclasses.dataclass(frozen=True)
