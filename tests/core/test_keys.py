@@ -1,8 +1,7 @@
 import jax
 import numpy as np
 
-from w2sr_jax.core import seeds
-from w2sr_jax.core.keys import key, keys
+from w2sr_jax.core.keys import generator, key, keys, words
 
 
 def data(k):
@@ -41,5 +40,5 @@ def test_draws_look_uniform_over_ids():
 
 
 def test_host_generators_are_stable_across_platforms():
-    assert seeds.generator(0, "x", 1).integers(0, 1000, 4).tolist() == seeds.generator(0, "x", 1).integers(0, 1000, 4).tolist()
-    assert seeds.words(0, "x", 1) == (3787310457, 119759086, 3987478822, 2166806625)
+    assert generator(0, "x", 1).integers(0, 1000, 4).tolist() == generator(0, "x", 1).integers(0, 1000, 4).tolist()
+    assert words(0, "x", 1) == (3787310457, 119759086, 3987478822, 2166806625)

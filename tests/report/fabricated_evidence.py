@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from w2sr_jax.core import codec, files
-from w2sr_jax.core import seeds as randomness
+from w2sr_jax.core import keys as randomness
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation import faithfulness, teachers
 from w2sr_jax.evaluation.ledger import CELLS, Answer, Outcome, cells, ledger

@@ -8,7 +8,7 @@ import numpy as np
 
 from w2sr_jax.answers.steps import steps
 from w2sr_jax.core import codec
-from w2sr_jax.core import seeds as randomness
+from w2sr_jax.core import keys as randomness
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation import scores
 from w2sr_jax.evaluation.settings import Evaluation

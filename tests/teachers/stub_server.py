@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from w2sr_jax.answers.grade import NumberGrader
-from w2sr_jax.core import records, seeds
+from w2sr_jax.core import keys, records
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.teachers.served.ask import Asked, ask
 from w2sr_jax.teachers.settings import Served
@@ -154,5 +154,5 @@ def traces(result: Asked) -> list[Trace]:
 def place(body: dict[str, Any]) -> tuple[int, int]:
     """The problem and the sample that a request is about."""
     index = int(body["messages"][-1]["content"].split()[0][1:])
-    drawn = [seeds.words(7, "served", "t", PROBLEMS[index].id, sample)[0] >> 1 for sample in range(2)]
+    drawn = [keys.words(7, "served", "t", PROBLEMS[index].id, sample)[0] >> 1 for sample in range(2)]
     return index, drawn.index(body["seed"])

@@ -14,7 +14,7 @@ import pytest
 from stub_server import PROBLEMS, Reply, Script, Stub, asked, chat, place, serving, teacher, traces
 
 from w2sr_jax.answers.grade import NumberGrader
-from w2sr_jax.core import seeds
+from w2sr_jax.core import keys
 from w2sr_jax.core.errors import Stopped, UserError
 from w2sr_jax.core.process import lock
 from w2sr_jax.core.records import Problem, Trace
@@ -69,7 +69,7 @@ def test_a_request_says_all_that_the_settings_do_and_a_trace_what_came_of_it(tmp
         settings = teacher(stub, system="Be brief.", prompt="{question} Think.", top_p=0.9, stop=("\n\n",), extra_body=extra)
         settings = dataclasses.replace(settings, prompt_price=2.0, completion_price=8.0)
         result = asked(tmp_path, settings, shard=4)
-        seed = seeds.words(7, "served", "t", PROBLEMS[0].id, 0)[0] >> 1
+        seed = keys.words(7, "served", "t", PROBLEMS[0].id, 0)[0] >> 1
         first = next(body for body in stub.requests if body["seed"] == seed)
     assert first == {
         "model": "m",

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from w2sr_jax.batches.packing import Packed
 from w2sr_jax.batches.settings import Batching
-from w2sr_jax.core import seeds
+from w2sr_jax.core import keys
 from w2sr_jax.core.errors import UserError
 
 
@@ -107,6 +107,6 @@ class Batches:
     @functools.cached_property
     def _order(self) -> grain.MapDataset[Int[np.ndarray, "R"]]:
         # The data's digest takes part, so that two data sets of one size are not visited in the same order.
-        seed = seeds.words(self.seed, "batches", self.digest)[0]
+        seed = keys.words(self.seed, "batches", self.digest)[0]
         rows = grain.MapDataset.range(len(self.packed.tokens)).shuffle(seed=seed)
         return rows.repeat().batch(self.settings.rows)

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from w2sr_jax.answers.same import Equality
-from w2sr_jax.core import files, seeds
+from w2sr_jax.core import files, keys
 from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.core.records import Example, Problem, Trace
 from w2sr_jax.curation.candidates import Candidate, candidates
@@ -100,7 +100,7 @@ class Selector:
         rate = Shares.of(given).share
         self._before.add(problem, rate, given)
         if self.settings.limit and problem is not None:
-            order = seeds.words(self.settings.seed, "curation limit", problem.id)
+            order = keys.words(self.settings.seed, "curation limit", problem.id)
             for turn, trace in enumerate(sieve.left, 1):
                 self._left.append(_Left(turn, order, trace.id, self._places, problem, rate, trace))
             if len(self._left) > 2 * self.settings.limit + 1000:

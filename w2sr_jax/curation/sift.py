@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from w2sr_jax.answers.same import Equality
-from w2sr_jax.core import seeds
+from w2sr_jax.core import keys
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.curation.candidates import Candidate
 from w2sr_jax.curation.fates import KEPT, Fate
@@ -88,7 +88,7 @@ def rank(trace: Candidate | Trace, settings: Curation, weights: Mapping[str, flo
     """The order in which traces of a problem are drawn: random, and with odds `weights` where these are for mixing, since taking
     the lowest ranks draws without replacement with such odds (Efraimidis and Spirakis 2006)."""
     weight = weights.get(trace.teacher, 1.0) if settings.weighting == "mix" else 1.0
-    uniform = (seeds.words(settings.seed, "curation", trace.id)[0] + 0.5) / 2**32
+    uniform = (keys.words(settings.seed, "curation", trace.id)[0] + 0.5) / 2**32
     return -math.log(uniform) / weight if weight else math.inf, trace.id
 
 

@@ -13,7 +13,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from w2sr_jax.core import seeds
+from w2sr_jax.core import keys
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation.settings import Evaluation
 
@@ -123,7 +123,7 @@ def vectors(*scores: ArrayLike) -> list[Reals]:
 @functools.lru_cache(maxsize=4)
 def _problem_weights(problems: int, resamples: int) -> NDArray[np.uint16]:
     """How often each problem is drawn in each resample, `[resamples, problems]`."""
-    rng = seeds.generator(0, "bootstrap/problems", problems, resamples)
+    rng = keys.generator(0, "bootstrap/problems", problems, resamples)
     weights = np.empty((resamples, problems), np.uint16)
     for start in range(0, resamples, _CHUNK):
         rows = min(_CHUNK, resamples - start)
@@ -146,7 +146,7 @@ def _drawn_seeds(means: Reals) -> Reals:
     resamples, count = means.shape
     if count == 1:
         return means
-    drawn = seeds.generator(0, "bootstrap/seeds", count, resamples).integers(count, size=(resamples, count))
+    drawn = keys.generator(0, "bootstrap/seeds", count, resamples).integers(count, size=(resamples, count))
     return np.take_along_axis(means, drawn, axis=1)
 
 
@@ -265,7 +265,7 @@ def permutation_p(differences: ArrayLike, resamples: int) -> float:
     values = values[values != 0]
     if not values.size:
         return 1.0
-    rng = seeds.generator(0, "permutation", values.size, resamples)
+    rng = keys.generator(0, "permutation", values.size, resamples)
     observed, reached = abs(values.sum()) - 1e-9, 0
     for start in range(0, resamples, _CHUNK):
         signs = rng.integers(2, size=(min(_CHUNK, resamples - start), values.size), dtype=np.int8) * 2.0 - 1.0

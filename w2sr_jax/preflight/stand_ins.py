@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import tokenizers
 from tokenizers import decoders, models
 
-from w2sr_jax.core import files, seeds
+from w2sr_jax.core import files, keys
 from w2sr_jax.core.keys import key
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
@@ -108,7 +108,7 @@ def _write_tokenizer(directory: Path) -> None:
 
 def _problems(purpose: str, count: int) -> list[dict[str, str]]:
     """Questions about small sums, their answers and worked solutions; the questions of one purpose differ from each other."""
-    dice = random.Random(seeds.words(0, "stand-in", purpose)[0])
+    dice = random.Random(keys.words(0, "stand-in", purpose)[0])
     rows = []
     for index in range(count):
         first = dice.randrange(5)

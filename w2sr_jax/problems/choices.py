@@ -5,7 +5,7 @@ import string
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from w2sr_jax.core import seeds
+from w2sr_jax.core.keys import generator
 from w2sr_jax.problems.rows import Row, Unusable, inner, text_field
 from w2sr_jax.problems.settings import Fields
 
@@ -81,5 +81,5 @@ def _order(question: str, options: Sequence[str]) -> list[int]:
     places = sorted(range(len(options)), key=lambda index: (options[index], index))
     free = [index for index in places if not _LAST.search(options[index])]
     last = [index for index in range(len(options)) if _LAST.search(options[index])]
-    keys = seeds.generator(0, "choices", question, *(options[index] for index in free)).bit_generator.random_raw(len(free))
+    keys = generator(0, "choices", question, *(options[index] for index in free)).bit_generator.random_raw(len(free))
     return [free[place] for place in sorted(range(len(free)), key=lambda place: int(keys[place]))] + last

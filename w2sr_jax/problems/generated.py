@@ -8,8 +8,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from w2sr_jax.core import seeds
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.keys import generator
 from w2sr_jax.core.records import Problem
 from w2sr_jax.problems.settings import Generated
 from w2sr_jax.problems.stories import OBJECTS, TEMPLATES, Ending, Operator, Template
@@ -45,7 +45,7 @@ def facts(settings: Generated, count: int, per_line: int = 12) -> list[str]:
         [f"{a} - {b} = {a - b}" for a in range(top + 1) for b in range(a + 1)],
         [f"{a} * {m} = {a * m}" for m in (2, 3) for a in range(top // m + 1)],
     ]
-    random = seeds.generator(settings.seed, "facts")
+    random = generator(settings.seed, "facts")
     deals = [_deal(deck, settings.seed, number) for number, deck in enumerate(decks)]
     choices = random.bit_generator.random_raw(count * per_line) % 3
     drawn = [next(deals[int(choice)]) for choice in choices]
@@ -54,7 +54,7 @@ def facts(settings: Generated, count: int, per_line: int = 12) -> list[str]:
 
 def _deal(deck: list[str], seed: int, number: int) -> Iterator[str]:
     for round_ in itertools.count():
-        keys = seeds.generator(seed, "facts", number, round_).bit_generator.random_raw(len(deck))
+        keys = generator(seed, "facts", number, round_).bit_generator.random_raw(len(deck))
         yield from (deck[i] for i in sorted(range(len(deck)), key=keys.__getitem__))
 
 
@@ -93,7 +93,7 @@ class _Draw:
     """Raw 64-bit words of a counter-based generator: the same on every platform and NumPy version."""
 
     def __init__(self, seed: int, *ids: str | int) -> None:
-        bits = seeds.generator(seed, "generated problem", *ids).bit_generator
+        bits = generator(seed, "generated problem", *ids).bit_generator
         self._words = (word for _ in itertools.count() for word in bits.random_raw(32).tolist())
 
     def below(self, n: int) -> int:

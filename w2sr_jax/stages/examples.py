@@ -10,7 +10,7 @@ from w2sr_jax.batches.batch import Batches
 from w2sr_jax.batches.encode import END_SPELT, Encoded, encoded
 from w2sr_jax.batches.packing import Packed
 from w2sr_jax.batches.stored import StoredExamples
-from w2sr_jax.core import files, records, seeds
+from w2sr_jax.core import files, keys, records
 from w2sr_jax.core.errors import NothingToTrain
 from w2sr_jax.core.records import Example, Problem
 from w2sr_jax.experiment import BASE, Experiment, ModelTeacher, Pretraining
@@ -64,7 +64,7 @@ def lessons(
 
 def batches(packed: Packed, model: Model, training: Training, seed: int) -> Batches:
     """Packed rows in the order in which the model's training meets them."""
-    return Batches(packed, training.batching, seeds.words(seed, "order", model.name, training.seed)[0])
+    return Batches(packed, training.batching, keys.words(seed, "order", model.name, training.seed)[0])
 
 
 def examples_of(run: Path, experiment: Experiment, model: Model) -> Sequence[Example]:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from w2sr_jax.core import seeds
+from w2sr_jax.core import keys
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation.faithfulness import (
     FRACTIONS,
@@ -40,7 +40,7 @@ def intervene(
     for row, (_, trace) in enumerate(asked):
         texts += [_with_cue(cut, trace.text) for cut in truncations(trace.text, FRACTIONS)]
         owners += [row] * len(FRACTIONS)
-    changed = [perturb(trace.text, seeds.generator(0, "mistake", problem.id), largest) for problem, trace in asked]
+    changed = [perturb(trace.text, keys.generator(0, "mistake", problem.id), largest) for problem, trace in asked]
     mistaken = [(row, text) for row, text in enumerate(changed) if text is not None]
     texts += [text for _, text in mistaken]
     owners += [row for row, _ in mistaken]

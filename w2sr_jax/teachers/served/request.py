@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from w2sr_jax.core import files, seeds
+from w2sr_jax.core import files, keys
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem
 from w2sr_jax.teachers.served import address
@@ -76,7 +76,7 @@ def requests(settings: Served, problems: Sequence[Problem], seed: int, messages:
         for sample in range(settings.samples):
             body = {"model": settings.model, **asked, **_decoding(settings), **extra}
             if settings.send_seed:
-                body["seed"] = seeds.words(seed, "served", settings.name, problem.id, sample)[0] >> 1  # fits 31 bits
+                body["seed"] = keys.words(seed, "served", settings.name, problem.id, sample)[0] >> 1  # fits 31 bits
             yield Request(problem, sample, body, files.digest_json([address.plain(settings.url), settings.api, body]))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from w2sr_jax.core import seeds, sentences
+from w2sr_jax.core import keys, sentences
 from w2sr_jax.core.errors import Stopped, UserError
 from w2sr_jax.teachers.served.answer import Answer
 from w2sr_jax.teachers.served.client import Again, Server
@@ -220,7 +220,7 @@ class _Work:
                     raise
                 if error.wait is not None:
                     self.pace.hold(error.wait)
-            draw = seeds.generator(self.seed, "back-off", self.settings.name, *ids, attempt).random()
+            draw = keys.generator(self.seed, "back-off", self.settings.name, *ids, attempt).random()
             await asyncio.sleep(back_off(self.settings.back_off, attempt - 1, draw))
 
     def _keep(self, request: Request, answer: Answer) -> None:
