@@ -23,7 +23,6 @@ from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.text.spans import END
 from w2sr_jax.training import checkpoints, journal, preconditions
 from w2sr_jax.training.digest import params_digest
-from w2sr_jax.training.ending import ending
 from w2sr_jax.training.probe import Probing
 from w2sr_jax.training.program import Compiled, make_program
 from w2sr_jax.training.settings import Training
@@ -205,11 +204,11 @@ def test_probability_of_the_end_of_turn_and_the_warning(tmp_path: Path, monkeypa
 
     rare, usual = int(chances(3).argmin()), int(chances(3).argmax())
     for token in (rare, usual):
-        found = ending(toy.MODEL, sure, ended_by(token).batch_at(0), make_mesh(toy.ONE))
+        found = preconditions.ending(toy.MODEL, sure, ended_by(token).batch_at(0), make_mesh(toy.ONE))
         assert found is not None
         assert (found.token, found.probability) == (token, pytest.approx(float(chances(token)[token]), rel=1e-4))
     batch = data.batch_at(0)
-    assert ending(toy.MODEL, sure, batch._replace(span=np.zeros_like(batch.span)), make_mesh(toy.ONE)) is None
+    assert preconditions.ending(toy.MODEL, sure, batch._replace(span=np.zeros_like(batch.span)), make_mesh(toy.ONE)) is None
 
     told: list[str] = []
     shapes: list[tuple[int, ...]] = []

@@ -7,7 +7,9 @@ arrays are compared on every restore. Orbax is imported when first used (it is s
 """
 
 import contextlib
+import functools
 import logging
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,7 +24,6 @@ from w2sr_jax.parallel.processes import barrier
 from w2sr_jax.training import retention, steps
 from w2sr_jax.training.agreement import any_process
 from w2sr_jax.training.digest import params_digest
-from w2sr_jax.training.noise import hush
 from w2sr_jax.training.state import TrainState
 from w2sr_jax.training.steps import LINEAGE, OPTIMIZER, PARAMS, latest, mark, marker, read_lineage, resolve
 
@@ -43,7 +44,7 @@ class Checkpoints:
 
         self.directory, self._keep, self._refused = directory.absolute(), keep, False
         self._args = ocp.args
-        hush()
+        _hush()
         self._orbax = ocp.AsyncCheckpointer(_handler())
         with self.guarded():
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -95,9 +96,9 @@ class Checkpoints:
         with self.guarded():
             self._orbax.wait_until_finished()
             if jax.process_index() == 0:
-                found = steps.listed(self.directory)
-                if found and not files.sealed(found[-1]) and steps.unfinished(found[-1]) is None:
-                    retention.seal(found[-1])
+                saved = steps.listed(self.directory)
+                if saved and not files.sealed(saved[-1]) and steps.unfinished(saved[-1]) is None:
+                    retention.seal(saved[-1])
                 retention.prune(self.directory, self._keep)
 
     def clear(self) -> None:
@@ -166,16 +167,16 @@ class Checkpoints:
         wanted = {PARAMS: like.params} | ({OPTIMIZER: like.opt_state} if steps.has_optimizer(path) else {})
         items = {name: self._args.StandardRestore(tree) for name, tree in wanted.items()}
         try:
-            found = self._orbax.restore(path, args=self._args.Composite(**items))
+            read = self._orbax.restore(path, args=self._args.Composite(**items))
         except Exception as error:  # damaged files surface as whatever the reader of that format raises
             if files.sealed(path):  # and of these the bytes are known to be right
                 raise
             return like, f"it cannot be read: {_first_line(error)}"
         for name in wanted:
-            if params_digest(found[name]) != lineage.get(f"{name}_digest"):
+            if params_digest(read[name]) != lineage.get(f"{name}_digest"):
                 return like, f"its {name} do not have the digest in its lineage, so the files are damaged"
         scalars = jax.device_put((jax.numpy.int32(path.name), jax.numpy.bool_(True)), (like.step.sharding, like.sound.sharding))
-        return TrainState(found[PARAMS], found[OPTIMIZER] if OPTIMIZER in wanted else None, *scalars), None
+        return TrainState(read[PARAMS], read[OPTIMIZER] if OPTIMIZER in wanted else None, *scalars), None
 
     def _passes(self, path: Path, reason: str | None) -> bool:
         """Whether no process knows a reason against a step; if one does, it is set aside."""
@@ -219,22 +220,21 @@ def restore_params(path: Path, shardings: Any = None, digest: str | None = None)
     try:
         with ocp.Checkpointer(_handler()) as reader:
             saved = reader.metadata(step).item_metadata[PARAMS].tree
-            places = shardings
-            if places is None:
+            if shardings is None:
                 here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-                places = jax.tree.map(lambda _: here, saved)
-            target = jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), saved, places)
+                shardings = jax.tree.map(lambda _: here, saved)
+            target = jax.tree.map(lambda leaf, to: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=to), saved, shardings)
             params = reader.restore(step, args=ocp.args.Composite(**{PARAMS: ocp.args.StandardRestore(target)}))[PARAMS]
     except Exception as error:  # as in `Checkpoints._read`; parameters of another shape than `shardings` come here, too
         raise UserError(f"checkpoint {step} cannot be read: {_first_line(error)}") from None
-    found = params_digest(params)
-    if found != lineage.get("params_digest"):
+    actual = params_digest(params)
+    if actual != lineage.get("params_digest"):
         raise UserError(
             f"checkpoint {step} is damaged: its parameters do not have the digest in its lineage; use another checkpoint"
         )
-    if digest is not None and found != digest:
+    if digest is not None and actual != digest:
         raise UserError(
-            f"checkpoint {step} is sound, but another one than the run made there: its parameters have the digest {found[:16]}, "
+            f"checkpoint {step} is sound, but another one than the run made there: its parameters have the digest {actual[:16]}, "
             f"not {digest[:16]}; put the run's own back, or remove it and let w2sr run make it anew"
         )
     return params
@@ -272,3 +272,28 @@ def _check_owner(path: Path, lineage: Mapping[str, Any], owner: Mapping[str, str
         raise UserError(
             f"{path.parent} holds another experiment's checkpoints: the {names} of {path.name} differs; use another directory"
         )
+
+
+class _DiskRefusals(logging.Filter):
+    """Drops records about errors in which the disk refused. Orbax, tensorstore and asyncio log the errors that they raise, up to
+    ten times each; who gets the error says it once, in words."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return error is None or files.refusal(error) is None
+
+
+@functools.cache
+def _hush() -> None:
+    """Filter what is logged of a refused write; for the whole process, since some of it is logged when garbage is collected."""
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_DiskRefusals())
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        # tensorstore reports to an event loop that Orbax closed at the first error.
+        if unraisable.object is None and str(unraisable.exc_value) == "Event loop is closed":
+            return
+        before(unraisable)
+
+    sys.unraisablehook = hook

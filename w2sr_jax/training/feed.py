@@ -65,7 +65,7 @@ class Supply:
 
 
 class Feed(Generic[T]):
-    """`source(number)` for each of `numbers`, in order, at most `ahead` of them made before they are asked for.
+    """`source(number)` for each of `numbers`, in order, at most `ahead` of them read before they are asked for.
 
     An error of the source is raised where its batch would have come. After `stall` seconds without a batch `Stalled` is raised,
     and `on_slow` is told at half of it; 0: no limit.
@@ -75,10 +75,10 @@ class Feed(Generic[T]):
         self, source: Callable[[int], T], numbers: range, stall: float, on_slow: Callable[[str], None], ahead: int = 2
     ) -> None:
         self._source, self._numbers, self._stall, self._on_slow = source, numbers, stall, on_slow
-        self._made: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=ahead)
+        self._ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=ahead)
         self._closed = threading.Event()
         # A daemon, since a source that is stuck cannot be ended.
-        self._thread = threading.Thread(target=self._make, name="batches", daemon=True)
+        self._thread = threading.Thread(target=self._read, name="batches", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> "Feed[T]":
@@ -93,7 +93,7 @@ class Feed(Generic[T]):
         started, told = time.monotonic(), False
         while True:
             try:
-                batch, error = self._made.get(timeout=_POLL)
+                batch, error = self._ready.get(timeout=_POLL)
             except queue.Empty:
                 waited = time.monotonic() - started
                 if give_up():
@@ -110,17 +110,17 @@ class Feed(Generic[T]):
                 raise error
             return batch
 
-    def _make(self) -> None:
+    def _read(self) -> None:
         for number in self._numbers:
             try:
-                made: tuple[T | None, BaseException | None] = (self._source(number), None)
+                batch, failure = self._source(number), None
             except BaseException as error:  # raised in the thread that asks
-                made = (None, error)
+                batch, failure = None, error
             while not self._closed.is_set():
                 try:
-                    self._made.put(made, timeout=_POLL)
+                    self._ready.put((batch, failure), timeout=_POLL)
                     break
                 except queue.Full:
                     continue
-            if self._closed.is_set() or made[1] is not None:
+            if self._closed.is_set() or failure is not None:
                 return

@@ -15,7 +15,7 @@ from w2sr_jax.models.hf import snapshot
 from w2sr_jax.models.hf.safetensors_files import Stored
 
 PIECE = 16 * 1024
-"""Bytes read at each of three places of a tensor."""
+"""Bytes read at the beginning, middle and end of a tensor."""
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -42,9 +42,9 @@ def fingerprint(directory: Path) -> str:
 
 def _ends(stored: Mapping[str, Stored]) -> dict[str, int]:
     """Where in its file each tensor ends: where the next one begins, since there are no gaps."""
-    found: dict[str, int] = {}
+    ends: dict[str, int] = {}
     for path in {each.path for each in stored.values()}:
         own = sorted((tensor.offset, name) for name, tensor in stored.items() if tensor.path == path)
         stops = [offset for offset, _ in own[1:]] + [path.stat().st_size]
-        found |= {name: stop for (_, name), stop in zip(own, stops, strict=True)}
-    return found
+        ends |= {name: stop for (_, name), stop in zip(own, stops, strict=True)}
+    return ends

@@ -68,7 +68,7 @@ class Journal:
 
 
 class _Board:
-    """TensorBoard's event file, made when there is something to write. tensorboardX's own writer has a thread, which a full disk
+    """TensorBoard's event file, opened at the first scalar. tensorboardX's own writer has a thread, which a full disk
     ends in silence, and training would wait for it for ever."""
 
     def __init__(self, directory: Path, first: int) -> None:
@@ -79,8 +79,8 @@ class _Board:
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 
-        given = [Summary.Value(tag=name, simple_value=float(value)) for name, value in values.items() if value is not None]
-        self._open().write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=given)))
+        scalars = [Summary.Value(tag=name, simple_value=float(value)) for name, value in values.items() if value is not None]
+        self._open().write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=scalars)))
         if time.monotonic() - self._flushed > _BOARD_SECONDS:
             self._flushed = time.monotonic()
             self._writer.flush()
@@ -115,10 +115,10 @@ def read(path: Path) -> list[dict[str, Any]]:
 def lacks(path: Path, steps: Iterable[int]) -> str | None:
     """What keeps the file from being continued after these steps, in words: a damaged line, or the first step without one."""
     try:
-        found = {line["step"] for line in read(path)}
+        written = {line["step"] for line in read(path)}
     except UserError as error:
         return str(error)
-    missing = next((step for step in steps if step not in found), None)
+    missing = next((step for step in steps if step not in written), None)
     return None if missing is None else f"{path} has no line of step {missing}"
 
 

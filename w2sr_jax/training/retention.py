@@ -84,9 +84,9 @@ def room(directory: Path, state: Any, keep: int) -> None:
     """`UserError` where the disk does not hold the checkpoints of `state` (a pytree of anything with shape and dtype): `keep`,
     and one more while it is written. With several processes, all call this alike."""
     each = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(state))
-    place = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
+    disk = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
     # Checkpoints that are there already make room for those to come.
-    free = shutil.disk_usage(place).free + sum(_size(path) for path in steps.listed(directory))
+    free = shutil.disk_usage(disk).free + sum(_size(path) for path in steps.listed(directory))
     if any_process(free < (keep + 1) * each):
         raise UserError(
             f"{directory} has room for {_words(free)}, and the checkpoints of this training need {_words((keep + 1) * each)} "

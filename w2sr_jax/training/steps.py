@@ -24,8 +24,8 @@ _MARKERS = ("_CHECKPOINT_METADATA", f"{PARAMS}/_METADATA", f"{OPTIMIZER}/_METADA
 
 def listed(directory: Path) -> list[Path]:
     """Directories named by a step, whatever they hold, in the order of their steps."""
-    found = [path for path in directory.iterdir() if path.is_dir() and path.name.isdecimal()] if directory.is_dir() else []
-    return sorted(found, key=lambda path: int(path.name))
+    steps = [path for path in directory.iterdir() if path.is_dir() and path.name.isdecimal()] if directory.is_dir() else []
+    return sorted(steps, key=lambda path: int(path.name))
 
 
 def unfinished(path: Path) -> str | None:
@@ -43,14 +43,14 @@ def damage(path: Path) -> str | None:
     if reason is not None:
         return reason
     try:
-        found = files.damage(path) if files.sealed(path) else None
-        if found is None:
+        reason = files.damage(path) if files.sealed(path) else None
+        if reason is None:
             read_lineage(path)
     except UserError as error:
         return str(error)
     except OSError as error:
         return f"{error.filename or path} cannot be read: {error.strerror}"
-    return found
+    return reason
 
 
 def has_optimizer(path: Path) -> bool:
@@ -76,11 +76,11 @@ def resolve(path: Path) -> Path:
     there is none. Unfinished ones give a warning."""
     if path.is_dir() and unfinished(path) is None:
         return path
-    for found in reversed(listed(path)):
-        reason = unfinished(found)
+    for step in reversed(listed(path)):
+        reason = unfinished(step)
         if reason is None:
-            return found
-        log.warning("checkpoint %s is ignored: %s", found, reason)
+            return step
+        log.warning("checkpoint %s is ignored: %s", step, reason)
     raise UserError(
         f"{path} {'holds no finished checkpoint' if path.is_dir() else 'does not exist'}; give a checkpoint or its folder"
     )

@@ -62,7 +62,7 @@ def check(batches: Batches, objective: Objective, total: int) -> str | None:
 
 def _look(packed: Packed, objective: Objective, table: Counted) -> tuple[_Rows, _Tokens]:
     gamma = objective.weights.confidence_gamma if type(objective.weights) is TokenWeights else 0.0
-    found: list[list[np.ndarray]] = []
+    parts: list[list[np.ndarray]] = []
     read = imitated = weighted = 0
     verdicts = np.zeros(3, np.int64)
     for start in range(0, len(packed.weight), TOGETHER):
@@ -70,14 +70,14 @@ def _look(packed: Packed, objective: Objective, table: Counted) -> tuple[_Rows, 
         verdict = packed.verdict[part]
         factor, looked_at = table.of(packed.span[part], verdict)
         weight = packed.weight[part] * factor
-        known = ~np.isnan(packed.teacher_logprob[part])
-        left = np.exp(np.float32(gamma) * np.where(known, packed.teacher_logprob[part], np.float32(0)))
-        found.append(
+        told = ~np.isnan(packed.teacher_logprob[part])
+        left = np.exp(np.float32(gamma) * np.where(told, packed.teacher_logprob[part], np.float32(0)))
+        parts.append(
             [
                 weight.sum(axis=1),
                 np.abs(weight * looked_at).sum(axis=1),
-                (weight * ~known).sum(axis=1),
-                (weight * known * left).sum(axis=1),
+                (weight * ~told).sum(axis=1),
+                (weight * told * left).sum(axis=1),
             ]
         )
         read += int(np.count_nonzero(packed.segments[part]))
@@ -85,14 +85,14 @@ def _look(packed: Packed, objective: Objective, table: Counted) -> tuple[_Rows, 
         weighted += int(np.count_nonzero(weight))
         verdicts += [np.count_nonzero((np.sign(verdict) == sign) & (weight != 0)) for sign in (-1, 0, 1)]
         release(packed)
-    sums = [np.concatenate(each) for each in zip(*found, strict=True)]
+    sums = [np.concatenate(each) for each in zip(*parts, strict=True)]
     return _Rows(*sums), _Tokens(read, imitated, weighted, tuple(map(int, verdicts)))  # type: ignore[arg-type]
 
 
 def _steps(batches: Batches, rows: _Rows, total: int) -> str | None:
     """Whether, and how often, a step has nothing to learn from."""
-    told = np.where(rows.confident > 0.0, rows.weight, rows.unknown)
-    idle = (rows.learned == 0.0) | (told <= 0.0)
+    total_weight = np.where(rows.confident > 0.0, rows.weight, rows.unknown)
+    idle = (rows.learned == 0.0) | (total_weight <= 0.0)
     if not idle.any() and (rows.weight > 0.0).all():
         return None
     looked = min(total, MOST)

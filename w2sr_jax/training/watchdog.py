@@ -158,14 +158,14 @@ class Devices:
         self._before = [(device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in self._devices]
 
     def usage(self) -> list[Usage]:
-        found = []
+        usages = []
         for device, before in zip(self._devices, self._before, strict=True):
             stats = device.memory_stats() or {}
             peak = stats.get("peak_bytes_in_use", 0)
             used = peak if peak > before else stats.get("bytes_in_use", 0)
             if stats.get("bytes_limit"):
-                found.append(Usage(f"the memory of device {device.id} ({device.device_kind})", used, stats["bytes_limit"]))
-        return found
+                usages.append(Usage(f"the memory of device {device.id} ({device.device_kind})", used, stats["bytes_limit"]))
+        return usages
 
 
 class Guards(NamedTuple):
