@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_select import PROBLEMS, mixed, trace
+from w2sr_jax.curation.fates import KEPT, Fate
 
 from w2sr_jax.core import records
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.curation.fates import KEPT, Fate
 from w2sr_jax.curation.select import curate
 from w2sr_jax.curation.settings import ARMS, Arm, Curation
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from w2sr_jax.curation.sift import vote
 
 from w2sr_jax.answers.same import Equality
 from w2sr_jax.core import codec
@@ -20,7 +21,6 @@ from w2sr_jax.curation.candidates import Candidate, candidates
 from w2sr_jax.curation.funnel import Funnel
 from w2sr_jax.curation.select import Selector, curate
 from w2sr_jax.curation.settings import ARMS, NAMES, Arm, Curation
-from w2sr_jax.curation.sift import vote
 from w2sr_jax.problems.splits import Known
 from w2sr_jax.teachers import recorded
 from w2sr_jax.teachers.settings import Recorded

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hand_made import finish
+from w2sr_jax.curation.fates import Fate
 
 from w2sr_jax.batches.packing import Packed
 from w2sr_jax.batches.settings import Batching
@@ -18,7 +19,6 @@ from w2sr_jax.configuration import saved
 from w2sr_jax.core import files, records
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Example, Problem, Trace, Verdict
-from w2sr_jax.curation.fates import Fate
 from w2sr_jax.curation.select import curate
 from w2sr_jax.experiment import Experiment, ModelTeacher, Pretraining, Rung
 from w2sr_jax.graph import manifest

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hand_made import finish
 from test_select import PROBLEMS, mixed, trace
+from w2sr_jax.curation.fates import Fate
 
 from w2sr_jax.core import records
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Example, Problem, Trace
-from w2sr_jax.curation.fates import Fate
 from w2sr_jax.curation.select import curate
 from w2sr_jax.curation.settings import ARMS, Curation
 from w2sr_jax.stages.curate import curate_rung

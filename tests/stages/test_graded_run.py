@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 from hand_made import finish
+from w2sr_jax.curation.fates import KEPT, Fate
 
 from w2sr_jax.answers.grade import NumberGrader
 from w2sr_jax.core import records
 from w2sr_jax.core.records import Problem, Trace
-from w2sr_jax.curation.fates import KEPT, Fate
 from w2sr_jax.evaluation.grading import Doubts
 from w2sr_jax.experiment import Experiment, ModelTeacher, Rung
 from w2sr_jax.models.config import ModelConfig

@@ -1,7 +1,8 @@
-"""What a person sees while a run goes on: a line per task, a bar for the one at work, plain lines without a terminal."""
+"""What a person sees while a run goes on: a line per stage, a bar for the one at work, plain lines without a terminal."""
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,14 @@ from w2sr_jax.core import files, sentences
 from w2sr_jax.core.process import terminal
 
 if TYPE_CHECKING:
+    from w2sr_jax.graph.planner import StageStatus
     from w2sr_jax.report.required import Finding
 
 QUIET = 15.0  # seconds between lines of progress where there is no terminal
 
 
 class Console:
-    """A `ladder.task.Watcher` that draws. What it is told may quote strangers: names and notes come on one line, and nothing in
+    """A `graph.stage.Watcher` that draws. What it is told may quote strangers: names and notes come on one line, and nothing in
     them steers the terminal."""
 
     def __init__(self, plain: bool = False) -> None:
@@ -102,3 +104,15 @@ class Console:
         results = files.read_json(page.with_name("results.json"))
         lines = [*headline(results).lines(), *(f"Note: {note}" for note in skipped(results))]
         self.line("\n" + "\n".join(lines) + f"\n\nReport: {page}")
+
+
+_STATES = {"stands": "stands", "shared": "shared", "due": "to do", "waits": "waits"}
+
+
+def statuses(planned: "Sequence[StageStatus]", prefix: str = "") -> list[str]:
+    """What would be done about every stage, a line each, and how many stand."""
+    width = max((len(prefix + status.stage.name) for status in planned), default=0)
+    lines = [f"{_STATES[status.state]:<7} {prefix + status.stage.name:<{width}}  {status.why}" for status in planned]
+    counts = {state: sum(status.state == state for status in planned) for state in _STATES}
+    told = ", ".join(f"{count} {_STATES[state]}" for state, count in counts.items() if count)
+    return [*map(sentences.printable, lines), f"{told}. Nothing was written."]

@@ -10,7 +10,7 @@ from w2sr_jax.grading import printed, written
 from w2sr_jax.grading.audit import audit
 from w2sr_jax.grading.columns import Columns, read
 from w2sr_jax.grading.graders import KNOWN, Named, named
-from w2sr_jax.graph import verified
+from w2sr_jax.graph import store
 
 SECOND = "second"
 NARROWEST, WIDEST = 72, 120  # characters of a line
@@ -46,7 +46,7 @@ def run(argv: list[str], about: str) -> int:
         raise UserError(f"--show {options.show} is no number of rows; give 0 or more")
     if options.out is not None:
         written.check(options.out, options.file)
-    verified.check(Path(options.file))
+    store.check(Path(options.file))
     columns = Columns(options.gold, options.text, options.label, options.question, options.solution, options.options)
     grader = named(options.grader)
     against = None if options.against == SECOND else named(options.against)

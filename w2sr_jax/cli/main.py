@@ -135,6 +135,9 @@ def _command(name: str, argv: list[str], stop: Stop) -> int:
             metavar="REQUIREMENT",
             help="exit with 3 where it is not met, see docs/report.md",
         )
+    if name == "run":
+        parser.add_argument("--dry-run", action="store_true", help="only say of every stage what would be done, and why")
+    parser.add_argument("--fresh", action="store_true", help="take no stage from other runs of the root")
     add_plain(parser)
     add_trust(parser)
     options, rest = parser.parse_known_args(argv)
@@ -149,15 +152,32 @@ def _command(name: str, argv: list[str], stop: Stop) -> int:
         return _check(options, rest)
     experiment, directory = _experiment(name, options.target, options.root, rest, options.shrink, options.trust)
     from w2sr_jax.cli.console import Console
-    from w2sr_jax.graph.runner import climb_all
+    from w2sr_jax.graph.store import Store
+    from w2sr_jax.parallel import virtual
+    from w2sr_jax.preflight import checks
     from w2sr_jax.runs import requirements
+    from w2sr_jax.stages import execute
 
+    share = None if options.fresh else Store(directory.parent)
+    if name == "run" and options.dry_run:
+        from w2sr_jax.cli.console import statuses
+
+        for prefix, planned in execute.statuses(experiment, directory, share):
+            for line in statuses(planned, prefix):
+                terminal.say(line)
+        return 0
     wanted = requirements.understood(options.require if name in REPORTING else [], experiment)
     compiling.tidy()
+    if experiment.rehearsal:
+        virtual.devices(experiment.mesh)
     with Console(plain=options.plain) as console:
         if experiment.rehearsal:
             console.rehearsal()
-        page = climb_all(experiment, directory, console, None if name == "run" else name, options.rung, stop)  # type: ignore[arg-type]
+        kind = None if name == "run" else name
+        if kind != "report":
+            with compiling.announced(console.say):
+                checks.before(experiment, directory, console, kind, options.rung)
+        page = execute.execute(experiment, directory, console, kind, options.rung, stop, share)
         if page is not None:
             console.summary(page)
         findings = requirements.judged(page, wanted)
@@ -206,11 +226,6 @@ def _experiment(
         experiment = shrink(experiment, root)
         check(experiment)
     directory = root / experiment.name
-    if _begun(directory):
-        known = saved.load(directory)
-        if saved.config_hash(known) != saved.config_hash(experiment):
-            why = saved.difference(known, experiment, directory)
-            raise UserError(f"{directory} holds another experiment ({why}): choose another --name, or remove it")
     return experiment, directory
 
 

@@ -18,9 +18,8 @@ from w2sr_jax.core import files, sentences
 from w2sr_jax.core.code import imports, usercode
 from w2sr_jax.core.code.unloaded import Reference, Unloaded, stand_in
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.extendable import Extendable
 from w2sr_jax.core.fieldtypes import unwritable
-from w2sr_jax.losses.schedules import Schedule
-from w2sr_jax.losses.token import Loss
 
 OURS = usercode.OURS
 RESERVED = {"type", "function", "source", "partial", "extends"}
@@ -91,13 +90,21 @@ def decode(value: Any, file: Path, where: str = "", resolve: Resolve | None = No
         raise UserError(f"{place}: {usercode.said(error)}") from None
 
 
+def encode_type(kind: type) -> dict[str, str]:
+    """JSON for a type: its name and, where it is the user's own, the digest of its code. `UserError` where it has no name."""
+    module, name = importable(kind, "")
+    return {"type": f"{module}:{name}"} | _source(module)
+
+
 def user_modules(value: Any) -> set[str]:
     """Names of the user's modules that settings refer to."""
     if isinstance(value, Unloaded) or (
         dataclasses.is_dataclass(value) and isinstance(getattr(value, "unloaded", None), Reference)
     ):
         return set()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, type):
+        modules = {value.__module__}
+    elif dataclasses.is_dataclass(value):
         inside = [user_modules(getattr(value, field.name)) for field in dataclasses.fields(value)]
         modules = {type(value).__module__}.union(*inside)
     elif isinstance(value, tuple):
@@ -189,7 +196,7 @@ def _named(name: Any, value: Mapping[str, Any], place: str, resolve: Resolve | N
 def _base(name: Any, place: str) -> type:
     """A class of ours that a user's type extends."""
     kind = _named(name, {}, place, None)
-    if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or kind in (Loss, Schedule)):
+    if isinstance(kind, type) and _extendable(kind):
         return kind
     raise UserError(f"{place}: {sentences.value(name)} is nothing that a type of your own can extend")
 
@@ -197,7 +204,12 @@ def _base(name: Any, place: str) -> type:
 def _extended(kind: type) -> type | None:
     """The nearest class of ours among those that a user's type extends."""
     ours = (base for base in kind.__mro__ if base.__module__.split(".")[0] == OURS)
-    return next((base for base in ours if dataclasses.is_dataclass(base) or base in (Loss, Schedule)), None)
+    return next((base for base in ours if _extendable(base)), None)
+
+
+def _extendable(kind: type) -> bool:
+    """Whether a class of ours is one that a user's type may extend."""
+    return dataclasses.is_dataclass(kind) or issubclass(kind, Extendable) or bool(getattr(kind, "_is_protocol", False))
 
 
 def importable(value: Any, where: str) -> tuple[str, str]:

@@ -12,14 +12,11 @@ from w2sr_jax.convert.exportable import OfRun, Source, ancestry
 from w2sr_jax.convert.markdown import Raw, code, environment, plain
 from w2sr_jax.core import files, hub
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.curation.settings import NAMES
-from w2sr_jax.experiment import BASE, GOLD, Graduate, ModelTeacher, Pretraining, Teacher
-from w2sr_jax.graph import verified
-from w2sr_jax.losses.objective import Objective
+from w2sr_jax.curation.arms import LABELS
+from w2sr_jax.experiment import BASE, GOLD, Teacher
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.report import wording
-from w2sr_jax.stages import models, problems
-from w2sr_jax.teachers.settings import Recorded, Served
+from w2sr_jax.stages import examples, models, tokenizer
 
 TEMPLATE = "card.md.j2"
 
@@ -74,18 +71,14 @@ def _imported(source: Source) -> dict[str, Any]:
 
 def _of_run(part: OfRun) -> dict[str, Any]:
     run, experiment, model = part.run, part.experiment, part.model
-    made = verified.manifest(run, model.task)
+    made = run.manifest(model.stage)
     if made is None:
-        raise UserError(f"the manifest of {model.task} in {run} is not there; run `w2sr train {run}` first")
+        raise UserError(f"the manifest of {model.stage} in {run.directory} is not there; run `w2sr train {run.directory}` first")
     parents = _parents(part)
     rung = experiment.rungs[model.rung] if model.rung is not None else None
     trained = "steps" in made.measures
     learner = rung is not None and model.arm != BASE
-    training: Any = rung.training if rung is not None and learner else None
-    if rung is None:
-        training = next(t.training for t in experiment.teachers if isinstance(t, ModelTeacher) and t.name == model.name)
-    elif isinstance(rung.start, Pretraining) and not learner:
-        training = rung.start.training
+    training = examples.training_of(experiment, model)
     return {
         "run": experiment.name,
         "seed": experiment.seeds[0],
@@ -100,7 +93,7 @@ def _of_run(part: OfRun) -> dict[str, Any]:
         "curation_settings": said(rung.curation) if rung and learner and model.arm != GOLD else None,
         "problems": said(experiment.problems),
         "data": _data(part),
-        "objective": rung.objective if rung and learner else Objective(),
+        "objective": examples.objective_of(experiment, model),
         "training": training if trained else None,
         "lora": said(lora) if (lora := getattr(training, "lora", None)) is not None and lora.rank else None,
         "measures": made.measures,
@@ -122,7 +115,7 @@ def _what(part: OfRun) -> Raw:
         return Raw("a teacher")
     arm = str(model.arm)
     return Raw(
-        words.get(arm, f"the student of arm {arm} ({NAMES.get(arm, arm)}: {wording.ARM_NOTES.get(arm, 'selected traces')})")
+        words.get(arm, f"the student of arm {arm} ({LABELS.get(arm, arm)}: {wording.ARM_NOTES.get(arm, 'selected traces')})")
     )
 
 
@@ -145,7 +138,7 @@ def _parents(part: OfRun) -> list[dict[str, Any]]:
             found.append(_foreign_parent(str(origin["checkpoint"]), origin, origin.get("weights_digest")))
         else:
             start = part.experiment.rungs[model.rung].start if model.rung is not None else None
-            pretrained = isinstance(start, Pretraining) and model.arm == BASE
+            pretrained = start is not None and start.training is not None and model.arm == BASE
             text = "random weights, pretrained in the run on questions with bare answers:" if pretrained else "random weights:"
             found.append(
                 {
@@ -167,8 +160,8 @@ def _foreign_parent(ref: str, origin: Mapping[str, Any], digest: Any) -> dict[st
 
 def _teacher(part: OfRun, name: str) -> dict[str, Any]:
     rung = part.model.rung or 0
-    teacher = next(each for each in part.experiment.teachers if each.name == name)
-    made = verified.manifest(part.run, f"{models.rung_directory(part.experiment, rung)}/traces-{name}")
+    teacher = part.experiment.teacher(name)
+    made = part.run.manifest(f"{models.rung_directory(part.experiment, rung)}/traces-{name}")
     measures = made.measures if made else {}
     graded = measures.get("graded") or 0
     return {
@@ -176,25 +169,22 @@ def _teacher(part: OfRun, name: str) -> dict[str, Any]:
         "kind": _teacher_kind(part, teacher),
         "traces": Raw(wording.count(measures.get("traces"))),
         "right": Raw(wording.percent(measures["correct"] / graded if graded else None)),
-        "decoding": None if isinstance(teacher, Recorded | Served) else said(teacher.decoding),
+        "decoding": None if teacher.decoding is None else said(teacher.decoding),
     }
 
 
 def _teacher_kind(part: OfRun, teacher: Teacher) -> Raw:
-    if isinstance(teacher, Recorded):
-        return Raw("traces recorded in a file")
-    if isinstance(teacher, Served):
-        return Raw("a model behind a server, " + (code(teacher.model) if teacher.model else "the only one that it lists"))
-    if isinstance(teacher, Graduate):
-        return Raw(f"the previous rung's student, arm {teacher.arm}")
-    count = f"{models.sized(teacher.model, problems.renderer(part.run)).parameters():,} parameters"
-    return Raw(f"a model of {count}, " + ("from a checkpoint" if teacher.checkpoint else "trained in the run on gold solutions"))
+    model, described = models.teacher(teacher), teacher.described
+    count = ""
+    if model is not None:
+        count = f"a model of {models.sized(model.config, tokenizer.renderer(part.run)).parameters():,} parameters, "
+    return Raw(count + described.words + (code(described.name) if described.name else ""))
 
 
 def _curation(part: OfRun) -> dict[str, Any] | None:
     """What was kept for the model's arm; of the ceiling only the number of examples is known."""
     directory = models.rung_directory(part.experiment, part.model.rung or 0)
-    made = verified.manifest(part.run, f"{directory}/curation")
+    made = part.run.manifest(f"{directory}/curation")
     if made is None or part.model.arm is None:
         return None
     kept = dict(made.measures.get("kept") or {}).get(part.model.arm)
@@ -221,13 +211,13 @@ def _data(part: OfRun) -> list[tuple[str, str]]:
         stages += [f"{directory}/curation"]
     found: dict[str, str] = {}
     for stage in stages:
-        made = verified.manifest(run, stage)
+        made = run.manifest(stage)
         outputs = dict(made.outputs) if made else {}
         own = {
             name: digest for name, digest in outputs.items() if name.startswith(f"{model.directory}/") or name.endswith(".json")
         }
         found |= own if stage.endswith("/curation") else outputs
-    made = verified.manifest(run, model.task)
+    made = run.manifest(model.stage)
     found |= {name: digest for name, digest in (made.outputs if made else {}).items() if name.endswith("packing.npz")}
     return sorted(found.items())
 
@@ -235,8 +225,8 @@ def _data(part: OfRun) -> list[tuple[str, str]]:
 def _datasets(part: OfRun) -> list[str]:
     """Hub ids of the data sets that problems are read from, as the front matter wants them."""
     found = []
-    for settings in (part.experiment.problems, part.experiment.test_problems):
-        path = getattr(settings, "path", "")
+    sources = [source for source in (part.experiment.problems, part.experiment.test_problems) if source is not None]
+    for path in (path for source in sources for path in source.paths()):
         if path.startswith("hf:"):
             known = hub.reference(path.removeprefix("hf:").partition(":")[0])
             found += [known.repository] if known else []

@@ -1,19 +1,15 @@
 """Measured results of a model, for its card: from evaluations and report of its run."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from w2sr_jax.convert.exportable import OfRun, all_models
 from w2sr_jax.convert.markdown import Raw, plain
 from w2sr_jax.core import files
-from w2sr_jax.experiment import Graduate, ModelTeacher
-from w2sr_jax.graph import verified
-from w2sr_jax.problems.settings import Generated
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.report import wording
 from w2sr_jax.report.write import RESULTS
 from w2sr_jax.stages import evaluate, models
-from w2sr_jax.teachers.settings import Recorded
 
 
 def results(part: OfRun) -> dict[str, Any]:
@@ -44,7 +40,7 @@ def results(part: OfRun) -> dict[str, Any]:
         if held.get("nll") is not None
         else None,
         "compared": _comparison(part),
-        "generated": isinstance(part.experiment.problems, Generated) and part.experiment.test_problems is None,
+        "generated": part.experiment.problems.is_endless() and part.experiment.test_problems is None,
     }
 
 
@@ -53,16 +49,11 @@ def _compared(part: OfRun) -> list[str]:
     model, experiment = part.model, part.experiment
     if model.rung is None:
         return [model.name]
-    teachers = {t.name: t for t in experiment.teachers if t.name in experiment.rungs[model.rung].teachers}
-    found = [model.name]
-    for teacher in teachers.values():
-        if isinstance(teacher, ModelTeacher):
-            found.append(models.teacher(teacher).name)
-        elif isinstance(teacher, Graduate):
-            found.append(models.student(experiment, model.rung - 1, teacher.arm).name)
-        elif isinstance(teacher, Recorded):
-            found.append(teacher.name)
-    return found + [other.name for other in all_models(experiment) if other.rung == model.rung and other.name != model.name]
+    names = [model.name]
+    for teacher in experiment.teachers_of(model.rung):
+        writer = models.writer(experiment, model.rung, teacher)
+        names += [writer.name] if writer is not None else [teacher.name] if teacher.is_file else []
+    return names + [other.name for other in all_models(experiment) if other.rung == model.rung and other.name != model.name]
 
 
 def _comparison(part: OfRun) -> list[tuple[Raw, Raw]]:
@@ -97,12 +88,12 @@ def _line(name: str, entry: Mapping[str, Any]) -> tuple[Raw, Raw]:
     return Raw(name.replace("_at_k", f"@{plain(entry['k'])}")), Raw(value)
 
 
-def _measured(run: Path, name: str, file: str) -> dict[str, Any] | None:
+def _measured(run: RunStore, name: str, file: str) -> dict[str, Any] | None:
     return written(run, f"evaluations/{name}/{file}")
 
 
-def written(run: Path, name: str) -> dict[str, Any] | None:
+def written(run: RunStore, name: str) -> dict[str, Any] | None:
     """A JSON object of the run; None where its stage has not finished. `UserError` where the file is not what the stage wrote."""
-    path = verified.optional(run, name)
+    path = run.optional(name)
     found = files.read_json(path) if path else None
     return found if isinstance(found, dict) else None

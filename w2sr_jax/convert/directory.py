@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jax
 
-from w2sr_jax.core import files
+from w2sr_jax.core import files, sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process.lock import LOCK, locked
 from w2sr_jax.parallel.peers import Lost
@@ -67,7 +67,8 @@ def _begin(workspace: Path, made: Path, size: int, stack: contextlib.ExitStack) 
         place = next(path for path in workspace.parents if path.exists())
         free = shutil.disk_usage(place).free
         if free < size + _SLACK:
-            return f"{place} has room for {words(free)}, and {words(size)} are needed; free some space, or use another disk"
+            room, need = sentences.size(free), sentences.size(size)
+            return f"{place} has room for {room}, and {need} are needed; free some space, or use another disk"
         stack.callback(_remove_empty, workspace)  # once the lock, which lies in it, is given back
         stack.enter_context(locked(workspace))
         stack.callback(_clear, workspace)
@@ -122,11 +123,3 @@ def _agreed(reason: str | None) -> None:
     if any_process(reason is not None):
         time.sleep(0 if reason else 1)  # whoever knows says so, and ends the others
         raise UserError(reason or "another process has refused")
-
-
-def words(size: float) -> str:
-    """A number of bytes for people."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if size >= factor:
-            return f"{size / factor:,.1f} {unit}"
-    return f"{size / 1e3:,.1f} kB"

@@ -19,9 +19,9 @@ import jax
 import numpy as np
 
 from w2sr_jax.convert import card, exportable
-from w2sr_jax.convert.directory import making, vacant, words
+from w2sr_jax.convert.directory import making, vacant
 from w2sr_jax.convert.exportable import GENERATION, Source
-from w2sr_jax.core import files, hub
+from w2sr_jax.core import files, hub, sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import terminal
 from w2sr_jax.models.hf import adapters, pretrained
@@ -63,7 +63,7 @@ def export(
         raise UserError("an adapter is stored as it was trained, in float32; leave --dtype away")
     config = found.config if dtype is None else dataclasses.replace(found.config, param_dtype=dtype)
     text = card.card(found, config, adapter)
-    kept = found.part.model.checkpoints(found.part.run) if found.part else Path(source).expanduser()
+    kept = found.part.run.path(found.part.model.checkpoints) if found.part else Path(source).expanduser()
     known = {"the digest of the parameters": str(checkpoints.read_lineage(kept).get("params_digest"))}
     barrier("the model", {**known, "the model's card": files.digest_bytes(text.encode())})
     where, first = _mesh(found, mesh), jax.process_index() == 0
@@ -76,7 +76,7 @@ def export(
     else:
         params = found.read(where)
     size = sum(leaf.size for leaf in jax.tree.leaves(params)) * (4 if adapter else np.dtype(config.param_dtype).itemsize)
-    say(f"{found.name}: {words(size)} as {'an adapter, float32' if adapter else config.param_dtype}")
+    say(f"{found.name}: {sentences.size(size)} as {'an adapter, float32' if adapter else config.param_dtype}")
     with making(out, size) as made:
         if adapter and found.adapter is not None:
             family = found.foreign.get("model_type")

@@ -11,13 +11,14 @@ from w2sr_jax.configuration import saved
 from w2sr_jax.convert.importing import TOKENIZER
 from w2sr_jax.core import files, sentences
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.experiment import BASE, GOLD, Experiment, ModelTeacher
-from w2sr_jax.graph import verified
+from w2sr_jax.experiment import BASE, Experiment
+from w2sr_jax.graph import skips
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.lora_settings import Lora
 from w2sr_jax.sampling.settings import Decoding
-from w2sr_jax.stages import models, problems, skips
+from w2sr_jax.stages import models, tokenizer
 from w2sr_jax.stages.models import Model
 from w2sr_jax.stages.weights import RECORD, read_record, same_arrays
 from w2sr_jax.training import checkpoints
@@ -31,7 +32,7 @@ _IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 class OfRun:
     """A finished model of a run."""
 
-    run: Path
+    run: RunStore
     experiment: Experiment
     model: Model
 
@@ -83,26 +84,27 @@ def find(source: Path, model: str | None) -> Source:
         raise UserError(
             f"{run} holds a run for each of its seeds; give one of them, such as {run / f'seed-{experiment.seeds[0]}'}"
         )
-    found = _named(run, experiment, path.relative_to(run).as_posix(), model)
-    made = verified.manifest(run, found.task)
+    found, store = _named(run, experiment, path.relative_to(run).as_posix(), model), RunStore(run)
+    made = store.manifest(found.stage)
     if made is None:
-        raise UserError(f"{found.name} is not finished: {run} has no stage {found.task} yet; run `w2sr train {run}` first")
+        raise UserError(f"{found.name} is not finished: {run} has no stage {found.stage} yet; run `w2sr train {run}` first")
     if skip := skips.of(made):
         raise UserError(f"{found.name} was skipped, so that there is nothing to export: {sentences.printable(skip.reason)}")
-    if models.origin(run, found).get("params_digest") not in made.artifacts.values():
+    if models.origin(store, found).get("params_digest") not in made.artifacts.values():
         raise UserError(
-            f"the checkpoint in {found.checkpoints(run)} is not the one that the stage {found.task} made; run `w2sr train {run}`"
+            f"the checkpoint in {store.path(found.checkpoints)} is not the one that the stage "
+            f"{found.stage} made; run `w2sr train {run}`"
         )
-    return _of_run(OfRun(run, experiment, found))
+    return _of_run(OfRun(store, experiment, found))
 
 
 def all_models(experiment: Experiment) -> list[Model]:
     """Every model of a run that has parameters of its own: teachers, and each rung's base, arms and ceiling."""
-    found = [models.teacher(teacher) for teacher in experiment.teachers if isinstance(teacher, ModelTeacher)]
+    every = [model for teacher in experiment.teachers if (model := models.teacher(teacher)) is not None]
     for index, rung in enumerate(experiment.rungs):
-        arms = (BASE, *rung.arms, *((GOLD,) if rung.gold else ()))
-        found += [models.student(experiment, index, arm) for arm in arms]
-    return found
+        every.append(models.student(experiment, index, BASE))
+        every += [model for arm in rung.trained for model in models.students(experiment, index, arm)]
+    return every
 
 
 def ancestry(part: OfRun) -> list[tuple[Model, dict[str, Any]]]:
@@ -141,9 +143,9 @@ def _named(run: Path, experiment: Experiment, below: str, name: str | None) -> M
 
 def _of_run(part: OfRun) -> Source:
     run, experiment, model = part.run, part.experiment, part.model
-    renderer = problems.renderer(run)
+    renderer = tokenizer.renderer(run)
     config = models.sized(model.config, renderer)
-    given = verified.optional(run, f"{TOKENIZER}/{GENERATION}")
+    given = run.optional(f"{TOKENIZER}/{GENERATION}")
     ids = (_generation(given) if given else {}) | {
         "eos_token_id": list(renderer.end_tokens),
         "pad_token_id": renderer.pad,
@@ -156,7 +158,7 @@ def _of_run(part: OfRun) -> Source:
         read=lambda mesh: models.parameters(run, model, config, mesh),
         foreign=ids | ({"max_position_embeddings": int(context)} if context else {}) | ({"model_type": family} if family else {}),
         generation=ids | _sampling(experiment.decoding),
-        tokenizer=verified.folder(run, TOKENIZER),
+        tokenizer=run.folder(TOKENIZER),
         part=part,
         origin={},
         adapter=_adapter(part, config) if model.base is not None else None,
@@ -190,7 +192,7 @@ def _imported(path: Path) -> Source:
 
     def read(mesh: jax.sharding.Mesh) -> Any:
         same_arrays(str(path), checkpoints.saved_shapes(path), transformer.shapes(known.config))
-        return checkpoints.restore_params(path, models.placement(known.config, mesh))
+        return checkpoints.restore_params(path, models.parameter_shardings(known.config, mesh))
 
     ids = {name: known.kept[name] for name in _IDS if known.kept.get(name) is not None}
     given = path / TOKENIZER / GENERATION

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from w2sr_jax.configuration.encoding import encode
-from w2sr_jax.convert.directory import making, vacant, words
+from w2sr_jax.convert.directory import making, vacant
 from w2sr_jax.core import files, hub, sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import terminal
@@ -58,7 +58,7 @@ def import_model(
         _check_vocabulary(vocabulary, config.vocab_size)
     weights = weight_files(directory)
     size = sum(path.stat().st_size for path in weights)
-    say(f"{ref}: {config.parameters():,} parameters in {len(weights)} files, {words(size)}, at {directory}")
+    say(f"{ref}: {config.parameters():,} parameters in {len(weights)} files, {sentences.size(size)}, at {directory}")
     if vocabulary is None:
         say(f"{ref} has no tokenizer; only the model is imported")
     source = _source(ref, directory, weights)

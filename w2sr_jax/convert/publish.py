@@ -12,28 +12,30 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import terminal
 from w2sr_jax.core.records import Trace
 from w2sr_jax.experiment import Experiment
-from w2sr_jax.graph import verified
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.stages import models, traces
 from w2sr_jax.stages import problems as prepare
 from w2sr_jax.teachers import arrayrecord
 
 
-def publish(run: Path, rung: int, teacher: str | None, out: Path, say: Callable[[str], None] = terminal.say) -> Path:
+def publish(directory: Path, rung: int, teacher: str | None, out: Path, say: Callable[[str], None] = terminal.say) -> Path:
     """Write the traces of a rung's teachers, or of one of them, into `out`; its path. `UserError` where there is no such rung or
     teacher, traces are not finished, or `out` is not free; then nothing is left of it."""
-    experiment = saved.load(run)
+    experiment = saved.load(directory)
     if len(experiment.seeds) > 1:
         raise UserError(
-            f"{run} holds a run for each of its seeds; give one of them, such as {run / f'seed-{experiment.seeds[0]}'}"
+            f"{directory} holds a run for each of its seeds; give one of them, such as "
+            f"{directory / f'seed-{experiment.seeds[0]}'}"
         )
+    run = RunStore(directory)
     teachers = _teachers(experiment, rung, teacher)
     problems = {name: prepare.read(run, name) for name in (prepare.POOL, prepare.PROBE)}
     split_of = {problem.id: name for name, rows in problems.items() for problem in rows}
     splits: dict[str, list[Trace]] = {prepare.POOL: [], prepare.PROBE: []}
     for name in teachers:
         stage = f"{models.rung_directory(experiment, rung)}/traces-{name}"
-        if verified.manifest(run, stage) is None:
-            raise UserError(f"{stage} has not finished; `w2sr sample {run} --rung {rung}` makes the traces")
+        if run.manifest(stage) is None:
+            raise UserError(f"{stage} has not finished; `w2sr sample {directory} --rung {rung}` makes the traces")
         for trace in traces.traces_of(run, rung, name):
             splits[split_of.get(trace.problem_id, prepare.POOL)].append(trace)
     named = {arrayrecord.TRAIN: splits[prepare.POOL], prepare.PROBE: splits[prepare.PROBE]}

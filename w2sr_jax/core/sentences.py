@@ -31,3 +31,11 @@ def cause(error: BaseException, longest: int = 2 * LONGEST) -> str:
     except Exception:
         said = ""
     return shown(f"{type(error).__name__}: {said}" if said else type(error).__name__, longest)
+
+
+def size(count: float) -> str:
+    """A number of bytes for people."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:,.1f} {unit}"
+    return f"{count / 1e3:,.1f} kB"

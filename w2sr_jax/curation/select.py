@@ -11,11 +11,12 @@ from w2sr_jax.answers.same import Equality
 from w2sr_jax.core import files, keys
 from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.core.records import Example, Problem, Trace
+from w2sr_jax.curation.arms import BUILT_IN, LABELS, Select
 from w2sr_jax.curation.candidates import Candidate, candidates
-from w2sr_jax.curation.fates import KEPT, Fate
+from w2sr_jax.curation.dispositions import KEPT, Disposition
 from w2sr_jax.curation.funnel import Difficulty, Funnel, Histogram, Shares, Step, Tally
-from w2sr_jax.curation.settings import ARMS, NAMES, Arm, Curation
-from w2sr_jax.curation.sift import rank, sift
+from w2sr_jax.curation.settings import Curation
+from w2sr_jax.curation.steps import filtered, rank
 from w2sr_jax.problems.splits import Known
 
 LIMIT = "drawn in all"
@@ -31,12 +32,12 @@ class Selection(NamedTuple):
     funnel: Funnel
     emptied: str = ""
 
-    def fate(self, fate: Fate) -> Fate:
+    def disposition(self, row: Disposition) -> Disposition:
         """What became of a trace in the end, of what `Selector.add` said before it was known what the limit leaves."""
-        if self.chosen is None or fate.reason != KEPT:
-            return fate
-        reason = KEPT if fate.trace_id in self.chosen else "over_limit"
-        return Fate(fate.trace_id, fate.problem_id, fate.arm, LIMIT, reason)
+        if self.chosen is None or row.reason != KEPT:
+            return row
+        reason = KEPT if row.trace_id in self.chosen else "over_limit"
+        return Disposition(row.trace_id, row.problem_id, row.arm, LIMIT, reason)
 
 
 class Curated(NamedTuple):
@@ -44,7 +45,7 @@ class Curated(NamedTuple):
 
     examples: list[Example]
     funnel: Funnel
-    fates: list[Fate]
+    dispositions: list[Disposition]
 
 
 class _Left(NamedTuple):
@@ -70,14 +71,18 @@ class Selector:
 
     def __init__(
         self,
-        arm: Arm,
+        arm: str,
         settings: Curation,
         forbidden: Known | None = None,
         weights: Mapping[str, float] | None = None,
         equality: Equality | None = None,
+        select: Select | None = None,
+        label: str | None = None,
     ) -> None:
-        if arm not in ARMS:
-            raise UserError(f"the arm {arm!r} is unknown; arms are {', '.join(ARMS)}")
+        if select is None and arm not in BUILT_IN:
+            raise UserError(f"the arm {arm!r} is unknown; arms with a name are {', '.join(BUILT_IN)}")
+        self.select = BUILT_IN[arm] if select is None else select
+        self.label = LABELS.get(arm, arm) if label is None else label
         self.arm, self.settings, self.weights = arm, settings, dict(weights or {})
         for teacher, weight in self.weights.items():
             if not (math.isfinite(weight) and weight >= 0):
@@ -90,25 +95,25 @@ class Selector:
         self._left: list[_Left] = []
         self._places = 0
 
-    def add(self, problem: Problem | None, given: Sequence[Candidate]) -> list[Fate]:
+    def add(self, problem: Problem | None, given: Sequence[Candidate]) -> list[Disposition]:
         """All traces of a problem, or of one that is none of the rung's. What becomes of each, sorted by trace; of those kept it
-        is final where there is no limit (see `Selection.fate`)."""
-        sieve = sift(problem, given, self.arm, self.settings, self.weights, self._forbidden, self._equality)
-        for step, count in sieve.steps:
+        is final where there is no limit (see `Selection.disposition`)."""
+        filters = filtered(problem, given, self.select, self.label, self.settings, self.weights, self._forbidden, self._equality)
+        for step, count in filters.steps:
             self._steps[step] = self._steps.get(step, 0) + count
-        self._rejections.update(reason for _, _, reason in sieve.rejected)
+        self._rejections.update(reason for _, _, reason in filters.rejected)
         rate = Shares.of(given).share
         self._before.add(problem, rate, given)
         if self.settings.limit and problem is not None:
             order = keys.words(self.settings.seed, "curation limit", problem.id)
-            for turn, trace in enumerate(sieve.left, 1):
+            for turn, trace in enumerate(filters.left, 1):
                 self._left.append(_Left(turn, order, trace.id, self._places, problem, rate, trace))
             if len(self._left) > 2 * self.settings.limit + 1000:
                 self._cut()
-        elif sieve.left:
-            self._after.add(problem, rate, sieve.left)
+        elif filters.left:
+            self._after.add(problem, rate, filters.left)
         self._places += 1
-        return sieve.fates(self.arm)
+        return filters.dispositions(self.arm)
 
     def finish(self) -> Selection:
         """After the last problem. Raises `NothingToTrain` saying which step left nothing."""
@@ -133,7 +138,7 @@ class Selector:
         reasons = ", ".join(f"{count} {reason}" for reason, count in self._rejections.most_common())
         emptied = next(name for name, count in self._steps.items() if count == 0)
         return (
-            f"curation left nothing for the arm {self.arm!r} ({NAMES[self.arm]}): of {given} traces the step "
+            f"curation left nothing for the arm {self.arm!r} ({self.label}): of {given} traces the step "
             f"{emptied!r} took the last ones (rejected: {reasons})"
         )
 
@@ -162,7 +167,7 @@ class Selector:
         before, after = self._before, self._after
         return Funnel(
             arm=self.arm,
-            name=NAMES[self.arm],
+            name=self.label,
             given=before.traces,
             kept=after.traces,
             steps=tuple(Step(name, count) for name, count in self._steps.items()),
@@ -182,7 +187,7 @@ class Selector:
 def curate(
     traces: Sequence[Trace],
     problems: Sequence[Problem],
-    arm: Arm,
+    arm: str,
     settings: Curation,
     forbidden: Sequence[Problem] = (),
     count_tokens: Callable[[Trace], int] | None = None,
@@ -193,14 +198,14 @@ def curate(
     for trace in traces:
         by_problem[trace.problem_id].append(trace)
     ours = [(problem, by_problem.pop(problem.id)) for problem in problems if problem.id in by_problem]
-    fates = list[Fate]()
+    dispositions = list[Disposition]()
     with Equality() as equality:
         selector = Selector(arm, settings, Known(forbidden, settings.copies) if forbidden else None, weights, equality)
         for problem, group in (*ours, *((None, by_problem[key]) for key in sorted(by_problem))):
-            fates += selector.add(problem, list(candidates(group, count_tokens)))
+            dispositions += selector.add(problem, list(candidates(group, count_tokens)))
     selection = selector.finish()
-    ends = [selection.fate(fate) for fate in fates]
-    of_ours = (fate for fate in ends if fate.problem_id not in by_problem)
+    ends = [selection.disposition(row) for row in dispositions]
+    of_ours = (row for row in ends if row.problem_id not in by_problem)
     return Curated(list(examples(selector, selection, ours, of_ours)), selection.funnel, ends)
 
 
@@ -208,14 +213,14 @@ def examples(
     selector: Selector,
     selection: Selection,
     groups: Iterable[tuple[Problem, Sequence[Trace]]],
-    fates: Iterable[Fate],
+    dispositions: Iterable[Disposition],
 ) -> Iterator[Example]:
-    """What was selected, as examples. `groups` are the problems as they were selected from, with all their traces, `fates` what
-    became of these in the end, in the order in which the selector told them."""
-    for (problem, traces), (key, ends) in zip(groups, groupby(fates, attrgetter("problem_id")), strict=True):
+    """What was selected, as examples. `groups` are the problems as they were selected from, with all their traces, `dispositions`
+    what became of these in the end, in the order in which the selector told them."""
+    for (problem, traces), (key, ends) in zip(groups, groupby(dispositions, attrgetter("problem_id")), strict=True):
         if key != problem.id:
-            raise ValueError(f"fates of the problem {key} stand where those of {problem.id} should")
-        kept = {fate.trace_id for fate in ends if fate.reason == KEPT}
+            raise ValueError(f"dispositions of the problem {key} stand where those of {problem.id} should")
+        kept = {row.trace_id for row in ends if row.reason == KEPT}
         drawn = (trace for trace in traces if trace.id in kept)
         for trace in sorted(drawn, key=lambda trace: rank(trace, selector.settings, selector.weights)):
             yield _example(trace, problem, selection.factors.get(trace.teacher, 1.0))

@@ -1,15 +1,10 @@
 """How traces are selected. Dataclasses only."""
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Literal
 
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.problems.settings import Copies
-
-Arm = Literal["all", "correct", "incorrect", "majority"]
-ARMS: tuple[Arm, ...] = get_args(Arm)
-NAMES: dict[str, str] = {"all": "W2SR", "correct": "W2SR-P", "incorrect": "W2SR-N", "majority": "Majority"}
-"""What each arm is called in tables (arXiv 2505.20072; majority agreement is for problems without gold)."""
 
 
 @dataclasses.dataclass(frozen=True)

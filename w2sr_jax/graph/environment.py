@@ -3,26 +3,29 @@
 import functools
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
-
-import jax
 
 import w2sr_jax
 from w2sr_jax.core import files
-from w2sr_jax.experiment import Experiment
-from w2sr_jax.stages import models
+from w2sr_jax.graph import manifest
+from w2sr_jax.graph.stage import Stage
 
 
-def environment(experiment: Experiment) -> dict[str, str]:
+def environment(stage: Stage) -> dict[str, str]:
     """This package's code, device kind and count, cores that this process may use, mesh, platform, flags: all as text."""
+    import jax
+
+    from w2sr_jax.parallel.mesh import make_mesh
+
     devices = jax.devices()
-    mesh = models.device_mesh(experiment)
+    mesh = {} if stage.computes_on is None else make_mesh(stage.computes_on).shape
     return {
         "code": _code(),
         "device": devices[0].device_kind,
         "devices": str(len(devices)),
         "processes": str(jax.process_count()),
-        "mesh": ", ".join(f"{axis} {size}" for axis, size in mesh.shape.items()),
+        "mesh": ", ".join(f"{axis} {size}" for axis, size in mesh.items()),
         "cores": str(_cores()),
         "platform": f"{platform.system()} {platform.machine()}",
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
@@ -30,12 +33,17 @@ def environment(experiment: Experiment) -> dict[str, str]:
     }
 
 
+def conditions(stage: Stage) -> Mapping[str, str]:
+    """All that must be the same for a stage's work to be the same to the bit."""
+    return {**manifest.versions(), **environment(stage)}
+
+
 @functools.cache
 def _code() -> str:
     """A digest of this package's own files."""
     root = Path(w2sr_jax.__file__).parent
-    found = sorted(path for path in root.rglob("*") if path.suffix in (".py", ".j2", ".css"))
-    return files.digest_json({path.relative_to(root).as_posix(): files.digest_file(path) for path in found})[:16]
+    sources = sorted(path for path in root.rglob("*") if path.suffix in (".py", ".j2", ".css"))
+    return files.digest_json({path.relative_to(root).as_posix(): files.digest_file(path) for path in sources})[:16]
 
 
 def _cores() -> int:

@@ -1,25 +1,25 @@
-"""Stage manifests: what a stage read, what it wrote, with digests; whether its work still stands.
+"""The manifest of a finished stage: what the stage was, what it read and wrote, with digests.
 
-A stage's manifest is `RUN/lineage/STAGE.json`, written last. Its inputs are the outputs of the stages it needs and the
-user's own files; since every manifest holds digests of outputs, the manifests of a run form a Merkle chain. A stage is up to
-date when its settings and its inputs' digests are those of its manifest and all that it wrote is unchanged on disk. A manifest
-carries its own digest, so that damage to it is noticed as well. Who only reads a run asks `verified` for its files.
+A manifest is `RUN/lineage/STAGE.json`. It is written last, so that a stage is finished exactly when its manifest is there. Its
+inputs are named with the digests of what other stages wrote and of the user's own files; since every manifest holds the digests
+of its outputs, the manifests of a run form a Merkle chain. A manifest carries its own digest, so that damage to it is noticed as
+well.
 """
 
 import dataclasses
 import functools
-import logging
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
 
-log = logging.getLogger(__name__)
-
+FOLDER = "lineage"
+FORMAT = 2
+"""Of manifests and saved experiments; it changes whenever those of the version before cannot be continued."""
 OWN = "manifest_digest"
 PACKAGES = (
     "w2sr-jax",
@@ -39,14 +39,21 @@ PACKAGES = (
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """`outputs` maps a path relative to the run to its digest; `artifacts` maps a sealed directory (a checkpoint's step) to the
-    digest of what it holds (its parameters). These two must reproduce; files in `seals` need not, since they show times, but must
-    stay as they are. `measures` holds counts and costs. `environment` says what a bit-exact claim is conditional on, besides
-    `versions`: device kind, cores, mesh. `needs` are those of `inputs` that are stages."""
+    """What a finished stage was, read and wrote.
+
+    `identity` is the digest of the stage as a value (see `graph.stage`), `settings` its own settings as JSON, from which it is
+    said in what a stage has changed. `inputs` maps the names of the stages and external inputs that it read to digests of what
+    they held; `needs` are those of them that are stages. `outputs` maps a path relative to the run to its digest; `artifacts`
+    maps a sealed directory (a checkpoint's step) to the digest of what it holds (its parameters). These two must reproduce; files
+    in `seals` need not, since they show times, but must stay as they are. `measures` holds counts and costs. `environment` says
+    what a bit-exact claim is conditional on, besides `versions`: device kind, cores, mesh. `shared_from` names the run that the
+    stage's work was taken from; "" where this run did it.
+    """
 
     stage: str
     kind: str
-    settings: str
+    identity: str
+    settings: Any
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     artifacts: Mapping[str, str]
@@ -55,133 +62,56 @@ class Manifest:
     versions: Mapping[str, str]
     environment: Mapping[str, str]
     needs: Sequence[str] = ()
+    shared_from: str = ""
+    format: int = FORMAT
 
     def digest(self) -> str:
-        """One digest for all that the stage made."""
+        """One digest for all that the stage wrote and that must reproduce."""
         return files.digest_json([dict(self.outputs), dict(self.artifacts)])
 
-
-class Standing(NamedTuple):
-    """`manifest` is None unless the stage's work stands. `damaged` are the files and directories that are not as they were
-    written; `words` says so of the first one."""
-
-    manifest: Manifest | None
-    damaged: tuple[Path, ...] = ()
-    words: str = ""
+    def files(self) -> dict[str, str]:
+        """Every file outside of sealed directories that the stage wrote, with its digest."""
+        return {**self.outputs, **self.seals}
 
 
-class Given(NamedTuple):
-    """What a stage is given from outside that is no single file (weights, a data set): its name, and what finds its digest."""
-
-    name: str
-    digest: Callable[[], str]
+def path(run: Path, stage: str) -> Path:
+    return run / FOLDER / f"{stage}.json"
 
 
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """One unit of work: its name, what kind it is, the digest of the settings that steer it, the stages it needs (by name), the
-    user's files it reads and what else it is given."""
-
-    run: Path
-    name: str
-    kind: str
-    settings: str
-    needs: tuple[str, ...] = ()
-    reads: tuple[Path, ...] = ()
-    given: tuple[Given, ...] = ()
-
-    def inputs(self) -> dict[str, str] | None:
-        """Digests of all that the stage reads; None while a needed stage has not finished."""
-        digests = {}
-        for need in self.needs:
-            manifest = load(self.run, need)
-            if manifest is None:
-                return None
-            digests[need] = manifest.digest()
-        digests |= {str(path): file_digest(path) for path in self.reads}
-        return digests | {given.name: self._mark(given) for given in self.given}
-
-    def _mark(self, given: Given) -> str:
-        """The digest of something given. What is not at hand is as the finished stage found it: its work can still be looked at
-        and built on where weights and data sets never came."""
-        try:
-            return given.digest()
-        except UserError:
-            manifest = load(self.run, self.name)
-            if manifest is None or given.name not in manifest.inputs:
-                raise
-            return manifest.inputs[given.name]
-
-    def current(self) -> Manifest | None:
-        """The manifest if the stage's work stands, else None."""
-        return self.standing().manifest
-
-    def standing(self) -> Standing:
-        """Whether the stage's work stands, and if not whether that is because of damage."""
-        manifest = load(self.run, self.name)
-        if manifest is None or manifest.settings != self.settings or manifest.inputs != self.inputs():
-            return Standing(None)
-        broken = [(self.run / name, words) for name, words in broken_files(self.run, manifest)]
-        return Standing(None, tuple(path for path, _ in broken), broken[0][1]) if broken else Standing(manifest)
-
-    def commit(
-        self,
-        outputs: Sequence[Path],
-        artifacts: Mapping[str, str],
-        measures: Mapping[str, Any],
-        seals: Sequence[Path] = (),
-        environment: Mapping[str, str] | None = None,
-    ) -> Manifest:
-        """Write the manifest: from here on the stage is finished. The digests of a sealed directory come under the manifest too,
-        so that another sound one in its place is noticed."""
-        lists = [self.run / name / files.SEAL for name in artifacts if files.sealed(self.run / name)]
-        manifest = Manifest(
-            stage=self.name,
-            kind=self.kind,
-            settings=self.settings,
-            inputs=self.inputs() or {},
-            outputs=_digests(self.run, outputs),
-            artifacts=dict(artifacts),
-            seals=_digests(self.run, [*seals, *lists]),
-            measures=dict(measures),
-            versions=versions(),
-            environment=dict(environment or {}),
-            needs=list(self.needs),
-        )
-        raw = dataclasses.asdict(manifest)
-        files.write_json(manifest_path(self.run, self.name), {**raw, OWN: files.digest_json(raw)})
-        return manifest
-
-
-def manifest_path(run: Path, stage: str) -> Path:
-    return run / "lineage" / f"{stage}.json"
-
-
-def load(run: Path, stage: str) -> Manifest | None:
-    """The manifest of a finished stage; None where there is none, or (with a warning) where it is damaged."""
-    path = manifest_path(run, stage)
-    if not path.exists():
-        return None
-    manifest = read(run, stage)
-    if manifest is None:
-        log.warning("manifest %s is damaged or of another version; its stage counts as not finished", path)
-    return manifest
+def write(run: Path, manifest: Manifest) -> None:
+    raw = dataclasses.asdict(manifest)
+    files.write_json(path(run, manifest.stage), {**raw, OWN: files.digest_json(raw)})
 
 
 def read(run: Path, stage: str) -> Manifest | None:
-    """The manifest in the stage's file; None where that is damaged, of another version, or another stage's."""
-    path = manifest_path(run, stage)
+    """The manifest in the stage's file; None where it is damaged, of another format, or another stage's."""
     try:
-        raw = files.read_json(path)
+        raw = files.read_json(path(run, stage))
         own = raw.pop(OWN)
         sound = own == files.digest_json(raw)
         manifest = Manifest(**raw)
         for name in {**manifest.outputs, **manifest.artifacts, **manifest.seals}:
             files.within(run, name)
-        sound = sound and isinstance(manifest.measures, dict) and manifest.stage == stage
+        sound = sound and isinstance(manifest.measures, dict) and manifest.stage == stage and manifest.format == FORMAT
     except (UserError, AttributeError, KeyError, TypeError, ValueError):
-        sound = False
+        return None
     return manifest if sound else None
+
+
+def of_another_format(run: Path) -> str | None:
+    """A sentence where a run was written by a version whose manifests this one cannot read; None otherwise."""
+    for file in sorted((run / FOLDER).rglob("*.json")):
+        try:
+            raw = files.read_json(file)
+        except UserError:
+            continue
+        if isinstance(raw, dict) and OWN in raw and "stage" in raw and raw.get("format", 1) != FORMAT:
+            return (
+                f"{run} was written by another version of w2sr_jax (format {raw.get('format', 1)}; "
+                f"this one reads {FORMAT}): open it "
+                "with that version, or run its configuration under another --name"
+            )
+    return None
 
 
 def versions() -> dict[str, str]:
@@ -197,28 +127,6 @@ def _version(package: str) -> str:
         return "absent"
 
 
-def _digests(run: Path, paths: Sequence[Path]) -> dict[str, str]:
-    return {str(path.relative_to(run)): files.digest_file(path) for path in paths}
-
-
-def broken_files(run: Path, manifest: Manifest) -> list[tuple[str, str]]:
-    """What the stage wrote and is not as it was: relative path, and what is wrong in words. Of a sealed directory all is broken
-    where anything is."""
-    found = {}
-    for name, digest in {**manifest.outputs, **manifest.seals}.items():
-        path = run / name
-        whole = next((artifact for artifact in manifest.artifacts if name.startswith(f"{artifact}/")), name)
-        if not path.is_file():
-            found[whole] = f"{path} is missing"
-        elif file_digest(path) != digest:
-            found[whole] = f"{path} does not have the digest in its manifest"
-    for name in manifest.artifacts:
-        words = files.damage(run / name, file_digest)
-        if words is not None:
-            found.setdefault(name, words)
-    return list(found.items())
-
-
 def file_digest(path: Path) -> str:
     """The digest of a file, not computed anew while its size and time stay. `UserError` where there is none."""
     try:
@@ -231,3 +139,21 @@ def file_digest(path: Path) -> str:
 @functools.lru_cache(maxsize=4096)
 def _cached_digest(path: Path, size: int, modified: int) -> str:
     return files.digest_file(path)
+
+
+def broken_files(run: Path, manifest: Manifest) -> list[tuple[str, str]]:
+    """What the stage wrote and is not as it was: relative path, and what is wrong in words. Of a sealed directory all is broken
+    where anything is."""
+    broken: dict[str, str] = {}
+    for name, digest in manifest.files().items():
+        file = run / name
+        whole = next((artifact for artifact in manifest.artifacts if name.startswith(f"{artifact}/")), name)
+        if not file.is_file():
+            broken[whole] = f"{file} is missing"
+        elif file_digest(file) != digest:
+            broken[whole] = f"{file} does not have the digest in its manifest"
+    for name in manifest.artifacts:
+        words = files.damage(run / name, file_digest)
+        if words is not None:
+            broken.setdefault(name, words)
+    return list(broken.items())

@@ -1,183 +1,195 @@
-"""Do the tasks of a run that are not done yet, in order."""
+"""Do the stages of a run that do not stand, in order."""
 
 import contextlib
-import dataclasses
 import datetime
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
-from w2sr_jax.configuration import saved
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.core.process.lock import locked
 from w2sr_jax.core.process.stopping import Stop
-from w2sr_jax.experiment import Experiment
-from w2sr_jax.graph import manifest, verified
-from w2sr_jax.graph.environment import environment
-from w2sr_jax.graph.manifest import Standing
-from w2sr_jax.graph.stage import Context, Kind, Task, Watcher
+from w2sr_jax.graph import manifest as manifests
+from w2sr_jax.graph import skips
+from w2sr_jax.graph.environment import conditions, environment
+from w2sr_jax.graph.manifest import Manifest
+from w2sr_jax.graph.planner import Candidate, Plan, StageStatus, input_digests
+from w2sr_jax.graph.stage import Context, Stage, StageResult, settings, stages_of
+from w2sr_jax.graph.store import RunStore, Store
 from w2sr_jax.parallel import compiling
-from w2sr_jax.preflight import checks
-from w2sr_jax.preflight.rehearsal import ready
-from w2sr_jax.stages import skips
-from w2sr_jax.stages.plan import tasks
-from w2sr_jax.stages.report import assemble
-from w2sr_jax.stages.skips import Skip
+
+Wanted = Callable[[Stage], bool]
 
 
-def climb_all(
-    experiment: Experiment,
-    run: Path,
-    watcher: Watcher,
-    kind: Kind | None = None,
-    rung: int | None = None,
-    stop: Stop | None = None,
-) -> Path | None:
-    """`climb` for every seed, and the pooled report of several; the report's page if there is one now. All that is cheap to know
-    is checked before.
+def wanted(kind: str | None, rung: int | None) -> Wanted:
+    """Whether a stage is among those of a kind and a rung (None: any); what all rungs rest on always is."""
+    return lambda stage: (
+        stage.kind == "prepare" or (kind in (None, stage.kind) and (rung is None or stage.serves in (None, rung)))
+    )
 
-    A run with several seeds holds a complete run for each in `seed-N`. `UserError` where another process works on the run.
+
+def run(
+    plan: Plan, context: Context, kind: str | None = None, rung: int | None = None, share: Store | None = None
+) -> list[StageStatus]:
+    """Do every stage that does not stand; with `kind` and `rung`, only those, and only where what they read is finished. What was
+    done, and why.
+
+    Finished work that was damaged since is named and done again. A stage of the same identity that another run of `share` has
+    finished is taken from there. Raises `UserError` when a kind is asked for and none of its stages could be looked at yet.
     """
-    if rung is not None and not 0 <= rung < len(experiment.rungs):
-        raise UserError(f"there is no rung {rung}: the experiment has rungs 0 to {len(experiment.rungs) - 1}")
-    ready(experiment)
-    stop = stop or Stop()
-    if kind != "report":
-        with compiling.announced(watcher.say):
-            checks.before(experiment, run, watcher, kind, rung)
-    with _owned(run, stop):
-        saved.save(run, experiment)
-        if not any((run / "lineage").rglob("*.json")) and not any(run.glob("seed-*/lineage")):
-            saved.check_read_back(run)
-        if len(experiment.seeds) == 1:
-            climb(experiment, run, watcher, kind, rung, stop)
-        else:
-            runs = [run / f"seed-{seed}" for seed in experiment.seeds]
-            for seed, directory in zip(experiment.seeds, runs, strict=True):
-                own = dataclasses.replace(experiment, seeds=(seed,))
-                with _owned(directory, stop):
-                    saved.save(directory, own)
-                    watcher.warn(f"seed {seed}")
-                    climb(own, directory, watcher, kind, rung, stop)
-            if kind in (None, "report"):
-                started = time.monotonic()
-                made = assemble.pooled(run, experiment, runs)
-                assemble.commit_pooled(run, experiment, runs, made, _now())
-                watcher.end("report of all seeds", made.note, round(time.monotonic() - started, 2))
-    return _page(run) if kind in (None, "report") else None
-
-
-def climb(
-    experiment: Experiment,
-    run: Path,
-    watcher: Watcher,
-    kind: Kind | None = None,
-    rung: int | None = None,
-    stop: Stop | None = None,
-) -> None:
-    """Do every unfinished task of the run; with `kind` and `rung`, only those, and only where what they need is finished.
-
-    Finished work that was damaged since is named and done again. Raises UserError when a kind is asked for and none of its tasks
-    could be looked at yet.
-    """
-    _set_aside(run, watcher)
-    plan = tasks(experiment)
-    wanted = [task for task in plan if task.wanted(kind, rung)]
-    blocked = []
-    for index, task in enumerate(wanted):
-        standing = task.stage(run).standing()
-        if standing.manifest is not None:
-            watcher.end(task.name, str(standing.manifest.measures.get("note", "")), None)
-            skips.check_rung(run, plan, task)
+    store, watcher = context.store, context.watcher
+    _set_damaged_aside(context)
+    digests = _digests(plan, store)
+    asked = [stage for stage in plan if wanted(kind, rung)(stage)]
+    done: list[StageStatus] = []
+    waiting: list[tuple[Stage, Stage]] = []
+    for index, stage in enumerate(asked):
+        missing = next((need for need in stages_of(stage) if digests.get(need.name) is None), None)
+        if missing is not None:
+            waiting.append((stage, missing))
             continue
-        missing = [need for need in task.needs if not _by_name(plan, need).stage(run).current()]
-        if missing:
-            blocked.append((task, _by_name(plan, missing[0])))
-            continue
-        _discard(task, standing, watcher)
-        do(task, Context(run, experiment, experiment.seeds[0], watcher, stop or Stop()), index, len(wanted))
-        _tell_skip(run, experiment, plan, task, watcher)
-        skips.check_rung(run, plan, task)
-    if kind is not None and blocked:
-        message = "; ".join(f"{task.name} waits for {need.name} (w2sr {need.kind})" for task, need in blocked[:3])
-        if len(blocked) == len([t for t in wanted if t.kind == kind]):
+        status = plan.status(stage, store, digests, share, conditions)
+        done.append(status)
+        if status.state == "stands":
+            assert status.manifest is not None
+            watcher.end(stage.name, str(status.manifest.measures.get("note", "")), None)
+        elif status.candidate is None or not _take(context, plan, status, status.candidate):
+            _clear(context, status)
+            do(stage, context, plan, index, len(asked))
+            _tell_skip(context, plan, stage)
+        manifest = store.peek(stage.name)
+        digests[stage.name] = manifest.digest() if manifest else None
+        skips.check_rung(store, plan, stage)
+    if kind is not None and waiting:
+        message = "; ".join(f"{stage.name} waits for {need.name} (w2sr {need.kind})" for stage, need in waiting[:3])
+        if len(waiting) == len([stage for stage in asked if stage.kind == kind]):
             raise UserError(f"nothing to {kind} yet: {message}")
         watcher.warn(f"not done yet: {message}")
+    return done
 
 
-def do(task: Task, context: Context, index: int, total: int) -> None:
-    """One task's work, and its manifest. A student with nothing to learn from is skipped, and so is what needs it."""
-    context.watcher.begin(task.name, index, total)
+def do(stage: Stage, context: Context, plan: Plan, index: int, total: int) -> Manifest:
+    """One stage's work, and its manifest. A student with nothing to learn from is skipped, and so is what needs it."""
+    context.watcher.begin(stage.name, index, total)
     started = time.monotonic()
-    skip = skips.inherited(context.run, task)
+    skip = skips.inherited(context.store, stage)
+    result = None
     if skip is None:
         try:
             with compiling.announced(context.watcher.say):
-                made = task.work(context)
+                result = stage.run(context)
         except NothingToTrain as nothing:
-            if not task.may_skip:
+            if not stage.may_skip:
                 raise
-            skip = Skip(str(nothing), task.name)
-    if skip is not None:
-        made = skip.made(task)
+            skip = skips.Skip(str(nothing), stage.name)
+    if result is None:
+        assert skip is not None
+        result = skip.result(stage)
     context.stop.check()
     seconds = round(time.monotonic() - started, 2)
-    measures = {**made.measures, "seconds": seconds, "finished": _now(), "note": made.note}
-    where = environment(context.experiment)
-    task.stage(context.run).commit(made.outputs, made.artifacts, measures, made.seals, where)
-    context.watcher.end(task.name, made.note, seconds)
+    manifest = _commit(stage, context.store, plan, result, seconds)
+    context.watcher.end(stage.name, result.note, seconds)
+    return manifest
 
 
 @contextlib.contextmanager
-def _owned(run: Path, stop: Stop) -> Iterator[None]:
+def owned(store: RunStore, stop: Stop) -> Iterator[None]:
     """The run's lock; what a killed process left half-written is removed first. `UserError` where a link leads out of the run,
     and once the run is not where it was, which whoever polls `stop` learns at once."""
-    files.check_tree(run)
-    with locked(run) as check, stop.watching(check):
-        files.sweep(run)
+    files.check_tree(store.directory)
+    with locked(store.directory) as check, stop.watching(check):
+        files.sweep(store.directory)
         yield
 
 
-def _page(run: Path) -> Path | None:
-    """The report's page, if it is what the present stages make."""
-    try:
-        return verified.optional(run, "report/index.html")
-    except UserError:  # what is not done yet was said
-        return None
+def check_format(store: RunStore) -> None:
+    """`UserError` where a run was written by a version whose manifests this one cannot read."""
+    another = manifests.of_another_format(store.directory)
+    if another is not None:
+        raise UserError(another)
 
 
-def _set_aside(run: Path, watcher: Watcher) -> None:
-    """Rename manifests that are damaged, so that nothing else is kept from being read by what they may have said."""
-    for path in verified.damaged(run):
-        watcher.warn(
-            f"{path} is damaged or of another version: it is renamed to {path.name}.damaged, and its stage is done again"
-        )
-        path.rename(path.with_name(f"{path.name}.damaged"))
+def _commit(stage: Stage, store: RunStore, plan: Plan, result: StageResult, seconds: float) -> Manifest:
+    lists = [store.path(name) / files.SEAL for name in result.artifacts if files.sealed(store.path(name))]
+    manifest = Manifest(
+        stage=stage.name,
+        kind=stage.kind,
+        identity=plan.identity(stage, store),
+        settings=settings(stage),
+        inputs=input_digests(stage, store, _digests(plan, store, stages_of(stage))),
+        outputs=store.digests(list(result.outputs)),
+        artifacts=dict(result.artifacts),
+        seals=store.digests([*result.seals, *lists]),
+        measures={**result.measures, "seconds": seconds, "finished": now(), "note": result.note},
+        versions=manifests.versions(),
+        environment=environment(stage),
+        needs=[need.name for need in stages_of(stage)],
+    )
+    store.commit(manifest)
+    return manifest
 
 
-def _now() -> str:
+def now() -> str:
+    """The time, ISO, in UTC."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _discard(task: Task, standing: Standing, watcher: Watcher) -> None:
-    """Remove damaged work, so that it is made anew and not taken for a part of what an interrupted task left."""
-    if not standing.damaged:
-        return
-    watcher.warn(f"{task.name} is done again, since {standing.words}")
-    for path in standing.damaged:
-        files.remove(path)
+def _digests(plan: Plan, store: RunStore, stages: "list[Stage] | None" = None) -> dict[str, str | None]:
+    """Digests of what stages wrote that stand, as they are now; None for the others. All stages of the plan, or some."""
+    if stages is not None:
+        return {stage.name: manifest.digest() if (manifest := store.peek(stage.name)) else None for stage in stages}
+    digests: dict[str, str | None] = {}
+    for stage in plan:
+        status = plan.status(stage, store, digests)
+        digests[stage.name] = status.manifest.digest() if status.state == "stands" and status.manifest else None
+    return digests
 
 
-def _tell_skip(run: Path, experiment: Experiment, plan: Sequence[Task], task: Task, watcher: Watcher) -> None:
+def _take(context: Context, plan: Plan, status: StageStatus, candidate: Candidate) -> bool:
+    """Take a stage's work from another run. False, with a warning, where it is damaged or vanishes meanwhile: then the work is to
+    be done."""
+    store, stage, theirs = context.store, status.stage, candidate.manifest
+    started = time.monotonic()
+    _clear(context, status)
+    try:
+        broken = store.take(candidate.run, theirs, theirs.shared_from or candidate.label)
+        damage = broken[0][1] if broken else None
+    except OSError as error:
+        damage = files.refusal(error) or f"{error.filename} cannot be read: {error.strerror}"
+        store.remove([*theirs.files(), *theirs.artifacts])
+    if damage is not None:
+        context.watcher.warn(f"{stage.name} is not taken from run {candidate.label}: {damage}")
+        return False
+    note = f"{theirs.measures.get('note', '')} (taken from run {candidate.label})"
+    context.watcher.end(stage.name, note, round(time.monotonic() - started, 2))
+    return True
+
+
+def _clear(context: Context, status: StageStatus) -> None:
+    """Remove damaged work, so that it is made anew and not taken for a part of what an interrupted stage left, and what the stage
+    wrote as another one."""
+    stage, store = status.stage, context.store
+    if status.damaged:
+        context.watcher.warn(f"{stage.name} is done again, since {status.why}")
+        for path in status.damaged:
+            files.remove(path)
+    elif status.manifest is not None:
+        context.watcher.warn(f"{stage.name} is done again, since {status.why}")
+        store.retract(stage.name)
+
+
+def _set_damaged_aside(context: Context) -> None:
+    """Rename manifests that are damaged, so that nothing else is kept from being read by what they may have said."""
+    for path in context.store.damaged_manifests():
+        context.watcher.warn(f"{path} is damaged: it is renamed to {path.name}.damaged, and its stage is done again")
+        path.rename(path.with_name(f"{path.name}.damaged"))
+
+
+def _tell_skip(context: Context, plan: Plan, stage: Stage) -> None:
     """Warn where a student was skipped, and of the rungs that cannot be climbed for it."""
-    skip = skips.of(manifest.load(run, task.name))
-    if skip is None or skip.origin != task.name:
+    skip = skips.of(context.store.peek(stage.name))
+    if skip is None or skip.origin != stage.name:
         return
-    watcher.warn(f"{skips.student(task.name)} is skipped: {skip.reason}")
-    for rung in skips.blocked(plan, task):
-        watcher.warn(f"rung {rung} ({experiment.rungs[rung].name}) will be skipped too, since it needs that student")
-
-
-def _by_name(plan: Sequence[Task], name: str) -> Task:
-    return next(task for task in plan if task.name == name)
+    context.watcher.warn(f"{skips.student(stage.name)} is skipped: {skip.reason}")
+    for rung in skips.blocked_rungs(plan, stage):
+        context.watcher.warn(f"rung {rung} will be skipped too, since it needs that student")

@@ -1,28 +1,33 @@
-"""A task: one stage of a run with the work that finishes it."""
+"""What a stage is: a value that says what it reads, what steers it, and how its work is done.
+
+A stage is a frozen dataclass that extends `Stage`. Its fields are all that its work may look at: other stages and external inputs
+are what it reads, every other field is a setting. Its identity is the digest of both, so nothing has to be listed by hand: a
+field that is not there cannot be read, and a field that is there counts.
+"""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
-from w2sr_jax.configuration.encoding import encode
+from w2sr_jax.configuration.encoding import encode, encode_type
 from w2sr_jax.core import files
 from w2sr_jax.core.process.stopping import Stop
-from w2sr_jax.experiment import Experiment
-from w2sr_jax.graph import manifest
+from w2sr_jax.graph.store import RunStore
 
-Kind = Literal["prepare", "train", "sample", "curate", "evaluate", "report"]
+NOT_READ = {"read": False}
+"""Metadata of a field that a stage does not read: it orders stages and is no part of the identity."""
 
 
 class Watcher(Protocol):
-    """Who is told how the run goes on. The command line draws it; tests are silent."""
+    """Who is told how a run goes on. The command line draws it; tests are silent."""
 
-    def begin(self, task: str, index: int, total: int) -> None: ...
+    def begin(self, stage: str, index: int, total: int) -> None: ...
 
     def progress(self, done: float, total: float, detail: str) -> None: ...
 
-    def end(self, task: str, note: str, seconds: float | None) -> None:
-        """`seconds` is None where the task's work already stood."""
+    def end(self, stage: str, note: str, seconds: float | None) -> None:
+        """`seconds` is None where the stage's work already stood."""
 
     def say(self, message: str) -> None: ...
 
@@ -32,63 +37,141 @@ class Watcher(Protocol):
 class Silent:
     """A watcher that watches nothing."""
 
-    def begin(self, task: str, index: int, total: int) -> None: ...
+    def begin(self, stage: str, index: int, total: int) -> None: ...
 
     def progress(self, done: float, total: float, detail: str) -> None: ...
 
-    def end(self, task: str, note: str, seconds: float | None) -> None: ...
+    def end(self, stage: str, note: str, seconds: float | None) -> None: ...
 
     def say(self, message: str) -> None: ...
 
     def warn(self, message: str) -> None: ...
 
 
-class Made(NamedTuple):
-    """What a task made: files, sealed directories with a digest of their content, counts and costs, a line for people, and files
-    that show times and so need not reproduce."""
+@dataclasses.dataclass(frozen=True)
+class ExternalInput:
+    """What a stage reads from outside of the run: a file, a data set, weights. Extend it as a frozen dataclass."""
+
+    name: str
+    """How the user named it."""
+
+    def digest(self) -> str:
+        """The digest of what it holds. `UserError` where it is not at hand."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class StageResult:
+    """What a stage's work made: files, sealed directories with a digest of their content, counts and costs, a line for people,
+    and files that show times and so need not reproduce."""
 
     outputs: Sequence[Path] = ()
-    artifacts: Mapping[str, str] = {}
-    measures: Mapping[str, Any] = {}
+    artifacts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    measures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     note: str = ""
     seals: Sequence[Path] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What every task's work is given: the run's directory, the experiment, this run's one seed, the watcher, and whether it is
-    asked to stop."""
+    """What every stage's work is given besides its own fields: the run's store, who watches, and whether it is asked to stop."""
 
-    run: Path
-    experiment: Experiment
-    seed: int
-    watcher: Watcher
+    store: RunStore
+    watcher: Watcher = dataclasses.field(default_factory=Silent)
     stop: Stop = dataclasses.field(default_factory=Stop)
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
-    """`settings` is all that steers the work, besides what it reads; `rung` is None for what serves all rungs.
+class Stage:
+    """One unit of work of a run. Extend it as a frozen dataclass and define `run`.
 
-    A task that `may_skip` is a student: where nothing is left to train it on, the run goes on without it. `parents` are tasks of
-    the rung before without which this one makes no sense, whether or not it reads what they made.
+    Every field counts: stages and external inputs (also in tuples) are the stage's inputs, everything else its settings, which
+    must be such as configurations can hold. A field with the metadata `NOT_READ` is neither.
     """
 
     name: str
-    kind: Kind
-    settings: tuple[Any, ...]
-    needs: tuple[str, ...]
-    work: Callable[[Context], Made]
-    reads: tuple[Path, ...] = ()
-    rung: int | None = None
-    given: tuple[manifest.Given, ...] = ()
-    parents: tuple[str, ...] = ()
-    may_skip: bool = False
+    """What the stage is called in the run, such as "evaluations/0-small.correct"; also where its manifest lies."""
 
-    def wanted(self, kind: Kind | None, rung: int | None) -> bool:
-        """Whether it is among the tasks of a kind and a rung (None: any); what all rungs rest on always is."""
-        return self.kind == "prepare" or (kind in (None, self.kind) and (rung is None or self.rung in (None, rung)))
+    kind: ClassVar[str] = "stage"
+    """What `w2sr KIND` does alone: "prepare", "train", "sample", "curate", "evaluate", "report", or a kind of your own."""
+    hosts: ClassVar[Literal["one", "all"]] = "one"
+    """Whether one host does the work, or all of them together."""
 
-    def stage(self, run: Path) -> manifest.Stage:
-        settings = files.digest_json(encode(self.settings))
-        return manifest.Stage(run, self.name, self.kind, settings, self.needs, self.reads, self.given)
+    @property
+    def serves(self) -> int | None:
+        """The rung that the stage serves; None where it serves all."""
+        return None
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether a run goes on without the stage where there is nothing to train on."""
+        return False
+
+    @property
+    def survives_skips(self) -> bool:
+        """Whether the stage is done although one that it needs was skipped."""
+        return False
+
+    @property
+    def after(self) -> "tuple[Stage, ...]":
+        """Stages without which this one makes no sense, although it does not read what they wrote."""
+        return ()
+
+    @property
+    def computes_on(self) -> Any:
+        """The mesh settings that a bit-exact claim about the stage is conditional on; None where it computes on no device."""
+        return None
+
+    def run(self, context: Context) -> StageResult:
+        """Do the work. What an interrupted call left may be continued."""
+        raise NotImplementedError
+
+
+def inputs(stage: Stage) -> "list[Stage | ExternalInput]":
+    """All that a stage reads, each once, in the order of its fields."""
+    found: dict[str, Stage | ExternalInput] = {}
+    for field in _fields(stage):
+        for item in _inputs_in(getattr(stage, field.name)):
+            found.setdefault(item.name, item)
+    return list(found.values())
+
+
+def stages_of(stage: Stage) -> list[Stage]:
+    """The stages that a stage reads."""
+    return [item for item in inputs(stage) if isinstance(item, Stage)]
+
+
+def external_of(stage: Stage) -> list[ExternalInput]:
+    """The external inputs that a stage reads."""
+    return [item for item in inputs(stage) if not isinstance(item, Stage)]
+
+
+def settings(stage: Stage) -> dict[str, Any]:
+    """A stage's own settings as JSON, by field; stages and external inputs stand there by their names."""
+    return {field.name: _setting(getattr(stage, field.name), field.name) for field in _fields(stage)}
+
+
+def identity(stage: Stage, of: Callable[["Stage | ExternalInput"], str]) -> str:
+    """The digest of what a stage is: its type, its settings, and the identities of its inputs, which `of` gives."""
+    named = [[item.name, of(item)] for item in inputs(stage)]
+    return files.digest_json([stage.kind, encode_type(type(stage)), settings(stage), named])
+
+
+def _fields(stage: Stage) -> Iterator["dataclasses.Field[Any]"]:
+    return (field for field in dataclasses.fields(stage) if field.metadata.get("read", True))
+
+
+def _inputs_in(value: Any) -> Iterator["Stage | ExternalInput"]:
+    if isinstance(value, Stage | ExternalInput):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _inputs_in(item)
+
+
+def _setting(value: Any, where: str) -> Any:
+    if isinstance(value, tuple) and any(True for _ in _inputs_in(value)):
+        return [_setting(item, where) for item in value]
+    if any(True for _ in _inputs_in(value)):
+        return {"input": value.name}
+    return encode(value, where)

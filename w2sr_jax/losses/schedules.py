@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.extendable import Extendable
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 
-class Schedule:
+class Schedule(Extendable):
     """Base of the schedules: `schedule(progress)` with a float32 scalar gives a float32 scalar."""
 
     def __call__(self, progress: Float[Array, ""]) -> Float[Array, ""]:

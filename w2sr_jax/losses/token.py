@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.extendable import Extendable
 from w2sr_jax.losses.schedules import Schedule, Scheduled, WarmUp, at
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ else:
     TokenLoss = Any  # lets the command line offer the fields of whichever loss an experiment holds
 
 
-class Loss:
+class Loss(Extendable):
     """Base of the loss objects: adds `+`, `-` and `number *`. Subclass it as a frozen dataclass, or use a plain function."""
 
     @property

@@ -12,7 +12,7 @@ from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import endings
 from w2sr_jax.experiment import Experiment
-from w2sr_jax.graph.stage import Kind, Watcher
+from w2sr_jax.graph.stage import Watcher
 from w2sr_jax.preflight import data, disk_and_servers, models, text, user_code
 from w2sr_jax.preflight.findings import Findings, Subject
 
@@ -67,7 +67,7 @@ def _checked(subject: Subject) -> Iterator[Checked]:
         yield Checked(name, tuple(found.seen), _once(found.remarks), _once(found.refused))
 
 
-def before(experiment: Experiment, run: Path, watcher: Watcher, kind: Kind | None = None, rung: int | None = None) -> None:
+def before(experiment: Experiment, run: Path, watcher: Watcher, kind: str | None = None, rung: int | None = None) -> None:
     """What `w2sr run` checks before its first stage, or before those of a kind or rung. `UserError` with all that stands in the
     way; what is odd is warned of."""
     subject = Subject(experiment, run, kind, rung)

@@ -9,30 +9,27 @@ from pathlib import Path
 
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem
-from w2sr_jax.experiment import GOLD, Experiment, ModelTeacher, Pretraining, Teacher
-from w2sr_jax.graph import manifest
-from w2sr_jax.graph.stage import Kind
+from w2sr_jax.experiment import BASE, Experiment, Teacher
+from w2sr_jax.graph.runner import wanted
+from w2sr_jax.graph.stage import settings
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.problems import files as problem_files
-from w2sr_jax.problems import generated, hf_data, reference
 from w2sr_jax.problems.rows import Quarantine
-from w2sr_jax.problems.settings import Files, Generated
-from w2sr_jax.stages import models
-from w2sr_jax.stages import problems as prepare
+from w2sr_jax.problems.source import ProblemSource, load
+from w2sr_jax.problems.sources import at_hand
+from w2sr_jax.stages import examples, models, tokenizer
 from w2sr_jax.stages.models import Model
-from w2sr_jax.stages.plan import tasks
-from w2sr_jax.teachers import recorded
+from w2sr_jax.stages.plan import ExperimentPlan, stages
 from w2sr_jax.teachers.recorded import Loaded
-from w2sr_jax.teachers.settings import Recorded
+from w2sr_jax.teachers.recorded_traces import HEAD, SCANNED
+from w2sr_jax.teachers.teacher import Findings as TeacherFindings
 from w2sr_jax.text import tokenizer as tokenizers
 from w2sr_jax.text.render import Renderer
-from w2sr_jax.text.settings import PretrainedTokenizer
 from w2sr_jax.training.settings import Training
 
-HEAD = 1000
-"""Rows of a file that are looked at."""
-_SCANNED = 50_000  # rows that are gone through to find as many
+SOME = 64
+"""Problems of an endless source that are looked at."""
 
 
 class Findings:
@@ -51,6 +48,10 @@ class Findings:
 
     def refuse(self, words: str) -> None:
         self.refused.append(words)
+
+    def told(self) -> TeacherFindings:
+        """Whom a teacher tells what it finds out about itself."""
+        return TeacherFindings(self.see, self.remark, self.refuse)
 
     @contextlib.contextmanager
     def refusing(self, where: str = "") -> Iterator[None]:
@@ -91,8 +92,13 @@ class Subject:
 
     experiment: Experiment
     run: Path
-    kind: Kind | None = None
+    kind: str | None = None
     rung: int | None = None
+
+    @functools.cached_property
+    def stages(self) -> ExperimentPlan:
+        """The stages of the run of the first seed."""
+        return stages(dataclasses.replace(self.experiment, seeds=self.experiment.seeds[:1]))
 
     @functools.cached_property
     def settled(self) -> frozenset[str]:
@@ -101,11 +107,11 @@ class Subject:
         found = None
         for seed in self.experiment.seeds:
             directory = self.run if len(self.experiment.seeds) == 1 else self.run / f"seed-{seed}"
+            asked, store = wanted(self.kind, self.rung), RunStore(directory)
             own = frozenset(
-                task.name
-                for task in tasks(dataclasses.replace(self.experiment, seeds=(seed,)))
-                if not task.wanted(self.kind, self.rung)
-                or ((made := manifest.load(directory, task.name)) and made.settings == task.stage(directory).settings)
+                stage.name
+                for stage in stages(dataclasses.replace(self.experiment, seeds=(seed,)))
+                if not asked(stage) or ((manifest := store.peek(stage.name)) and manifest.settings == settings(stage))
             )
             found = own if found is None else found & own
         return found or frozenset()
@@ -113,7 +119,7 @@ class Subject:
     @functools.cached_property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
-        return all(task.name in self.settled for task in tasks(self.experiment))
+        return all(stage.name in self.settled for stage in self.stages)
 
     @property
     def first(self) -> Path:
@@ -126,12 +132,13 @@ class Subject:
         """The run's tokenizer: the one that it made, or a pretrained one, or why that cannot be opened. None where it is made of
         the run's own texts and is not made yet."""
         try:
-            if manifest.load(self.first, "tokenizer") is not None:
-                return prepare.renderer(self.first)
-            if isinstance(self.experiment.tokenizer, PretrainedTokenizer):
-                found = Renderer(tokenizers.build(self.experiment.tokenizer))
-                found.prompt("?")  # a template is first run here
-                return found
+            store = RunStore(self.first)
+            if store.peek("tokenizer") is not None:
+                return tokenizer.renderer(store)
+            if self.experiment.tokenizer.opened_from() is not None:
+                renderer = Renderer(tokenizers.build(self.experiment.tokenizer))
+                renderer.prompt("?")  # a template is first run here
+                return renderer
         except UserError as error:
             return error
         return None
@@ -161,84 +168,72 @@ class Subject:
             found = None
         if found is not None:
             return models.sized(config, found)
-        return dataclasses.replace(config, vocab_size=getattr(self.experiment.tokenizer, "vocab_size", 1024))
+        return dataclasses.replace(config, vocab_size=self.experiment.tokenizer.likely_vocabulary())
 
     @functools.cached_property
     def trainings(self) -> tuple[Trained, ...]:
         """All trainings that are still to be done, in order."""
         experiment = self.experiment
-        found = []
-        for index, teacher in enumerate(experiment.teachers):
-            if isinstance(teacher, ModelTeacher) and teacher.checkpoint is None:
-                where = f"teachers.{index} ({teacher.name})"
-                found.append(Trained(where, models.teacher(teacher), teacher.training, Objective()))
-        for index, rung in enumerate(experiment.rungs):
-            where = f"rungs.{index} ({rung.name})"
-            if isinstance(rung.start, Pretraining):
-                base = models.student(experiment, index, "base")
-                found.append(Trained(f"{where}: start", base, rung.start.training, Objective()))
-            for arm in (*rung.arms, *((GOLD,) if rung.gold else ())):
-                found.append(Trained(where, models.student(experiment, index, arm), rung.training, rung.objective))
-        return tuple(trained for trained in found if trained.model.task not in self.settled)
+        trainings = []
+        for stage in self.stages.trainings.values():
+            training = stage.recipe.training
+            if training is not None and stage.name not in self.settled:
+                objective = examples.objective_of(experiment, stage.model)
+                trainings.append(Trained(where_of(experiment, stage.model), stage.model, training, objective))
+        return tuple(trainings)
 
     def teachers_of(self, index: int) -> list[Teacher]:
         """The teachers of a rung."""
-        known = {teacher.name: teacher for teacher in self.experiment.teachers}
-        return [known[name] for name in self.experiment.rungs[index].teachers]
+        return self.experiment.teachers_of(index)
 
     @property
-    def recorded(self) -> tuple[Recorded, ...]:
-        return tuple(teacher for teacher in self.experiment.teachers if isinstance(teacher, Recorded))
+    def files(self) -> tuple[Teacher, ...]:
+        """The teachers that are files."""
+        return tuple(teacher for teacher in self.experiment.teachers if teacher.is_file)
 
     @functools.cached_property
     def some(self) -> Sequence[Problem]:
         """The first problems; none where they cannot be read."""
-        if isinstance(self.experiment.problems, Generated):
-            try:
-                return generated.generate(self.experiment.problems, 64)
-            except UserError:
-                return []
-        found = self.rows.get(self.experiment.problems.path)
-        return found.problems if isinstance(found, Rows) else []
+        first = self.rows["problems"]
+        return first.problems if isinstance(first, Rows) else []
 
     @functools.cached_property
     def rows(self) -> dict[str, "Rows | UserError | None"]:
-        """By path, the first rows of every source of problems, why they cannot be had, or None where they are downloaded when the
-        run begins."""
-        sources = (self.experiment.problems, self.experiment.test_problems)
-        return {source.path: _rows(source) for source in sources if isinstance(source, Files)}
+        """The first rows of every source of problems by its field ("problems", "test_problems"), why they cannot be had, or None
+        where they are downloaded when the run begins."""
+        sources = {"problems": self.experiment.problems, "test_problems": self.experiment.test_problems}
+        return {name: _rows(source) for name, source in sources.items() if source is not None}
 
     @functools.cached_property
     def loaded(self) -> dict[str, Loaded]:
         """By teacher, the first rows of its file; nothing for those that cannot be read."""
         found = {}
-        for teacher in self.recorded:
+        for teacher in self.files:
             with contextlib.suppress(UserError):
-                if here(teacher.path):
-                    found[teacher.name] = recorded.load(head(teacher), most=_SCANNED)
+                if at_hand(teacher.path):
+                    found[teacher.name] = teacher.head(HEAD).load(None, most=SCANNED)
         return found
 
 
-def head(teacher: Recorded) -> Recorded:
-    """The teacher with as many rows as are looked at."""
-    return dataclasses.replace(teacher, limit=min(teacher.limit or HEAD, HEAD))
+def where_of(experiment: Experiment, model: Model) -> str:
+    """Where the settings of a model's training stand."""
+    if model.rung is None:
+        index = next(index for index, teacher in enumerate(experiment.teachers) if teacher.name == model.name)
+        return f"teachers.{index} ({model.name})"
+    where = f"rungs.{model.rung} ({experiment.rungs[model.rung].name})"
+    return f"{where}: start" if model.arm == BASE else where
 
 
-def here(path: str) -> bool:
-    """Whether rows can be read without a download. `UserError` where one would be refused."""
-    named = reference.parse(path)
-    return named.kind != "hf" or hf_data.at_hand(named)
-
-
-def _rows(source: Files) -> "Rows | UserError | None":
+def _rows(source: ProblemSource) -> "Rows | UserError | None":
+    limit = SOME if source.is_endless() else HEAD
     try:
-        if not here(source.path):
+        if not source.at_hand():
             return None
-        limit = min(source.limit or HEAD, HEAD)
-        problems, quarantine = problem_files.load(dataclasses.replace(source, limit=limit))
+        problems, quarantine = load(source, limit)
+        whole = not source.is_endless() and (len(problems) + len(quarantine) < limit or source.available() == limit)
     except UserError as error:
         return error
-    return Rows(problems, quarantine, len(problems) + len(quarantine) < limit or source.limit == limit)
+    return Rows(problems, quarantine, whole)
 
 
 def chunks(names: Sequence[str], most: int = 4) -> str:

@@ -12,20 +12,18 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh
 
-from w2sr_jax.convert.directory import words
-from w2sr_jax.core import hub
+from w2sr_jax.core import hub, sentences
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.experiment import BASE, GOLD, Experiment, FromCheckpoint, FromParent, Graduate, ModelTeacher
+from w2sr_jax.experiment import BASE, Experiment
 from w2sr_jax.losses.token import needs_reference
 from w2sr_jax.models import attention, grow, lora, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import AXES, make_mesh, shardings
 from w2sr_jax.parallel.settings import Mesh
-from w2sr_jax.preflight.findings import Findings, Subject, Trained
+from w2sr_jax.preflight.findings import Findings, Subject, Trained, where_of
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.stages import models
 from w2sr_jax.stages import weights as stored
-from w2sr_jax.text.settings import LEAST_BPE, BpeTokenizer
 
 _MOMENTS = 2  # of AdamW
 
@@ -95,9 +93,10 @@ def architectures(subject: Subject, found: Findings) -> None:
         with found.refusing(where):
             if subject.renderer is not None:
                 subject.renderer.check_vocabulary(config.vocab_size)
-            elif isinstance(subject.experiment.tokenizer, BpeTokenizer) and config.vocab_size < LEAST_BPE:
+            elif config.vocab_size < subject.experiment.tokenizer.least_vocabulary():
+                kind, least = type(subject.experiment.tokenizer).__name__, subject.experiment.tokenizer.least_vocabulary()
                 raise UserError(
-                    f"model.vocab_size is {config.vocab_size}, but a BpeTokenizer has at least {LEAST_BPE} tokens; leave it 0, "
+                    f"model.vocab_size is {config.vocab_size}, but a {kind} has at least {least} tokens; leave it 0, "
                     "and it is the tokenizer's"
                 )
     for about, names in seen.items():
@@ -117,18 +116,21 @@ def memory(subject: Subject, found: Findings) -> None:
     if not largest[1]:
         return
     size, name = largest
-    room = f" of {words(limit)}" if limit else ""
+    room = f" of {sentences.size(limit)}" if limit else ""
     found.see(
-        f"{words(size)}{room} on each device for parameters, gradients and optimizer of {name}, the largest; a step needs more"
+        f"{sentences.size(size)}{room} on each device for parameters, gradients and optimizer of "
+        f"{name}, the largest; a step needs more"
     )
     if limit and size > limit:
         found.refuse(
-            f"{name} needs {words(size)} on each device for parameters, gradients and optimizer alone, and one has "
-            f"{words(limit)}; split it over more devices (mesh.fsdp), train adapters (training.lora.rank), or keep the "
+            f"{name} needs {sentences.size(size)} on each device for parameters, gradients and optimizer alone, and one has "
+            f"{sentences.size(limit)}; split it over more devices (mesh.fsdp), train adapters (training.lora.rank), or keep the "
             "moments in bfloat16 (training.moments)"
         )
     elif limit and size > 0.8 * limit:
-        found.remark(f"parameters, gradients and optimizer of {name} leave only {words(limit - size)} for what a step computes")
+        found.remark(
+            f"parameters, gradients and optimizer of {name} leave only {sentences.size(limit - size)} for what a step computes"
+        )
 
 
 def batches(subject: Subject, found: Findings) -> None:
@@ -170,7 +172,7 @@ def growth(subject: Subject, found: Findings) -> None:
     """Can a rung's model be grown from the one before?"""
     experiment = subject.experiment
     for index, rung in enumerate(experiment.rungs):
-        if not isinstance(rung.start, FromParent) or models.student(experiment, index, BASE).task in subject.settled:
+        if rung.start.parent is None or models.student(experiment, index, BASE).stage in subject.settled:
             continue
         small, large = subject.sized(experiment.rungs[index - 1].model), subject.sized(rung.model)
         with found.refusing(f"rungs.{index} ({rung.name}): start"):
@@ -209,11 +211,12 @@ def _settings(subject: Subject) -> Iterator[tuple[str, ModelConfig]]:
     """Every model that is still to be trained or read, where its settings stand, and its architecture."""
     experiment = subject.experiment
     for index, teacher in enumerate(experiment.teachers):
-        if isinstance(teacher, ModelTeacher) and models.teacher(teacher).task not in subject.settled:
-            yield f"teachers.{index} ({teacher.name})", teacher.model
+        model = models.teacher(teacher)
+        if model is not None and model.stage not in subject.settled:
+            yield f"teachers.{index} ({teacher.name})", model.config
     for index, rung in enumerate(experiment.rungs):
-        own = [models.student(experiment, index, arm) for arm in (BASE, *rung.arms, *((GOLD,) if rung.gold else ()))]
-        if any(model.task not in subject.settled for model in own):
+        own = [stage for stage in subject.stages.trainings.values() if stage.serves == index]
+        if any(stage.name not in subject.settled for stage in own):
             yield f"rungs.{index} ({rung.name})", rung.model
 
 
@@ -241,25 +244,16 @@ def _rows(found: Findings, subject: Subject, wanted: Shape) -> None:
 def _decodings(subject: Subject) -> Iterator[tuple[str, Decoding]]:
     yield "decoding", subject.experiment.decoding
     for index, teacher in enumerate(subject.experiment.teachers):
-        if isinstance(teacher, ModelTeacher | Graduate):
+        if teacher.decoding is not None:
             yield f"teachers.{index} ({teacher.name}): decoding", teacher.decoding
 
 
 def _given(subject: Subject) -> Iterator[tuple[str, str, str, ModelConfig]]:
     """Parameters that are given by name: where, the task that reads them, the name, the architecture that they must have."""
-    experiment = subject.experiment
-    for index, teacher in enumerate(experiment.teachers):
-        if isinstance(teacher, ModelTeacher) and teacher.checkpoint is not None:
-            yield (
-                f"teachers.{index} ({teacher.name})",
-                models.teacher(teacher).task,
-                teacher.checkpoint,
-                _own(subject, teacher.model),
-            )
-    for index, rung in enumerate(experiment.rungs):
-        if isinstance(rung.start, FromCheckpoint):
-            base = models.student(experiment, index, BASE)
-            yield f"rungs.{index} ({rung.name})", base.task, rung.start.path, _own(subject, rung.model)
+    for stage in subject.stages.trainings.values():
+        for item in stage.weights:
+            where = where_of(subject.experiment, stage.model).removesuffix(": start")
+            yield where, stage.name, item.name, _own(subject, stage.model.config)
 
 
 def _own(subject: Subject, config: ModelConfig) -> ModelConfig:

@@ -6,28 +6,26 @@ over a mesh of the same shape, on virtual devices where there are no others. Its
 does.
 """
 
-import contextlib
 import dataclasses
 import logging
-import os
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from w2sr_jax.batches.settings import Batching
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation.settings import Evaluation
-from w2sr_jax.experiment import Experiment, FromCheckpoint, Graduate, ModelTeacher, Pretraining, Rung
+from w2sr_jax.experiment import Arm, Experiment, Rung
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.parallel import virtual
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.preflight import checks, models, stand_ins
 from w2sr_jax.preflight.models import Shape
 from w2sr_jax.problems.settings import Files, Splits
+from w2sr_jax.problems.source import ProblemSource
 from w2sr_jax.sampling.settings import Decoding
-from w2sr_jax.teachers.settings import Recorded, Served
-from w2sr_jax.text.settings import PretrainedTokenizer
+from w2sr_jax.teachers.settings import Recorded
 from w2sr_jax.training.settings import Training
 
 SUFFIX = "-shrunk"
@@ -38,7 +36,6 @@ TOKENS, LENGTH, STEPS = 64, 320, 8
 SAMPLES = 4
 DEVICES = 8
 """Most devices that a rehearsal takes."""
-_VIRTUAL = "xla_force_host_platform_device_count"
 
 log = logging.getLogger(__name__)
 
@@ -54,37 +51,26 @@ def shrink(experiment: Experiment, root: Path) -> Experiment:
     shape = models.shape(mesh)
     name = f"{experiment.name}{SUFFIX}"
     place = stand_ins.Place(root / name / FOLDER)
-    splits = _splits(experiment.splits)
+    splits, small = _splits(experiment.splits), _Small(place, shape)
     tokenizer = experiment.tokenizer
-    if isinstance(tokenizer, PretrainedTokenizer):
-        tokenizer = dataclasses.replace(tokenizer, path=str(place.tokenizer()), pad=None)
-    problems = experiment.problems
-    if isinstance(problems, Files):
-        problems = _files(
-            place, problems, "problems", splits.pretrain + splits.teacher + splits.pool + splits.probe + splits.test
-        )
-    test = experiment.test_problems
+    if tokenizer.opened_from() is not None:
+        tokenizer = tokenizer.stand_in(str(place.tokenizer()))
+    count = splits.pretrain + splits.teacher + splits.pool + splits.probe + splits.test
+    problems, test = _source(place, experiment.problems, "problems", count), experiment.test_problems
     return dataclasses.replace(
         experiment,
         name=name,
         problems=problems,
-        test_problems=None if test is None else _files(place, test, "test", TEST),
+        test_problems=None if test is None else _source(place, test, "test", TEST),
         splits=splits,
         tokenizer=tokenizer,
-        teachers=tuple(_teacher(place, teacher, shape) for teacher in experiment.teachers),
-        rungs=tuple(_rung(place, rung, shape) for rung in experiment.rungs),
+        teachers=tuple(teacher.rehearsed(small) for teacher in experiment.teachers),
+        rungs=tuple(_rung(small, rung) for rung in experiment.rungs),
         evaluation=_evaluation(experiment.evaluation),
         decoding=_decoding(experiment.decoding, shape),
         mesh=mesh,
         rehearsal=True,
     )
-
-
-def ready(experiment: Experiment) -> None:
-    """Let a CPU be as many devices as the mesh of a rehearsal has; called before anything asks for one. Flags of the user's, and
-    accelerators, win."""
-    if experiment.rehearsal:
-        _virtual(experiment.mesh)
 
 
 def model(config: ModelConfig, vocabulary: int = 0, fsdp: int = 1, tensor: int = 1) -> ModelConfig:
@@ -111,7 +97,7 @@ def _mesh(real: Mesh) -> Mesh:
     """The mesh, with smaller axes where it takes more devices than a rehearsal does, or than there are; an axis that splits still
     splits where that can be."""
     wanted = _smaller(Shape(max(1, real.data), real.fsdp, real.tensor), DEVICES)
-    there = _virtual(Mesh(*wanted))
+    there = virtual.devices(Mesh(*wanted))
     fits = _smaller(wanted, there)
     rest = real.data == -1 and there % (fits.fsdp * fits.tensor) == 0
     mesh = Mesh(-1 if rest else fits.data, fits.fsdp, fits.tensor)
@@ -120,15 +106,6 @@ def _mesh(real: Mesh) -> Mesh:
         more = "" if fits == wanted or jax.default_backend() == "cpu" else "; with JAX_PLATFORMS=cpu it gets virtual ones"
         log.warning("the mesh is rehearsed as %s (data × fsdp × tensor), since %s%s", fits, why, more)
     return mesh
-
-
-def _virtual(mesh: Mesh) -> int:
-    """How many devices there are, once a CPU has been told to be as many as a mesh needs, if it still can be."""
-    count = prod(max(1, size) for size in (mesh.data, mesh.fsdp, mesh.tensor))
-    if count > 1 and _VIRTUAL not in os.environ.get("XLA_FLAGS", ""):
-        with contextlib.suppress(RuntimeError):  # devices are in use already
-            jax.config.update("jax_num_cpu_devices", count)
-    return jax.device_count()
 
 
 def _smaller(shape: Shape, most: int) -> Shape:
@@ -157,39 +134,55 @@ def _splits(asked: Splits) -> Splits:
     )
 
 
-def _rung(place: stand_ins.Place, rung: Rung, shape: Shape) -> Rung:
-    start = rung.start
-    small = model(rung.model, 0, shape.fsdp, shape.tensor)
-    if isinstance(start, FromCheckpoint):
-        small = model(rung.model, stand_ins.VOCABULARY, shape.fsdp, shape.tensor)
-        start = dataclasses.replace(start, path=str(place.checkpoint(start.path, small)))
-    elif isinstance(start, Pretraining):
-        start = dataclasses.replace(start, training=_training(start.training, shape), facts=min(start.facts, SPLIT))
+class _Small:
+    """Satisfies `teachers.teacher.Small`."""
+
+    def __init__(self, place: stand_ins.Place, shape: Shape) -> None:
+        self._place, self._shape = place, shape
+
+    def recorded(self, teacher: Recorded) -> Recorded:
+        return dataclasses.replace(teacher, **self._place.traces(teacher, POOL)._asdict())
+
+    def samples(self, count: int) -> int:
+        return min(count, SAMPLES)
+
+    def decoding(self, decoding: Decoding) -> Decoding:
+        return _decoding(decoding, self._shape)
+
+    def training(self, training: Training) -> Training:
+        return _training(training, self._shape)
+
+    def model(self, config: ModelConfig, given: bool = False) -> ModelConfig:
+        return model(config, stand_ins.VOCABULARY if given else 0, self._shape.fsdp, self._shape.tensor)
+
+    def checkpoint(self, reference: str, config: ModelConfig) -> str:
+        return str(self._place.checkpoint(reference, config))
+
+
+def _rung(small: _Small, rung: Rung) -> Rung:
+    tiny = small.model(rung.model, given=rung.start.weights is not None)
     probe = dataclasses.replace(rung.probe, every=min(rung.probe.every, STEPS // 2), problems=PROBE)
     # Random models rarely stop, and what they write may well repeat itself.
     curation = dataclasses.replace(rung.curation, limit=min(rung.curation.limit, POOL), keep_unfinished=True, keep_loops=True)
     return dataclasses.replace(
-        rung, model=small, start=start, training=_training(rung.training, shape), probe=probe, curation=curation
+        rung,
+        model=tiny,
+        start=rung.start.rehearsed(small, tiny),
+        training=small.training(rung.training),
+        probe=probe,
+        curation=curation,
+        arms=tuple(arm if isinstance(arm, str) else _arm(small, arm) for arm in rung.arms),
     )
 
 
-def _teacher(place: stand_ins.Place, teacher: ModelTeacher | Graduate | Recorded | Served, shape: Shape) -> Any:
-    if isinstance(teacher, Served):  # no server is asked: its traces are stand-ins
-        teacher = Recorded(teacher.name, weight=teacher.weight)
-    if isinstance(teacher, Recorded):
-        return dataclasses.replace(teacher, **place.traces(teacher, POOL)._asdict())
-    samples = min(teacher.samples, SAMPLES)
-    shrunk = dataclasses.replace(teacher, samples=samples, decoding=_decoding(teacher.decoding, shape))
-    if not isinstance(shrunk, ModelTeacher):
-        return shrunk
-    if shrunk.checkpoint is None:
-        small = model(shrunk.model, 0, shape.fsdp, shape.tensor)
-        return dataclasses.replace(shrunk, model=small, training=_training(shrunk.training, shape))
-    small = model(shrunk.model, stand_ins.VOCABULARY, shape.fsdp, shape.tensor)
-    return dataclasses.replace(shrunk, model=small, checkpoint=str(place.checkpoint(shrunk.checkpoint, small)))
+def _arm(small: _Small, arm: Arm) -> Arm:
+    return dataclasses.replace(arm, train=tuple(stage.rehearsed(small) for stage in arm.train))
 
 
-def _files(place: stand_ins.Place, source: Files, name: str, count: int) -> Files:
+def _source(place: stand_ins.Place, source: ProblemSource, name: str, count: int) -> ProblemSource:
+    """Stand-ins under the fields of a file or data set; a source of a user's own stays what it is."""
+    if not isinstance(source, Files):
+        return source
     return dataclasses.replace(source, path=place.problems(source, name, count), limit=None)
 
 

@@ -4,12 +4,9 @@ from collections.abc import Iterator
 
 from w2sr_jax.core import files, hub, sentences
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.experiment import FromCheckpoint, ModelTeacher
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.preflight.findings import Findings, Subject
-from w2sr_jax.stages import models
 from w2sr_jax.text.render import Renderer
-from w2sr_jax.text.settings import PretrainedTokenizer
 
 _QUESTION = "Ann has 3 apples and finds 4 more . How many apples does Ann have ?"
 _RESPONSE = "3 + 4 = 7 #### 7"
@@ -22,20 +19,17 @@ def tokenizer(subject: Subject, found: Findings) -> None:
     if isinstance(subject.opened, UserError):
         raise subject.opened
     renderer = subject.renderer
-    own = isinstance(settings, PretrainedTokenizer)
+    own = settings.opened_from()
     if renderer is None:
         found.see("made of the run's own texts")
         if subject.sample is None:
             return
     else:
-        found.see(
-            f"{renderer.vocab_size:,} tokens"
-            + (f", {sentences.shown(settings.path)}" if isinstance(settings, PretrainedTokenizer) else "")
-        )
+        found.see(f"{renderer.vocab_size:,} tokens" + (f", {sentences.shown(own)}" if own is not None else ""))
     trial = subject.sample
     assert trial is not None
     rendered = 0
-    for question, response in _texts(subject, probe=own):
+    for question, response in _texts(subject, probe=own is not None):
         ids = trial.encode(question, response)
         prompt = trial.prompt(question)
         _sound(trial, prompt, ids.tokens)
@@ -101,15 +95,9 @@ def _end(renderer: Renderer) -> str:
 
 def _contexts(subject: Subject) -> Iterator[tuple[str, ModelConfig, int]]:
     """Models whose parameters are given, and the tokens that their own settings say they were made for."""
-    experiment = subject.experiment
-    given: list[tuple[str, ModelConfig, str]] = []
-    for teacher in experiment.teachers:
-        if isinstance(teacher, ModelTeacher) and teacher.checkpoint:
-            given.append((teacher.name, teacher.model, teacher.checkpoint))
-    for index, rung in enumerate(experiment.rungs):
-        if isinstance(rung.start, FromCheckpoint):
-            given.append((models.student(experiment, index, "base").name, rung.model, rung.start.path))
-    for name, config, ref in given:
+    trainings = subject.stages.trainings.values()
+    named = [(stage.model.name, stage.model.config, item.name) for stage in trainings for item in stage.weights]
+    for name, config, ref in named:
         try:
             path = hub.at_hand(ref, "weights")
             raw = files.read_json(path / "config.json") if path and (path / "config.json").is_file() else {}

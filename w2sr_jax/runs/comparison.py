@@ -21,7 +21,7 @@ from w2sr_jax.report import wording
 from w2sr_jax.report.rule import headline_arm
 from w2sr_jax.report.write import RESULTS, read
 from w2sr_jax.stages.outcomes import GENERATIONS, GREEDY
-from w2sr_jax.stages.report.assemble import REPORT
+from w2sr_jax.stages.report.stage import NAME as REPORT
 
 METRICS = {
     "accuracy": "greedy accuracy",

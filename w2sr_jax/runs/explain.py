@@ -8,16 +8,17 @@ from pathlib import Path
 
 from w2sr_jax.configuration import saved
 from w2sr_jax.core.records import Problem, Trace
-from w2sr_jax.curation.fates import KEPT, Fate
-from w2sr_jax.experiment import BASE, GOLD, Experiment, ModelTeacher
-from w2sr_jax.graph import verified
-from w2sr_jax.report import hostile, wording
+from w2sr_jax.curation.dispositions import KEPT, Disposition
+from w2sr_jax.experiment import BASE, Experiment
+from w2sr_jax.graph import skips
+from w2sr_jax.graph.store import RunStore
+from w2sr_jax.report import hostile
 from w2sr_jax.runs import history
 from w2sr_jax.runs.history import Found, Learnt, Use
-from w2sr_jax.stages import curate, models, problems, skips
+from w2sr_jax.stages import curate, examples, models, problems
+from w2sr_jax.stages.execute import seed_stores
 from w2sr_jax.stages.models import Model
 from w2sr_jax.stages.outcomes import GENERATIONS, GREEDY
-from w2sr_jax.teachers.settings import Recorded
 
 LONGEST = 4000  # characters of one text
 LONGEST_REASON = 400
@@ -42,19 +43,19 @@ WORDS = {
 }
 
 
-def explain(run: Path, problem: str, write: Callable[[str], None]) -> None:
+def explain(directory: Path, problem: str, write: Callable[[str], None]) -> None:
     """Tell `write`, line by line, the life of the problem whose id begins with `problem`. `UserError` where it names none, or
     several. Nothing is computed on a device; what the run has not made yet is said to be missing."""
-    experiment = saved.load(run)
-    seeds = {seed: run if len(experiment.seeds) == 1 else run / f"seed-{seed}" for seed in experiment.seeds}
-    started = {seed: directory for seed, directory in seeds.items() if (directory / "problems").is_dir()}
-    split, found = history.locate(next(iter(started.values()), run), problem)
-    for number, (seed, directory) in enumerate(seeds.items()):
+    experiment = saved.load(directory)
+    seeds = dict(zip(experiment.seeds, seed_stores(experiment, directory), strict=True))
+    started = {seed: run for seed, run in seeds.items() if run.path(problems.FOLDER).is_dir()}
+    split, found = history.locate(next(iter(started.values()), RunStore(directory)), problem)
+    for number, (seed, run) in enumerate(seeds.items()):
         if len(seeds) > 1:
-            write(f"{'' if number == 0 else chr(10)}=== Seed {seed}, in {directory.name} ===\n")
+            write(f"{'' if number == 0 else chr(10)}=== Seed {seed}, in {run.name} ===\n")
         if seed in started:
             own = dataclasses.replace(experiment, seeds=(seed,))
-            _Story(directory, own, split, found, write).tell()
+            _Story(run, own, split, found, write).tell()
         else:
             write("Not started yet.")
 
@@ -63,7 +64,7 @@ class _Story:
     """One problem in the run of one seed."""
 
     def __init__(
-        self, run: Path, experiment: Experiment, split: str, found: Found[Problem], write: Callable[[str], None]
+        self, run: RunStore, experiment: Experiment, split: str, found: Found[Problem], write: Callable[[str], None]
     ) -> None:
         self.run, self.experiment, self.split, self.write = run, experiment, split, write
         self.found, self.problem = found, found.record.id
@@ -71,9 +72,10 @@ class _Story:
     def tell(self) -> None:
         self._problem()
         for teacher in self.experiment.teachers:
-            if isinstance(teacher, ModelTeacher) and self.split in (problems.TEACHER, problems.TEST):
-                self._teacher(models.teacher(teacher))
-            if isinstance(teacher, Recorded) and self.split == problems.TEST:
+            model = models.teacher(teacher)
+            if model is not None and self.split in (problems.TEACHER, problems.TEST):
+                self._teacher(model)
+            if teacher.is_file and self.split == problems.TEST:
                 self._on_file(teacher.name)
         for index in range(len(self.experiment.rungs)):
             self._rung(index)
@@ -110,7 +112,7 @@ class _Story:
     def _rung(self, index: int) -> None:
         rung = self.experiment.rungs[index]
         self.write(f"\nRung {index}, {rung.name}")
-        trained = [models.student(self.experiment, index, arm) for arm in (*rung.arms, *((GOLD,) if rung.gold else ()))]
+        trained = [model for arm in rung.trained for model in models.students(self.experiment, index, arm)]
         if self.split == problems.TEACHER:
             self._line(1, "Students neither learn from this problem nor answer it.")
         elif self.split == problems.PRETRAIN:
@@ -123,7 +125,7 @@ class _Story:
                 written = {name: history.traces(self.run, self.experiment, index, name, self.problem) for name in rung.teachers}
                 self._traces(index, written)
             if self.split == problems.POOL:
-                self._fates(index, written)
+                self._dispositions(index, written)
                 self._learnt(trained)
             self._answers(models.evaluated(self.experiment, index), {model.name: model for model in trained})
 
@@ -135,33 +137,33 @@ class _Story:
             for one in found:
                 self._trace(2, one, f"sample {one.record.sample}")
 
-    def _fates(self, index: int, written: Mapping[str, Sequence[Found[Trace]]]) -> None:
+    def _dispositions(self, index: int, written: Mapping[str, Sequence[Found[Trace]]]) -> None:
         """What each arm's curation did with those traces, in the order of their samples."""
         experiment = self.experiment
         rung = experiment.rungs[index]
         samples = {one.record.id: f"sample {one.record.sample} of {name}" for name, found in written.items() for one in found}
         width = max(map(len, samples.values()), default=0)
         self._line(1, "Kept or left out")
-        for arm in rung.arms:
-            fates = history.fates(self.run, experiment, index, arm, self.problem)
-            self._line(2, f"{wording.arm(arm)} ({arm})")
-            if not fates:
-                path = f"{models.rung_directory(experiment, index)}/{arm}/{curate.FATES}"
-                kind = "no trace of this problem was given" if (self.run / path).exists() else f"{path} is not there"
+        for arm, title in ((arm.name, arm.title) for arm in rung.selected_arms):
+            rows = history.dispositions(self.run, experiment, index, arm, self.problem)
+            self._line(2, f"{title} ({arm})")
+            if not rows:
+                path = f"{models.rung_directory(experiment, index)}/{arm}/{curate.DISPOSITIONS}"
+                kind = "no trace of this problem was given" if self.run.path(path).exists() else f"{path} is not there"
                 self._missing(f"{models.rung_directory(experiment, index)}/curation", kind, 3)
                 continue
-            known = {one.record.trace_id: one.record for one in fates}
+            by_trace = {one.record.trace_id: one.record for one in rows}
             for trace, name in samples.items():
-                self._line(3, f"{name:<{width}}  {_fate(known.get(trace))}")
-            self._file(3, fates[0].path, [one.row for one in fates])
+                self._line(3, f"{name:<{width}}  {_disposition(by_trace.get(trace))}")
+            self._file(3, rows[0].path, [one.row for one in rows])
 
     def _learnt(self, trained: Sequence[Model]) -> None:
         self._line(1, "Steps that learnt from it")
         for model in trained:
             learnt = history.learnt(self.run, self.experiment, model, self.found.record, self.experiment.seeds[0])
             if learnt is None:
-                curated = self.run / model.directory / history.CURATED
-                waits = model.arm in (*self.experiment.rungs[model.rung or 0].arms, GOLD) and not curated.exists()
+                start = examples.start_of(self.experiment, model)
+                waits = start is None and not self.run.path(examples.curated(self.experiment, model)).exists()
                 self._line(
                     2, f"{model.name}: {'its examples are not chosen yet' if waits else 'none, it is not among its examples'}"
                 )
@@ -234,18 +236,18 @@ class _Story:
 
     def _file(self, depth: int, path: str, rows: Sequence[int], more: str = "") -> None:
         """The file, rows (from 0) and digest behind what was just said."""
-        digest = history.digest(self.run, path)
+        digest = self.run.digest(path)
         mark = "without a manifest" if digest is None else f"digest {digest[:12]}"
         which = f" row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows))}" if rows else ""
         self._line(depth, f"[{path}{which}, {mark}{f'; {more}' if more else ''}]")
 
     def _missing(self, stage: str, otherwise: str, depth: int = 2) -> None:
         """Why there is nothing: because a stage was skipped, is still to be done, or for another reason."""
-        skip = skips.of(verified.manifest(self.run, stage))
+        skip = skips.of(self.run.manifest(stage))
         if skip is not None:
             self._line(depth, f"{stage} was skipped: {hostile.one_line(skip.reason, LONGEST_REASON)}")
             return
-        done = verified.manifest(self.run, stage) is not None
+        done = self.run.manifest(stage) is not None
         self._line(depth, otherwise if done else f"not there yet: {stage} has not finished")
 
     def _text(self, depth: int, text: str, label: str = "") -> None:
@@ -260,10 +262,10 @@ class _Story:
         self.write("  " * depth + text)
 
 
-def _fate(fate: Fate | None) -> str:
-    if fate is None:
+def _disposition(row: Disposition | None) -> str:
+    if row is None:
         return "not among the traces that were curated"
-    return KEPT if fate.reason == KEPT else f"left out at “{fate.step}”: {fate.reason.replace('_', ' ')}"
+    return KEPT if row.reason == KEPT else f"left out at “{row.step}”: {row.reason.replace('_', ' ')}"
 
 
 def _origin(provenance: str) -> str:

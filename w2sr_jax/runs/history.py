@@ -6,7 +6,6 @@ stage that has not finished are read as they are, and are told as being without 
 
 import difflib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 import pyarrow.parquet as pq
@@ -14,23 +13,22 @@ import pyarrow.parquet as pq
 from w2sr_jax.batches.encode import encode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Example, Problem, Record, Trace
-from w2sr_jax.curation.fates import Fate
+from w2sr_jax.curation.dispositions import Disposition
 from w2sr_jax.evaluation.ledger import Outcome, answer, cells
-from w2sr_jax.experiment import BASE, Experiment
-from w2sr_jax.graph import verified
+from w2sr_jax.experiment import Experiment
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.runs import lookup
 from w2sr_jax.runs import packing as places
 from w2sr_jax.runs.packing import Packing, State
-from w2sr_jax.stages import curate, models, outcomes, problems
+from w2sr_jax.stages import curate, models, outcomes, problems, tokenizer
 from w2sr_jax.stages import examples as batching
 from w2sr_jax.stages import traces as teach
-from w2sr_jax.stages.examples import CURATED, PACKING
+from w2sr_jax.stages.examples import PACKING
 from w2sr_jax.stages.models import Model
 from w2sr_jax.stages.outcomes import GENERATIONS, GREEDY
 
 R = TypeVar("R", bound=Record)
 
-PROBLEMS = "problems"
 SHORTEST = 4  # characters of an id that may stand for it
 
 
@@ -72,18 +70,13 @@ class Verdicts(NamedTuple):
     cells: tuple[str, ...]
 
 
-def digest(run: Path, path: str) -> str | None:
-    """A file's digest, from the manifest of the stage that wrote it; None where that has not finished."""
-    return verified.digest(run, path)
-
-
-def locate(run: Path, identity: str) -> tuple[str, Found[Problem]]:
+def locate(run: RunStore, identity: str) -> tuple[str, Found[Problem]]:
     """The split and the problem whose id begins with `identity`. `UserError` where there is none, or more than one."""
     if len(identity) < SHORTEST:
         raise UserError(f"{identity!r} is too short to name a problem: give its id or at least {SHORTEST} characters of it")
-    files = {split: path for split in problems.SPLITS if (path := _readable(run, _problems(split), PROBLEMS))}
+    files = {split: path for split in problems.SPLITS if (path := run.readable(problems.table(split), problems.FOLDER))}
     if not files:
-        raise UserError(f"{run} has no problems yet; w2sr run makes them")
+        raise UserError(f"{run.directory} has no problems yet; w2sr run makes them")
     ids = {split: lookup.column(path, Problem, "id") for split, path in files.items()}
     matches = [(key, split, row) for split, keys in ids.items() for row, key in enumerate(keys) if key.startswith(identity)]
     exact = [match for match in matches if match[0] == identity]
@@ -94,66 +87,52 @@ def locate(run: Path, identity: str) -> tuple[str, Found[Problem]]:
         near = difflib.get_close_matches(identity, (key[: len(identity)] for keys in ids.values() for key in keys), 3, 0.5)
         full = [next(key for keys in ids.values() for key in keys if key.startswith(start)) for start in dict.fromkeys(near)]
         hint = f"; near ones are {', '.join(full)}" if full else ""
-        raise UserError(f"no problem of {run} has an id that begins with {identity!r}{hint}")
+        raise UserError(f"no problem of {run.directory} has an id that begins with {identity!r}{hint}")
     _, split, row = (exact or matches)[0]
-    return split, Found(_problems(split), row, lookup.record(files[split], Problem, row))
+    return split, Found(problems.table(split), row, lookup.record(files[split], Problem, row))
 
 
-def _problems(split: str) -> str:
-    return f"{PROBLEMS}/{split}.parquet"
-
-
-def rows(run: Path, path: str, stage: str, kind: type[R], problem: str) -> list[Found[R]]:
+def rows(run: RunStore, path: str, stage: str, kind: type[R], problem: str) -> list[Found[R]]:
     """The records of a table of a stage that are of a problem; none where it is not there yet."""
-    file = _readable(run, path, stage)
+    file = run.readable(path, stage)
     return [] if file is None else [Found(path, row, one) for row, one in lookup.where(file, kind, {"problem_id": problem})]
 
 
-def _readable(run: Path, path: str, stage: str) -> Path | None:
-    """A file of the run. While its stage has not finished, it is whatever lies there."""
-    known = verified.optional(run, path)
-    if known is None and verified.manifest(run, stage) is None and (run / path).is_file():
-        return run / path
-    return known
-
-
-def is_part(run: Path, experiment: Experiment, index: int, row: int) -> bool:
+def is_part(run: RunStore, experiment: Experiment, index: int, row: int) -> bool:
     """Whether a rung learns from the problem in a row of the pool."""
-    path = _readable(run, _problems(problems.POOL), PROBLEMS)
+    path = run.readable(problems.table(problems.POOL), problems.FOLDER)
     count = pq.read_metadata(path).num_rows if path else 0
     return row in problems.part(range(count), experiment.rungs[index].pool)
 
 
-def traces(run: Path, experiment: Experiment, index: int, teacher: str, problem: str) -> list[Found[Trace]]:
+def traces(run: RunStore, experiment: Experiment, index: int, teacher: str, problem: str) -> list[Found[Trace]]:
     """What a teacher wrote to the problem for a rung, sample by sample."""
     stage = f"{models.rung_directory(experiment, index)}/traces-{teacher}"
-    shards = teach.shards(run, index, teacher)
-    if verified.manifest(run, stage) is None and not shards:
-        shards = sorted((run / "teachers" / teacher / f"rung-{index}").glob("traces-*.parquet"))
-    names = (path.relative_to(run).as_posix() for path in shards)
+    shards = teach.shards(run, index, teacher, stage)
+    names = (run.relative(path) for path in shards)
     found = [one for name in names for one in rows(run, name, stage, Trace, problem)]
     return sorted(found, key=lambda one: one.record.sample)
 
 
-def fates(run: Path, experiment: Experiment, index: int, arm: str, problem: str) -> list[Found[Fate]]:
+def dispositions(run: RunStore, experiment: Experiment, index: int, arm: str, problem: str) -> list[Found[Disposition]]:
     """What became of those traces in an arm's curation."""
     directory = models.rung_directory(experiment, index)
-    return rows(run, f"{directory}/{arm}/{curate.FATES}", f"{directory}/curation", Fate, problem)
+    return rows(run, f"{directory}/{arm}/{curate.DISPOSITIONS}", f"{directory}/curation", Disposition, problem)
 
 
-def learnt(run: Path, experiment: Experiment, model: Model, problem: Problem, seed: int) -> Learnt | None:
+def learnt(run: RunStore, experiment: Experiment, model: Model, problem: Problem, seed: int) -> Learnt | None:
     """How a model's training used the problem; None where it does not learn from it, or is not trained at all."""
     training = batching.training_of(experiment, model)
     found = _examples(run, experiment, model, problem) if training is not None else []
     if training is None or found == []:
         return None
-    if found is None or not verified.below(run, "tokenizer/"):
+    if found is None or not run.below("tokenizer/"):
         return Learnt(model, "unread", ())
-    renderer = problems.renderer(run)
+    renderer = tokenizer.renderer(run)
     packing = places.packing(run, model, batching.examples_of(run, experiment, model), renderer, training, seed)
     path = f"{model.directory}/{PACKING}"
     uses = [_use(packing, one) for one in found]
-    return Learnt(model, packing.state, uses, path if (run / path).is_file() else None)
+    return Learnt(model, packing.state, uses, path if run.path(path).is_file() else None)
 
 
 def _use(packing: Packing, found: Found[Example]) -> Use:
@@ -163,21 +142,22 @@ def _use(packing: Packing, found: Found[Example]) -> Use:
     return Use(found, place.row if place else None, place.steps if place and known else [], packing.total, not encoded)
 
 
-def _examples(run: Path, experiment: Experiment, model: Model, problem: Problem) -> list[Found[Example]] | None:
+def _examples(run: RunStore, experiment: Experiment, model: Model, problem: Problem) -> list[Found[Example]] | None:
     """The examples of a model that were made of the problem; None where they will be, once the splits are finished. `Found.row`
     is their number; those that are made anew for each training have no path."""
-    if model.rung is None or model.arm == BASE:
-        if (problem.solution if model.rung is None else problem.answer) is None:
+    start = batching.start_of(experiment, model)
+    if start is not None:
+        if start.split is None or not start.examples_of(problem):
             return []
-        if verified.optional(run, _problems(problems.TEACHER if model.rung is None else problems.PRETRAIN)) is None:
+        if run.optional(problems.table(start.split)) is None:
             return None
         examples = batching.examples_of(run, experiment, model)
         return [Found("", i, one) for i, one in enumerate(examples) if one.problem_id == problem.id]
-    stage = f"{models.rung_directory(experiment, model.rung)}/curation"
-    return rows(run, f"{model.directory}/{CURATED}", stage, Example, problem.id)
+    stage = f"{models.rung_directory(experiment, model.rung or 0)}/curation"
+    return rows(run, batching.curated(experiment, model), stage, Example, problem.id)
 
 
-def answers(run: Path, model: Model, problem: str) -> Iterator[Found[Trace]]:
+def answers(run: RunStore, model: Model, problem: str) -> Iterator[Found[Trace]]:
     """A model's answers to the problem, greedy ones first, from whatever file has them."""
     folder = f"evaluations/{model.name}"
     for name in (GENERATIONS, f"{problems.POOL}.parquet", f"{problems.PROBE}.parquet"):
@@ -185,7 +165,7 @@ def answers(run: Path, model: Model, problem: str) -> Iterator[Found[Trace]]:
 
 
 def verdicts(
-    run: Path, experiment: Experiment, index: int, teacher: str, model: Model, problem: str, split: str
+    run: RunStore, experiment: Experiment, index: int, teacher: str, model: Model, problem: str, split: str
 ) -> Verdicts | None:
     """What the error ledger says of a student's answer, from the files that the report's ledger reads; None where an answer of
     teacher, base or student is not there, or not graded."""

@@ -7,7 +7,6 @@ lie, which is only done for a few.
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from w2sr_jax.batches import places
@@ -17,7 +16,7 @@ from w2sr_jax.batches.packing import Packed, layout, positions
 from w2sr_jax.batches.places import Spot
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Example, Stored
-from w2sr_jax.graph import verified
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.runs import lookup
 from w2sr_jax.stages import examples as batching
 from w2sr_jax.stages.examples import PACKING, Lessons
@@ -85,16 +84,18 @@ class Packing:
         return any(places.same(one, example) for one in own)
 
 
-def packing(run: Path, model: Model, examples: Sequence[Example], renderer: Renderer, training: Training, seed: int) -> Packing:
+def packing(
+    run: RunStore, model: Model, examples: Sequence[Example], renderer: Renderer, training: Training, seed: int
+) -> Packing:
     """The packed rows of a model's training; `seed` is the run's. `UserError` where no example fits into a row."""
-    path = verified.optional(run, f"{model.directory}/{PACKING}")
+    path = run.optional(f"{model.directory}/{PACKING}")
     if path is not None:
         batches = batching.batches(Packed.load(path), model, training, seed)
         return Packing("finished", examples, renderer, training, batches)
     if len(examples) > MOST:
         return Packing("unknown", examples, renderer, training)
     lessons = batching.lessons(model, examples, renderer, training, seed)
-    left = run / model.directory / PACKING
+    left = run.path(f"{model.directory}/{PACKING}")
     foreign = left.is_file() and Packed.load(left).digest != lessons.batches.digest
     return Packing("foreign" if foreign else "unfinished", examples, renderer, training, lessons.batches, lessons)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from w2sr_jax.experiment import Experiment, Graduate
+from w2sr_jax.experiment import Experiment
 from w2sr_jax.report import required, requirement
 from w2sr_jax.report.required import Finding
 from w2sr_jax.report.requirement import Names, Requirement, RungNames, Target
@@ -32,7 +32,9 @@ def names(experiment: Experiment) -> Names:
         RungNames(index, rung.name, tuple(model.arm or "" for model in models.evaluated(experiment, index)))
         for index, rung in enumerate(experiment.rungs)
     )
-    return Names(rungs, tuple(teacher.name for teacher in experiment.teachers if not isinstance(teacher, Graduate)))
+    return Names(
+        rungs, tuple(teacher.name for teacher in experiment.teachers if teacher.writer is None or not teacher.writer.arm)
+    )
 
 
 def judged(page: Path | None, wanted: Sequence[Required]) -> list[Finding]:

@@ -25,16 +25,18 @@ from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import terminal
 from w2sr_jax.core.records import Example
-from w2sr_jax.experiment import BASE, GOLD, Experiment, Pretraining
-from w2sr_jax.graph import verified
+from w2sr_jax.experiment import BASE, Experiment
+from w2sr_jax.graph import skips
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.weights import TokenWeights
 from w2sr_jax.report import hostile
 from w2sr_jax.runs import packing as places
 from w2sr_jax.runs.packing import Packing, Place
 from w2sr_jax.stages import examples as batching
-from w2sr_jax.stages import models, problems, skips
+from w2sr_jax.stages import models, tokenizer
 from w2sr_jax.stages.examples import CURATED, PACKING
+from w2sr_jax.stages.execute import seed_stores
 from w2sr_jax.stages.models import Model
 from w2sr_jax.text import spans
 
@@ -57,28 +59,27 @@ class Shown(NamedTuple):
 
 
 def show(
-    run: Path, example: int, rung: int = 0, arm: str | None = None, plain: bool = False, console: Console | None = None
+    directory: Path, example: int, rung: int = 0, arm: str | None = None, plain: bool = False, console: Console | None = None
 ) -> None:
     """Print training example number `example` (from 0) of a rung's arm (`None`: its first). `UserError` where a number or a name
     is out of range, saying what there is, and where something has not been made yet."""
-    experiment = saved.load(run)
-    seed = experiment.seeds[0]
-    directory = run if len(experiment.seeds) == 1 else run / f"seed-{seed}"
+    experiment = saved.load(directory)
+    seed, run = experiment.seeds[0], seed_stores(experiment, directory)[0]
     model = _model(experiment, rung, arm)
-    examples = _examples(directory, experiment, model)
+    examples = _examples(run, experiment, model)
     if not 0 <= example < len(examples):
         raise UserError(f"{model.name} has no example {example}; its examples are numbered 0 to {len(examples) - 1}")
     training = batching.training_of(experiment, model)
     if training is None:  # a base that is not trained in the run has no examples either
         raise UserError(f"{model.name} is not trained in the run")
-    renderer = problems.renderer(directory)
+    renderer = tokenizer.renderer(run)
     one = places.example_at(examples, example)
-    objective = experiment.rungs[rung].objective if model.arm != BASE else Objective()
+    objective = batching.objective_of(experiment, model)
     refused = renderer.refusal(one.response)
     if refused:
         raise UserError(f"example {example} of {model.name} is left out of its training: its response {refused}")
     (encoded,), _ = encode([one], renderer, _UNBOUNDED)
-    packing = places.packing(directory, model, examples, renderer, training, seed)
+    packing = places.packing(run, model, examples, renderer, training, seed)
     place = packing.place(example, encoded)
     tokens = _tokens(packing, encoded, place, objective.weights)
     lines = _Page(packing, objective, one, encoded, place, tokens)
@@ -114,24 +115,23 @@ def _model(experiment: Experiment, index: int, arm: str | None) -> Model:
         last = len(experiment.rungs) - 1
         raise UserError(f"there is no rung {index}; " + ("the only one is 0" if last == 0 else f"rungs are numbered 0 to {last}"))
     rung = experiment.rungs[index]
-    base = (BASE,) if isinstance(rung.start, Pretraining) else ()
-    known = (*rung.arms, *((GOLD,) if rung.gold else ()), *base)
+    base = (BASE,) if rung.start.training is not None else ()
+    known = (*(arm.name for arm in rung.trained), *base)
     if arm is not None and arm not in known:
         raise UserError(f"rung {index} ({rung.name}) trains no {sentences.value(arm)}; it trains {', '.join(known)}")
     return models.student(experiment, index, known[0] if arm is None else arm)
 
 
-def _examples(run: Path, experiment: Experiment, model: Model) -> Sequence[Example]:
-    skipped = skips.reason(run, model)
+def _examples(run: RunStore, experiment: Experiment, model: Model) -> Sequence[Example]:
+    skipped = skips.reason(run, model.stage)
     if skipped:
         raise UserError(f"{model.name} was skipped: {sentences.printable(skipped)}")
-    if model.arm != BASE and verified.optional(run, f"{model.directory}/{CURATED}") is None:
-        there = "was not written by a finished stage" if (run / model.directory / CURATED).exists() else "is not there"
-        raise UserError(
-            f"{model.name} has no examples yet: {run / model.directory / CURATED} {there}; w2sr curate {run} makes them"
-        )
-    if not verified.below(run, "tokenizer/"):
-        raise UserError(f"{run} has no tokenizer yet; w2sr run makes it")
+    name = batching.curated(experiment, model)
+    if model.arm != BASE and run.optional(name) is None:
+        there = "was not written by a finished stage" if run.path(name).exists() else "is not there"
+        raise UserError(f"{model.name} has no examples yet: {run.path(name)} {there}; w2sr curate {run.directory} makes them")
+    if not run.below("tokenizer/"):
+        raise UserError(f"{run.directory} has no tokenizer yet; w2sr run makes it")
     examples = batching.examples_of(run, experiment, model)
     if not examples:
         raise UserError(f"{model.name} has no examples: its curation kept no trace")

@@ -1,6 +1,7 @@
 """Curation of a rung: every arm's examples, the gold examples, and the funnels that say what became of every trace."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -8,80 +9,132 @@ from w2sr_jax.answers.same import Equality
 from w2sr_jax.core import codec, records
 from w2sr_jax.core.errors import NothingToTrain
 from w2sr_jax.core.records import Example, Problem, Trace
+from w2sr_jax.curation.arms import Select
 from w2sr_jax.curation.candidates import candidates
-from w2sr_jax.curation.fates import Fate
+from w2sr_jax.curation.dispositions import Disposition
 from w2sr_jax.curation.select import Selector, examples
+from w2sr_jax.curation.settings import Curation
+from w2sr_jax.curation.texts import gold
 from w2sr_jax.experiment import GOLD
-from w2sr_jax.graph.stage import Context, Made
+from w2sr_jax.graph.stage import NOT_READ, Context, Stage, StageResult
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.problems.splits import Known
-from w2sr_jax.stages import examples as batching
-from w2sr_jax.stages import models, problems
-from w2sr_jax.stages import traces as teach
+from w2sr_jax.stages import problems, tokenizer
+from w2sr_jax.stages.examples import CURATED
+from w2sr_jax.stages.problems import Problems
+from w2sr_jax.stages.tokenizer import Tokenizer
+from w2sr_jax.stages.traces import DRAWN, Traces, by_problem
 
-FATES = "fates.parquet"
+DISPOSITIONS = "dispositions.parquet"
+FUNNELS = "curation.json"
 
 
-def curate_rung(context: Context, index: int) -> Made:
-    """Write ARM/curated.parquet and ARM/fates.parquet (what became of every trace) for each arm, and curation.json.
+@dataclasses.dataclass(frozen=True)
+class Selected:
+    """An arm as its curation sees it: its name, what it is called in tables, which traces it keeps."""
+
+    name: str
+    label: str
+    select: Select
+
+
+@dataclasses.dataclass(frozen=True)
+class Curate(Stage):
+    """Select the examples of every arm of a rung. Writes ARM/curated.parquet and ARM/dispositions.parquet (what became of every
+    trace) into `folder`, the examples of the ceiling where there is one, and curation.json.
 
     An arm for which nothing is left gets no examples, and the measure `emptied` says why. `NothingToTrain` where the rung has
-    nothing else.
+    nothing else. `weights` are the teachers', in their order.
     """
-    experiment = context.experiment
-    rung = experiment.rungs[index]
-    directory = context.run / models.rung_directory(experiment, index)
-    pool = problems.pool(context.run, rung.pool)
-    forbidden = [*problems.read(context.run, problems.TEST), *problems.read(context.run, problems.PROBE)]
-    weights = {teacher.name: teacher.weight for teacher in experiment.teachers if teacher.name in rung.teachers}
-    known = Known(forbidden, rung.curation.copies) if forbidden else None
-    with Equality() as equality:
-        selectors = {arm: Selector(arm, rung.curation, known, weights, equality) for arm in rung.arms}
-        given = _sift(context, index, pool, {directory / arm / FATES: selector for arm, selector in selectors.items()})
-    outputs, funnels = [], {}
-    kept: dict[str, int] = {}
-    emptied: dict[str, str] = {}
-    for arm, selector in selectors.items():
-        selection, fates, path = selector.selection(), directory / arm / FATES, directory / arm / batching.CURATED
-        if selection.chosen is not None:
-            records.write(fates, Fate, map(selection.fate, records.iterate(fates, Fate)))
-        groups = teach.by_problem(context, index, pool)
-        records.write(path, Example, examples(selector, selection, groups, records.iterate(fates, Fate)))
-        outputs += [path, fates]
-        funnels[arm], kept[arm] = selection.funnel, selection.funnel.kept
-        if selection.emptied:
-            emptied[arm] = selection.emptied
-    if rung.gold:
-        path = directory / GOLD / batching.CURATED
-        records.write(path, Example, batching.gold(pool))
-        outputs.append(path)
-        kept[GOLD] = len(records.Stored(path, Example))
-        if not kept[GOLD]:
-            emptied[GOLD] = f"none of the {len(pool):,} problems has a worked solution to learn from"
-    if len(emptied) == len(kept):
-        why = "; ".join(dict.fromkeys(emptied.values()))
-        raise NothingToTrain(f"rung {index} ({rung.name}) has nothing to train on: {why}")
-    codec.write(directory / "curation.json", funnels)
-    return Made(
-        [*outputs, directory / "curation.json"],
-        {},
-        {"traces": given, "kept": kept} | ({"emptied": emptied} if emptied else {}),
-        f"{given:,} traces; kept " + ", ".join(f"{arm} {count:,}" for arm, count in kept.items()),
-    )
+
+    folder: str
+    rung: int
+    rung_name: str
+    curation: Curation
+    arms: tuple[Selected, ...]
+    gold: bool
+    pool: tuple[float, float]
+    weights: tuple[float, ...]
+    problems: Problems
+    tokenizer: Tokenizer
+    traces: tuple[Traces, ...]
+    parents: tuple[Stage, ...] = dataclasses.field(default=(), metadata=NOT_READ)
+
+    kind = "curate"
+
+    @property
+    def serves(self) -> int:
+        return self.rung
+
+    @property
+    def after(self) -> tuple[Stage, ...]:
+        return self.parents
+
+    @property
+    def teachers(self) -> list[str]:
+        return [traces.teacher.name for traces in self.traces]
+
+    def run(self, context: Context) -> StageResult:
+        store, folder = context.store, context.store.path(self.folder)
+        pool = problems.pool(store, self.pool)
+        forbidden = [*problems.read(store, problems.TEST), *problems.read(store, problems.PROBE)]
+        weights = dict(zip(self.teachers, self.weights, strict=True))
+        copies = Known(forbidden, self.curation.copies) if forbidden else None
+        with Equality() as equality:
+            selectors = {
+                arm.name: Selector(arm.name, self.curation, copies, weights, equality, arm.select, arm.label) for arm in self.arms
+            }
+            traces = self._show(store, pool, {folder / arm / DISPOSITIONS: one for arm, one in selectors.items()})
+        outputs, funnels = [], {}
+        kept: dict[str, int] = {}
+        emptied: dict[str, str] = {}
+        for arm, selector in selectors.items():
+            selection, rows, path = selector.selection(), folder / arm / DISPOSITIONS, folder / arm / CURATED
+            if selection.chosen is not None:
+                records.write(rows, Disposition, map(selection.disposition, records.iterate(rows, Disposition)))
+            groups = by_problem(store, self.rung, self.teachers, pool)
+            records.write(path, Example, examples(selector, selection, groups, records.iterate(rows, Disposition)))
+            outputs += [path, rows]
+            funnels[arm], kept[arm] = selection.funnel, selection.funnel.kept
+            if selection.emptied:
+                emptied[arm] = selection.emptied
+        if self.gold:
+            path = folder / GOLD / CURATED
+            records.write(path, Example, gold(pool))
+            outputs.append(path)
+            kept[GOLD] = len(records.Stored(path, Example))
+            if not kept[GOLD]:
+                emptied[GOLD] = f"none of the {len(pool):,} problems has a worked solution to learn from"
+        if len(emptied) == len(kept):
+            why = "; ".join(dict.fromkeys(emptied.values()))
+            raise NothingToTrain(f"rung {self.rung} ({self.rung_name}) has nothing to train on: {why}")
+        codec.write(folder / FUNNELS, funnels)
+        return StageResult(
+            [*outputs, folder / FUNNELS],
+            measures={"traces": traces, "kept": kept} | ({"emptied": emptied} if emptied else {}),
+            note=f"{traces:,} traces; kept " + ", ".join(f"{arm} {count:,}" for arm, count in kept.items()),
+        )
+
+    def _show(self, store: RunStore, pool: Iterable[Problem], selectors: Mapping[Path, Selector]) -> int:
+        """Show each selector all traces, and write down what becomes of them; how many traces there are."""
+        renderer = tokenizer.renderer(store)
+
+        def tokens(trace: Trace) -> int:
+            return trace.tokens or len(renderer.tokenizer.encode([trace.text])[0]) + 1
+
+        count = 0
+        with contextlib.ExitStack() as stack:
+            write = {path: stack.enter_context(records.writing(path, Disposition)) for path in selectors}
+            for problem, traces in by_problem(store, self.rung, self.teachers, pool, without=DRAWN):
+                group = list(candidates(traces, tokens))
+                count += len(group)
+                for path, selector in selectors.items():
+                    write[path](selector.add(problem, group))
+        return count
 
 
-def _sift(context: Context, index: int, pool: Iterable[Problem], selectors: Mapping[Path, Selector]) -> int:
-    """Show each selector all traces, and write down what becomes of them; how many traces there are."""
-    renderer = problems.renderer(context.run)
-
-    def tokens(trace: Trace) -> int:
-        return trace.tokens or len(renderer.tokenizer.encode([trace.text])[0]) + 1
-
-    given = 0
-    with contextlib.ExitStack() as stack:
-        tell = {path: stack.enter_context(records.writing(path, Fate)) for path in selectors}
-        for problem, traces in teach.by_problem(context, index, pool, without=teach.DRAWN):
-            group = list(candidates(traces, tokens))
-            given += len(group)
-            for path, selector in selectors.items():
-                tell[path](selector.add(problem, group))
-    return given
+def emptied(store: RunStore, curation: str, arm: str) -> str:
+    """Why an arm has no examples, as its curation said."""
+    manifest = store.peek(curation)
+    reasons = manifest.measures.get("emptied", {}) if manifest else {}
+    return str(reasons.get(arm) or "its curation kept no trace")

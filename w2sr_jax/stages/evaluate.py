@@ -1,121 +1,206 @@
 """Evaluation of one model: answers to the test problems, their scores, its likelihood of held-out traces, and, for the error
-ledger, answers to training problems."""
+ledger, answers to training problems; of a teacher that is a file, the answers to test problems that lie in it."""
 
 import dataclasses
 from collections import Counter
-from pathlib import Path
+from typing import Any
 
+from w2sr_jax.answers.grade import Grader, grade_all
 from w2sr_jax.batches.encode import encode, encoded
 from w2sr_jax.batches.packing import pack
 from w2sr_jax.core import codec, records
 from w2sr_jax.core.records import Example, Problem, Trace
+from w2sr_jax.evaluation.answered import score_answers
 from w2sr_jax.evaluation.cost import sampling_flops
 from w2sr_jax.evaluation.scores import HeldOut, score
+from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.experiment import GOLD
-from w2sr_jax.graph import verified
-from w2sr_jax.graph.stage import Context, Made
+from w2sr_jax.graph.stage import NOT_READ, Context, Stage, StageResult
+from w2sr_jax.graph.store import RunStore
+from w2sr_jax.parallel.mesh import make_mesh
+from w2sr_jax.parallel.settings import Mesh
+from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.traces import Author, draw
-from w2sr_jax.stages import faithfulness, models, tables
-from w2sr_jax.stages import problems as prepare
-from w2sr_jax.stages import traces as teach
-from w2sr_jax.stages.models import Model
+from w2sr_jax.stages import faithfulness, problems, tables
+from w2sr_jax.stages.curate import Curate
+from w2sr_jax.stages.examples import CURATED
+from w2sr_jax.stages.external import DataSet
+from w2sr_jax.stages.models import Model, author_of
 from w2sr_jax.stages.outcomes import GENERATIONS, GREEDY
+from w2sr_jax.stages.problems import POOL, PROBE, TEST, Problems
+from w2sr_jax.stages.tokenizer import Tokenizer
+from w2sr_jax.stages.traces import Traces, by_problem
+from w2sr_jax.stages.train import Train
+from w2sr_jax.teachers.teacher import Teacher
 from w2sr_jax.training.held_out import nll, unigram_nll
 
 SCORES, HELD_OUT, FAITHFULNESS = "scores.json", "held_out.json", "faithfulness.json"
 
 
-def evaluate(context: Context, model: Model, held_out: bool) -> Made:
-    """Write evaluations/MODEL/{generations.parquet,scores.json}; with `held_out` also held_out.json.
+@dataclasses.dataclass(frozen=True)
+class Evaluate(Stage):
+    """Ask one model. Writes evaluations/MODEL/{generations.parquet,scores.json}; for a student also held_out.json, measured in
+    rows of `length` tokens, `rows` at a time.
 
-    For the error ledger a rung's models also answer training problems (pool.parquet) and, where a teacher is a recorded file,
-    which need not hold answers to test problems, probe problems (probe.parquet).
+    For the error ledger a rung's models also answer the problems of its part of the pool (pool.parquet) and, where a teacher is
+    no model of the run, which need not answer test problems, the probe problems (probe.parquet). `largest` is the largest number
+    that the tokenizer knows, where it knows only some.
     """
-    experiment = context.experiment
-    directory = context.run / "evaluations" / model.name
-    problems = prepare.read(context.run, prepare.TEST)
-    author = teach.author_of(context, model, model.name)
-    settings, grader, tell = experiment.evaluation, experiment.grader, context.watcher.progress
-    greedy = _greedy(context, author, problems, model.style)
-    sampled = []
-    if settings.samples:
-        warm = dataclasses.replace(experiment.decoding, temperature=settings.temperature)
-        sampled = draw(author, problems, settings.samples, warm, grader, model.style, tell)
-    marked = [dataclasses.replace(trace, sample=GREEDY) for trace in greedy]
-    records.write(directory / GENERATIONS, Trace, [*marked, *sampled])
-    scores = score(problems, greedy, sampled, settings)
-    codec.write(directory / SCORES, scores)
-    outputs = [directory / GENERATIONS, directory / SCORES]
-    tokens = sum(trace.tokens for trace in [*greedy, *sampled])
-    accuracy = scores.accuracy
-    note = f"accuracy {accuracy.value:.1%} [{accuracy.low:.1%}, {accuracy.high:.1%}] on {accuracy.n} problems"
-    if held_out and model.rung is not None:
-        held = _held_out(context, model, model.rung, author)
-        codec.write(directory / HELD_OUT, held)
-        outputs.append(directory / HELD_OUT)
-        if held.nll is not None:
-            note += f", held-out NLL {held.nll:.3f} (unigram {held.unigram:.3f}) nats/token"
-    others: list[Problem] = []
-    more_read = 0
-    for name, more in ledger_problems(context, model).items():
-        marked = [dataclasses.replace(trace, sample=GREEDY) for trace in _greedy(context, author, more, model.style)]
-        records.write(directory / f"{name}.parquet", Trace, marked)
-        outputs.append(directory / f"{name}.parquet")
-        others += more
-        tokens += sum(trace.tokens for trace in marked)
-    if settings.faithfulness and model.role in ("teacher", "student", GOLD):
-        interventions, more_read, more_written = faithfulness.intervene(context, author, problems, greedy)
-        codec.write(directory / FAITHFULNESS, interventions)
-        outputs.append(directory / FAITHFULNESS)
-        tokens += more_written
-    asked = author.renderer.prompts([problem.question for problem in problems], model.style)
-    also = author.renderer.prompts([problem.question for problem in others], model.style)
-    read = (1 + settings.samples) * sum(map(len, asked)) + sum(map(len, also)) + more_read
-    flops = sampling_flops(author.config.parameters(), read + tokens)
-    measures = {"tokens": tokens, "flops": flops, "accuracy": accuracy.value}
-    return Made(outputs, {}, measures, note)
+
+    model: Model
+    training: Train
+    problems: Problems
+    tokenizer: Tokenizer
+    evaluation: Evaluation
+    decoding: Decoding
+    grader: Grader
+    mesh: Mesh
+    seed: int
+    curation: Curate | None = None
+    traces: tuple[Traces, ...] = ()
+    length: int = 0
+    rows: int = 0
+    pool: tuple[float, float] | None = None
+    asks_probe: bool = False
+    largest: int | None = None
+
+    kind = "evaluate"
+
+    @property
+    def serves(self) -> int | None:
+        return self.model.rung
+
+    @property
+    def computes_on(self) -> Mesh:
+        return self.mesh
+
+    def run(self, context: Context) -> StageResult:
+        store, settings = context.store, self.evaluation
+        directory = store.path(folder(self.model.name))
+        test = problems.read(store, TEST)
+        author = dataclasses.replace(author_of(store, self.training, self.model.name), seed=self.seed)
+        progress = context.watcher.progress
+        greedy = self._greedy(context, author, test)
+        sampled = []
+        if settings.samples:
+            warm = dataclasses.replace(self.decoding, temperature=settings.temperature)
+            sampled = draw(author, test, settings.samples, warm, self.grader, self.model.style, progress)
+        marked = [dataclasses.replace(trace, sample=GREEDY) for trace in greedy]
+        records.write(directory / GENERATIONS, Trace, [*marked, *sampled])
+        scores = score(test, greedy, sampled, settings)
+        codec.write(directory / SCORES, scores)
+        outputs = [directory / GENERATIONS, directory / SCORES]
+        tokens = sum(trace.tokens for trace in [*greedy, *sampled])
+        accuracy = scores.accuracy
+        note = f"accuracy {accuracy.value:.1%} [{accuracy.low:.1%}, {accuracy.high:.1%}] on {accuracy.n} problems"
+        if self.curation is not None:
+            held = self._held_out(store, author, self.curation)
+            codec.write(directory / HELD_OUT, held)
+            outputs.append(directory / HELD_OUT)
+            if held.nll is not None:
+                note += f", held-out NLL {held.nll:.3f} (unigram {held.unigram:.3f}) nats/token"
+        others: list[Problem] = []
+        more_read = 0
+        for name, more in self._ledger_problems(store).items():
+            marked = [dataclasses.replace(trace, sample=GREEDY) for trace in self._greedy(context, author, more)]
+            records.write(directory / f"{name}.parquet", Trace, marked)
+            outputs.append(directory / f"{name}.parquet")
+            others += more
+            tokens += sum(trace.tokens for trace in marked)
+        if settings.faithfulness and self.model.role in ("teacher", "student", GOLD):
+            interventions, more_read, more_written = faithfulness.intervene(
+                author, test, greedy, settings, self.decoding, self.grader, self.largest, progress
+            )
+            codec.write(directory / FAITHFULNESS, interventions)
+            outputs.append(directory / FAITHFULNESS)
+            tokens += more_written
+        asked = author.renderer.prompts([problem.question for problem in test], self.model.style)
+        also = author.renderer.prompts([problem.question for problem in others], self.model.style)
+        read = (1 + settings.samples) * sum(map(len, asked)) + sum(map(len, also)) + more_read
+        flops = sampling_flops(author.config.parameters(), read + tokens)
+        measures = {"tokens": tokens, "flops": flops, "accuracy": accuracy.value}
+        return StageResult(outputs, measures=measures, note=note)
+
+    def _greedy(self, context: Context, author: Author, asked: list[Problem]) -> list[Trace]:
+        decoding = dataclasses.replace(self.decoding, temperature=0.0)
+        return draw(author, asked, 1, decoding, self.grader, self.model.style, context.watcher.progress)
+
+    def _ledger_problems(self, store: RunStore) -> dict[str, list[Problem]]:
+        """The problems that the model answers for the error ledger besides the test problems, by the split they are from."""
+        asked = {}
+        if self.pool is not None and self.evaluation.pool:
+            asked[POOL] = problems.part(problems.read(store, POOL), self.pool)[: self.evaluation.pool]
+        if self.asks_probe:
+            asked[PROBE] = problems.read(store, PROBE)
+        return asked
+
+    def _held_out(self, store: RunStore, author: Author, curation: Curate) -> HeldOut:
+        """Mean NLL per supervised token, nats, of the teachers' traces on the probe problems, which no student was trained on;
+        and that of a unigram model of the student's own training data, add-one smoothed."""
+        probe = {problem.id: problem for problem in problems.read(store, PROBE)}
+        groups = by_problem(store, curation.rung, curation.teachers, list(probe.values()))
+        # Of what was cut off, or is empty, nothing is to be likely.
+        traces = [trace for _, group in groups for trace in group if trace.finish == "stop" and trace.text.strip()]
+        held, _ = encode([_example(trace, probe[trace.problem_id]) for trace in traces], author.renderer, self.length)
+        if not held:
+            return HeldOut(nll=None, unigram=None, traces=0, tokens=0)
+        examples = records.Stored(store.file(f"{curation.folder}/{self.model.arm}/{CURATED}"), Example)
+        train = encoded(examples, author.renderer, self.length, Counter())
+        packed = pack(held, self.length, author.renderer.pad)
+        total, tokens = nll(author.config, author.params, packed, self.rows, make_mesh(self.mesh))
+        return HeldOut(total / tokens, unigram_nll(train, held, author.config.vocab_size), len(held), tokens)
 
 
-def generations(run: Path, name: str) -> tuple[list[Trace], list[Trace]]:
-    """What `evaluate` wrote of the model of this name: greedy traces and samples."""
-    traces = tables.read(verified.file(run, f"evaluations/{name}/{GENERATIONS}"), Trace)
+@dataclasses.dataclass(frozen=True)
+class EvaluateFile(Stage):
+    """Grade and score the answers to test problems that lie in a teacher's file. Writes evaluations/TEACHER/
+    {generations.parquet,scores.json}, nothing where it has none. No student is trained on them: the pool holds no test
+    problem."""
+
+    teacher: Teacher = dataclasses.field(metadata=NOT_READ)
+    steering: Any
+    problems: Problems
+    evaluation: Evaluation
+    grader: Grader
+    data: tuple[DataSet, ...] = ()
+
+    kind = "evaluate"
+
+    def run(self, context: Context) -> StageResult:
+        store, progress = context.store, context.watcher.progress
+        test = problems.read(store, TEST)
+        traces = self.teacher.load([], tested=test).traces if test else []
+        by_id = {problem.id: problem for problem in test}
+        asked = [by_id[trace.problem_id] for trace in traces]
+        texts = [trace.text for trace in traces]
+        verdicts = grade_all(self.grader, texts, asked, lambda done, total: progress(done, total, "grading"))
+        graded = [trace.graded(verdict) for trace, verdict in zip(traces, verdicts, strict=True)]
+        scores = score_answers(test, graded, self.evaluation)
+        answered = len({trace.problem_id for trace in graded})
+        counts = {"traces": len(graded), "problems": answered, "test_problems": len(test)}
+        if scores is None:
+            return StageResult(measures=counts, note=f"{len(graded):,} answers to test problems, none of which can be graded")
+        directory = store.path(folder(self.teacher.name))
+        records.write(directory / GENERATIONS, Trace, graded)
+        codec.write(directory / SCORES, scores)
+        accuracy = scores.accuracy
+        note = (
+            f"{len(graded):,} answers in the file to {answered:,} of {len(test):,} test problems, set aside: accuracy "
+            f"{accuracy.value:.1%} [{accuracy.low:.1%}, {accuracy.high:.1%}]"
+        )
+        paths = [directory / GENERATIONS, directory / SCORES]
+        return StageResult(paths, measures={**counts, "accuracy": accuracy.value}, note=note)
+
+
+def folder(model: str) -> str:
+    """Where a model's evaluation lies."""
+    return f"evaluations/{model}"
+
+
+def generations(store: RunStore, model: str) -> tuple[list[Trace], list[Trace]]:
+    """What the evaluation of the model of this name wrote: greedy traces and samples."""
+    traces = tables.read(store.file(f"{folder(model)}/{GENERATIONS}"), Trace)
     return [t for t in traces if t.sample == GREEDY], [t for t in traces if t.sample != GREEDY]
-
-
-def ledger_problems(context: Context, model: Model) -> dict[str, list[Problem]]:
-    """The problems that a model answers for the error ledger besides the test problems, by the split they are from."""
-    if model.rung is None or (model.role not in ("student", GOLD) and model != models.before(context.experiment, model.rung)):
-        return {}
-    rung, found = context.experiment.rungs[model.rung], {}
-    if count := context.experiment.evaluation.pool:
-        found[prepare.POOL] = prepare.part(prepare.read(context.run, prepare.POOL), rung.pool)[:count]
-    if teach.foreign_teachers(context.experiment, model.rung):
-        found[prepare.PROBE] = prepare.read(context.run, prepare.PROBE)
-    return found
-
-
-def _greedy(context: Context, author: Author, problems: list[Problem], style: str) -> list[Trace]:
-    decoding = dataclasses.replace(context.experiment.decoding, temperature=0.0)
-    return draw(author, problems, 1, decoding, context.experiment.grader, style, context.watcher.progress)
-
-
-def _held_out(context: Context, model: Model, index: int, author: Author) -> HeldOut:
-    """Mean NLL per supervised token, nats, of the teachers' traces on the probe problems, which no student was trained on; and
-    that of a unigram model of the student's own training data, add-one smoothed."""
-    rung = context.experiment.rungs[index]
-    probe = {problem.id: problem for problem in prepare.read(context.run, prepare.PROBE)}
-    written = [trace for _, traces in teach.by_problem(context, index, list(probe.values())) for trace in traces]
-    traces = [trace for trace in written if trace.finish == "stop" and trace.text.strip()]  # else nothing to be likely
-    training = rung.training
-    length, rows = training.batching.length, training.batching.rows // training.accumulation
-    held, _ = encode([_example(trace, probe[trace.problem_id]) for trace in traces], author.renderer, length)
-    if not held:
-        return HeldOut(nll=None, unigram=None, traces=0, tokens=0)
-    examples = records.Stored(verified.file(context.run, f"{model.directory}/curated.parquet"), Example)
-    train = encoded(examples, author.renderer, length, Counter())
-    packed = pack(held, length, author.renderer.pad)
-    total, tokens = nll(author.config, author.params, packed, rows, models.device_mesh(context.experiment))
-    return HeldOut(total / tokens, unigram_nll(train, held, author.config.vocab_size), len(held), tokens)
 
 
 def _example(trace: Trace, problem: Problem) -> Example:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from w2sr_jax.batches import packing
@@ -10,13 +10,15 @@ from w2sr_jax.batches.batch import Batches
 from w2sr_jax.batches.encode import END_SPELT, Encoded, encoded
 from w2sr_jax.batches.packing import Packed
 from w2sr_jax.batches.stored import StoredExamples
-from w2sr_jax.core import files, keys, records
+from w2sr_jax.core import keys, records
 from w2sr_jax.core.errors import NothingToTrain
 from w2sr_jax.core.records import Example, Problem
-from w2sr_jax.experiment import BASE, Experiment, ModelTeacher, Pretraining
-from w2sr_jax.graph import verified
-from w2sr_jax.stages import problems as prepare
-from w2sr_jax.stages.models import Model
+from w2sr_jax.curation.texts import example
+from w2sr_jax.experiment import BASE, Experiment, Start, TrainingStage
+from w2sr_jax.graph.store import RunStore
+from w2sr_jax.losses.objective import Objective
+from w2sr_jax.stages import problems
+from w2sr_jax.stages.models import DIRECT, Model, rung_directory, students
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.training.settings import Training
 
@@ -67,47 +69,63 @@ def batches(packed: Packed, model: Model, training: Training, seed: int) -> Batc
     return Batches(packed, training.batching, keys.words(seed, "order", model.name, training.seed)[0])
 
 
-def examples_of(run: Path, experiment: Experiment, model: Model) -> Sequence[Example]:
-    """What a model of the run is trained on: a teacher on gold solutions, a base on texts without reasoning, an arm on what was
-    curated for it, which stays on the disk. None for a base or a teacher that is not trained in the run."""
-    if training_of(experiment, model) is None:
-        return []
+@dataclasses.dataclass(frozen=True)
+class RunTexts:
+    """Satisfies `experiment.work.TextSource` for a model of a run whose splits are finished."""
+
+    store: RunStore
+    experiment: Experiment
+    pool: tuple[float, float] = (0.0, 1.0)
+
+    def problems(self, split: str) -> Sequence[Problem]:
+        rows = problems.read(self.store, split)
+        return problems.part(rows, self.pool) if split == problems.POOL else rows
+
+    def facts(self, lines: int) -> Sequence[Example]:
+        return [example("", "", line, "plain") for line in self.experiment.problems.facts(lines)]
+
+
+def examples_of(store: RunStore, experiment: Experiment, model: Model) -> Sequence[Example]:
+    """What a model of the run is trained on: a teacher or a base on the texts that its start names, an arm on what was curated
+    for it, which stays on the disk. None for a model that is not trained in the run."""
+    start = start_of(experiment, model)
+    if start is not None:
+        return [] if start.training is None else start.texts(RunTexts(store, experiment))
+    return records.Stored(store.file(curated(experiment, model)), Example)
+
+
+def curated(experiment: Experiment, model: Model) -> str:
+    """The name of the file with the examples of a student's arm."""
+    return f"{rung_directory(experiment, model.rung or 0)}/{model.arm}/{CURATED}"
+
+
+def start_of(experiment: Experiment, model: Model) -> Start | None:
+    """The start that makes a teacher's model or a base; None for a student, which a training stage makes."""
     if model.rung is None:
-        return list(gold(prepare.read(run, prepare.TEACHER)))
-    start = experiment.rungs[model.rung].start
-    if model.arm == BASE and isinstance(start, Pretraining):
-        lines = prepare.facts(experiment)[: start.facts]
-        return [*(_example("", "", line, "plain") for line in lines), *documents(prepare.read(run, prepare.PRETRAIN))]
-    return records.Stored(verified.file(run, f"{model.directory}/{CURATED}"), Example)
+        writer = experiment.teacher(model.name).writer
+        return None if writer is None else writer.start
+    return experiment.rungs[model.rung].start if model.arm in (BASE, DIRECT) else None
 
 
 def training_of(experiment: Experiment, model: Model) -> Training | None:
-    """How a model of the run is trained; None where it is not."""
-    if model.rung is None:
-        teacher = next(teacher for teacher in experiment.teachers if teacher.name == model.name)
-        return teacher.training if isinstance(teacher, ModelTeacher) and teacher.checkpoint is None else None
+    """How a model of the run is trained; None where it is not, or not on batches of examples."""
+    start = start_of(experiment, model)
+    if start is not None:
+        return start.training
+    return training_stage(experiment, model).training
+
+
+def objective_of(experiment: Experiment, model: Model) -> Objective:
+    """The loss that a model of the run is trained with."""
+    if start_of(experiment, model) is not None:
+        return Objective()
+    return training_stage(experiment, model).objective or Objective()
+
+
+def training_stage(experiment: Experiment, model: Model) -> TrainingStage:
+    """The training stage that makes a student."""
+    assert model.rung is not None
     rung = experiment.rungs[model.rung]
-    if model.arm == BASE:
-        return rung.start.training if isinstance(rung.start, Pretraining) else None
-    return rung.training
-
-
-def gold(problems: Iterable[Problem]) -> Iterator[Example]:
-    """The worked solutions of problems as examples; problems without one are left out."""
-    for problem in problems:
-        if problem.solution is not None:
-            yield _example(problem.id, problem.question, problem.solution, "reason")
-
-
-def documents(problems: Sequence[Problem]) -> list[Example]:
-    """Problems with their answers and without any reasoning, as texts to pretrain on."""
-    return [
-        _example(problem.id, problem.question, f"#### {problem.answer}", "document")
-        for problem in problems
-        if problem.answer is not None
-    ]
-
-
-def _example(problem: str, question: str, response: str, style: str) -> Example:
-    identity = files.digest_json([problem, question, response, style])[:16]
-    return Example(identity, problem, "", "gold", question, response, style, "correct", 1.0)
+    arm = rung.arm(str(model.arm))
+    names = [student.name for student in students(experiment, model.rung, arm)]
+    return rung.stages_of(arm)[names.index(model.name)]

@@ -1,23 +1,40 @@
-"""What a run is given from outside, and the digests that stand for it in the run's lineage."""
+"""What a run is given from outside."""
+
+import dataclasses
 
 from w2sr_jax.core import files
-from w2sr_jax.graph.manifest import Given, file_digest
-from w2sr_jax.problems.sources import origin
-from w2sr_jax.training import checkpoints
+from w2sr_jax.graph.manifest import file_digest
+from w2sr_jax.graph.stage import ExternalInput
 
 
-def weights(reference: str) -> Given:
+@dataclasses.dataclass(frozen=True)
+class Weights(ExternalInput):
     """A checkpoint, a Hugging Face directory or a Hub id."""
-    return Given(reference, lambda: checkpoints.mark(reference)[1])
+
+    def digest(self) -> str:
+        from w2sr_jax.training import checkpoints
+
+        return checkpoints.mark(self.name)[1]
 
 
-def data(path: str) -> Given:
+@dataclasses.dataclass(frozen=True)
+class DataSet(ExternalInput):
     """A file or a data set: `PATH`, `hf:…`, `tfds:…`."""
 
-    def digest() -> str:
-        found = origin(path)
-        if len(found) == 1:
-            return file_digest(found[0])
-        return files.digest_json([[file.name, file_digest(file)] for file in found])
+    def digest(self) -> str:
+        from w2sr_jax.problems.sources import origin
 
-    return Given(path, digest)
+        paths = origin(self.name)
+        if len(paths) == 1:
+            return file_digest(paths[0])
+        return files.digest_json([[path.name, file_digest(path)] for path in paths])
+
+
+def weights(reference: str | None) -> tuple[Weights, ...]:
+    """The parameters that a user gave by name, if any."""
+    return () if reference is None else (Weights(reference),)
+
+
+def data_sets(paths: "list[str]") -> tuple[DataSet, ...]:
+    """The files and data sets that a user gave, each once."""
+    return tuple(DataSet(path) for path in dict.fromkeys(paths) if path)

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from w2sr_jax.answers.grade import Grader
 from w2sr_jax.core import keys
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation.faithfulness import (
@@ -18,24 +19,30 @@ from w2sr_jax.evaluation.faithfulness import (
     truncations,
 )
 from w2sr_jax.evaluation.settings import Evaluation
-from w2sr_jax.graph.stage import Context
+from w2sr_jax.sampling.estimate import Progress
+from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.traces import Author, continued
-from w2sr_jax.text.settings import WordTokenizer
 
 
 def intervene(
-    context: Context, author: Author, problems: Sequence[Problem], greedy: Sequence[Trace]
+    author: Author,
+    problems: Sequence[Problem],
+    greedy: Sequence[Trace],
+    settings: Evaluation,
+    decoding: Decoding,
+    grader: Grader,
+    largest: int | None = None,
+    on_progress: Progress | None = None,
 ) -> tuple[Interventions, int, int]:
-    """What the author answers after parts of its chains for the first `evaluation.faithfulness` problems, and after a mistake in
-    them; how many tokens it read and wrote for that. Traces without a readable answer do not take part."""
-    experiment = context.experiment
+    """What the author answers after parts of its chains for the first `settings.faithfulness` problems, and after a mistake in
+    them; how many tokens it read and wrote for that. Traces without a readable answer do not take part. Mistakes are numbers up
+    to `largest`, where the tokenizer knows only those."""
     by_problem = {trace.problem_id: trace for trace in greedy}
     asked = [
         (problem, by_problem[problem.id])
-        for problem in problems[: experiment.evaluation.faithfulness]
+        for problem in problems[: settings.faithfulness]
         if by_problem[problem.id].answer is not None
     ]
-    largest = experiment.tokenizer.largest if isinstance(experiment.tokenizer, WordTokenizer) else None
     texts, owners = [], []
     for row, (_, trace) in enumerate(asked):
         texts += [_with_cue(cut, trace.text) for cut in truncations(trace.text, FRACTIONS)]
@@ -44,8 +51,8 @@ def intervene(
     mistaken = [(row, text) for row, text in enumerate(changed) if text is not None]
     texts += [text for _, text in mistaken]
     owners += [row for row, _ in mistaken]
-    decoding = dataclasses.replace(experiment.decoding, temperature=0.0)
-    answered = continued(author, [asked[row][0] for row in owners], texts, decoding, experiment.grader, context.watcher.progress)
+    cold = dataclasses.replace(decoding, temperature=0.0)
+    answered = continued(author, [asked[row][0] for row in owners], texts, cold, grader, on_progress)
     cut, after = answered[: len(asked) * len(FRACTIONS)], answered[len(asked) * len(FRACTIONS) :]
     ends = {row: (text, trace) for (row, text), trace in zip(mistaken, after, strict=True) if trace is not None}
     rows = tuple(

@@ -1,24 +1,29 @@
-"""Where the models of a run live, and how their parameters are read."""
+"""The models of a run: what they are called, where they lie, and how their parameters are read."""
 
 import dataclasses
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
-from w2sr_jax.experiment import BASE, GOLD, Experiment, FromParent, ModelTeacher, Pretraining, model_name
-from w2sr_jax.graph import verified
+from w2sr_jax.experiment import BASE, GOLD, Arm, Experiment, Teacher, model_name
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.models import lora, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.lora_settings import Lora
 from w2sr_jax.parallel.mesh import make_mesh, shardings
+from w2sr_jax.stages import tokenizer
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.training import checkpoints
 from w2sr_jax.training.steps import LINEAGE
 
+if TYPE_CHECKING:
+    from w2sr_jax.sampling.traces import Author
+    from w2sr_jax.stages.train import Train
+
 CHECKPOINTS = "checkpoints"
 DIRECT = "base-direct"
+"""The role of a base that is asked for the answer alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,62 +42,99 @@ class Model:
     lora: Lora = Lora()
 
     @property
-    def task(self) -> str:
-        """The task that makes it."""
-        return _task(self.directory)
+    def checkpoints(self) -> str:
+        """The name of the directory with its checkpoints."""
+        return f"{self.directory}/{CHECKPOINTS}"
 
-    def checkpoints(self, run: Path) -> Path:
-        return run / self.directory / CHECKPOINTS
+    @property
+    def stage(self) -> str:
+        """The name of the stage that makes it."""
+        return stage_of(self.directory)
+
+
+def stage_of(directory: str) -> str:
+    """The name of the stage that makes the model of a directory."""
+    return f"{directory}/train"
 
 
 def rung_directory(experiment: Experiment, index: int) -> str:
     return f"rungs/{index}-{experiment.rungs[index].name}"
 
 
-def teacher(settings: ModelTeacher) -> Model:
-    return Model(settings.name, f"teachers/{settings.name}", settings.model, "teacher")
+def teacher(settings: Teacher) -> Model | None:
+    """A teacher's own model of the run; None where it has none."""
+    writer = settings.writer
+    if writer is None or writer.config is None:
+        return None
+    return Model(settings.name, f"teachers/{settings.name}", writer.config, "teacher")
+
+
+def writer(experiment: Experiment, rung: int, settings: Teacher) -> Model | None:
+    """The model of the run that writes a teacher's traces for a rung; None where none does."""
+    asked = settings.writer
+    if asked is None:
+        return None
+    return teacher(settings) if asked.config is not None else student(experiment, rung - 1, asked.arm)
 
 
 def student(experiment: Experiment, index: int, arm: str) -> Model:
     """A rung's base, its gold ceiling, or its student of an arm."""
     role = arm if arm in (BASE, GOLD) else "student"
     rung, directory = experiment.rungs[index], rung_directory(experiment, index)
-    found = Model(model_name(index, experiment, arm), f"{directory}/{arm}", rung.model, role, arm, index)
-    if arm == BASE or not rung.training.lora.rank:
-        return found
-    return dataclasses.replace(found, base=f"{directory}/{BASE}", lora=rung.training.lora)
+    model = Model(model_name(index, experiment, arm), f"{directory}/{arm}", rung.model, role, arm, index)
+    if arm == BASE:
+        return model
+    return students(experiment, index, rung.arm(arm))[-1]
+
+
+def students(experiment: Experiment, index: int, arm: Arm) -> list[Model]:
+    """The models that the training stages of an arm make, one after the other; the last is the arm's student."""
+    rung, directory = experiment.rungs[index], rung_directory(experiment, index)
+    name, role = model_name(index, experiment, arm.name), GOLD if arm.name == GOLD else "student"
+    found: list[Model] = []
+    before = f"{directory}/{BASE}"
+    stages = rung.stages_of(arm)
+    for number, stage in enumerate(stages, 1):
+        last = number == len(stages)
+        own, folder = (
+            (name, f"{directory}/{arm.name}") if last else (f"{name}-{number}", f"{directory}/{arm.name}/stage-{number}")
+        )
+        adapters = stage.training.lora if stage.training is not None else Lora()
+        base = before if adapters.rank else None
+        found.append(Model(own, folder, rung.model, role, arm.name, index, base=base, lora=adapters if base else Lora()))
+        before = folder
+    return found
 
 
 def evaluated(experiment: Experiment, index: int) -> list[Model]:
     """A rung's models in the order of tables: base (and the same base asked for the answer alone), arms, ceiling."""
-    rung, base = experiment.rungs[index], student(experiment, index, BASE)
-    found = [base]
-    if _asked_directly(experiment, index):
-        found.append(dataclasses.replace(base, name=f"{base.name}-direct", role=DIRECT, arm=DIRECT, style="direct"))
-    return found + [student(experiment, index, arm) for arm in (*rung.arms, *((GOLD,) if rung.gold else ()))]
+    base = student(experiment, index, BASE)
+    models = [base]
+    if answers_directly(experiment, index):
+        models.append(dataclasses.replace(base, name=f"{base.name}-direct", role=DIRECT, arm=DIRECT, style="direct"))
+    return models + [student(experiment, index, arm.name) for arm in experiment.rungs[index].trained]
 
 
 def all_evaluated(experiment: Experiment) -> list[Model]:
     """All models that are evaluated, teachers first."""
-    found = [teacher(each) for each in experiment.teachers if isinstance(each, ModelTeacher)]
+    models = [model for each in experiment.teachers if (model := teacher(each)) is not None]
     for index in range(len(experiment.rungs)):
-        found.extend(evaluated(experiment, index))
-    return found
+        models.extend(evaluated(experiment, index))
+    return models
 
 
 def before(experiment: Experiment, index: int) -> Model:
     """What a rung's students are held against in the error ledger: their base, asked in the way it knows. One that has never seen
     a chain of thought is asked for the answer alone."""
-    found = {model.role: model for model in evaluated(experiment, index)}
-    return found.get(DIRECT, found[BASE])
+    by_role = {model.role: model for model in evaluated(experiment, index)}
+    return by_role.get(DIRECT, by_role[BASE])
 
 
-def _asked_directly(experiment: Experiment, index: int) -> bool:
-    """Whether a rung's base, or the one that it was grown from, was pretrained in the run, on answers without reasoning."""
+def answers_directly(experiment: Experiment, index: int) -> bool:
+    """Whether a rung's base, or the one that it was grown from, has learned to answer without reasoning."""
     start = experiment.rungs[index].start
-    if isinstance(start, FromParent) and start.arm == BASE:
-        return _asked_directly(experiment, index - 1)
-    return isinstance(start, Pretraining)
+    parent = start.parent == BASE and index > 0 and answers_directly(experiment, index - 1)
+    return start.answers_directly(parent)
 
 
 def sized(config: ModelConfig, renderer: Renderer) -> ModelConfig:
@@ -104,43 +146,49 @@ def device_mesh(experiment: Experiment) -> jax.sharding.Mesh:
     return make_mesh(experiment.mesh)
 
 
-def placement(config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:
-    """Where each parameter lies."""
+def parameter_shardings(config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:
+    """On which devices each parameter lies."""
     return shardings(mesh, transformer.logical_axes(config), transformer.shapes(config))
 
 
-def digest(run: Path, model: Model) -> str:
+def digest(store: RunStore, model: Model) -> str:
     """The digest of a trained model's parameters."""
-    made = verified.manifest(run, model.task)
-    return next(iter(made.artifacts.values()), "") if made else ""
+    manifest = store.manifest(model.stage)
+    return next(iter(manifest.artifacts.values()), "") if manifest else ""
 
 
-def origin(run: Path, model: Model) -> dict[str, Any]:
+def origin(store: RunStore, model: Model) -> dict[str, Any]:
     """The lineage of the checkpoint that a model's training made."""
-    made = verified.artifact(run, model.task)
-    verified.part(run, made, f"{LINEAGE}/metadata")
-    return checkpoints.read_lineage(made.path)
+    artifact = store.artifact(model.stage)
+    store.part(artifact, f"{LINEAGE}/metadata")
+    return checkpoints.read_lineage(artifact.path)
 
 
-def parameters(run: Path, model: Model, config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:
+def parameters(store: RunStore, model: Model, config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:
     """A trained model's parameters, on the mesh; adapters are merged into those of their base. They are those that its training
     made, whatever checkpoints lie beside them. `UserError` where they are not."""
-    places = placement(config, mesh)
+    layout = parameter_shardings(config, mesh)
     if model.base is None:
-        return _trained(run, model.task, places)
-    base = _trained(run, _task(model.base), places)
-    return jax.jit(partial(lora.merge, config, model.lora), out_shardings=places)(base, adapters(run, model, config, mesh))
+        return _restored(store, model.stage, layout)
+    base = _restored(store, stage_of(model.base), layout)
+    return jax.jit(partial(lora.merge, config, model.lora), out_shardings=layout)(base, adapters(store, model, config, mesh))
 
 
-def adapters(run: Path, model: Model, config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:
+def adapters(store: RunStore, model: Model, config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:
     """What a training with LoRA made, on the mesh; as `parameters` otherwise."""
-    return _trained(run, model.task, shardings(mesh, lora.logical_axes(config, model.lora), lora.shapes(config, model.lora)))
+    return _restored(store, model.stage, shardings(mesh, lora.logical_axes(config, model.lora), lora.shapes(config, model.lora)))
 
 
-def _trained(run: Path, task: str, places: Any) -> Any:
-    made = verified.artifact(run, task)
-    return checkpoints.restore_params(made.path, places, made.digest)
+def author_of(store: RunStore, training: "Train", name: str) -> "Author":
+    """A trained model of the run, ready to write under `name`."""
+    from w2sr_jax.sampling.traces import Author
+
+    renderer, mesh = tokenizer.renderer(store), make_mesh(training.mesh)
+    config = sized(training.model.config, renderer)
+    params = parameters(store, training.model, config, mesh)
+    return Author(name, config, params, renderer, training.seed, digest(store, training.model), mesh)
 
 
-def _task(directory: str) -> str:
-    return f"{directory}/train"
+def _restored(store: RunStore, stage: str, layout: Any) -> Any:
+    artifact = store.artifact(stage)
+    return checkpoints.restore_params(artifact.path, layout, artifact.digest)

@@ -6,13 +6,12 @@ or not an arm was trained on it.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation.ledger import Outcome, answer
-from w2sr_jax.experiment import Experiment, Graduate
-from w2sr_jax.graph import verified
+from w2sr_jax.experiment import Experiment
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.stages import models, problems, tables
 from w2sr_jax.stages import traces as teach
 
@@ -42,26 +41,26 @@ class Files(NamedTuple):
     student: str
 
 
-def cases(run: Path, experiment: Experiment, index: int, teacher: str, arm: str, which: Set) -> list[Case]:
+def cases(store: RunStore, experiment: Experiment, index: int, teacher: str, arm: str, which: Set) -> list[Case]:
     """The problems of a set that all three answered, in the order of the split."""
     split, name = _split(experiment, index, teacher, which)
-    base, student = (_answers(run, model.name, name) for model in _pair(experiment, index, arm))
-    taught = _teacher(run, experiment, index, teacher, which)
+    base, student = (_answers(store, model.name, name) for model in _pair(experiment, index, arm))
+    taught = _teacher(store, experiment, index, teacher, which)
     return [
         Case(problem, taught[problem.id], base[problem.id], student[problem.id])
-        for problem in problems.read(run, split)
+        for problem in problems.read(store, split)
         if problem.answer is not None and problem.id in taught and problem.id in base and problem.id in student
     ]
 
 
-def files_of(run: Path, experiment: Experiment, index: int, teacher: str, arm: str, which: Set) -> Files:
+def files_of(store: RunStore, experiment: Experiment, index: int, teacher: str, arm: str, which: Set) -> Files:
     """The files that `cases` reads."""
     _, name = _split(experiment, index, teacher, which)
     base, student = (f"evaluations/{model.name}/{name}" for model in _pair(experiment, index, arm))
     model = _teacher_model(experiment, index, teacher)
     if which == "held-out" and model is not None:
         return Files([f"evaluations/{model}/{GENERATIONS}"], base, student)
-    return Files([str(path.relative_to(run)) for path in teach.shards(run, index, teacher)], base, student)
+    return Files([store.relative(path) for path in teach.shards(store, index, teacher)], base, student)
 
 
 def _pair(experiment: Experiment, index: int, arm: str) -> tuple[models.Model, models.Model]:
@@ -72,28 +71,26 @@ def _split(experiment: Experiment, index: int, teacher: str, which: Set) -> tupl
     """A set's split, and the file in an evaluation's folder that has the answers to it."""
     if which == "training":
         return problems.POOL, f"{problems.POOL}.parquet"
-    if teacher in teach.foreign_teachers(experiment, index):
+    if experiment.teacher(teacher).foreign:
         return problems.PROBE, f"{problems.PROBE}.parquet"
     return problems.TEST, GENERATIONS
 
 
-def _teacher(run: Path, experiment: Experiment, index: int, teacher: str, which: Set) -> dict[str, Trace]:
+def _teacher(store: RunStore, experiment: Experiment, index: int, teacher: str, which: Set) -> dict[str, Trace]:
     model = _teacher_model(experiment, index, teacher)
     if which == "held-out" and model is not None:
-        return _answers(run, model, GENERATIONS)
-    return teach.first_traces(run, index, teacher)
+        return _answers(store, model, GENERATIONS)
+    return teach.first_traces(store, index, teacher)
 
 
 def _teacher_model(experiment: Experiment, index: int, name: str) -> str | None:
     """The evaluated model behind a teacher's name; None for a recorded one."""
-    if name in teach.foreign_teachers(experiment, index):
-        return None
-    teacher = next(teacher for teacher in experiment.teachers if teacher.name == name)
-    return models.student(experiment, index - 1, teacher.arm).name if isinstance(teacher, Graduate) else name
+    model = models.writer(experiment, index, experiment.teacher(name))
+    return None if model is None else model.name
 
 
-def _answers(run: Path, model: str, name: str) -> dict[str, Trace]:
+def _answers(store: RunStore, model: str, name: str) -> dict[str, Trace]:
     """A model's greedy answers by problem id; none where the file was not asked for."""
-    path = verified.optional(run, f"evaluations/{model}/{name}")
+    path = store.optional(f"evaluations/{model}/{name}")
     traces = tables.read(path, Trace) if path else []
     return {trace.problem_id: trace for trace in traces if trace.sample == GREEDY}

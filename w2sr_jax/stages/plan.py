@@ -1,123 +1,282 @@
-"""The tasks of a run, in an order in which each comes after what it needs. Nothing is computed here."""
+"""The stages of an experiment: what its settings ask for, as values that refer to each other."""
 
 import dataclasses
-from functools import partial
+from collections.abc import Iterator, Mapping
 
-from w2sr_jax.experiment import BASE, GOLD, Experiment, FromCheckpoint, FromParent, Graduate, ModelTeacher, Teacher
-from w2sr_jax.graph.stage import Task
-from w2sr_jax.problems.settings import Files
-from w2sr_jax.stages import curate, evaluate, external, models, problems, traces, train
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.experiment import BASE, GOLD, Experiment, Rung, Teacher
+from w2sr_jax.graph.planner import Plan
+from w2sr_jax.graph.stage import Stage
+from w2sr_jax.losses.objective import Objective
+from w2sr_jax.stages import external, models
+from w2sr_jax.stages.curate import Curate, Selected
+from w2sr_jax.stages.evaluate import Evaluate, EvaluateFile, folder
 from w2sr_jax.stages.models import Model
-from w2sr_jax.stages.report import assemble, on_file
-from w2sr_jax.teachers.served.request import steering
-from w2sr_jax.teachers.settings import Recorded, Served
+from w2sr_jax.stages.problems import Problems
+from w2sr_jax.stages.report.stage import Report
+from w2sr_jax.stages.tokenizer import Tokenizer
+from w2sr_jax.stages.traces import Traces
+from w2sr_jax.stages.train import Sampling, Train
 
 
-def tasks(experiment: Experiment) -> list[Task]:
-    """All tasks of a run with one seed."""
-    seed = experiment.seeds[0]
-    recorded = tuple(teacher for teacher in experiment.teachers if isinstance(teacher, Recorded))
-    sources = (experiment.problems, experiment.test_problems, *recorded)
-    facts = tuple(rung.start for rung in experiment.rungs if hasattr(rung.start, "facts"))
-    asked = (experiment.problems, experiment.test_problems, experiment.splits, recorded)
-    data = tuple(external.data(source.path) for source in sources if isinstance(source, Files | Recorded))
-    plan = [
-        Task("problems", "prepare", asked, (), problems.problems, given=data),
-        Task("tokenizer", "prepare", (experiment.tokenizer, experiment.problems, facts), ("problems",), problems.tokenizer),
-    ]
-    for teacher in experiment.teachers:
-        if isinstance(teacher, ModelTeacher):
-            model = models.teacher(teacher)
-            settings = (teacher.model, teacher.training, teacher.checkpoint, experiment.mesh, seed)
-            work = partial(train.train_teacher, teacher=teacher)
-            weights = () if teacher.checkpoint is None else (external.weights(teacher.checkpoint),)
-            plan.append(Task(model.task, "train", settings, ("problems", "tokenizer"), work, given=weights))
-            plan.append(_evaluation(experiment, model))
-        if isinstance(teacher, Recorded):
-            plan.append(_on_file(experiment, teacher))
-    for index in range(len(experiment.rungs)):
-        plan.extend(_rung_tasks(experiment, index))
-    measured = tuple(task.name for task in plan if task.kind in ("evaluate", "curate"))
-    return [*plan, Task(assemble.REPORT, "report", (experiment,), measured, assemble.report)]
+@dataclasses.dataclass(frozen=True)
+class ExperimentPlan:
+    """The stages of an experiment with one seed, by what they make."""
+
+    experiment: Experiment
+    problems: Problems
+    tokenizer: Tokenizer
+    trainings: Mapping[str, Train]
+    """By the model's name."""
+    traces: Mapping[tuple[int, str], Traces]
+    """By rung and teacher."""
+    curations: Mapping[int, Curate]
+    """By rung."""
+    evaluations: Mapping[str, Evaluate | EvaluateFile]
+    """By the model's or the teacher's name."""
+    extra: tuple[Stage, ...]
+    report: Report
+
+    def __iter__(self) -> Iterator[Stage]:
+        yield from (self.problems, self.tokenizer)
+        yield from (stage for stage in (*self.trainings.values(), *self.evaluations.values()) if stage.serves is None)
+        for index in range(len(self.experiment.rungs)):
+            trained = [stage for stage in self.trainings.values() if stage.serves == index]
+            yield from (stage for stage in trained if stage.model.arm == BASE)
+            yield from (stage for (rung, _), stage in self.traces.items() if rung == index)
+            yield self.curations[index]
+            yield from (stage for stage in trained if stage.model.arm != BASE)
+            yield from (stage for stage in self.evaluations.values() if stage.serves == index)
+        yield from (*self.extra, self.report)
 
 
-def _rung_tasks(experiment: Experiment, index: int) -> list[Task]:
-    rung, seed, mesh = experiment.rungs[index], experiment.seeds[0], experiment.mesh
-    directory = models.rung_directory(experiment, index)
-    base, start = models.student(experiment, index, BASE), rung.start
-    known = {teacher.name: teacher for teacher in experiment.teachers}
-    parent = (models.student(experiment, index - 1, start.arm).task,) if isinstance(start, FromParent) else ()
-    graduates = [teacher for name in rung.teachers if isinstance(teacher := known[name], Graduate)]
-    parents = (*parent, *(models.student(experiment, index - 1, teacher.arm).task for teacher in graduates))
-    initial = (external.weights(start.path),) if isinstance(start, FromCheckpoint) else ()
-    settings = (rung.model, start, mesh, seed)
-    work = partial(train.make_base, index=index)
-    needs = ("problems", "tokenizer", *parent)
-    found = [Task(base.task, "train", settings, needs, work, rung=index, given=initial, parents=parents)]
-
-    samples = [dataclasses.replace(_sampling(experiment, index, known[name]), parents=parents) for name in rung.teachers]
-    names = tuple(task.name for task in samples)
-    weights = tuple(known[name].weight for name in rung.teachers)
-    curation = Task(
-        f"{directory}/curation",
-        "curate",
-        (rung.curation, rung.arms, rung.gold, rung.pool, rung.teachers, weights),
-        ("problems", "tokenizer", *names),
-        partial(curate.curate_rung, index=index),
-        rung=index,
-        parents=parents,
-    )
-    found += [*samples, curation]
-    for arm in (*rung.arms, *((GOLD,) if rung.gold else ())):
-        looks = (rung.probe, experiment.grader, experiment.decoding) if rung.probe.every else ()
-        settings = (rung.model, rung.training, rung.objective, mesh, seed, *looks)
-        work = partial(train.train_arm, index=index, arm=arm)
-        needs = ("tokenizer", curation.name, base.task)
-        name = models.student(experiment, index, arm).task
-        found.append(Task(name, "train", settings, needs, work, rung=index, parents=parents, may_skip=True))
-    for model in models.evaluated(experiment, index):
-        held_out = (curation.name, *names) if model.role in ("student", GOLD) else ()
-        found.append(_evaluation(experiment, model, held_out))
-    return found
+def plan(experiment: Experiment) -> Plan:
+    """The stages of an experiment with one seed, each after what it reads. `UserError` where a user's own stages do not fit."""
+    return Plan(list(stages(experiment)))
 
 
-def _sampling(experiment: Experiment, index: int, teacher: Teacher) -> Task:
-    rung, grader = experiment.rungs[index], experiment.grader
-    name = f"{models.rung_directory(experiment, index)}/traces-{teacher.name}"
-    if isinstance(teacher, Recorded):
-        work = partial(traces.record, index=index, teacher=teacher)
-        data = (external.data(teacher.path),)
-        return Task(name, "sample", (teacher, rung.pool, grader), ("problems",), work, rung=index, given=data)
-    if isinstance(teacher, Served):
-        work = partial(traces.ask, index=index, teacher=teacher)
-        asked = (teacher.name, teacher.samples, steering(teacher), rung.pool, grader, experiment.seeds[0])
-        return Task(name, "sample", asked, ("problems",), work, rung=index)
-    model = models.student(experiment, index - 1, teacher.arm) if isinstance(teacher, Graduate) else models.teacher(teacher)
-    settings = (
-        teacher.name,
-        teacher.samples,
-        teacher.decoding,
-        teacher.token_budget,
-        rung.pool,
-        grader,
-        experiment.mesh,
-        experiment.seeds[0],
-    )
-    work = partial(traces.sample, index=index, teacher=teacher, model=model)
-    return Task(name, "sample", settings, ("problems", "tokenizer", model.task), work, rung=index)
+def stages(experiment: Experiment) -> ExperimentPlan:
+    """The stages of an experiment with one seed."""
+    return _Builder(experiment).built()
 
 
-def _on_file(experiment: Experiment, teacher: Recorded) -> Task:
-    settings = (teacher, experiment.evaluation, experiment.grader)
-    work = partial(on_file.evaluate, teacher=teacher)
-    return Task(f"evaluations/{teacher.name}", "evaluate", settings, ("problems",), work, given=(external.data(teacher.path),))
+class _Builder:
+    """Makes the stages of an experiment, each of what it needs and nothing else."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment, self.seed, self.mesh = experiment, experiment.seeds[0], experiment.mesh
+        self.trainings: dict[str, Train] = {}
+        self.traces: dict[tuple[int, str], Traces] = {}
+        self.curations: dict[int, Curate] = {}
+        self.evaluations: dict[str, Evaluate | EvaluateFile] = {}
+        files = tuple(teacher.steering for teacher in experiment.teachers if teacher.is_file)
+        sources = [source for source in (experiment.problems, experiment.test_problems) if source is not None]
+        own = [path for source in sources for path in source.paths()]
+        brought = [teacher.path for teacher in experiment.teachers if teacher.is_file]
+        self.problems = Problems(
+            "problems",
+            source=experiment.problems,
+            test=experiment.test_problems,
+            splits=experiment.splits,
+            files=files,
+            only_brought=bool(files) and len(files) == len(experiment.teachers),
+            data=external.data_sets([*own, *brought]),
+        )
+        facts = max((rung.start.facts_wanted for rung in experiment.rungs), default=0)
+        self.tokenizer = Tokenizer(
+            "tokenizer",
+            problems=self.problems,
+            settings=experiment.tokenizer,
+            facts_of=experiment.problems if facts else None,
+            facts=facts,
+            files=files,
+            data=external.data_sets(brought),
+        )
+
+    def built(self) -> ExperimentPlan:
+        for teacher in self.experiment.teachers:
+            self._teacher(teacher)
+        for index in range(len(self.experiment.rungs)):
+            self._rung(index)
+        report = Report(
+            "report",
+            experiment=self.experiment,
+            measured=(*self.evaluations.values(), *self.curations.values()),
+        )
+        made = ExperimentPlan(
+            self.experiment,
+            self.problems,
+            self.tokenizer,
+            self.trainings,
+            self.traces,
+            self.curations,
+            self.evaluations,
+            (),
+            report,
+        )
+        extra: list[Stage] = []
+        for more in self.experiment.extra:
+            for stage in more.stages(made):
+                if not isinstance(stage, Stage):
+                    kind = type(more).__name__
+                    raise UserError(
+                        f"{kind}.stages gave a {type(stage).__name__}; it must give stages (w2sr_jax.graph.stage.Stage)"
+                    )
+                extra.append(stage)
+        return dataclasses.replace(made, extra=tuple(extra))
+
+    def _teacher(self, teacher: Teacher) -> None:
+        model, writer = models.teacher(teacher), teacher.writer
+        if model is not None and writer is not None:
+            self.trainings[model.name] = Train(
+                model.stage,
+                model=model,
+                recipe=writer.start,
+                problems=self.problems,
+                tokenizer=self.tokenizer,
+                mesh=self.mesh,
+                seed=self.seed,
+                weights=external.weights(writer.start.weights),
+            )
+            self._evaluation(model)
+        if teacher.is_file:
+            self.evaluations[teacher.name] = EvaluateFile(
+                folder(teacher.name),
+                teacher=teacher,
+                steering=teacher.steering,
+                problems=self.problems,
+                evaluation=self.experiment.evaluation,
+                grader=self.experiment.grader,
+                data=external.data_sets([teacher.path]),
+            )
+
+    def _rung(self, index: int) -> None:
+        experiment, rung = self.experiment, self.experiment.rungs[index]
+        base = models.student(experiment, index, BASE)
+        source = None
+        if rung.start.parent is not None:
+            source = self.trainings[models.student(experiment, index - 1, rung.start.parent).name]
+        writers = {teacher.name: self._writer(index, teacher) for teacher in experiment.teachers_of(index)}
+        graduates = [writer for writer in writers.values() if writer is not None and writer.model.rung is not None]
+        parents = tuple({stage.name: stage for stage in (*([source] if source else []), *graduates)}.values())
+        self.trainings[base.name] = Train(
+            base.stage,
+            model=base,
+            recipe=rung.start,
+            problems=self.problems,
+            tokenizer=self.tokenizer,
+            mesh=self.mesh,
+            seed=self.seed,
+            source=source,
+            facts_of=experiment.problems if rung.start.facts_wanted else None,
+            weights=external.weights(rung.start.weights),
+            parents=parents,
+        )
+        traces = tuple(self._traces(index, teacher, writers[teacher.name], parents) for teacher in experiment.teachers_of(index))
+        curation = self.curations[index] = Curate(
+            f"{models.rung_directory(experiment, index)}/curation",
+            folder=models.rung_directory(experiment, index),
+            rung=index,
+            rung_name=rung.name,
+            curation=rung.curation,
+            arms=tuple(Selected(arm.name, arm.title, arm.select) for arm in rung.selected_arms),
+            gold=rung.gold,
+            pool=rung.pool,
+            weights=tuple(teacher.weight for teacher in experiment.teachers_of(index)),
+            problems=self.problems,
+            tokenizer=self.tokenizer,
+            traces=traces,
+            parents=parents,
+        )
+        for arm in rung.trained:
+            self._arm(index, rung, arm.name, curation, traces, parents)
+        for model in models.evaluated(experiment, index):
+            self._evaluation(model, curation, traces)
+
+    def _arm(
+        self, index: int, rung: Rung, name: str, curation: Curate, traces: tuple[Traces, ...], parents: tuple[Stage, ...]
+    ) -> None:
+        experiment, arm = self.experiment, rung.arm(name)
+        before = self.trainings[models.student(experiment, index, BASE).name]
+        for model, recipe in zip(models.students(experiment, index, arm), rung.stages_of(arm), strict=True):
+            style = models.before(experiment, index).style
+            sampling = Sampling(experiment.grader, experiment.decoding, style) if recipe.samples else None
+            before = self.trainings[model.name] = Train(
+                model.stage,
+                model=model,
+                recipe=recipe,
+                problems=self.problems,
+                tokenizer=self.tokenizer,
+                mesh=self.mesh,
+                seed=self.seed,
+                pool=rung.pool,
+                source=before,
+                curation=curation,
+                sampling=sampling,
+                traces=traces if recipe.samples else (),
+                parents=parents,
+            )
+
+    def _writer(self, index: int, teacher: Teacher) -> Train | None:
+        model = models.writer(self.experiment, index, teacher)
+        return None if model is None else self.trainings[model.name]
+
+    def _traces(self, index: int, teacher: Teacher, writer: Train | None, parents: tuple[Stage, ...]) -> Traces:
+        directory = models.rung_directory(self.experiment, index)
+        stage = self.traces[index, teacher.name] = Traces(
+            f"{directory}/traces-{teacher.name}",
+            teacher=teacher,
+            steering=teacher.steering,
+            rung=index,
+            pool=self.experiment.rungs[index].pool,
+            grader=self.experiment.grader,
+            problems=self.problems,
+            tokenizer=None if writer is None else self.tokenizer,
+            writer=writer,
+            mesh=None if writer is None else self.mesh,
+            seed=None if teacher.is_file else self.seed,
+            data=external.data_sets([teacher.path]),
+            parents=parents,
+        )
+        return stage
+
+    def _evaluation(self, model: Model, curation: Curate | None = None, traces: tuple[Traces, ...] = ()) -> None:
+        experiment = self.experiment
+        rung = None if model.rung is None else experiment.rungs[model.rung]
+        student = model.role in ("student", GOLD)
+        ledger = rung is not None and (student or model == models.before(experiment, model.rung or 0))
+        foreign = rung is not None and any(teacher.foreign for teacher in experiment.teachers_of(model.rung or 0))
+        trained = model.name if model.role != models.DIRECT else models.student(experiment, model.rung or 0, BASE).name
+        batching = None if rung is None or not student else _training(rung, str(model.arm))
+        self.evaluations[model.name] = Evaluate(
+            folder(model.name),
+            model=model,
+            training=self.trainings[trained],
+            problems=self.problems,
+            tokenizer=self.tokenizer,
+            evaluation=experiment.evaluation,
+            decoding=experiment.decoding,
+            grader=experiment.grader,
+            mesh=self.mesh,
+            seed=self.seed,
+            curation=curation if student else None,
+            traces=traces if student else (),
+            length=batching[0] if batching else 0,
+            rows=batching[1] if batching else 0,
+            pool=rung.pool if rung is not None and ledger and experiment.evaluation.pool else None,
+            asks_probe=ledger and foreign,
+            largest=experiment.tokenizer.largest_number() if experiment.evaluation.faithfulness else None,
+        )
 
 
-def _evaluation(experiment: Experiment, model: Model, held_out: tuple[str, ...] = ()) -> Task:
-    asked: tuple[object, ...] = (model.name, model.style)
-    if model.rung is not None:
-        asked += (experiment.rungs[model.rung].pool, *traces.foreign_teachers(experiment, model.rung))
-    settings = (asked, experiment.evaluation, experiment.decoding, experiment.grader, experiment.mesh, experiment.seeds[0])
-    work = partial(evaluate.evaluate, model=model, held_out=bool(held_out))
-    needs = ("problems", "tokenizer", model.task, *held_out)
-    return Task(f"evaluations/{model.name}", "evaluate", settings, needs, work, rung=model.rung)
+def _training(rung: Rung, arm: str) -> tuple[int, int]:
+    """Row length, and rows of a micro-batch, in which a student's likelihood of held-out traces is measured: those that it was
+    trained with."""
+    last = rung.stages_of(rung.arm(arm))[-1]
+    training = last.training or rung.training
+    return training.batching.length, training.batching.rows // training.accumulation
+
+
+def objective_of(rung: Rung, arm: str) -> Objective:
+    """The loss that an arm's student was trained with in the end."""
+    return rung.stages_of(rung.arm(arm))[-1].objective or rung.objective

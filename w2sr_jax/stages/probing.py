@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from w2sr_jax.core import codec
 from w2sr_jax.core.errors import UserError
@@ -11,33 +11,29 @@ from w2sr_jax.core.records import Trace
 from w2sr_jax.evaluation.ledger import Outcome, answer, cells
 from w2sr_jax.evaluation.probe import Probe, ProbePoint, rising, too_weak
 from w2sr_jax.experiment import Experiment
-from w2sr_jax.graph import verified
-from w2sr_jax.graph.stage import Context
-from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.sampling.traces import Author, draw
-from w2sr_jax.stages import models, problems
-from w2sr_jax.stages import traces as teach
-from w2sr_jax.stages.models import Model
+from w2sr_jax.graph.store import RunStore
+from w2sr_jax.sampling.traces import draw
+from w2sr_jax.stages import models, problems, traces
 from w2sr_jax.training import journal
 from w2sr_jax.training.probe import Probing
+
+if TYPE_CHECKING:
+    from w2sr_jax.stages.training_work import Work
 
 
 class TrainingProbe:
     """Measures a student on the probe problems while it trains. A gate that warns says so once."""
 
-    def __init__(self, context: Context, model: Model, config: ModelConfig, base: Callable[[], Any], settings: Probe) -> None:
-        assert model.rung is not None
-        self._context, self._model, self._config, self._settings = context, model, config, settings
-        self._renderer, self._mesh = problems.renderer(context.run), models.device_mesh(context.experiment)
-        graded = [problem for problem in problems.read(context.run, problems.PROBE) if problem.answer is not None]
+    def __init__(self, work: "Work", base: Callable[[], Any], settings: Probe) -> None:
+        self._work, self._settings = work, settings
+        stage, store = work.stage, work.store
+        graded = [problem for problem in problems.read(store, problems.PROBE) if problem.answer is not None]
         self.problems = graded[: settings.problems]
         wanted = {problem.id for problem in self.problems}
-        self._teachers = {
-            name: teach.first_traces(context.run, model.rung, name, wanted)
-            for name in context.experiment.rungs[model.rung].teachers
-        }
-        self._read = sum(map(len, self._renderer.prompts([problem.question for problem in self.problems])))
-        self._base = self._answers(base(), models.before(context.experiment, model.rung).style) if self.problems else {}
+        self._teachers = {name: traces.first_traces(store, rung, name, wanted) for name, rung in traces.teachers(stage.traces)}
+        self._read = sum(map(len, work.renderer.prompts([problem.question for problem in self.problems])))
+        assert stage.sampling is not None
+        self._base = self._answers(base(), stage.sampling.style) if self.problems else {}
         self._warned: set[str] = set()
 
     def probing(self) -> Probing:
@@ -45,9 +41,9 @@ class TrainingProbe:
 
     def check_teachers(self) -> None:
         """The gate that needs no student. Raises UserError where it stops."""
-        for name, traces in self._teachers.items():
-            correct = sum(trace.verdict == "correct" for trace in traces.values())
-            self._gate(name, too_weak(name, correct, len(traces), self._settings))
+        for name, first in self._teachers.items():
+            correct = sum(trace.verdict == "correct" for trace in first.values())
+            self._gate(name, too_weak(name, correct, len(first), self._settings))
 
     def measure(self, step: int, params: Any) -> Mapping[str, float | int | None]:
         """The fields of a `ProbePoint` but for the step, over the wrong answers of all teachers, and the tokens that it took.
@@ -55,8 +51,8 @@ class TrainingProbe:
         answers = self._answers(params)
         outcomes = [
             Outcome(key, answer(trace), answer(self._base[key]), answer(answers[key]))
-            for traces in self._teachers.values()
-            for key, trace in traces.items()
+            for first in self._teachers.values()
+            for key, trace in first.items()
         ]
         counted = [cells(outcome) for outcome in outcomes]
         exposed = sum("teacher_wrong_base_right" in found for found in counted)
@@ -68,27 +64,26 @@ class TrainingProbe:
             n=len(answers),
             n_induced=exposed,
         )
-        earlier = points(self._context.run / self._model.directory / journal.PROBE)
+        earlier = points(self._work.directory / journal.PROBE)
         self._gate("rising", rising([*(one for one in earlier if one.step < step), point], self._settings))
         tokens = self._read + sum(trace.tokens for trace in answers.values())
         fields = {field.name: getattr(point, field.name) for field in dataclasses.fields(point) if field.name != "step"}
         return {**fields, "tokens": tokens}
 
     def _answers(self, params: Any, style: str = "reason") -> dict[str, Trace]:
-        author = Author(self._model.name, self._config, params, self._renderer, self._context.seed, "", self._mesh)
-        experiment = self._context.experiment
-        decoding = dataclasses.replace(experiment.decoding, temperature=0.0)
-        return {trace.problem_id: trace for trace in draw(author, self.problems, 1, decoding, experiment.grader, style)}
+        author, work = self._work.author(params), self._work
+        decoding = dataclasses.replace(work.decoding, temperature=0.0)
+        return {trace.problem_id: trace for trace in draw(author, self.problems, 1, decoding, work.grader, style)}
 
     def _gate(self, kind: str, reason: str | None) -> None:
         if reason is None:
             return
-        words = f"{self._model.name}: {reason}"
+        words = f"{self._work.model}: {reason}"
         if self._settings.action == "stop":
             raise UserError(f"{words}; training was stopped (probe.action is stop)")
         if kind not in self._warned:
             self._warned.add(kind)
-            self._context.watcher.warn(words)
+            self._work.warn(words)
 
 
 def points(path: Path) -> list[ProbePoint]:
@@ -96,32 +91,28 @@ def points(path: Path) -> list[ProbePoint]:
     return [codec.decode(ProbePoint, line, str(path), others=True) for line in journal.read(path)]
 
 
-def warnings(run: Path, experiment: Experiment, index: int) -> list[str]:
+def warnings(store: RunStore, experiment: Experiment, index: int) -> list[str]:
     """What the gates of a rung had to say, from the run's files: of its teachers, then of each student the first rise."""
     rung = experiment.rungs[index]
-    probe = [problem for problem in problems.read(run, problems.PROBE) if problem.answer is not None][: rung.probe.problems]
+    probe = [problem for problem in problems.read(store, problems.PROBE) if problem.answer is not None][: rung.probe.problems]
     wanted = {problem.id for problem in probe}
     said = []
     for name in rung.teachers:
-        verdicts = [trace.verdict for key, trace in teach.first_traces(run, index, name).items() if key in wanted]
+        verdicts = [trace.verdict for key, trace in traces.first_traces(store, index, name).items() if key in wanted]
         weak = too_weak(name, verdicts.count("correct"), len(verdicts), rung.probe)
         said += [f"{rung.name}: {weak}"] if weak else []
     for model in models.evaluated(experiment, index):
-        path = verified.optional(run, f"{model.directory}/{journal.PROBE}")
+        path = store.optional(f"{model.directory}/{journal.PROBE}")
         seen = points(path) if path else []
         rise = next((words for end in range(len(seen)) if (words := rising(seen[: end + 1], rung.probe))), None)
         said += [f"{model.name}: {rise}"] if rise and model.role != models.DIRECT else []
     return said
 
 
-def training_probe(
-    context: Context, model: Model, config: ModelConfig, base: Callable[[], Any], settings: Probe
-) -> TrainingProbe | None:
-    """The probe of a training, its teachers checked; `base` reads the parameters that it starts from. None where none is asked
-    for or no probe problem has a gold answer."""
-    if not settings.every or model.rung is None:
-        return None
-    probe = TrainingProbe(context, model, config, base, settings)
+def training_probe(work: "Work", base: Callable[[], Any], settings: Probe) -> TrainingProbe | None:
+    """The probe of a training, its teachers checked; `base` reads the parameters that it starts from. None where no probe problem
+    has a gold answer."""
+    probe = TrainingProbe(work, base, settings)
     if not probe.problems:
         return None
     probe.check_teachers()

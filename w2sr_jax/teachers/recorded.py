@@ -15,6 +15,7 @@ from w2sr_jax.problems.rows import Rejected, set_aside
 from w2sr_jax.teachers import reading
 from w2sr_jax.teachers.reading import Found
 from w2sr_jax.teachers.settings import Recorded
+from w2sr_jax.teachers.teacher import Teacher
 
 
 class Loaded(NamedTuple):
@@ -85,12 +86,12 @@ def load(
     return Loaded(list(unique.values()), traces, quarantine, unmatched, str(shape), MappingProxyType(notes))
 
 
-def load_all(teachers: Sequence[Recorded]) -> Loaded:
+def load_all(teachers: Sequence[Teacher]) -> Loaded:
     """The files of several teachers, with the union of their problems; a question is one problem in all of them.
 
     Where files disagree about a question's gold, all their rows of that question are quarantined.
     """
-    loaded = [load(teacher) for teacher in teachers]
+    loaded = [teacher.load(None) for teacher in teachers]
     golds: dict[str, set[str]] = defaultdict(set)
     for found in loaded:
         for problem in found.problems:
@@ -107,7 +108,7 @@ def load_all(teachers: Sequence[Recorded]) -> Loaded:
     quarantine: list[Rejected] = []
     notes: Counter[str] = Counter()
     for teacher, found in zip(teachers, loaded, strict=True):
-        again = load(teacher, agreed)
+        again = teacher.load(agreed)
         notes.update({f"{teacher.name}: {note}": count for note, count in again.notes.items()})
         traces += again.traces
         quarantine += again.quarantine

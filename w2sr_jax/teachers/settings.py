@@ -3,11 +3,17 @@
 import dataclasses
 import math
 import re
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.teachers.served import address
+from w2sr_jax.teachers.teacher import Described, Findings, Small, Teacher, TeacherWork, WrittenTraces
+
+if TYPE_CHECKING:
+    from w2sr_jax.core.records import Problem
+    from w2sr_jax.teachers.recorded import Loaded
 
 ShapeName = Literal["columns", "messages", "prompt", "instruction"]
 
@@ -30,7 +36,7 @@ _OF_REQUESTS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Recorded:
+class Recorded(Teacher):
     """Recorded traces: JSON Lines (`.jsonl`, also `.gz`), Parquet, or a data set of the Hub or of TFDS."""
 
     name: str = "recorded"
@@ -79,9 +85,39 @@ class Recorded:
         if any(not text.strip() for text in self.strip):
             raise UserError(f"teacher {self.name!r} has an empty text in strip; give what questions begin or end with")
 
+    is_file = True
+    origin = "file"
+
+    @property
+    def described(self) -> Described:
+        return Described("traces recorded in a file")
+
+    def load(
+        self, problems: "Sequence[Problem] | None" = None, tested: "Sequence[Problem]" = (), most: int | None = None
+    ) -> "Loaded":
+        from w2sr_jax.teachers.recorded import load
+
+        return load(self, problems, tested, most)
+
+    def rehearsed(self, small: Small) -> "Recorded":
+        return small.recorded(self)
+
+    def head(self, rows: int) -> "Recorded":
+        return dataclasses.replace(self, limit=min(self.limit or rows, rows))
+
+    def write(self, work: TeacherWork) -> WrittenTraces:
+        from w2sr_jax.teachers.recorded_traces import write_recorded
+
+        return write_recorded(self, work)
+
+    def inspect(self, where: str, findings: Findings, questions: "Callable[[], set[str] | None]") -> None:
+        from w2sr_jax.teachers.recorded_traces import inspect_recorded
+
+        inspect_recorded(self, where, findings, questions)
+
 
 @dataclasses.dataclass(frozen=True)
-class Served:
+class Served(Teacher):
     """A model behind an OpenAI-compatible server: vLLM, SGLang, `transformers serve`, or a hosted one. It is asked for one trace
     per request; every answer is kept as it arrives, and none is asked for twice."""
 
@@ -171,3 +207,30 @@ class Served:
         if self.key_env and not _VARIABLE.fullmatch(self.key_env):
             # What stands here may be the key itself, so it is not repeated.
             raise UserError(f"{where}: its key_env must be the name of an environment variable, as OPENAI_API_KEY, never a key")
+
+    origin = "server"
+
+    @property
+    def described(self) -> Described:
+        if not self.model:
+            return Described("a model behind a server, the only one that it lists")
+        return Described("a model behind a server, ", self.model)
+
+    @property
+    def steering(self) -> Any:
+        from w2sr_jax.teachers.served.request import steering
+
+        return (self.name, self.samples, steering(self))
+
+    def write(self, work: TeacherWork) -> WrittenTraces:
+        from w2sr_jax.teachers.served.traces import write_served
+
+        return write_served(self, work)
+
+    def inspect(self, where: str, findings: Findings, questions: "Callable[[], set[str] | None]") -> None:
+        from w2sr_jax.teachers.served.traces import inspect_served
+
+        inspect_served(self, findings)
+
+    def most_tokens(self, problems: int) -> int:
+        return problems * self.samples * self.max_tokens

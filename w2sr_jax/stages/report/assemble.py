@@ -1,8 +1,7 @@
 """The numbers of a run, of one seed or several pooled, gathered from its files into `results.json`, and the page made of them."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import jax
@@ -11,7 +10,7 @@ import numpy as np
 from w2sr_jax.answers.steps import steps
 from w2sr_jax.configuration.encoding import encode
 from w2sr_jax.configuration.saved import config_hash
-from w2sr_jax.core import codec, files
+from w2sr_jax.core import codec
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation.answered import by_problem, unanimous
 from w2sr_jax.evaluation.cost import StageCost, StageTime, Timings
@@ -19,8 +18,9 @@ from w2sr_jax.evaluation.faithfulness import Interventions
 from w2sr_jax.evaluation.scores import Generations, HeldOut, outcomes, score_seeds
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph import manifest as lineage
-from w2sr_jax.graph import verified
-from w2sr_jax.graph.stage import Context, Made
+from w2sr_jax.graph import skips
+from w2sr_jax.graph.stage import StageResult
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.report.evidence import Evidence
 from w2sr_jax.report.results import (
     CurvePoint,
@@ -33,58 +33,41 @@ from w2sr_jax.report.results import (
     SampleStep,
     SampleTrace,
     SeedProbe,
+    Skipped,
     TrainingLog,
 )
 from w2sr_jax.report.write import write
-from w2sr_jax.stages import curate, evaluate, faithfulness, models, probing, skips, tables
+from w2sr_jax.stages import curate, evaluate, faithfulness, models, probing, tables
 from w2sr_jax.stages import problems as prepare
 from w2sr_jax.stages.outcomes import GENERATIONS
 from w2sr_jax.stages.report import comparisons, evidence, grading, on_file
 from w2sr_jax.stages.report.comparisons import Scored
 from w2sr_jax.stages.report.sources import Sources
+from w2sr_jax.stages.report.stage import NAME
 from w2sr_jax.training import journal
 
 T = TypeVar("T")
 
 SAMPLES = 12  # problems whose traces the report shows
 CURVE = 120  # points of a training curve
-REPORT = "report"
-"""The stage that makes a run's report, and in the folder of several seeds the one that pools theirs."""
 
 
-def report(context: Context) -> Made:
-    """Write report/index.html and report/results.json of a run with one seed."""
-    return pooled(context.run, context.experiment, [context.run])
-
-
-def pooled(run: Path, experiment: Experiment, runs: Sequence[Path]) -> Made:
+def pooled(run: RunStore, experiment: Experiment, runs: Sequence[RunStore]) -> StageResult:
     """Write RUN/report from the runs of all seeds."""
     sources = Sources(runs)
     with tables.remembered():
         found, pages = results(experiment, sources)
-    written = write(run / "report", codec.encode(found), codec.encode(timings(sources)), pages)
+    written = write(run.path("report"), codec.encode(found), codec.encode(timings(sources)), pages)
     # Numbers and rows must reproduce; the page shows times.
     seals = [path for path in (written.index, written.timings) if path is not None]
-    return Made([written.numbers, *written.evidence], {}, {}, f"report at {written.index}", seals)
-
-
-def commit_pooled(run: Path, experiment: Experiment, runs: Sequence[Path], made: Made, finished: str) -> None:
-    """The manifest of the report of all seeds, which stands on theirs."""
-
-    def digest(seed: Path) -> str:
-        of_seed = verified.manifest(seed, REPORT)
-        return of_seed.digest() if of_seed else ""
-
-    given = tuple(lineage.Given(f"{seed.name}/{REPORT}", partial(digest, seed)) for seed in runs)
-    stage = lineage.Stage(run, REPORT, REPORT, files.digest_json(encode(experiment)), given=given)
-    stage.commit(made.outputs, {}, {"finished": finished, "note": made.note}, made.seals)
+    return StageResult([written.numbers, *written.evidence], note=f"report at {written.index}", seals=seals)
 
 
 def results(experiment: Experiment, sources: Sources) -> tuple[Results, list[Evidence]]:
     """Everything the report shows, and the pages with the rows behind it."""
     runs = sources.runs
     test = prepare.read(runs[0], prepare.TEST)
-    skipped = skips.missing(experiment, runs)
+    skipped = missing(experiment, runs)
     evaluated = {model.name: model for model in models.all_evaluated(experiment) if model.name not in skipped}
     greedy = {name: np.stack([outcomes(test, evaluate.generations(run, name)[0]) for run in runs]) for name in evaluated}
     scored = Scored(greedy, on_file.scored(experiment, runs[0], test))
@@ -96,7 +79,7 @@ def results(experiment: Experiment, sources: Sources) -> tuple[Results, list[Evi
     for index in range(len(experiment.rungs)):
         curations = dict(evidence.curations(experiment, index, sources))
         folder = models.rung_directory(experiment, index)
-        tables_of = [f"{folder}/curation.json", *(f"{folder}/{arm}/{curate.FATES}" for arm in curations)]
+        tables_of = [f"{folder}/curation.json", *(f"{folder}/{arm}/{curate.DISPOSITIONS}" for arm in curations)]
         keys = {arm: page.key for arm, page in curations.items()}
         rungs.append(comparisons.rung(experiment, sources, index, scored, keys, tables_of))
         pages += curations.values()
@@ -125,7 +108,7 @@ def results(experiment: Experiment, sources: Sources) -> tuple[Results, list[Evi
         device=Device(devices[0].device_kind, len(devices), dict(models.device_mesh(experiment).shape)),
         seeds=experiment.seeds,
         test_problems=len(test),
-        problems=codec.read(Problems, verified.file(runs[0], "problems/report.json")),
+        problems=codec.read(Problems, runs[0].file("problems/report.json")),
         rungs=tuple(rungs),
         climb=comparisons.climb(experiment, rungs, scored),
         models=described,
@@ -139,6 +122,19 @@ def results(experiment: Experiment, sources: Sources) -> tuple[Results, list[Evi
     ), pages
 
 
+def missing(experiment: Experiment, runs: Sequence[RunStore]) -> dict[str, Skipped]:
+    """The models that a report of these runs, one per seed, has to do without, by name: those that some seed has skipped."""
+    skipped: dict[str, Skipped] = {}
+    for model in models.all_evaluated(experiment):
+        for seed, run in zip(experiment.seeds, runs, strict=True):
+            skip = skips.of(run.peek(f"evaluations/{model.name}"))
+            if skip is not None:
+                first = Skipped(model.name, model.rung, model.arm, skip.reason, skips.student(skip.origin), ())
+                entry = skipped.get(model.name, first)
+                skipped[model.name] = dataclasses.replace(entry, seeds=(*entry.seeds, seed))
+    return skipped
+
+
 def timings(sources: Sources) -> Timings:
     """What depends on a clock, by stage."""
     return Timings(
@@ -146,12 +142,12 @@ def timings(sources: Sources) -> Timings:
             sources.prefix(run) + manifest.stage: StageTime(manifest.measures.get("seconds"), manifest.measures.get("finished"))
             for run, manifests in sources.manifests.items()
             for manifest in manifests
-            if manifest.kind != REPORT
+            if manifest.kind != NAME
         }
     )
 
 
-def warnings(experiment: Experiment, runs: Sequence[Path]) -> list[str]:
+def warnings(experiment: Experiment, runs: Sequence[RunStore]) -> list[str]:
     """What the gates of the probe said, arm by arm."""
     every = []
     for seed, run in zip(experiment.seeds, runs, strict=True):
@@ -171,7 +167,7 @@ def _model(
 ) -> Model:
     runs, folder = sources.runs, f"evaluations/{model.name}"
     generations = [Generations(test, *evaluate.generations(run, model.name)) for run in runs]
-    trained = [verified.manifest(run, model.task) for run in runs]
+    trained = [run.manifest(model.stage) for run in runs]
     measures = [manifest.measures for manifest in trained if manifest]
     own = model.role != models.DIRECT
     curve = _curve(experiment, runs, model) if own else ()
@@ -196,29 +192,26 @@ def _model(
     )
 
 
-def _each(runs: Sequence[Path], name: str, kind: type[T]) -> list[T]:
+def _each(runs: Sequence[RunStore], name: str, kind: type[T]) -> list[T]:
     """What a file holds in each of the runs that have it."""
-    paths = (verified.optional(run, name) for run in runs)
+    paths = (run.optional(name) for run in runs)
     return [codec.read(kind, path) for path in paths if path]
 
 
-def _curve(experiment: Experiment, runs: Sequence[Path], model: models.Model) -> tuple[CurvePoint, ...]:
+def _curve(experiment: Experiment, runs: Sequence[RunStore], model: models.Model) -> tuple[CurvePoint, ...]:
     """A training's journal over all seeds, thinned to about `CURVE` points per seed."""
     points: list[CurvePoint] = []
     for seed, run in zip(experiment.seeds, runs, strict=True):
-        path = verified.optional(run, f"{model.directory}/{journal.METRICS}")
+        path = run.optional(f"{model.directory}/{journal.METRICS}")
         lines = journal.read(path) if path else []
         for line in lines[:: max(1, len(lines) // CURVE)]:
             points.append(codec.decode(CurvePoint, {**line, "seed": seed}, str(path), others=True))
     return tuple(points)
 
 
-def _probe(experiment: Experiment, runs: Sequence[Path], model: models.Model) -> tuple[SeedProbe, ...]:
+def _probe(experiment: Experiment, runs: Sequence[RunStore], model: models.Model) -> tuple[SeedProbe, ...]:
     """What a training's probe saw, over all seeds."""
-    paths = {
-        seed: verified.optional(run, f"{model.directory}/{journal.PROBE}")
-        for seed, run in zip(experiment.seeds, runs, strict=True)
-    }
+    paths = {seed: run.optional(f"{model.directory}/{journal.PROBE}") for seed, run in zip(experiment.seeds, runs, strict=True)}
     return tuple(SeedProbe(seed, point) for seed, path in paths.items() if path for point in probing.points(path))
 
 
@@ -228,7 +221,7 @@ def right(problems: Sequence[Problem], traces: Sequence[Trace]) -> dict[str, boo
     return {trace.problem_id: trace.verdict == "correct" for trace in traces if trace.problem_id in graded}
 
 
-def _right(run: Path, teacher: str, test: Sequence[Problem], scored: Scored) -> dict[str, bool]:
+def _right(run: RunStore, teacher: str, test: Sequence[Problem], scored: Scored) -> dict[str, bool]:
     """Which problems a teacher gets right, of those that it answered."""
     if teacher in scored.on_file:
         return unanimous(on_file.answers(run, teacher))
@@ -247,12 +240,12 @@ def _stages(sources: Sources, device: str) -> tuple[StageCost, ...]:
         )
         for run, manifests in sources.manifests.items()
         for manifest in manifests
-        if manifest.kind != REPORT and skips.of(manifest) is None
+        if manifest.kind != NAME and skips.of(manifest) is None
     )
 
 
 def _samples(
-    experiment: Experiment, run: Path, test: Sequence[Problem], evaluated: Mapping[str, models.Model]
+    experiment: Experiment, run: RunStore, test: Sequence[Problem], evaluated: Mapping[str, models.Model]
 ) -> tuple[Sample, ...]:
     """The first test problems with the greedy traces of the teacher and of the last rung's models: no choice by outcome."""
     last = len(experiment.rungs) - 1

@@ -3,7 +3,6 @@
 import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +12,12 @@ from w2sr_jax.curation.funnel import Funnel
 from w2sr_jax.evaluation.answered import Answered
 from w2sr_jax.evaluation.scores import Comparison, compare
 from w2sr_jax.evaluation.statistics import DIGITS, Reals
-from w2sr_jax.experiment import BASE, GOLD, Experiment, Graduate
-from w2sr_jax.graph import verified
+from w2sr_jax.experiment import BASE, GOLD, Experiment
+from w2sr_jax.graph import skips
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.report.results import Climb, Rung, Student, TeacherTraces
 from w2sr_jax.report.rule import headline_arm
-from w2sr_jax.stages import models, problems, skips
+from w2sr_jax.stages import models, tokenizer
 from w2sr_jax.stages.report.sources import Sources
 
 
@@ -62,9 +62,9 @@ def rung(
     own = {model.arm or "": model.name for model in models.evaluated(experiment, index) if model.name in scored.greedy}
     teachers = tuple(_teacher_model(experiment, index, name) for name in settings.teachers)
     best = scored.best(teachers)
-    funnels = verified.optional(run, f"{models.rung_directory(experiment, index)}/curation.json")
-    config = models.sized(settings.model, problems.renderer(run))
-    parent = getattr(settings.start, "arm", None)
+    funnels = run.optional(f"{models.rung_directory(experiment, index)}/curation.json")
+    config = models.sized(settings.model, tokenizer.renderer(run))
+    parent = settings.start.parent
     return Rung(
         index=index,
         name=settings.name,
@@ -72,7 +72,7 @@ def rung(
         teachers=teachers,
         parent=models.student(experiment, index - 1, parent).name if parent else None,
         models=own,
-        comparisons={arm: _comparison(experiment, scored, own, arm, best) for arm in settings.arms if arm in own},
+        comparisons={arm: _comparison(experiment, scored, own, arm, best) for arm in settings.arm_names if arm in own},
         curation=codec.read(dict[str, Funnel], funnels) if funnels else {},
         curation_evidence=curation_evidence,
         traces=tuple(_traces(experiment, sources.runs, index, name) for name in settings.teachers),
@@ -109,13 +109,13 @@ def climb(experiment: Experiment, rungs: Sequence[Rung], scored: Scored) -> Clim
 
 def _teacher_model(experiment: Experiment, index: int, name: str) -> str:
     """The model behind a teacher's name."""
-    teacher = next(teacher for teacher in experiment.teachers if teacher.name == name)
-    return models.student(experiment, index - 1, teacher.arm).name if isinstance(teacher, Graduate) else name
+    model = models.writer(experiment, index, experiment.teacher(name))
+    return name if model is None else model.name
 
 
-def _traces(experiment: Experiment, runs: Sequence[Path], index: int, name: str) -> TeacherTraces:
+def _traces(experiment: Experiment, runs: Sequence[RunStore], index: int, name: str) -> TeacherTraces:
     """How many traces a teacher wrote for a rung, and how many of them are right."""
-    manifests = [verified.manifest(run, f"{models.rung_directory(experiment, index)}/traces-{name}") for run in runs]
+    manifests = [run.manifest(f"{models.rung_directory(experiment, index)}/traces-{name}") for run in runs]
     measures = [manifest.measures for manifest in manifests if manifest and skips.of(manifest) is None]
     traces, graded, correct = (sum(m[key] for m in measures) for key in ("traces", "graded", "correct"))
     return TeacherTraces(name, traces, graded, correct, correct / graded if graded else None)

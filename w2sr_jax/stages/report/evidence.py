@@ -8,13 +8,12 @@ from w2sr_jax.answers.steps import validity
 from w2sr_jax.configuration.words import words
 from w2sr_jax.core import records
 from w2sr_jax.core.records import Problem, Trace
-from w2sr_jax.curation.fates import Fate
+from w2sr_jax.curation.dispositions import Disposition
 from w2sr_jax.evaluation.faithfulness import FRACTIONS, Intervention, Interventions, same_answer
 from w2sr_jax.evaluation.ledger import CELLS, Answer, answer, cells, ledger
 from w2sr_jax.evaluation.process import overruns
 from w2sr_jax.evaluation.teachers import compare
-from w2sr_jax.experiment import GOLD, Experiment
-from w2sr_jax.graph import verified
+from w2sr_jax.experiment import Experiment
 from w2sr_jax.report.evidence import Evidence, EvidenceRow
 from w2sr_jax.report.results import LedgerEntry, Source, TeachersEntry
 from w2sr_jax.stages import curate, faithfulness, models, outcomes, problems
@@ -51,7 +50,7 @@ def ledgers(experiment: Experiment, sources: Sources) -> tuple[list[LedgerEntry]
     for index, rung in enumerate(experiment.rungs):
         loss = words(rung.objective.loss)
         for teacher in rung.teachers:
-            for arm in (*rung.arms, *((GOLD,) if rung.gold else ())):
+            for arm in (arm.name for arm in rung.trained):
                 for which in outcomes.SETS:
                     of_runs = [outcomes.cases(run, experiment, index, teacher, arm, which) for run in sources.runs]
                     if not all(of_runs):
@@ -78,7 +77,7 @@ def teachers(experiment: Experiment, sources: Sources) -> list[tuple[TeachersEnt
         own = {}
         for name in rung.teachers:
             traces = [trace for trace in teach.traces_of(run, index, name, without=teach.DRAWN) if trace.problem_id in wanted]
-            own[name] = Written(traces, [str(path.relative_to(run)) for path in teach.shards(run, index, name)])
+            own[name] = Written(traces, [run.relative(path) for path in teach.shards(run, index, name)])
             every[f"{name}, rung {index}" if name in every else name] = own[name]
         if probe and all(written.traces for written in own.values()):
             by_rung.append(_compared(experiment, sources, probe, own, index))
@@ -192,19 +191,19 @@ def curations(experiment: Experiment, index: int, sources: Sources) -> Iterator[
     rung, run = experiment.rungs[index], sources.runs[0]
     traces = {trace.id: trace for name in rung.teachers for trace in teach.traces_of(run, index, name, without=teach.DRAWN)}
     questions = {problem.id: problem for problem in problems.read(run, problems.POOL)}
-    for arm in rung.arms:
-        path = f"{models.rung_directory(experiment, index)}/{arm}/{curate.FATES}"
-        table = verified.optional(run, path)
+    for arm in rung.arm_names:
+        path = f"{models.rung_directory(experiment, index)}/{arm}/{curate.DISPOSITIONS}"
+        table = run.optional(path)
         if table is None:  # the rung was skipped
             continue
-        fates = records.read(table, Fate)
-        reasons = sorted({fate.reason for fate in fates} - {"kept"})
+        dispositions = records.read(table, Disposition)
+        reasons = sorted({row.reason for row in dispositions} - {"kept"})
         groups = {"kept": "Kept", **{reason: f"Left out: {reason.replace('_', ' ')}" for reason in reasons}}
         rows = [
             EvidenceRow(
-                fate.problem_id, _fate_values(fate, traces[fate.trace_id], questions.get(fate.problem_id)), (fate.reason,)
+                row.problem_id, _disposition_values(row, traces[row.trace_id], questions.get(row.problem_id)), (row.reason,)
             )
-            for fate in fates
+            for row in dispositions
         ]
         files = tuple(source for source in sources.of([path]) if source.path.startswith(sources.prefix(run)))
         about = "What became of each of the teachers’ traces, and at which step."
@@ -235,6 +234,6 @@ def _case_values(case: Case) -> tuple[str | None, ...]:
     return (case.problem.question, case.problem.answer, *answers, case.teacher.text, case.student.text)
 
 
-def _fate_values(fate: Fate, trace: Trace, problem: Problem | None) -> tuple[str | None, ...]:
+def _disposition_values(row: Disposition, trace: Trace, problem: Problem | None) -> tuple[str | None, ...]:
     question, gold = (problem.question, problem.answer) if problem else (None, None)
-    return (trace.teacher, fate.step, question, gold, trace.answer, trace.verdict, trace.text)
+    return (trace.teacher, row.step, question, gold, trace.answer, trace.verdict, trace.text)

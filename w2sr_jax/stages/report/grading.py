@@ -7,10 +7,10 @@ from pathlib import Path
 
 from w2sr_jax.core import records
 from w2sr_jax.core.records import Problem, Trace
-from w2sr_jax.curation.fates import KEPT, Fate
+from w2sr_jax.curation.dispositions import KEPT, Disposition
 from w2sr_jax.evaluation.grading import Doubt, Doubts, doubt, readings
 from w2sr_jax.experiment import Experiment
-from w2sr_jax.graph import verified
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.report.evidence import Evidence, EvidenceRow
 from w2sr_jax.report.results import DoubtsEntry, Grading, ReadingsEntry
 from w2sr_jax.stages import curate, evaluate, models, outcomes
@@ -35,9 +35,9 @@ def grading(experiment: Experiment, sources: Sources, evaluated: Collection[str]
         for teacher in rung.teachers:
             shards = {run: teach.shards(run, index, teacher) for run in sources.runs}
             traces = (trace for paths in shards.values() for trace in _traces(paths))
-            files = sources.of(dict.fromkeys(str(path.relative_to(run)) for run, paths in shards.items() for path in paths))
+            files = sources.of(dict.fromkeys(run.relative(path) for run, paths in shards.items() for path in paths))
             entries.append(ReadingsEntry("traces", teacher, index, readings(traces), None, files))
-        if WRONG_ARM in rung.arms and models.student(experiment, index, WRONG_ARM).name in evaluated:
+        if WRONG_ARM in rung.arm_names and models.student(experiment, index, WRONG_ARM).name in evaluated:
             entry, page = _doubts(experiment, index, sources)
             wrong.append(entry)
             pages.append(page)
@@ -64,7 +64,7 @@ def _doubts(experiment: Experiment, index: int, sources: Sources) -> tuple[Doubt
                 problems[problem.id] = None
             values = (trace.teacher, problem.question, problem.answer, trace.answer, trace.rule, opinion.answer, trace.text)
             rows.append(EvidenceRow(problem.id, (*([run.name] if several else []), *values), (kind,)))
-    path = f"{models.rung_directory(experiment, index)}/{WRONG_ARM}/{curate.FATES}"
+    path = f"{models.rung_directory(experiment, index)}/{WRONG_ARM}/{curate.DISPOSITIONS}"
     files = sources.of([path], f"reason = {KEPT}")
     doubts = Doubts(counts.total(), counts["agreed"], counts["doubted"], counts["silent"], tuple(problems))
     columns = ("teacher", "question", "gold", "answer", "found by", "second opinion read", "what it wrote")
@@ -74,11 +74,11 @@ def _doubts(experiment: Experiment, index: int, sources: Sources) -> tuple[Doubt
     return DoubtsEntry(index, WRONG_ARM, doubts, key, files), page
 
 
-def _kept(run: Path, experiment: Experiment, index: int) -> Iterator[tuple[Problem, Trace]]:
+def _kept(run: RunStore, experiment: Experiment, index: int) -> Iterator[tuple[Problem, Trace]]:
     """The wrong traces that the arm was given, with their problems."""
     rung = experiment.rungs[index]
-    path = verified.file(run, f"{models.rung_directory(experiment, index)}/{WRONG_ARM}/{curate.FATES}")
-    kept = {fate.trace_id for fate in records.iterate(path, Fate) if fate.reason == KEPT}
+    path = run.file(f"{models.rung_directory(experiment, index)}/{WRONG_ARM}/{curate.DISPOSITIONS}")
+    kept = {row.trace_id for row in records.iterate(path, Disposition) if row.reason == KEPT}
     problems = {problem.id: problem for problem in prepare.read(run, prepare.POOL)}
     for teacher in rung.teachers:
         for trace in _traces(teach.shards(run, index, teacher)):

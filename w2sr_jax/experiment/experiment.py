@@ -1,103 +1,43 @@
 """What an experiment is: the folders' own settings composed into one frozen value, checked before anything is computed."""
 
 import dataclasses
-from typing import Literal
+from typing import TYPE_CHECKING, Any
 
 from w2sr_jax.answers.grade import Grader, MathGrader
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.extendable import Extendable
 from w2sr_jax.core.fieldtypes import mistyped
-from w2sr_jax.curation.settings import Arm, Curation
+from w2sr_jax.curation.settings import Curation
 from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.evaluation.settings import Evaluation
+from w2sr_jax.experiment.arms import Arm, TrainingStage, named
+from w2sr_jax.experiment.starts import BASE, Scratch, Start
+from w2sr_jax.experiment.teachers import ModelTeacher
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.settings import Mesh
-from w2sr_jax.problems.settings import Files, Generated, Splits
+from w2sr_jax.problems.settings import Generated, Splits
+from w2sr_jax.problems.source import ProblemSource
 from w2sr_jax.sampling.settings import Decoding
-from w2sr_jax.teachers.settings import Recorded, Served
-from w2sr_jax.text.settings import BpeTokenizer, PretrainedTokenizer, WordTokenizer
+from w2sr_jax.teachers.teacher import Teacher
+from w2sr_jax.text.contract import TokenizerSettings
+from w2sr_jax.text.settings import WordTokenizer
 from w2sr_jax.training.settings import Training
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 GOLD = "gold"
-BASE = "base"
+"""The arm of the ceiling, which learns worked solutions."""
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelTeacher:
-    """A model of ours as teacher: trained in the run on gold solutions of the teacher split, or taken from a checkpoint."""
+class ExtraStages(Extendable):
+    """Stages of a user's own that an experiment has besides its usual ones. Extend it as a frozen dataclass and define
+    `stages`."""
 
-    name: str = "teacher"
-    """Name of the teacher in tables, files and keys."""
-    model: ModelConfig = ModelConfig(width=64, layers=2, heads=2, kv_heads=2)
-    """Its architecture."""
-    training: Training = Training()
-    """How it is trained (unused with a checkpoint)."""
-    checkpoint: str | None = None
-    """A parameter checkpoint to use instead of training."""
-    samples: int = 4
-    """Traces per problem."""
-    decoding: Decoding = Decoding(temperature=0.7)
-    """How its traces are drawn."""
-    token_budget: int | None = None
-    """Most tokens of all its traces for a rung; the problems that it does not reach get none."""
-    weight: float = 1.0
-    """How much its traces count in the mix."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Graduate:
-    """The previous rung's student as teacher."""
-
-    name: str = "graduate"
-    """Name of the teacher in tables, files and keys."""
-    arm: Arm = "correct"
-    """Which of the previous rung's students."""
-    samples: int = 4
-    """Traces per problem."""
-    decoding: Decoding = Decoding(temperature=0.7)
-    """How its traces are drawn."""
-    token_budget: int | None = None
-    """Most tokens of all its traces for a rung; the problems that it does not reach get none."""
-    weight: float = 1.0
-    """How much its traces count in the mix."""
-
-
-Teacher = ModelTeacher | Graduate | Recorded | Served
-
-
-@dataclasses.dataclass(frozen=True)
-class Scratch:
-    """The student starts from random weights."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Pretraining:
-    """The student's base is pretrained in the run, on arithmetic facts and on the questions of the pretrain split with their
-    answers, every token of them, without reasoning. It has never seen a chain of thought."""
-
-    training: Training = Training()
-    """How the base is pretrained."""
-    facts: int = 2000
-    """Lines of arithmetic facts."""
-
-
-@dataclasses.dataclass(frozen=True)
-class FromParent:
-    """The student starts from the previous rung's checkpoint; a larger one is grown from it without changing its function."""
-
-    arm: Arm | Literal["base"] = "correct"
-    """Which of the previous rung's models."""
-
-
-@dataclasses.dataclass(frozen=True)
-class FromCheckpoint:
-    """The student starts from a parameter checkpoint, or a local Hugging Face directory, of the same architecture."""
-
-    path: str = ""
-    """Directory of the checkpoint."""
-
-
-Start = Scratch | Pretraining | FromParent | FromCheckpoint
+    def stages(self, plan: Any) -> "Sequence[object]":
+        """The stages to add (`graph.stage.Stage`), given those of the experiment (`stages.plan.ExperimentPlan`)."""
+        raise NotImplementedError(f"{type(self).__name__} must define stages(plan)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,8 +56,9 @@ class Rung:
     """The part of the student pool that this rung trains on, as fractions."""
     curation: Curation = Curation()
     """How traces are selected."""
-    arms: tuple[Arm, ...] = ("all", "correct", "incorrect")
-    """Which selections of the traces a student is trained on (W2SR, W2SR-P, W2SR-N, majority)."""
+    arms: tuple[Arm | str, ...] = ("all", "correct", "incorrect")
+    """Which selections of the traces a student is trained on, one student for each: arms, or names of known ones (all: W2SR,
+    correct: W2SR-P, incorrect: W2SR-N, majority)."""
     gold: bool = True
     """Also train the ceiling: gold solutions of the same problems under the same budget."""
     training: Training = Training()
@@ -126,6 +67,28 @@ class Rung:
     """The regularized imitation loss of the arms. The ceiling is trained with it too."""
     probe: Probe = Probe()
     """Looks at the probe problems while a student trains, and gates."""
+
+    @property
+    def selected_arms(self) -> tuple[Arm, ...]:
+        """Its arms, known names resolved."""
+        return tuple(map(named, self.arms))
+
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        return tuple(arm.name for arm in self.selected_arms)
+
+    def arm(self, name: str) -> Arm:
+        """The arm of this name; the ceiling is one."""
+        return next(arm for arm in self.trained if arm.name == name)
+
+    @property
+    def trained(self) -> tuple[Arm, ...]:
+        """Its arms, and the ceiling where there is one."""
+        return (*self.selected_arms, *((Arm(GOLD, label="Gold"),) if self.gold else ()))
+
+    def stages_of(self, arm: Arm) -> tuple[TrainingStage, ...]:
+        """The training stages of an arm, with what they leave open taken from the rung."""
+        return tuple(stage.resolved(self) for stage in arm.train)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,13 +103,13 @@ class Experiment:
     """All teachers; rungs refer to them by name."""
     seeds: tuple[int, ...] = (0,)
     """One complete run per seed (weights, order and sampling; problems stay the same); the report pools them."""
-    problems: Generated | Files = Generated()
+    problems: ProblemSource = Generated()
     """Where problems come from."""
-    test_problems: Files | None = None
+    test_problems: ProblemSource | None = None
     """Test problems of their own (otherwise a split of `problems`)."""
     splits: Splits = Splits()
     """How many problems each split gets."""
-    tokenizer: WordTokenizer | BpeTokenizer | PretrainedTokenizer = WordTokenizer()
+    tokenizer: TokenizerSettings = WordTokenizer()
     """The tokenizer that all models of the run share."""
     grader: Grader = MathGrader()
     """(texts, golds) → verdicts."""
@@ -158,6 +121,16 @@ class Experiment:
     """How devices are arranged."""
     rehearsal: bool = False
     """Only a trial of the path, whose numbers mean nothing (`--shrink` makes one): page, console and results say so."""
+    extra: tuple[ExtraStages, ...] = ()
+    """Stages of your own, besides those that the settings above make."""
+
+    def teacher(self, name: str) -> Teacher:
+        """The teacher of this name."""
+        return next(teacher for teacher in self.teachers if teacher.name == name)
+
+    def teachers_of(self, rung: int) -> list[Teacher]:
+        """The teachers of a rung."""
+        return [self.teacher(name) for name in self.rungs[rung].teachers]
 
 
 def model_name(rung: int, experiment: Experiment, arm: str) -> str:
@@ -172,7 +145,7 @@ def check(experiment: Experiment) -> None:
         raise UserError(wrong)
     names = [teacher.name for teacher in experiment.teachers]
     for name in (experiment.name, *names, *(rung.name for rung in experiment.rungs)):
-        if not name or name.startswith(".") or not all(c.isalnum() or c in "-_." for c in name):
+        if not _names_files(name):
             raise UserError(f"name {name!r} must consist of letters, digits, '-', '_' and '.', since it names files")
     if len(set(names)) != len(names):
         raise UserError(f"teachers need distinct names, not {', '.join(names)}")
@@ -182,24 +155,13 @@ def check(experiment: Experiment) -> None:
         raise UserError(f"seeds must be one or more distinct integers, not {experiment.seeds}")
     experiment.decoding.check()
     for index, teacher in enumerate(experiment.teachers):
-        _check_teacher(f"teachers.{index} ({teacher.name})", teacher)
+        where = f"teachers.{index} ({teacher.name})"
+        teacher.check(where)
+        writer = teacher.writer
+        if writer is not None and writer.config is not None:
+            _check_model(where, writer.config)
     for index, rung in enumerate(experiment.rungs):
-        _check_rung(experiment, index, rung, dict(zip(names, experiment.teachers)))
-
-
-def _check_teacher(where: str, teacher: Teacher) -> None:
-    if isinstance(teacher, Recorded | Served):  # they checked themselves
-        return
-    teacher.decoding.check()
-    if teacher.samples < 1:
-        raise UserError(f"{where}: samples is {teacher.samples}; it must be at least 1 trace per problem")
-    if teacher.token_budget is not None and teacher.token_budget < 1:
-        raise UserError(f"{where}: token_budget is {teacher.token_budget}; it must be at least 1 token, or None for no limit")
-    if teacher.weight < 0:
-        raise UserError(f"{where}: weight is {teacher.weight}; it must be 0 or more")
-    if isinstance(teacher, ModelTeacher):
-        _check_model(where, teacher.model)
-        _check_whole(f"{where}: training", teacher.training)
+        _check_rung(experiment, index, rung, {teacher.name: teacher for teacher in experiment.teachers})
 
 
 def _check_model(where: str, model: ModelConfig) -> None:
@@ -210,11 +172,6 @@ def _check_model(where: str, model: ModelConfig) -> None:
         raise UserError(f"{where}: {error}") from None
 
 
-def _check_whole(where: str, training: Training) -> None:
-    if training.lora.rank:
-        raise UserError(f"{where}.lora.rank is {training.lora.rank}; it must be 0, since adapters need a pretrained model")
-
-
 def _check_rung(experiment: Experiment, index: int, rung: Rung, teachers: dict[str, Teacher]) -> None:
     where = f"rungs.{index} ({rung.name})"
     if not rung.teachers:
@@ -222,26 +179,38 @@ def _check_rung(experiment: Experiment, index: int, rung: Rung, teachers: dict[s
     for name in rung.teachers:
         if name not in teachers:
             raise UserError(f"{where}: teacher {name!r} is not among the experiment's teachers ({', '.join(teachers)})")
-        teacher = teachers[name]
-        if isinstance(teacher, Graduate):
-            _check_parent(experiment, index, teacher.arm, f"{where}: teacher {name!r}")
-    if isinstance(rung.start, FromParent):
-        _check_parent(experiment, index, rung.start.arm, f"{where}: start")
+        writer = teachers[name].writer
+        if writer is not None and writer.config is None:
+            _check_parent(experiment, index, writer.arm, f"{where}: teacher {name!r}")
+    if rung.start.parent is not None:
+        _check_parent(experiment, index, rung.start.parent, f"{where}: start")
     _check_model(where, rung.model)
-    if isinstance(rung.start, Pretraining) and rung.start.facts < 0:
-        raise UserError(f"{where}: start.facts is {rung.start.facts}; it must be 0 or more lines")
-    if isinstance(rung.start, Pretraining):
-        _check_whole(f"{where}: start.training", rung.start.training)
+    rung.start.check(where)
     if not 0.0 <= rung.pool[0] < rung.pool[1] <= 1.0:
         raise UserError(f"{where}: pool must be two fractions 0 ≤ from < to ≤ 1, not {rung.pool}")
     if not rung.arms and not rung.gold:
         raise UserError(f"{where}: arms is empty and gold is off, so nothing would be trained")
+    names = [arm.name for arm in rung.selected_arms]
+    for arm in rung.selected_arms:
+        if not _names_files(arm.name) or arm.name in (BASE, GOLD, f"{BASE}-direct"):
+            raise UserError(
+                f"{where}: an arm is called {arm.name!r}; its name must consist of letters, digits, "
+                "'-', '_' and '.', and be none of "
+                f"{BASE}, {BASE}-direct and {GOLD}"
+            )
+        if not arm.train:
+            raise UserError(f"{where}: arm {arm.name!r} has no training stage; give it one, such as Imitation()")
+    if len(set(names)) != len(names):
+        raise UserError(f"{where}: arms need distinct names, not {', '.join(names)}")
 
 
 def _check_parent(experiment: Experiment, index: int, arm: str, where: str) -> None:
     if index == 0:
         raise UserError(f"{where} needs a previous rung, but this is the first")
-    if arm != BASE and arm not in experiment.rungs[index - 1].arms:
-        raise UserError(
-            f"{where} needs arm {arm!r} of the previous rung, which trains {', '.join(experiment.rungs[index - 1].arms)}"
-        )
+    names = experiment.rungs[index - 1].arm_names
+    if arm != BASE and arm not in names:
+        raise UserError(f"{where} needs arm {arm!r} of the previous rung, which trains {', '.join(names)}")
+
+
+def _names_files(name: str) -> bool:
+    return bool(name) and not name.startswith(".") and all(c.isalnum() or c in "-_." for c in name)

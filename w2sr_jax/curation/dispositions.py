@@ -1,4 +1,4 @@
-"""What became of each trace in an arm's curation, as rows of `fates.parquet`."""
+"""What became of each trace in an arm's curation, as rows of `dispositions.parquet`."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ _SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("t
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Fate(Record):
+class Disposition(Record):
     """`reason` is "kept", or why the curation step `step` rejected the trace; `step` of a kept trace is the last it passed."""
 
     trace_id: str

@@ -1,0 +1,125 @@
+"""The steps of curation that the traces of one problem pass, one after the other.
+
+All arms pass the same steps and differ in one, the arm's own selection (`curation.arms`). Up to `per_problem` traces are then
+drawn.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from w2sr_jax.answers.same import Equality
+from w2sr_jax.core import keys
+from w2sr_jax.core.records import Problem, Trace
+from w2sr_jax.curation.arms import ProblemTraces, Reason, Select
+from w2sr_jax.curation.candidates import Candidate
+from w2sr_jax.curation.dispositions import KEPT, Disposition
+from w2sr_jax.curation.settings import Curation
+from w2sr_jax.problems.splits import Known
+
+
+class Filters:
+    """One problem's candidates on their way through the steps: those `left`, how many after each step, and every rejection."""
+
+    def __init__(self, traces: Sequence[Candidate]) -> None:
+        self.left = list(traces)
+        self.steps: list[tuple[str, int]] = [("given", len(traces))]
+        self.rejected: list[tuple[Candidate, str, str]] = []
+
+    def step(self, name: str, reason: Reason) -> None:
+        """Keep the traces for which `reason` is None, asked in order; note the others with the reason."""
+        kept = []
+        for trace in self.left:
+            rejected = reason(trace)
+            if rejected is None:
+                kept.append(trace)
+            else:
+                self.rejected.append((trace, name, rejected))
+        self.left = kept
+        self.steps.append((name, len(kept)))
+
+    def dispositions(self, arm: str) -> list[Disposition]:
+        """What became of each trace given, sorted by trace."""
+        last = self.steps[-1][0]
+        ends = [*self.rejected, *((trace, last, KEPT) for trace in self.left)]
+        rows = [Disposition(trace.id, trace.problem_id, arm, step, reason) for trace, step, reason in ends]
+        return sorted(rows, key=lambda row: (row.trace_id, row.step, row.reason))
+
+
+def filtered(
+    problem: Problem | None,
+    traces: Sequence[Candidate],
+    select: Select,
+    label: str,
+    settings: Curation,
+    weights: Mapping[str, float],
+    forbidden: Known | None,
+    equality: Equality,
+) -> Filters:
+    """All steps but the limit of all examples. The order of `traces` does not matter; without a problem nothing is kept."""
+    filters = Filters(sorted(traces, key=lambda trace: rank(trace, settings, weights)))
+    filters.step("of these problems and teachers", _belongs(problem, weights))
+    voters = [trace for trace in filters.left if trace.finish == "stop"]  # what was cut off has stated nothing
+    filters.step("finished", lambda t: "unfinished" if t.finish == "length" and not settings.keep_unfinished else None)
+    filters.step("within the length limits", _fits(settings))
+    if not settings.keep_loops:
+        filters.step("not looping", lambda trace: "looping" if trace.looping else None)
+    if forbidden is not None:
+        known = problem is not None and bool(filters.left) and forbidden.match(problem) is not None
+        filters.step("not a test question", lambda _: "contaminated" if known else None)
+    filters.step("distinct", _distinct())
+    reason = select.reason(ProblemTraces(voters, settings, weights, equality))
+    if reason is not None:
+        filters.step(f"arm {label}", reason)
+    filters.step("drawn per problem", _quota(settings.per_problem))
+    return filters
+
+
+def rank(trace: Candidate | Trace, settings: Curation, weights: Mapping[str, float]) -> tuple[float, str]:
+    """The order in which traces of a problem are drawn: random, and with odds `weights` where these are for mixing, since taking
+    the lowest ranks draws without replacement with such odds (Efraimidis and Spirakis 2006)."""
+    weight = weights.get(trace.teacher, 1.0) if settings.weighting == "mix" else 1.0
+    uniform = (keys.words(settings.seed, "curation", trace.id)[0] + 0.5) / 2**32
+    return -math.log(uniform) / weight if weight else math.inf, trace.id
+
+
+def _belongs(problem: Problem | None, weights: Mapping[str, float]) -> Reason:
+    def reason(trace: Candidate) -> str | None:
+        if problem is None:
+            return "unknown_problem"
+        if weights.get(trace.teacher, 1.0) == 0:
+            return "teacher_of_weight_0"
+        return "empty" if trace.empty else None
+
+    return reason
+
+
+def _fits(settings: Curation) -> Reason:
+    def reason(trace: Candidate) -> str | None:
+        if settings.max_characters and trace.characters > settings.max_characters:
+            return "over_characters"
+        return "over_tokens" if settings.max_tokens and trace.tokens > settings.max_tokens else None
+
+    return reason
+
+
+def _distinct() -> Reason:
+    seen: set[bytes] = set()
+
+    def reason(trace: Candidate) -> str | None:
+        if trace.content in seen:
+            return "duplicate"
+        seen.add(trace.content)
+        return None
+
+    return reason
+
+
+def _quota(per_problem: int) -> Reason:
+    taken = 0
+
+    def reason(_: Candidate) -> str | None:
+        nonlocal taken
+        taken += 1
+        return None if taken <= per_problem else "over_quota"
+
+    return reason

@@ -1,0 +1,104 @@
+"""What an arm of a rung is: a named selection of traces, and the training stages that a student goes through on them."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.extendable import Extendable
+from w2sr_jax.curation.arms import BUILT_IN, LABELS, All, Select
+from w2sr_jax.evaluation.probe import Probe
+from w2sr_jax.losses.objective import Objective
+from w2sr_jax.training.settings import Training
+
+if TYPE_CHECKING:
+    from w2sr_jax.experiment.experiment import Rung
+    from w2sr_jax.experiment.work import TrainedModel, TrainingWork
+    from w2sr_jax.teachers.teacher import Small
+
+
+class TrainingStage(Extendable):
+    """One training of an arm's student: from the parameters that the stage before left, and the arm's examples, to new ones.
+    Extend it as a frozen dataclass and define `train`."""
+
+    training: Training | None = None
+    """How batches are made of the arm's examples and how the optimizer goes, where the stage trains on them."""
+    objective: Objective | None = None
+    """The loss on those batches, likewise."""
+    probe: Probe | None = None
+    """When the stage looks at the probe problems while it trains, if it does."""
+
+    def resolved(self, rung: "Rung") -> "TrainingStage":
+        """The stage with what it leaves open taken from its rung."""
+        return self
+
+    def rehearsed(self, small: "Small") -> "TrainingStage":
+        """The stage of a rehearsal."""
+        return self
+
+    @property
+    def samples(self) -> bool:
+        """Whether it lets a model write answers and grades them, so that it depends on the grader and on `decoding`."""
+        return False
+
+    def train(self, work: "TrainingWork") -> "TrainedModel":
+        raise NotImplementedError(f"{type(self).__name__} must define train(work)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Imitation(TrainingStage):
+    """Training on the arm's traces with the regularized imitation loss."""
+
+    training: Training | None = None
+    """How it is trained; None: as its rung says."""
+    objective: Objective | None = None
+    """The loss; None: the rung's."""
+    probe: Probe | None = None
+    """Looks at the probe problems while it trains; None: the rung's."""
+
+    def resolved(self, rung: "Rung") -> "Imitation":
+        return Imitation(
+            rung.training if self.training is None else self.training,
+            rung.objective if self.objective is None else self.objective,
+            rung.probe if self.probe is None else self.probe,
+        )
+
+    def rehearsed(self, small: "Small") -> "Imitation":
+        training = None if self.training is None else small.training(self.training)
+        return dataclasses.replace(self, training=training)
+
+    @property
+    def samples(self) -> bool:
+        return self.probe is not None and self.probe.every > 0
+
+    def train(self, work: "TrainingWork") -> "TrainedModel":
+        assert self.training is not None
+        return work.imitate(work.examples(), work.initial, self.training, self.objective, self.probe)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """A student of a rung: which traces it learns from, and how."""
+
+    name: str = "all"
+    """Name of the arm in tables, files and keys; on the command line the known names (all, correct, incorrect, majority) stand
+    for the arms of the weak-to-strong protocol."""
+    select: Select = All()
+    """Which traces it keeps."""
+    train: tuple[TrainingStage, ...] = (Imitation(),)
+    """The training stages that its student goes through, one after the other."""
+    label: str = ""
+    """What it is called in tables; empty: as the protocol calls it, or by its name."""
+
+    @property
+    def title(self) -> str:
+        """What the arm is called in tables."""
+        return self.label or LABELS.get(self.name, self.name)
+
+
+def named(arm: "Arm | str") -> Arm:
+    """The arm that a name stands for. `UserError` where there is none of that name."""
+    if isinstance(arm, Arm):
+        return arm
+    if arm not in BUILT_IN:
+        raise UserError(f"the arm {arm!r} is unknown; arms with a name are {', '.join(BUILT_IN)}, others are Arm(…)")
+    return Arm(arm, BUILT_IN[arm])

@@ -1,0 +1,115 @@
+"""Teachers that are models of the run."""
+
+import dataclasses
+
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.experiment.starts import FromCheckpoint, Solutions, check_trains_all
+from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.sampling.settings import Decoding
+from w2sr_jax.teachers.teacher import Described, Small, Teacher, TeacherWork, Writer, WrittenTraces
+from w2sr_jax.training.settings import Training
+
+
+class _ModelOfTheRun(Teacher):
+    """What teachers that are models of the run have in common."""
+
+    samples: int
+    decoding: Decoding
+    token_budget: int | None = None
+    origin = "model"
+
+    def write(self, work: TeacherWork) -> WrittenTraces:
+        from w2sr_jax.teachers.written import draw
+
+        return draw(work, self.name, self.samples, self.decoding, self.token_budget)
+
+    def most_tokens(self, problems: int) -> int:
+        tokens = problems * self.samples * self.decoding.max_tokens
+        return min(tokens, self.token_budget or tokens)
+
+    def rehearsed(self, small: Small) -> Teacher:
+        return dataclasses.replace(self, samples=small.samples(self.samples), decoding=small.decoding(self.decoding))  # type: ignore[type-var]
+
+    def check(self, where: str) -> None:
+        self.decoding.check()
+        if self.samples < 1:
+            raise UserError(f"{where}: samples is {self.samples}; it must be at least 1 trace per problem")
+        if self.token_budget is not None and self.token_budget < 1:
+            raise UserError(f"{where}: token_budget is {self.token_budget}; it must be at least 1 token, or None for no limit")
+        if self.weight < 0:
+            raise UserError(f"{where}: weight is {self.weight}; it must be 0 or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelTeacher(_ModelOfTheRun):
+    """A model of ours as teacher: trained in the run on gold solutions of the teacher split, or taken from a checkpoint."""
+
+    name: str = "teacher"
+    """Name of the teacher in tables, files and keys."""
+    model: ModelConfig = ModelConfig(width=64, layers=2, heads=2, kv_heads=2)
+    """Its architecture."""
+    training: Training = Training()
+    """How it is trained (unused with a checkpoint)."""
+    checkpoint: str | None = None
+    """A parameter checkpoint to use instead of training."""
+    samples: int = 4
+    """Traces per problem."""
+    decoding: Decoding = Decoding(temperature=0.7)
+    """How its traces are drawn."""
+    token_budget: int | None = None
+    """Most tokens of all its traces for a rung; the problems that it does not reach get none."""
+    weight: float = 1.0
+    """How much its traces count in the mix."""
+
+    @property
+    def described(self) -> Described:
+        return Described("from a checkpoint" if self.checkpoint else "trained in the run on gold solutions")
+
+    @property
+    def writer(self) -> Writer:
+        start = Solutions(self.training) if self.checkpoint is None else FromCheckpoint(self.checkpoint)
+        return Writer(config=self.model, start=start)
+
+    @property
+    def steering(self) -> tuple[object, ...]:
+        return (self.name, self.samples, self.decoding, self.token_budget)
+
+    def rehearsed(self, small: Small) -> Teacher:
+        tiny = small.model(self.model, given=self.checkpoint is not None)
+        start = {"training": small.training(self.training)} if self.checkpoint is None else {}
+        path = None if self.checkpoint is None else small.checkpoint(self.checkpoint, tiny)
+        return dataclasses.replace(super().rehearsed(small), model=tiny, checkpoint=path, **start)  # type: ignore[type-var]
+
+    def check(self, where: str) -> None:
+        super().check(where)
+        check_trains_all(f"{where}: training", self.training)
+
+
+@dataclasses.dataclass(frozen=True)
+class Graduate(_ModelOfTheRun):
+    """The previous rung's student as teacher."""
+
+    name: str = "graduate"
+    """Name of the teacher in tables, files and keys."""
+    arm: str = "correct"
+    """Which of the previous rung's students, by its arm's name."""
+    samples: int = 4
+    """Traces per problem."""
+    decoding: Decoding = Decoding(temperature=0.7)
+    """How its traces are drawn."""
+    token_budget: int | None = None
+    """Most tokens of all its traces for a rung; the problems that it does not reach get none."""
+    weight: float = 1.0
+    """How much its traces count in the mix."""
+
+    @property
+    def described(self) -> Described:
+        return Described(f"the previous rung's student, arm {self.arm}")
+
+    @property
+    def writer(self) -> Writer:
+        return Writer(arm=self.arm)
+
+    @property
+    def steering(self) -> tuple[object, ...]:
+        return (self.name, self.samples, self.decoding, self.token_budget)

@@ -1,0 +1,108 @@
+"""What training stages and starts are given to do their work with. `stages.train` implements it."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from w2sr_jax.answers.grade import Grader
+    from w2sr_jax.core.records import Example, Problem
+    from w2sr_jax.evaluation.probe import Probe
+    from w2sr_jax.losses.objective import Objective
+    from w2sr_jax.models.config import ModelConfig
+    from w2sr_jax.sampling.settings import Decoding
+    from w2sr_jax.sampling.traces import Author
+    from w2sr_jax.text.render import Renderer
+    from w2sr_jax.training.settings import Training
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """What a training stage made: the name of the sealed directory with the parameters (relative to the run) and their digest,
+    files that must reproduce, counts and costs (`parameters` among them), a line for people."""
+
+    checkpoint: str
+    digest: str
+    outputs: Sequence[Path] = ()
+    measures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    note: str = ""
+
+
+class TextSource(Protocol):
+    """The texts of a run that a model may learn from."""
+
+    def problems(self, split: str) -> "Sequence[Problem]":
+        """The problems of a split that the model may learn from: of the pool, its rung's part."""
+
+    def facts(self, lines: int) -> "Sequence[Example]":
+        """Lines of facts, where the problems have such."""
+
+
+class TrainingWork(TextSource, Protocol):
+    """One model in the making.
+
+    `model` is its name in tables and keys, `config` its architecture with the vocabulary filled in, `directory` where its files
+    lie. `mesh` holds the devices. Keys are derived from (`seed`, purpose, ids): see `core.keys`. `grader` and `decoding` are
+    there where the training stage says that it `samples`.
+    """
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def config(self) -> "ModelConfig": ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def mesh(self) -> Any: ...
+    @property
+    def directory(self) -> Path: ...
+    @property
+    def renderer(self) -> "Renderer": ...
+    @property
+    def grader(self) -> "Grader": ...
+    @property
+    def decoding(self) -> "Decoding": ...
+
+    def examples(self) -> "Sequence[Example]":
+        """The examples that the model's arm selected; they stay on the disk. `NothingToTrain` where there are none."""
+
+    def fresh(self) -> Any:
+        """Random parameters of the architecture."""
+
+    def initial(self) -> Any:
+        """The parameters of the model that the training starts from, on the mesh."""
+
+    def parent(self) -> Mapping[str, str]:
+        """What a checkpoint's lineage says of the model that the training starts from; empty for one that starts from none."""
+
+    def grown(self) -> Any:
+        """`initial` of a smaller architecture, grown to this one without changing its function."""
+
+    def author(self, params: Any) -> "Author":
+        """The model with some parameters, ready to write."""
+
+    def keep(self, params: Any, origin: Mapping[str, str]) -> TrainedModel:
+        """Save parameters that need no training as a checkpoint like any other."""
+
+    def load(self, reference: str) -> TrainedModel:
+        """`keep` of parameters that the user gave by name: a Hub id, a Hugging Face directory, a checkpoint."""
+
+    def imitate(
+        self,
+        examples: "Sequence[Example]",
+        params: Any,
+        training: "Training",
+        objective: "Objective | None" = None,
+        probe: "Probe | None" = None,
+    ) -> TrainedModel:
+        """Train on examples with the regularized imitation loss from `params` (a pytree, or a function that gives it)."""
+
+    def finish(self, result: Any, measures: Mapping[str, Any], note: str, outputs: Sequence[Path] = ()) -> TrainedModel:
+        """What a call of `training.fit` in `directory` made (its `TrainingResult`), as a trained model."""
+
+    def progress(self, done: float, total: float, detail: str) -> None: ...
+    def warn(self, message: str) -> None: ...
+    def stop(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
+        """Inside, the function that is given says whether the work is asked to stop, and the work is expected to save itself."""

@@ -1,0 +1,105 @@
+"""An experiment from its first stage to its report: one run, or one for every seed and the report of them all."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from w2sr_jax.configuration import saved
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.process.stopping import Stop
+from w2sr_jax.experiment import Experiment
+from w2sr_jax.graph import runner
+from w2sr_jax.graph.planner import Plan, StageStatus
+from w2sr_jax.graph.stage import Context, Watcher
+from w2sr_jax.graph.store import RunStore, Store
+from w2sr_jax.stages.plan import plan
+from w2sr_jax.stages.report.stage import NAME, pooled_report
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedRun:
+    """The run of one seed: its experiment (with that seed alone), its store, its plan. `prefix` is what its stages are called by
+    in sentences about several seeds."""
+
+    seed: int
+    experiment: Experiment
+    store: RunStore
+    plan: Plan
+    prefix: str
+
+
+def seed_runs(experiment: Experiment, directory: Path) -> list[SeedRun]:
+    """The run of every seed. A run with several seeds holds a complete run for each in `seed-N`."""
+    runs = []
+    for seed, store in zip(experiment.seeds, seed_stores(experiment, directory), strict=True):
+        own = dataclasses.replace(experiment, seeds=(seed,))
+        prefix = "" if store.directory == directory else f"{store.name}/"
+        runs.append(SeedRun(seed, own, store, plan(own), prefix))
+    return runs
+
+
+def seed_stores(experiment: Experiment, directory: Path) -> list[RunStore]:
+    """Where the run of every seed lies."""
+    if len(experiment.seeds) == 1:
+        return [RunStore(directory)]
+    return [RunStore(directory / f"seed-{seed}") for seed in experiment.seeds]
+
+
+def pooled(experiment: Experiment, directory: Path, runs: list[SeedRun]) -> Plan:
+    """The plan of what stands on all seeds: their report."""
+    stores = {run.store.name: run.store for run in runs}
+    return Plan([pooled_report(experiment, RunStore(directory), stores)])
+
+
+def statuses(experiment: Experiment, directory: Path, share: Store | None) -> Iterator[tuple[str, list[StageStatus]]]:
+    """What would be done about every stage of an experiment, seed by seed, each with its prefix. Nothing is computed or
+    written."""
+    from w2sr_jax.graph.environment import conditions
+
+    for run in seed_runs(experiment, directory):
+        runner.check_format(run.store)
+        yield run.prefix, run.plan.statuses(run.store, share, conditions)
+
+
+def execute(
+    experiment: Experiment,
+    directory: Path,
+    watcher: Watcher,
+    kind: str | None = None,
+    rung: int | None = None,
+    stop: Stop | None = None,
+    share: Store | None = None,
+) -> Path | None:
+    """Do what of an experiment is not done yet; with `kind` or `rung`, only those stages. The report's page, if there is one now.
+
+    Stages that other runs of `share` have finished are taken from there. `UserError` where another process works on the run.
+    """
+    if rung is not None and not 0 <= rung < len(experiment.rungs):
+        raise UserError(f"there is no rung {rung}: the experiment has rungs 0 to {len(experiment.rungs) - 1}")
+    stop, store = stop or Stop(), RunStore(directory)
+    runs = seed_runs(experiment, directory)
+    with runner.owned(store, stop):
+        for run in runs:
+            runner.check_format(run.store)
+        saved.save(directory, experiment)
+        if not any(run.store.begun() for run in runs):
+            saved.check_read_back(directory)
+        for run in runs:
+            with contextlib.ExitStack() as stack:
+                if run.store.directory != directory:
+                    stack.enter_context(runner.owned(run.store, stop))
+                    saved.save(run.store.directory, run.experiment)
+                    watcher.warn(f"seed {run.seed}")
+                runner.run(run.plan, Context(run.store, watcher, stop), kind, rung, share)
+        if len(runs) > 1 and kind in (None, NAME):
+            runner.run(pooled(experiment, directory, runs), Context(store, watcher, stop))
+    return page(store) if kind in (None, NAME) else None
+
+
+def page(store: RunStore) -> Path | None:
+    """The report's page, if it is what the present stages make."""
+    try:
+        return store.optional("report/index.html")
+    except UserError:  # what is not done yet was said
+        return None

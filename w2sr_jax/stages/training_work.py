@@ -1,0 +1,291 @@
+"""What starts and training stages are given to make a model with: `experiment.work.TrainingWork`, on the files of a run."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from w2sr_jax.answers.grade import Grader
+from w2sr_jax.batches.encode import END_SPELT, OVER_LENGTH
+from w2sr_jax.configuration.encoding import encode
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import NothingToTrain, UserError
+from w2sr_jax.core.keys import key
+from w2sr_jax.core.records import Example, Problem, Stored
+from w2sr_jax.curation.texts import example
+from w2sr_jax.evaluation.cost import sampling_flops, training_flops
+from w2sr_jax.evaluation.probe import Probe
+from w2sr_jax.experiment.work import TrainedModel
+from w2sr_jax.graph.stage import Context
+from w2sr_jax.losses.contract import check_objective
+from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.token import needs_reference
+from w2sr_jax.models import finite, grow, lora, transformer
+from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.parallel.mesh import make_mesh
+from w2sr_jax.parallel.processes import put
+from w2sr_jax.sampling.settings import Decoding
+from w2sr_jax.sampling.traces import Author
+from w2sr_jax.stages import examples as examples_of
+from w2sr_jax.stages import models, problems, remarks, tokenizer, weights
+from w2sr_jax.stages.curate import Curate, emptied
+from w2sr_jax.stages.examples import CURATED
+from w2sr_jax.stages.probing import TrainingProbe, training_probe
+from w2sr_jax.stages.problems import POOL
+from w2sr_jax.stages.train import Train
+from w2sr_jax.text.render import Renderer
+from w2sr_jax.training import checkpoints, journal, supervision
+from w2sr_jax.training.imitation import REFERENCES, ReferenceStore, imitation, reference_mass
+from w2sr_jax.training.loop import TrainingResult, fit
+from w2sr_jax.training.protocols import Hooks
+from w2sr_jax.training.settings import Training
+
+
+def steering(config: ModelConfig, training: Training, objective: Objective, seed: int) -> str:
+    """Digest of all that steers a training besides its data. It is the same in every process, also with a function as a loss, so
+    that an interrupted training recognises its own checkpoints."""
+    return files.digest_json(encode((config, training, objective, seed)))
+
+
+class Work:
+    """Satisfies `experiment.work.TrainingWork` for one training of a run."""
+
+    def __init__(self, stage: Train, context: Context) -> None:
+        self.stage, self.context, self.store = stage, context, context.store
+        self.model, self.seed = stage.model.name, stage.seed
+        self.directory = context.store.path(stage.model.directory)
+        self.mesh = make_mesh(stage.mesh)
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        return tokenizer.renderer(self.store)
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        return models.sized(self.stage.model.config, self.renderer)
+
+    @property
+    def grader(self) -> Grader:
+        return self._sampling().grader
+
+    @property
+    def decoding(self) -> Decoding:
+        return self._sampling().decoding
+
+    def _sampling(self) -> Any:
+        if self.stage.sampling is None:
+            raise UserError(
+                f"{self.model}: a training stage asked for the grader or the decoding without saying "
+                "so; let its property `samples` "
+                "be True"
+            )
+        return self.stage.sampling
+
+    def examples(self) -> Sequence[Example]:
+        model, curation = self.stage.model, self.stage.curation
+        if not isinstance(curation, Curate):
+            return []
+        rows = Stored(self.store.file(f"{curation.folder}/{model.arm}/{CURATED}"), Example)
+        if not len(rows):
+            raise NothingToTrain(emptied(self.store, curation.name, str(model.arm)))
+        return rows
+
+    def problems(self, split: str) -> Sequence[Problem]:
+        rows = problems.read(self.store, split)
+        return problems.part(rows, self.stage.pool) if split == POOL else rows
+
+    def facts(self, lines: int) -> Sequence[Example]:
+        return [example("", "", line, "plain") for line in tokenizer.lines(self.stage.facts_of, lines)]
+
+    def fresh(self) -> Any:
+        return transformer.init(self.config, key(self.seed, "init", self.model))
+
+    def initial(self) -> Any:
+        return models.parameters(self.store, self._source().model, self.config, self.mesh)
+
+    def grown(self) -> Any:
+        source = self._source()
+        smaller = models.sized(source.model.config, self.renderer)
+        params = models.parameters(self.store, source.model, smaller, self.mesh)
+        return params if smaller == self.config else grow.grow(smaller, params, self.config, key(self.seed, "grow", self.model))
+
+    def parent(self) -> dict[str, str]:
+        source = self.stage.source
+        if source is None:
+            return {}
+        return {"parent_checkpoint": source.model.name, "parent_digest": models.digest(self.store, source.model)}
+
+    def author(self, params: Any) -> Author:
+        return Author(self.model, self.config, params, self.renderer, self.seed, "", self.mesh)
+
+    def keep(self, params: Any, origin: Mapping[str, str]) -> TrainedModel:
+        params = put(params, models.parameter_shardings(self.config, self.mesh))
+        broken = finite.not_finite(params)
+        if broken:
+            source = origin.get("checkpoint") or origin.get("parent_checkpoint") or "what it starts from"
+            raise UserError(f"{self.model}: {source} cannot be used: {finite.words(broken)}; take another checkpoint")
+        digest = checkpoints.save_params(self.store.path(self.stage.model.checkpoints), params, origin)
+        named = ("checkpoint", "revision", "parent_checkpoint")
+        origins = [f"{name.replace('_', ' ')} {origin[name]}" for name in named if name in origin]
+        return TrainedModel(
+            f"{self.stage.model.checkpoints}/0",
+            digest,
+            measures={"parameters": self.config.parameters(), **origin},
+            note=", ".join([f"{self.config.parameters():,} parameters", *origins]),
+        )
+
+    def load(self, reference: str) -> TrainedModel:
+        self.renderer.check_vocabulary(self.config.vocab_size)
+        stored = weights.load(reference, self.config, models.parameter_shardings(self.config, self.mesh))
+        return self.keep(stored.params, stored.origin)
+
+    def imitate(
+        self,
+        examples: Sequence[Example],
+        params: Any,
+        training: Training,
+        objective: Objective | None = None,
+        probe: Probe | None = None,
+    ) -> TrainedModel:
+        model, directory = self.stage.model, self.directory
+        objective = objective or Objective()
+        check_objective(objective, vocab_size=self.config.vocab_size, where=f"{self.model}: objective")
+        path = directory / examples_of.PACKING
+        lessons = examples_of.lessons(model, examples, self.renderer, training, self.seed, path)
+        remarked = remarks.remarked(lessons.renderer, examples)
+        for warning in remarks.warnings(self.model, len(examples), remarked):
+            self.warn(warning)
+        batches, packed = lessons.batches, lessons.batches.packed
+        lessons.renderer.check_ids(int(max(packed.tokens.max(), packed.target.max())), self.config.vocab_size)
+        with self._about():
+            supervision.check(batches, objective, lessons.total)
+        # Computes answers of the base: after all that is known without.
+        probing = self._probing(params, probe)
+        count, rejected = len(lessons.encoded), lessons.rejected
+        del lessons
+        lineage = {
+            "data_digest": packed.digest,
+            "config_hash": steering(self.config, training, objective, self.seed),
+            **self.parent(),
+        }
+        self.clear_foreign(lineage)
+        with self.stop() as asked, self._about():
+            kept = ReferenceStore(
+                self.store.path(REFERENCES), lambda done, rows: self.progress(done, rows, "rows of the frozen reference")
+            )
+            hooks = Hooks(
+                on_event=lambda event: self.progress(event["step"], event["total"], _words(event)),
+                on_warning=lambda words: self.warn(f"{self.model}: {words}"),
+                stop=asked,
+                probe=probing.probing() if probing else None,
+            )
+            program, source = imitation(self.config, params, batches, training, objective, self.mesh, kept)
+            result = fit(program, source, directory, lineage, training.loop, hooks)
+        referenced, keeps = needs_reference(objective.loss), training.reference_top > 0
+        reference = self.config.parameters() if referenced and not keeps else 0
+        # A run's trainings share what is kept; each is charged for it, since any of them may be the one that computes it.
+        once = sampling_flops(self.config.parameters(), int(np.count_nonzero(packed.segments))) if referenced and keeps else 0
+        trained, adapters = _trained(self.config, training)
+        remade = self.config.remat in ("layers", "attention")
+        looked = sum(line["tokens"] for line in journal.read(directory / journal.PROBE))
+        measures: dict[str, Any] = {
+            "trained_parameters": trained,
+            "examples": count,
+            "rejected": dict(rejected),
+            "epochs": round(result.steps / batches.steps_per_epoch, 2),
+            "flops": training_flops(self.config.parameters() + adapters, result.tokens, remade, reference, trained)
+            + once
+            + sampling_flops(self.config.parameters(), looked),
+        }
+        note = f"{result.steps} steps on {count:,} examples, loss {result.metrics.get('loss', float('nan')):.3f}"
+        mass = reference_mass(result)
+        if mass is not None:
+            measures["reference_mass"] = mass
+            note += f", {mass:.1%} of the reference's mass kept"
+        if remarked:
+            measures["remarks"] = remarks.counts(remarked)
+        if rejected[OVER_LENGTH]:
+            note += f", {rejected[OVER_LENGTH]} too long"
+        if rejected[END_SPELT]:
+            note += f", {rejected[END_SPELT]} left out for an end of turn spelt out"
+        return self.finish(result, measures, note, [path, *([directory / journal.PROBE] if probing else [])])
+
+    def finish(
+        self, result: TrainingResult, measures: Mapping[str, Any], note: str, outputs: Sequence[Path] = ()
+    ) -> TrainedModel:
+        counts = {"parameters": self.config.parameters(), "steps": result.steps, "tokens": result.tokens}
+        return TrainedModel(
+            f"{self.stage.model.checkpoints}/{result.checkpoint.name}",
+            result.params_digest,
+            [*outputs, self.directory / journal.METRICS],
+            {**counts, **measures},
+            note,
+        )
+
+    def clear_foreign(self, lineage: Mapping[str, str]) -> None:
+        """Remove checkpoints of other data or settings, with a warning: they stem from what an interrupted training of other
+        inputs left."""
+        folder = self.store.path(self.stage.model.checkpoints)
+        try:
+            before = checkpoints.read_lineage(folder)
+        except UserError:  # none, or none that can be read: fit says so
+            return
+        changed = [name.replace("_", " ") for name, value in lineage.items() if before.get(name) != value]
+        if changed:
+            reason = f"its {' and '.join(changed)} changed after its checkpoints were made"
+            self.warn(f"{self.model} is trained from the start, since {reason}")
+            files.remove(folder)
+
+    def progress(self, done: float, total: float, detail: str) -> None:
+        self.context.watcher.progress(done, total, detail)
+
+    def warn(self, message: str) -> None:
+        self.context.watcher.warn(message)
+
+    def stop(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
+        return self.context.stop.deferred()
+
+    def _source(self) -> Train:
+        source = self.stage.source
+        if source is None:
+            raise UserError(f"{self.model}: its start reads the parameters of a model before it, but there is none")
+        return source
+
+    def _probing(self, params: Any, probe: Probe | None) -> TrainingProbe | None:
+        if probe is None or not probe.every or self.stage.model.rung is None:
+            return None
+        read = params if callable(params) else partial(_same, params)
+        return training_probe(self, read, probe)
+
+    @contextlib.contextmanager
+    def _about(self) -> Iterator[None]:
+        """Says of a training that has nothing to learn from where its settings stand."""
+        try:
+            yield
+        except NothingToTrain as error:
+            model, curation = self.stage.model, self.stage.curation
+            rung = f" ({curation.rung_name})" if isinstance(curation, Curate) else ""
+            where = model.name if model.rung is None else f"rungs.{model.rung}{rung}"
+            raise NothingToTrain(f"{where}: {error}") from None
+
+
+def _same(params: Any) -> Any:
+    return params
+
+
+def _trained(config: ModelConfig, training: Training) -> tuple[int, int]:
+    """How many parameters a training trains, and how many of them are adapters'."""
+    if not training.lora.rank:
+        return config.parameters(), 0
+    named = jax.tree_util.tree_leaves_with_path(lora.shapes(config, training.lora))
+    adapters = sum(prod(leaf.shape) for path, leaf in named if len(path) > 1)
+    return sum(prod(leaf.shape) for _, leaf in named), adapters
+
+
+def _words(event: Mapping[str, Any]) -> str:
+    return f"loss {event['loss']:.3f}, {event['tokens_per_second']:,.0f} tokens/s"

@@ -1,0 +1,179 @@
+"""What a teacher is: who writes the traces that students learn from.
+
+A teacher is a frozen dataclass that extends `Teacher`. The least it needs is a `name` and `traces`; everything else has an answer
+that holds for any teacher.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+from w2sr_jax.core.extendable import Extendable
+from w2sr_jax.sampling.settings import Decoding
+
+if TYPE_CHECKING:
+    from w2sr_jax.answers.grade import Grader
+    from w2sr_jax.core.records import Problem, Trace
+    from w2sr_jax.models.config import ModelConfig
+    from w2sr_jax.sampling.traces import Author
+    from w2sr_jax.teachers.recorded import Loaded
+    from w2sr_jax.teachers.settings import Recorded
+
+
+@dataclasses.dataclass(frozen=True)
+class Writer:
+    """The model of the run that writes a teacher's traces: the previous rung's student of an `arm`, or one of the teacher's own,
+    of architecture `config`, whose parameters `start` makes (see `experiment.starts`)."""
+
+    arm: str = ""
+    config: "ModelConfig | None" = None
+    start: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherWork:
+    """What a teacher is given to write the traces of one rung.
+
+    `problems` are to be answered, `tested` are test problems, which no trace may answer. Files are written into `folder`; what
+    serves all rungs of the run lies in `kept_in`. `identity` names all that steers the traces besides the problems. `author` is
+    the run's model behind the teacher, where it has one; it reads parameters onto the mesh. Inside `stop()`, which yields whether
+    to stop, the work is expected to save itself.
+    """
+
+    problems: "Sequence[Problem]"
+    tested: "Sequence[Problem]"
+    grader: "Grader"
+    seed: int
+    folder: Path
+    kept_in: Path
+    identity: str
+    progress: Callable[[float, float, str], None]
+    say: Callable[[str], None]
+    warn: Callable[[str], None]
+    stop: Callable[[], contextlib.AbstractContextManager[Callable[[], bool]]]
+    author: "Callable[[], Author] | None" = None
+
+
+@dataclasses.dataclass(frozen=True)
+class WrittenTraces:
+    """Files of graded traces, problem by problem in the order of the problems; counts and costs besides those of the traces
+    themselves; a line for people that goes on after "N traces". `parameters` and `prompt_tokens` say what drawing them took."""
+
+    paths: Sequence[Path]
+    measures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    note: str = ""
+    parameters: int = 0
+    prompt_tokens: int = 0
+
+
+class Described(NamedTuple):
+    """What a teacher is, in our words, and a name that the user gave, which comes behind them."""
+
+    words: str
+    name: str = ""
+
+
+class Findings(NamedTuple):
+    """Whom a check tells what it sees, what is odd, and what cannot work."""
+
+    see: Callable[[str], None]
+    remark: Callable[[str], None]
+    refuse: Callable[[str], None]
+
+
+class Small(Protocol):
+    """What a rehearsal makes small, with stand-ins in place of what would be downloaded."""
+
+    def recorded(self, teacher: "Recorded") -> "Recorded": ...
+    def samples(self, count: int) -> int: ...
+    def decoding(self, decoding: Decoding) -> Decoding: ...
+    def training(self, training: Any) -> Any: ...
+    def model(self, config: "ModelConfig", given: bool = False) -> "ModelConfig":
+        """`given`: its parameters are stand-ins, with the stand-in tokenizer's vocabulary."""
+
+    def checkpoint(self, reference: str, config: "ModelConfig") -> str: ...
+
+
+class Teacher(Extendable):
+    """Who writes traces. Extend it as a frozen dataclass with a field `name`, and define `traces`.
+
+    Traces may depend on the teacher's fields, the problems, the seed and the grader alone.
+    """
+
+    name: str = "teacher"
+    """Name of the teacher in tables, files and keys."""
+    weight: float = 1.0
+    """How much its traces count in the mix."""
+    samples: int | None = None
+    """Traces per problem, where that is known."""
+    decoding: Decoding | None = None
+    """How a model of the run behind it decodes."""
+    path: str = ""
+    """The file or data set that it reads."""
+    is_file: ClassVar[bool] = False
+    """Whether its traces lie in a file, which may bring problems and answer test problems (`load`)."""
+
+    origin: ClassVar[str] = "code"
+    """What stands behind it, in a word for tables: "model", "file", "server" or "code"."""
+
+    def traces(self, work: TeacherWork) -> "Iterable[Trace]":
+        """Ungraded traces for the problems, in any order."""
+        raise NotImplementedError(f"{type(self).__name__} must define traces(work)")
+
+    def write(self, work: TeacherWork) -> WrittenTraces:
+        """Write the graded traces of a rung. What an interrupted call left may be continued."""
+        from w2sr_jax.teachers.written import write
+
+        return write(work, list(self.traces(work)))
+
+    @property
+    def writer(self) -> Writer | None:
+        """The model of the run that writes its traces; None where none does."""
+        return None
+
+    @property
+    def steering(self) -> Any:
+        """All of its settings that its traces depend on."""
+        return dataclasses.replace(self, weight=1.0) if "weight" in _names(self) else self  # type: ignore[type-var]
+
+    @property
+    def described(self) -> Described:
+        """What it is, for a model card."""
+        return Described("code of the run's own")
+
+    @property
+    def foreign(self) -> bool:
+        """Whether no model of the run is behind it, so that it answers no test problem when asked."""
+        return self.writer is None
+
+    def load(self, problems: "Sequence[Problem] | None", tested: "Sequence[Problem]" = (), most: int | None = None) -> "Loaded":
+        """What the file of a teacher that `is_file` holds; see `teachers.recorded.load`."""
+        raise NotImplementedError(f"{type(self).__name__} is no file")
+
+    def head(self, rows: int) -> "Teacher":
+        """The teacher with only the first rows of its file."""
+        return self
+
+    def rehearsed(self, small: "Small") -> "Teacher":
+        """The teacher of a rehearsal: tiny, and with nothing that is downloaded or asked of a server. Its traces are
+        stand-ins."""
+        from w2sr_jax.teachers.settings import Recorded
+
+        return small.recorded(Recorded(self.name, weight=self.weight))
+
+    def check(self, where: str) -> None:
+        """`UserError` where its settings cannot work; `where` names them."""
+
+    def inspect(self, where: str, findings: Findings, questions: Callable[[], "set[str] | None"]) -> None:
+        """Look, before a run, at what can be known of the teacher at once: is its file readable, does its server answer?
+        `questions` gives those of all problems, spelt as `copies.matching.written` spells them; None where they are not known."""
+
+    def most_tokens(self, problems: int) -> int:
+        """The most tokens of its traces for so many problems; 0 where that is not known."""
+        return 0
+
+
+def _names(value: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(value)} if dataclasses.is_dataclass(value) else set()

@@ -1,0 +1,66 @@
+"""Graded traces into a folder: those that a teacher gives as a whole, and those that a model of the run draws."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from w2sr_jax.answers.grade import grade_all
+from w2sr_jax.core import files, records
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Trace
+from w2sr_jax.sampling.settings import Decoding
+from w2sr_jax.teachers.teacher import TeacherWork, WrittenTraces
+
+SHARD = "traces-00000.parquet"
+PREFIX = "traces-"
+
+
+def write(work: TeacherWork, traces: Sequence[Trace]) -> WrittenTraces:
+    """Grade traces and write them in the order of the problems. `UserError` where one answers another problem, or an id occurs
+    twice."""
+    order = {problem.id: row for row, problem in enumerate(work.problems)}
+    foreign = next((trace for trace in traces if trace.problem_id not in order), None)
+    if foreign is not None:
+        raise UserError(f"a trace of teacher {foreign.teacher!r} answers problem {foreign.problem_id}, which it was not asked")
+    if len({trace.id for trace in traces}) < len(traces):
+        raise UserError("two traces have one id; number the samples of a problem")
+    problems = [work.problems[order[trace.problem_id]] for trace in traces]
+    texts = [trace.text for trace in traces]
+    verdicts = grade_all(work.grader, texts, problems, lambda done, total: work.progress(done, total, "grading"))
+    graded = [trace.graded(verdict) for trace, verdict in zip(traces, verdicts, strict=True)]
+    path = work.folder / SHARD
+    records.write(path, Trace, sorted(graded, key=lambda trace: order[trace.problem_id]))
+    return WrittenTraces([path])
+
+
+def draw(work: TeacherWork, name: str, samples: int, decoding: Decoding, budget: int | None) -> WrittenTraces:
+    """Let the run's model behind a teacher write `samples` traces per problem, at most `budget` tokens of them in all."""
+    from w2sr_jax.sampling.estimate import Estimate
+    from w2sr_jax.sampling.shards import draw_shards
+
+    assert work.author is not None
+    author = work.author()
+
+    def tell(estimate: Estimate, rate: float | None) -> None:
+        if rate is None and estimate.requests:
+            work.say(f"{name}: {estimate.words()}")
+
+    ids = [problem.id for problem in work.problems]
+    drawn = draw_shards(
+        work.folder,
+        author,
+        work.problems,
+        samples,
+        decoding,
+        work.grader,
+        files.digest_json([author.provenance, author.seed, work.identity, ids]),
+        on_progress=work.progress,
+        budget=budget,
+        on_estimate=tell,
+    )
+    prompts = author.renderer.prompts([problem.question for problem in work.problems])
+    written = partial(WrittenTraces, drawn.paths, parameters=author.config.parameters())
+    read = samples * sum(map(len, prompts))
+    if not drawn.left_out:
+        return written(prompt_tokens=read)
+    note = f"; {drawn.left_out:,} more were not drawn, since token_budget is {budget or 0:,}"
+    return written(measures={"left_out": drawn.left_out}, note=note, prompt_tokens=read)
