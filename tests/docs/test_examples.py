@@ -21,7 +21,7 @@ from w2sr_jax.core import files
 from w2sr_jax.experiment import check
 from w2sr_jax.graph.runner import climb_all
 from w2sr_jax.graph.stage import Silent
-from w2sr_jax.losses.token import Tokens
+from w2sr_jax.losses.inputs import Distribution, Tokens
 from w2sr_jax.preflight import checks
 
 EXAMPLES = [block for block in doc_pages.every("python") if not block.reason]
@@ -58,7 +58,8 @@ def test_a_loss_of_your_own(directory: Path) -> None:
     loss: Any = experiment.rungs[0].objective.loss
     logits = jnp.array([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]])
     integers = jnp.array([2, 1])
-    tokens = Tokens(logits, integers, integers, integers, jnp.zeros(2), logits, jnp.float32(0.5))
+    models = {"initial": Distribution(logits)}
+    tokens = Tokens(logits, integers, integers, integers, jnp.zeros(2), models, jnp.float32(0.5))
     logp = np.log(np.exp([2.0, 0.0]) / np.exp(np.asarray(logits)).sum(-1))
     expected = -0.5 * logp + (1 - np.exp(logp)) ** 2 * -logp  # the student is its own reference: the KL term is 0
     np.testing.assert_allclose(loss(tokens), expected, rtol=1e-5, atol=1e-6)

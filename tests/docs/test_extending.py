@@ -25,7 +25,7 @@ PAGE = "docs/extending.md"
 def _tokens(logits: np.ndarray, target: np.ndarray, verdict: np.ndarray) -> Tokens:
     count = len(target)
     whole = jnp.ones(count, jnp.int32)
-    return Tokens(jnp.array(logits), jnp.array(target), whole, jnp.array(verdict), jnp.zeros(count), None, jnp.float32(0.0))
+    return Tokens(jnp.array(logits), jnp.array(target), whole, jnp.array(verdict), jnp.zeros(count), {}, jnp.float32(0.0))
 
 
 def test_the_loss_is_the_hinge_on_the_gap(directory: Path) -> None:

@@ -50,7 +50,7 @@ CASES: list[tuple[str, token.TokenLoss, Callable[..., float]]] = [
     ("burns", token.Confidence(0.5, 0.8), lambda z, y, held, r, v: burns(z, y, held, 0.25)),
     ("forward kl", token.ForwardKL(), lambda z, y, held, r, v: kl(softmax(r), softmax(z))),
     ("reverse kl", token.ReverseKL(), lambda z, y, held, r, v: kl(softmax(z), softmax(r))),
-    ("jsd", token.Jsd(0.3), lambda z, y, held, r, v: jsd(softmax(r), softmax(z), 0.3)),
+    ("jsd", token.Jsd(beta=0.3), lambda z, y, held, r, v: jsd(softmax(r), softmax(z), 0.3)),
     ("entropy", token.Entropy(), lambda z, y, held, r, v: -(softmax(z) * np.log(softmax(z))).sum()),
     ("z", token.ZLoss(), lambda z, y, held, r, v: np.log(np.exp(z).sum()) ** 2),
     ("unlikelihood", token.Unlikelihood(), lambda z, y, held, r, v: -np.log(1 - softmax(z)[y]) if v < 0 else 0.0),

@@ -66,18 +66,44 @@ WRONG = {
         "loss.defvjp(lambda tokens: (nll(tokens), tokens), back)",
         "gradient of 0|float0",
     ),
-    "reference": ("def loss(tokens):\n    return nll(tokens) + jnp.sum(tokens.reference, axis=-1)  # here", "loss.needs_reference = True"),
-    "part of the reference": ("def loss(tokens):\n    return nll(tokens) - tokens.reference[:, 0]  # here", "needs_reference = True"),
-    "divergence of ours": ("def loss(tokens):\n    return formulas.reverse_kl(tokens)  # here", "needs_reference = True"),
+    "reference": (
+        "def loss(tokens):\n    return nll(tokens) + jnp.sum(tokens.reference, axis=-1)  # here",
+        r"there is not \(the initial student's log-probabilities are tokens\.logprobs_of\('initial'\), .* models = \('initial',\)",
+    ),
+    "needs_reference": (
+        "def loss(tokens):  # here\n    return nll(tokens)\n\n\nloss.needs_reference = True",
+        r"loss\.needs_reference is not read; .* loss\.models = \('initial',\), and reads them by tokens\.logprobs_of\('initial'\)",
+    ),
+    "a model that is not named": (
+        "def loss(tokens):\n    return nll(tokens) - tokens.logprobs_of('initial')[:, 0]  # here",
+        r"'initial' without naming it; give it the attribute models = \('initial',\)",
+    ),
+    "divergence of ours": (
+        "def loss(tokens):\n    return formulas.reverse_kl(tokens)  # here",
+        r"'initial' without naming it",
+    ),
+    "beside one that names": (
+        "def extra(tokens):\n    return nll(tokens) * tokens.logprobs_of('initial')[:, 0]  # here\n\n\nloss = ReverseKL() + extra",
+        r"'initial' without naming it",
+    ),
+    "models by a text": (
+        "def loss(tokens):  # here\n    return nll(tokens)\n\n\nloss.models = 'initial'",
+        r"models of a loss is 'initial'; it must be a tuple",
+    ),
+    "a teacher that is always there": (
+        "def loss(tokens):  # here\n    return -jnp.sum(jnp.exp(tokens.logprobs_of('teacher')) * jax.nn.log_softmax(tokens.logits), axis=1)"
+        "\n\n\nloss.models = ('teacher',)",
+        r"does not ask where its distribution is known.* return jnp\.where\(tokens\.available\('teacher'\), losses, 0\.0\)",
+    ),
     "reference in a class": (
         "@dataclasses.dataclass(frozen=True)\nclass Mine(Loss):\n    def __call__(self, tokens):\n"
         "        return ReverseKL()(tokens)  # here\n\n\nloss = Mine()",
-        "needs_reference: a property",
+        r"'initial' without naming it",
     ),
-    "reference by a method": (
-        "@dataclasses.dataclass(frozen=True)\nclass Mine:  # here_class\n    def needs_reference(self):\n        return False\n\n"
+    "models by a method": (
+        "@dataclasses.dataclass(frozen=True)\nclass Mine:  # here_class\n    def models(self):\n        return ()\n\n"
         "    def __call__(self, tokens):\n        return nll(tokens)\n\n\nloss = Mine()",
-        "make it a property",
+        "models of a loss is a method; it must be a tuple",
     ),
     "mask": ("def loss(tokens):\n    return nll(tokens) * tokens.mask  # here", "tokens.mask.*masking is the framework's"),
     "misspelt": ("def loss(tokens):\n    return nll(tokens) * (tokens.verdicts > 0)  # here", "did you mean verdict"),
@@ -300,26 +326,41 @@ RIGHT = {
     ),
     "holds a loss": (
         "@dataclasses.dataclass(frozen=True)\nclass Mine(Loss):\n    inner: object\n\n    @property\n"
-        "    def needs_reference(self):\n        return needs_reference(self.inner)\n\n    def __call__(self, tokens):\n"
+        "    def models(self):\n        return models_of(self.inner)\n\n    def __call__(self, tokens):\n"
         "        return 2 * self.inner(tokens)\n\n\nloss = Mine(ReverseKL())"
     ),
-    "asks for the reference": (
-        "def loss(tokens):\n    return nll(tokens) + jnp.mean((tokens.logits - tokens.reference) ** 2, axis=-1)\n\n\n"
-        "loss.needs_reference = True"
+    "names a model": (
+        "def loss(tokens):\n    return nll(tokens) + jnp.mean((tokens.logits - tokens.logprobs_of('initial')) ** 2, axis=-1)\n\n\n"
+        "loss.models = ('initial',)"
     ),
-    "asks, decorated": (
-        "def inner(tokens, beta):\n    return nll(tokens) + beta * tokens.reference[:, 0]\n\n\ninner.needs_reference = True\n"
+    "names two models": (
+        "def loss(tokens):\n    gap = tokens.logprobs_of('0-small.correct') - tokens.logprobs_of('initial')\n"
+        "    return -jnp.sum(jax.nn.softmax(gap) * jax.nn.log_softmax(tokens.logits), axis=-1)\n\n\n"
+        "loss.models = ['0-small.correct', 'initial']"
+    ),
+    "the teacher's most probable tokens": (
+        "def loss(tokens):\n    best, ids = jax.lax.top_k(tokens.logprobs_of('teacher'), 4)\n"
+        "    student = jnp.take_along_axis(jax.nn.log_softmax(tokens.logits), ids, axis=1)\n"
+        "    return jnp.where(tokens.available('teacher'), -jnp.sum(jnp.exp(best) * student, axis=1), 0.0)\n\n\n"
+        "loss.models = ('teacher',)"
+    ),
+    "divergences of ours from the teacher": (
+        "@jax.jit\ndef loss(tokens):\n    return formulas.forward_kl(tokens, 'teacher') + formulas.jsd(tokens, 'teacher')\n\n\n"
+        "loss.models = ('teacher',)"
+    ),
+    "names, decorated": (
+        "def inner(tokens, beta):\n    return nll(tokens) + beta * tokens.logprobs_of('initial')[:, 0]\n\n\n"
+        "inner.models = ('initial',)\n"
         "loss = jax.jit(functools.partial(inner, beta=0.1))"
     ),
-    "asks, by a class attribute": (
-        "@dataclasses.dataclass(frozen=True)\nclass Mine:\n    needs_reference = True\n\n    def __call__(self, tokens):\n"
+    "names, by a class attribute": (
+        "@dataclasses.dataclass(frozen=True)\nclass Mine:\n    models = ('initial',)\n\n    def __call__(self, tokens):\n"
         "        return formulas.forward_kl(tokens)\n\n\nloss = Mine()"
     ),
-    "with or without a reference": (
-        "def loss(tokens):\n    if tokens.reference is None:\n        return nll(tokens)\n"
+    "with or without a model": (
+        "def loss(tokens):\n    if 'initial' not in tokens.models:\n        return nll(tokens)\n"
         "    return nll(tokens) + formulas.reverse_kl(tokens)"
     ),
-    "beside one that asks": "def extra(tokens):\n    return nll(tokens) * tokens.reference[:, 0]\n\n\nloss = ReverseKL() + extra",
     "half precision": "def loss(tokens):\n    return nll(tokens).astype(jnp.bfloat16)",
     "mixes tokens": "def loss(tokens):\n    x = nll(tokens)\n    return x / jax.lax.stop_gradient(jnp.mean(x))",
     "prints": "def loss(tokens):\n    print(tokens.logits.shape)\n    jax.debug.print('{}', tokens.progress)\n    return nll(tokens)",

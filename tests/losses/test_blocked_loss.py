@@ -15,10 +15,25 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.losses.blocks import LossSum, TokenData, blocked, token_losses
-from w2sr_jax.losses.token import Confidence, Entropy, ForwardKL, Jsd, Nll, TokenLoss, Tokens, Unlikelihood, ZLoss
+from w2sr_jax.core.topk import TopK
+from w2sr_jax.losses import topk
+from w2sr_jax.losses.blocks import Frozen, LossSum, TokenData, blocked, token_losses
+from w2sr_jax.losses.inputs import Distribution
+from w2sr_jax.losses.token import (
+    Confidence,
+    Entropy,
+    ForwardKL,
+    Jsd,
+    Nll,
+    OnCorrect,
+    ReverseKL,
+    TokenLoss,
+    Tokens,
+    Unlikelihood,
+    ZLoss,
+)
 
-EVERYTHING = Nll() + Jsd(0.3) + 0.1 * Unlikelihood() - 0.1 * Entropy() + Confidence(0.5) + 1e-2 * ZLoss()
+EVERYTHING = Nll() + Jsd(beta=0.3) + 0.1 * Unlikelihood() - 0.1 * Entropy() + Confidence(0.5) + 1e-2 * ZLoss()
 PROGRESS = 0.1
 
 
@@ -47,13 +62,18 @@ def full(
     logits, other = (jnp.matmul(h.astype(jnp.float32), w.astype(jnp.float32)) for h, w in ((hidden, output), frozen))
     if softcap is not None:
         logits, other = (softcap * jnp.tanh(each / softcap) for each in (logits, other))
-    tokens = Tokens(logits, data.target, data.span, data.verdict, data.teacher_logprob, other, jnp.float32(PROGRESS))
+    models = {"initial": Distribution(other)}
+    tokens = Tokens(logits, data.target, data.span, data.verdict, data.teacher_logprob, models, jnp.float32(PROGRESS))
     return jnp.sum(data.weight * loss(tokens))
+
+
+def beside(frozen: tuple, softcap: float | None = None) -> dict[str, Frozen]:
+    return {"initial": Frozen(*frozen, softcap)}
 
 
 def value_and_gradient(loss: TokenLoss, block: int, hidden, output, data, frozen, mesh=None, softcap=None):
     def objective(hidden, output):
-        sums = blocked(loss, hidden, output, data, PROGRESS, frozen, block, mesh, softcap)
+        sums = blocked(loss, hidden, output, data, PROGRESS, beside(frozen, softcap), block, mesh, softcap)
         return sums.loss_sum, sums
 
     (_, sums), slopes = jax.jit(jax.value_and_grad(objective, (0, 1), has_aux=True))(hidden, output)
@@ -78,7 +98,7 @@ def test_every_loss_matches_full_logits(loss: TokenLoss) -> None:
 def test_capped_logits_match_full_capped_logits() -> None:
     arguments = problem()
     compare(EVERYTHING, 7, arguments, softcap=1.5)
-    losses = token_losses(EVERYTHING, *arguments[:3], PROGRESS, arguments[3], 7, softcap=1.5)
+    losses = token_losses(EVERYTHING, *arguments[:3], PROGRESS, beside(arguments[3], 1.5), 7, softcap=1.5)
     expected = full(EVERYTHING, *arguments, softcap=1.5)
     np.testing.assert_allclose(jnp.sum(arguments[2].weight * losses), expected, rtol=1e-5)
 
@@ -94,9 +114,54 @@ def test_any_shape_matches_full_logits(tokens: int, width: int, vocabulary: int,
     compare(Nll() + 0.5 * ForwardKL(), block, problem(tokens, width, vocabulary, seed))
 
 
+def test_several_models_match_their_full_logits() -> None:
+    hidden, output, data, frozen = problem()
+    _, _, _, other = problem(width=5, seed=1)
+    available = jnp.arange(30) % 4 > 0
+    teacher = topk.of_logits(jnp.asarray(np.random.default_rng(2).normal(size=(30, 11)), jnp.float32), 3)
+    teacher = TopK(teacher.ids.at[5, 2].set(-1), teacher.logprobs, teacher.rest, available)
+    loss = Nll() + ForwardKL("teacher") + 0.5 * Jsd("other") + ReverseKL() + OnCorrect(ReverseKL("teacher"))
+    models = {**beside(frozen), "teacher": teacher, "other": Frozen(*other, 1.5), "unused": Frozen(*other)}
+
+    def blockwise(hidden: jax.Array, output: jax.Array) -> jax.Array:
+        return blocked(loss, hidden, output, data, PROGRESS, models, 7).loss_sum
+
+    def whole(hidden: jax.Array, output: jax.Array) -> jax.Array:
+        distributions = {
+            "initial": Distribution(frozen[0] @ frozen[1]),
+            "other": Distribution(1.5 * jnp.tanh(other[0] @ other[1] / 1.5)),
+            "teacher": Distribution(jnp.asarray(evenly(teacher, 11), jnp.float32), available),
+        }
+        return jnp.sum(data.weight * loss(Tokens(hidden @ output, *data[:4], distributions, jnp.float32(PROGRESS))))
+
+    for one, right in zip(*(jax.value_and_grad(f, (0, 1))(hidden, output) for f in (blockwise, whole)), strict=True):
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), one, right)
+
+
+def evenly(top: TopK, vocabulary: int) -> np.ndarray:
+    """Log-probabilities in float64, one token after the other."""
+    whole = np.zeros((len(top.rest), vocabulary))
+    for row, (ids, logprobs, rest) in enumerate(zip(top.ids, top.logprobs, top.rest, strict=True)):
+        listed = {int(token): float(value) for token, value in zip(ids, logprobs, strict=True) if token >= 0}
+        share = np.exp(float(rest)) / (vocabulary - len(listed))
+        whole[row] = [listed.get(token, np.log(share)) for token in range(vocabulary)]
+    return whole
+
+
+@pytest.mark.parametrize("kind", [ForwardKL, ReverseKL, Jsd])
+def test_a_teacher_that_is_nowhere_known_adds_nothing(kind: type) -> None:
+    hidden, output, data, _ = problem()
+
+    def value(loss: TokenLoss, models: Any) -> Any:
+        return jax.value_and_grad(lambda h: blocked(loss, h, output, data, PROGRESS, models, 7).loss_sum)(hidden)
+
+    for one, other in zip(value(Nll() + kind("teacher"), {"teacher": None}), value(Nll(), {}), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
 def test_companion_sums() -> None:
     hidden, output, data, frozen = problem()
-    sums = blocked(EVERYTHING, hidden, output, data, PROGRESS, frozen, 8)
+    sums = blocked(EVERYTHING, hidden, output, data, PROGRESS, beside(frozen), 8)
     logits, target, supervised = np.asarray(hidden @ output), np.asarray(data.target), np.asarray(data.weight) != 0
     nll = np.array([-np.log(reference.softmax(z)[y]) for z, y in zip(logits, target, strict=True)])
     np.testing.assert_allclose(sums.weight_sum, np.sum(data.weight))
@@ -115,7 +180,7 @@ def test_value_alone_equals_value_with_gradient() -> None:
     arguments = problem()
     sums, _ = value_and_gradient(EVERYTHING, 8, *arguments)
     hidden, output, data, frozen = arguments
-    for one, other in zip(blocked(EVERYTHING, hidden, output, data, PROGRESS, frozen, 8), sums, strict=True):
+    for one, other in zip(blocked(EVERYTHING, hidden, output, data, PROGRESS, beside(frozen), 8), sums, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
@@ -126,7 +191,7 @@ def test_the_gradient_follows_the_chain_rule() -> None:
         return jnp.log(loss_of(jnp.tanh(hidden))) / 3
 
     def through_blocks(hidden):
-        return blocked(Nll(), hidden, output, data, PROGRESS, None, 8).loss_sum
+        return blocked(Nll(), hidden, output, data, PROGRESS, block=8).loss_sum
 
     expected = jax.grad(partial(mean, lambda h: full(Nll(), h, output, data, frozen)))(hidden)
     np.testing.assert_allclose(jax.grad(partial(mean, through_blocks))(hidden), expected, rtol=1e-5, atol=1e-7)
@@ -135,7 +200,7 @@ def test_the_gradient_follows_the_chain_rule() -> None:
 @pytest.mark.parametrize("loss", [ForwardKL(), EVERYTHING])
 def test_the_reference_gets_no_gradient(loss: TokenLoss) -> None:
     hidden, output, data, frozen = problem()
-    slopes = jax.grad(lambda frozen: blocked(loss, hidden, output, data, PROGRESS, frozen, 8).loss_sum)(frozen)
+    slopes = jax.grad(lambda frozen: blocked(loss, hidden, output, data, PROGRESS, beside(frozen), 8).loss_sum)(frozen)
     for slope in slopes:
         np.testing.assert_array_equal(slope, 0.0)
 
@@ -170,7 +235,7 @@ def test_supervised_tokens_that_are_not_finite_are_not_hidden(bad: float) -> Non
     sums, slopes = value_and_gradient(Nll(), 7, hidden.at[chosen, 0].set(bad), output, data, frozen)
     assert not np.isfinite(sums.loss_sum)
     assert not np.isfinite(slopes[1]).all()
-    assert not np.isfinite(token_losses(Nll(), hidden.at[chosen].set(bad), output, data, PROGRESS, frozen, 7)[chosen])
+    assert not np.isfinite(token_losses(Nll(), hidden.at[chosen].set(bad), output, data, PROGRESS, beside(frozen), 7)[chosen])
 
 
 @pytest.mark.parametrize("cuts", [(15,), (1, 10), (0, 23)])
@@ -202,7 +267,8 @@ def test_accumulation_in_a_scan_matches_the_whole() -> None:
     def accumulated(output):
         def step(slope, part):
             h, d, f = part
-            return slope + jax.grad(lambda w: blocked(EVERYTHING, h, w, d, PROGRESS, (f, frozen[1]), 4).loss_sum)(output), None
+            models = beside((f, frozen[1]))
+            return slope + jax.grad(lambda w: blocked(EVERYTHING, h, w, d, PROGRESS, models, 4).loss_sum)(output), None
 
         return jax.lax.scan(step, jnp.zeros_like(output), micro)[0]
 
@@ -225,8 +291,8 @@ def test_bfloat16_is_summed_in_float32() -> None:
 
 def test_losses_per_token() -> None:
     hidden, output, data, frozen = problem()
-    losses = jax.jit(partial(token_losses, EVERYTHING, block=7))(hidden, output, data, PROGRESS, frozen)
-    tokens = Tokens(hidden @ output, *data[:4], frozen[0] @ frozen[1], jnp.float32(PROGRESS))
+    losses = jax.jit(partial(token_losses, EVERYTHING, block=7))(hidden, output, data, PROGRESS, beside(frozen))
+    tokens = Tokens(hidden @ output, *data[:4], {"initial": Distribution(frozen[0] @ frozen[1])}, jnp.float32(PROGRESS))
     np.testing.assert_allclose(losses, np.where(data.weight != 0, EVERYTHING(tokens), 0), rtol=1e-5, atol=1e-5)
 
 
@@ -247,7 +313,7 @@ def test_an_unhashable_loss_works() -> None:
 
 def test_mistakes_are_said() -> None:
     hidden, output, data, _ = problem()
-    with pytest.raises(UserError, match="reference"):
+    with pytest.raises(UserError, match="the model 'initial', which was not given"):
         blocked(Nll() + Jsd(), hidden, output, data, 0.0)
     with pytest.raises(UserError, match="block"):
         blocked(Nll(), hidden, output, data, 0.0, block=0)
@@ -284,8 +350,10 @@ def test_eight_devices_agree_with_one(shape: tuple[int, int, int], told: bool) -
     sums, slopes = value_and_gradient(loss, 16, *spread, mesh=mesh if told else None)
     for one, other in zip((*sums, *slopes), (*one_sums, *one_slopes), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
-    losses = jax.jit(partial(token_losses, loss, block=16, mesh=mesh if told else None))(*spread[:3], PROGRESS, spread[3])
-    np.testing.assert_allclose(losses, token_losses(loss, hidden, output, data, PROGRESS, frozen, 16), rtol=1e-5, atol=1e-5)
+    losses = jax.jit(partial(token_losses, loss, block=16, mesh=mesh if told else None))(*spread[:3], PROGRESS, beside(spread[3]))
+    np.testing.assert_allclose(
+        losses, token_losses(loss, hidden, output, data, PROGRESS, beside(frozen), 16), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_tokens_that_do_not_divide_over_the_devices_are_refused() -> None:

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from w2sr_jax.losses.blocks import TokenData, blocked
+from w2sr_jax.losses.blocks import Frozen, TokenData, blocked
+from w2sr_jax.losses.inputs import models_of
 from w2sr_jax.losses.token import Jsd, Nll, TokenLoss
 
 TOKENS, VOCABULARY, WIDTH = 4096, 152_064, 64
@@ -28,8 +29,8 @@ def shapes(tokens: int, width: int, vocabulary: int, place: Callable[..., Any] =
 
 def compiled(loss: TokenLoss, block: int, arguments: tuple, mesh: jax.sharding.Mesh | None = None) -> jax.stages.Compiled:
     def objective(hidden, output, data):
-        reference = (hidden, output) if loss != Nll() else None
-        return blocked(loss, hidden, output, data, 0.5, reference, block, mesh).loss_sum
+        models = {name: Frozen(hidden, output) for name in models_of(loss)}
+        return blocked(loss, hidden, output, data, 0.5, models, block, mesh).loss_sum
 
     return jax.jit(jax.value_and_grad(objective, (0, 1))).lower(*arguments).compile()
 
@@ -51,6 +52,13 @@ def test_memory_stays_with_the_block_for_a_loss_with_a_reference() -> None:
     assert (
         temporary_bytes(Nll() + Jsd(), 128) < 12 * one_block
     )  # several arrays of that size; with full logits, several of 2.5 GB
+
+
+def test_memory_stays_with_the_block_for_a_loss_that_looks_at_several_models() -> None:
+    one_block = 4 * 32 * VOCABULARY
+    one, three = (temporary_bytes(loss, 32) for loss in (Nll() + Jsd(), Nll() + Jsd() + Jsd("a") + Jsd("b")))
+    assert three - one < 2 * 8 * one_block
+    assert three < FULL_LOGITS / 4
 
 
 def test_devices_exchange_the_gradient_of_the_output_matrix_once() -> None:

@@ -14,6 +14,7 @@ from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses import token
 from w2sr_jax.losses.contract import check_objective
+from w2sr_jax.losses.inputs import models_of
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.schedules import Constant, Cosine, Linear, WarmUp
 from w2sr_jax.losses.weights import TokenWeights
@@ -145,6 +146,8 @@ BUILT_IN = [
     token.ForwardKL(),
     token.ReverseKL(),
     token.Jsd(),
+    token.ForwardKL("teacher") + token.ReverseKL("0-small.correct"),
+    token.OnCorrect(token.Jsd("teacher", beta=0.3)),
     token.Entropy(),
     token.ZLoss(),
     token.Unlikelihood(),
@@ -207,13 +210,11 @@ def test_looking_prints_each_size_once(load: Load, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out.splitlines() == ["seen 8", "seen 24"]
 
 
-def test_needs_reference_is_found_behind_wrappers(load: Load) -> None:
+def test_models_are_read_behind_wrappers(load: Load) -> None:
     module = load(
-        "def inner(tokens, beta=1.0):\n    return formulas.reverse_kl(tokens)\n\n\ninner.needs_reference = True\n"
+        "def inner(tokens, beta=1.0):\n    return formulas.reverse_kl(tokens)\n\n\ninner.models = ('initial',)\n"
         "wrapped = functools.wraps(inner)(lambda tokens: inner(tokens))\nbound = functools.partial(inner, beta=2.0)\n"
-        "off = functools.partial(inner)\noff.needs_reference = False"
+        "off = functools.partial(inner)\noff.models = ()"
     )
-    assert token.needs_reference(module.wrapped)
-    assert token.needs_reference(module.bound)
-    assert not token.needs_reference(module.off)
-    assert not token.needs_reference(module.nll)
+    assert models_of(module.wrapped) == models_of(module.bound) == ("initial",)
+    assert models_of(module.off) == models_of(module.nll) == ()

@@ -12,6 +12,7 @@ import pytest
 
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses import formulas
+from w2sr_jax.losses.inputs import Distribution, models_of
 from w2sr_jax.losses.schedules import Linear
 from w2sr_jax.losses.token import (
     Confidence,
@@ -33,7 +34,6 @@ from w2sr_jax.losses.token import (
     Unlikelihood,
     Weighted,
     ZLoss,
-    needs_reference,
 )
 
 EVERY = [loss for _, loss, _ in reference.CASES]
@@ -42,7 +42,17 @@ EVERY = [loss for _, loss, _ in reference.CASES]
 def tokens(data: dict | None = None, progress: float = reference.PROGRESS) -> Tokens:
     data = data or reference.sample()
     arrays = {name: jnp.asarray(value, jnp.float32 if value.dtype == float else jnp.int32) for name, value in data.items()}
-    return Tokens(**arrays, progress=jnp.float32(progress))
+    models = {"initial": Distribution(arrays.pop("reference"))}
+    return Tokens(**arrays, models=models, progress=jnp.float32(progress))
+
+
+def beside(given: Tokens, logits: jax.Array, model: str = "initial", available: jax.Array | None = None) -> Tokens:
+    """The same tokens with another model's logits."""
+    return given._replace(models={**given.models, model: Distribution(logits, available)})
+
+
+def initial(given: Tokens) -> jax.Array:
+    return given.models["initial"].logits
 
 
 def gradient(loss: TokenLoss, given: Tokens) -> jax.Array:
@@ -95,25 +105,25 @@ def test_confidence_warms_up_without_a_jump() -> None:
     np.testing.assert_allclose(curve[40:], curve[-1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("loss", [ForwardKL(), ReverseKL(), Jsd(0.5), Jsd(0.1)])
+@pytest.mark.parametrize("loss", [ForwardKL(), ReverseKL(), Jsd(beta=0.5), Jsd(beta=0.1)])
 def test_divergence_from_oneself_is_zero(loss: TokenLoss) -> None:
     given = tokens()
-    itself = given._replace(reference=given.logits)
+    itself = beside(given, given.logits)
     np.testing.assert_allclose(loss(itself), 0.0, atol=1e-6)
     np.testing.assert_allclose(gradient(loss, itself), 0.0, atol=1e-6)
 
 
 def test_jsd_is_symmetric_at_one_half() -> None:
     given = tokens()
-    swapped = given._replace(logits=given.reference, reference=given.logits)
-    np.testing.assert_allclose(Jsd(0.5)(given), Jsd(0.5)(swapped), rtol=1e-5)
-    assert not np.allclose(Jsd(0.2)(given), Jsd(0.2)(swapped), rtol=1e-2)
+    swapped = beside(given._replace(logits=initial(given)), given.logits)
+    np.testing.assert_allclose(Jsd()(given), Jsd()(swapped), rtol=1e-5)
+    assert not np.allclose(Jsd(beta=0.2)(given), Jsd(beta=0.2)(swapped), rtol=1e-2)
 
 
-@pytest.mark.parametrize("loss", [ForwardKL(), ReverseKL(), Jsd(0.3)])
+@pytest.mark.parametrize("loss", [ForwardKL(), ReverseKL(), Jsd(beta=0.3)])
 def test_the_reference_gets_no_gradient(loss: TokenLoss) -> None:
     given = tokens()
-    slope = jax.grad(lambda frozen: jnp.sum(loss(given._replace(reference=frozen))))(given.reference)
+    slope = jax.grad(lambda frozen: jnp.sum(loss(beside(given, frozen))))(initial(given))
     np.testing.assert_array_equal(slope, 0.0)
 
 
@@ -125,19 +135,19 @@ def test_extreme_logits_stay_finite(loss: TokenLoss) -> None:
     assert np.isfinite(gradient(loss, tokens(data))).all()
 
 
-@pytest.mark.parametrize("loss", [ForwardKL(), ReverseKL(), Jsd(0.3), Entropy()])
+@pytest.mark.parametrize("loss", [ForwardKL(), ReverseKL(), Jsd(beta=0.3), Entropy()])
 def test_entries_impossible_for_both_do_not_count(loss: TokenLoss) -> None:
     given = tokens()
-    wider = [jnp.pad(x, ((0, 0), (0, 2)), constant_values=-jnp.inf) for x in (given.logits, given.reference)]
-    padded = given._replace(logits=wider[0], reference=wider[1])
+    wider = [jnp.pad(x, ((0, 0), (0, 2)), constant_values=-jnp.inf) for x in (given.logits, initial(given))]
+    padded = beside(given._replace(logits=wider[0]), wider[1])
     np.testing.assert_allclose(loss(padded), loss(given), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(gradient(loss, padded)[:, :-2], gradient(loss, given), rtol=1e-4, atol=1e-6)
 
 
 def test_what_the_reference_rules_out_is_infinitely_wrong() -> None:
     given = tokens()
-    frozen = given.reference.at[0, 0].set(-jnp.inf)
-    assert np.isinf(ReverseKL()(given._replace(reference=frozen))[0])
+    frozen = initial(given).at[0, 0].set(-jnp.inf)
+    assert np.isinf(ReverseKL()(beside(given, frozen))[0])
 
 
 @pytest.mark.parametrize("loss", EVERY, ids=[case[0] for case in reference.CASES])
@@ -201,7 +211,7 @@ def test_a_loss_of_ones_own() -> None:
             np.testing.assert_allclose(composed(given), Nll()(given) + 0.5 * mine(given), rtol=1e-6)
         np.testing.assert_allclose((mine + Nll())(given), Nll()(given) + mine(given), rtol=1e-6)
         np.testing.assert_allclose((mine - Nll())(given), mine(given) - Nll()(given), rtol=1e-5, atol=1e-6)
-        assert not needs_reference(mine)
+        assert models_of(mine) == ()
 
 
 def test_only_a_loss_or_a_number_composes() -> None:
@@ -211,19 +221,52 @@ def test_only_a_loss_or_a_number_composes() -> None:
         Nll() * Nll()  # type: ignore[operator]
 
 
-def test_which_losses_need_a_reference() -> None:
+def test_a_loss_names_the_models_that_it_looks_at() -> None:
     def mine(given: Tokens) -> jax.Array:
-        return given.reference[:, 0]
+        return given.logprobs_of("0-small.correct")[:, 0]
 
-    mine.needs_reference = True  # type: ignore[attr-defined]
-    assert not needs_reference(Nll() + 0.1 * OnCorrect(Entropy()))
-    for loss in (ForwardKL(), Nll() + 0.1 * ReverseKL(), OnCorrect(Jsd()), OnIncorrect(Jsd()), OnSpans(Jsd()), Nll() + mine):
-        assert needs_reference(loss)
+    mine.models = ("0-small.correct", "initial")  # type: ignore[attr-defined]
+    assert models_of(Nll() + 0.1 * OnCorrect(Entropy())) == ()
+    for loss in (ForwardKL(), Nll() + 0.1 * ReverseKL(), OnCorrect(Jsd()), OnIncorrect(Jsd()), OnSpans(Jsd())):
+        assert models_of(loss) == ("initial",)
+    assert models_of(ForwardKL("teacher") + Nll() + Weighted(0.1, mine)) == ("teacher", "0-small.correct", "initial")
+    assert models_of(Jsd("teacher"), mine, Jsd()) == ("teacher", "0-small.correct", "initial")
 
 
-def test_a_missing_reference_is_said() -> None:
-    with pytest.raises(UserError, match="reference"):
-        ForwardKL()(tokens()._replace(reference=None))
+@pytest.mark.parametrize("wrong", ["initial", (1,), ("",), True])
+def test_models_that_are_no_names_are_said(wrong: object) -> None:
+    def mine(given: Tokens) -> jax.Array:
+        return given.logits[:, 0]
+
+    mine.models = wrong  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="tuple with the names of the models"):
+        models_of(Nll() + mine)
+
+
+def test_a_model_that_was_not_named_is_said() -> None:
+    with pytest.raises(UserError, match=r"the model 'teacher' without naming it; give it the attribute models = \('teacher',\)"):
+        ForwardKL("teacher")(tokens())
+
+
+@pytest.mark.parametrize("kind", [ForwardKL, ReverseKL, Jsd])
+def test_a_divergence_from_the_teacher_is_that_from_the_initial_student_where_it_is_known(kind: type) -> None:
+    given, available = tokens(), jnp.arange(reference.TOKENS) % 3 > 0
+    plain, unknown = kind()(given), ~np.asarray(available)
+    taught = beside(given, jnp.where(available[:, None], initial(given), 0.0), "teacher", available)
+    np.testing.assert_array_equal(kind("teacher")(taught), np.where(unknown, 0.0, plain))
+    slope = np.asarray(gradient(kind("teacher"), taught))
+    np.testing.assert_array_equal(slope, np.where(unknown[:, None], 0.0, gradient(kind(), given)))
+
+
+def test_what_tokens_say_of_a_model() -> None:
+    given, available = tokens(), jnp.arange(reference.TOKENS) % 2 > 0
+    taught = beside(given, jnp.where(available[:, None], 3.0 + initial(given), 0.0), "teacher", available)
+    exact = np.log([reference.softmax(row) for row in np.asarray(initial(given), np.float64)])
+    uniform = np.full_like(exact, -np.log(reference.VOCABULARY))
+    np.testing.assert_allclose(taught.logprobs_of("initial"), exact, atol=1e-5)
+    np.testing.assert_allclose(taught.logprobs_of("teacher"), np.where(available[:, None], exact, uniform), atol=1e-5)
+    np.testing.assert_array_equal(taught.available("teacher"), available)
+    assert taught.available("initial").all()
 
 
 @pytest.mark.parametrize(
@@ -231,7 +274,10 @@ def test_a_missing_reference_is_said() -> None:
     [
         (lambda: GeneralizedCrossEntropy(1.5), "q"),
         (lambda: LabelSmoothing(-0.1), "epsilon"),
-        (lambda: Jsd(0.0), "beta"),
+        (lambda: Jsd(beta=0.0), "beta"),
+        (lambda: Jsd(0.3), r"Jsd\.model is 0\.3; .* Jsd\(beta=0\.5\)"),
+        (lambda: ForwardKL(""), r"ForwardKL\.model"),
+        (lambda: ReverseKL(None), r"ReverseKL\.model"),
         (lambda: Confidence(2.0), "coefficient"),
         (lambda: Confidence(warm_up=20.0), "warm_up"),
         (lambda: SymmetricCrossEntropy(log_zero=4.0), "log_zero"),

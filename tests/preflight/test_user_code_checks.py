@@ -91,8 +91,8 @@ REFUSED = {
     ),
     "helper beside it": (
         "def experiment():\n    return base(dataclasses.replace(OnCorrect(nll), loss=broken))\n\n\n"
-        "def broken(tokens):\n    return nll(tokens._replace(logits=tokens.reference))\n",
-        r"objective\.loss\.loss: helper_base\.py, line \d+: broken looks at tokens\.reference",
+        "def broken(tokens):\n    return nll(tokens._replace(logits=None))\n",
+        r"objective\.loss\.loss: helper_base\.py, line \d+: ",
     ),
     "schedule": (
         "@dataclasses.dataclass(frozen=True)\nclass Rise(Schedule):\n    def __call__(self, progress):\n"

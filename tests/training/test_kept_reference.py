@@ -13,7 +13,8 @@ import pytest
 from training_toy import LENGTH, MODEL, ROWS, SETTINGS, VOCAB, batches, packed, params, run
 
 from w2sr_jax.core.errors import Stopped, UserError
-from w2sr_jax.losses.kept import Kept, keep, spread
+from w2sr_jax.core.topk import TopK
+from w2sr_jax.losses import topk
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import ForwardKL, Nll, ReverseKL
 from w2sr_jax.models import transformer
@@ -64,12 +65,12 @@ def test_what_is_kept_is_the_best_and_the_mass_of_the_rest() -> None:
     logits = np.random.default_rng(0).normal(0, 3, (50, 40)).astype(np.float32)
     probability = np.exp(logits.astype(np.float64))
     probability /= probability.sum(-1, keepdims=True)
-    found = keep(jnp.asarray(logits), 5)
+    found = topk.of_logits(jnp.asarray(logits), 5)
     best = np.argsort(-probability, axis=-1)[:, :5]
     np.testing.assert_array_equal(found.ids, best)
     np.testing.assert_allclose(np.exp(found.logprobs), np.take_along_axis(probability, best, -1), rtol=1e-5)
     np.testing.assert_allclose(np.exp(found.rest), 1 - np.take_along_axis(probability, best, -1).sum(-1), rtol=1e-4)
-    whole = np.exp(np.asarray(spread(found, 40), np.float64))
+    whole = np.exp(np.asarray(topk.logprobs(found, 40), np.float64))
     np.testing.assert_allclose(whole.sum(-1), 1, rtol=1e-5)
     others = np.ones_like(whole, bool)
     np.put_along_axis(others, best, False, -1)
@@ -81,7 +82,7 @@ def test_what_is_kept_is_the_best_and_the_mass_of_the_rest() -> None:
 
 def test_nothing_is_lost_where_the_whole_vocabulary_is_kept() -> None:
     logits = jnp.asarray(np.random.default_rng(1).normal(0, 3, (20, 12)), jnp.float32)
-    np.testing.assert_allclose(spread(keep(logits, 12), 12), jax.nn.log_softmax(logits), atol=1e-6)
+    np.testing.assert_allclose(topk.logprobs(topk.of_logits(logits, 12), 12), jax.nn.log_softmax(logits), atol=1e-6)
 
 
 def test_what_lies_on_disk_is_the_reference_at_every_supervised_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +98,7 @@ def test_what_lies_on_disk_is_the_reference_at_every_supervised_token(tmp_path: 
     best = np.argsort(-logprobs, axis=-1)[..., :4]
     np.testing.assert_array_equal(kept.ids[supervised], best[supervised])
     np.testing.assert_allclose(kept.logprobs[supervised], np.take_along_axis(logprobs, best, -1)[supervised], atol=1e-5)
-    assert not any(leaf[~supervised].any() for leaf in kept)
+    assert not any(leaf[~supervised].any() for leaf in jax.tree.leaves(kept))
     every = exact(np.arange(24))[data.weight > 0]
     np.testing.assert_allclose(found.mass(), np.exp(-np.sort(-every)[:, :4]).sum(-1).mean(), atol=1e-6)
 
@@ -131,7 +132,7 @@ def test_a_step_that_reads_it_holds_no_reference() -> None:
         if frozen is None:
             empty = np.zeros((ROWS, LENGTH, 2))
             batch = batch._replace(
-                reference=Kept(empty.astype(np.int32), empty.astype(np.float32), empty[..., 0].astype(np.float32))
+                reference=TopK(empty.astype(np.int32), empty.astype(np.float32), empty[..., 0].astype(np.float32))
             )
         state = program.fresh(params())
         return program.step.lower(state, batch, frozen).compile().memory_analysis().argument_size_in_bytes
@@ -167,7 +168,7 @@ def test_an_interrupted_making_goes_on_where_it_was(tmp_path: Path, monkeypatch:
     resumed = made(tmp_path, on_progress=lambda done, total: seen.append(done))
     assert seen == [16]
     undisturbed = made(tmp_path / "undisturbed")
-    for one, other in zip(resumed.at(np.arange(24)), undisturbed.at(np.arange(24)), strict=True):
+    for one, other in zip(*(jax.tree.leaves(each.at(np.arange(24))) for each in (resumed, undisturbed)), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -190,7 +191,7 @@ def test_damage_is_told_and_mended(tmp_path: Path, damage: Callable[[Path], Any]
     assert len(words) == 1
     assert "anew" in words[0]
     assert "piece-00000.npy" in words[0]
-    for one, other in zip(sound, mended, strict=True):
+    for one, other in zip(jax.tree.leaves(sound), jax.tree.leaves(mended), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

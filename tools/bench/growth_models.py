@@ -38,7 +38,7 @@ def loss_head(vocabulary: int, tokens: int, width: int) -> Found:
     objective = Objective()
 
     def total(hidden: Any, output: Any, data: TokenData) -> Any:
-        return blocked(objective.loss, hidden, output, data, jnp.float32(0), None, objective.block).loss_sum
+        return blocked(objective.loss, hidden, output, data, jnp.float32(0), block=objective.block).loss_sum
 
     rng, ones = np.random.default_rng(0), jnp.ones(tokens, jnp.int32)
     hidden = jnp.asarray(rng.standard_normal((tokens, width), np.float32))

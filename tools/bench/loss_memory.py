@@ -120,7 +120,8 @@ def _in_blocks(block: int | None) -> Callable[..., Any]:
     def loss(hidden: Any, output: Any, target: Any, weight: Any) -> Any:
         ones = jnp.ones_like(target)
         data = TokenData(target, ones, ones, jnp.zeros(target.shape), weight)
-        return blocked(objective.loss, hidden, output, data, 0.0, None, objective.block if block is None else block).loss_sum
+        tokens = objective.block if block is None else block
+        return blocked(objective.loss, hidden, output, data, 0.0, block=tokens).loss_sum
 
     return loss
 

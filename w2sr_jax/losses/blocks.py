@@ -2,11 +2,12 @@
 
 The gradient is computed in the forward pass, where a block's logits are at hand, so the backward pass only scales it. Given
 the mesh, each device goes through its own tokens and the gradients of the output matrix are added up over devices once, after
-the last block; the vocabulary may be split over the mesh's other axes.
+the last block; the vocabulary may be split over the mesh's other axes. Every other model that a loss looks at adds the logits of
+one block.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,8 +18,9 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.losses.kept import Kept, spread
-from w2sr_jax.losses.token import TokenLoss, Tokens, needs_reference
+from w2sr_jax.core.topk import TopK
+from w2sr_jax.losses import topk
+from w2sr_jax.losses.inputs import Distribution, TokenLoss, Tokens, models_of
 
 
 class TokenData(NamedTuple):
@@ -45,8 +47,21 @@ class LossSum(NamedTuple):
     token_sum: Float[Array, ""]
 
 
-Reference: TypeAlias = tuple[Float[Array, "N E"], Float[Array, "E V"]] | Kept
-"""The frozen reference's last hidden state and output matrix, its width perhaps not the student's; or what was kept of it."""
+class Frozen(NamedTuple):
+    """A frozen model at N tokens, its width perhaps not the student's. With a `softcap` its logits x are
+    softcap · tanh(x / softcap)."""
+
+    hidden: Float[Array, "N E"]
+    """Its last hidden state."""
+    output: Float[Array, "E V"]
+    """Its output matrix."""
+    softcap: float | None = None
+
+
+Model: TypeAlias = Frozen | TopK | None
+"""Another model at N tokens: computed from its parameters, or its most probable tokens as recorded; None: nowhere known."""
+
+NO_MODELS: Mapping[str, Model] = {}
 
 TOKEN_AXES = ("data", "fsdp")
 """Mesh axes that the tokens are split over."""
@@ -56,15 +71,15 @@ class _Rows(NamedTuple):
     """What there is for each token, so what is split into blocks and over devices."""
 
     hidden: Float[Array, "N D"]
-    reference: Float[Array, "N E"] | Kept | None
+    models: dict[str, Float[Array, "N E"] | TopK | None]
     data: TokenData
 
 
 class _Common(NamedTuple):
-    """What is the same for all tokens: the output matrices of student and reference, and progress."""
+    """What is the same for all tokens: the output matrices of the student and of frozen models, and progress."""
 
     output: Float[Array, "D V"]
-    frozen: Float[Array, "E V"] | None
+    outputs: dict[str, Float[Array, "E V"]]
     progress: Float[Array, ""]
 
 
@@ -73,6 +88,7 @@ class _Static(NamedTuple):
     block: int
     mesh: Mesh | None
     softcap: float | None
+    softcaps: dict[str, float | None]
 
 
 def blocked(
@@ -81,7 +97,7 @@ def blocked(
     output: Float[Array, "D V"],
     data: TokenData,
     progress: Float[Array, ""] | float,
-    reference: Reference | None = None,
+    models: Mapping[str, Model] = NO_MODELS,
     block: int = 1024,
     mesh: Mesh | None = None,
     softcap: float | None = None,
@@ -89,12 +105,12 @@ def blocked(
     """Sums of `weight * loss` and its companions over N tokens; differentiable (reverse mode, once) in `hidden` and `output`.
 
     `hidden` and `output` are float32 or bfloat16; logits, losses and the accumulated gradient of `output` are float32. At most
-    `block` tokens' logits exist at a time, over all devices together. With a `softcap` logits x, the reference's too, are
-    softcap · tanh(x / softcap). Where the tokens are split over several devices, give
-    their `mesh`: N must divide by its `TOKEN_AXES`. Values that are not finite reach the sums from supervised tokens, and never
-    from unsupervised ones. A missing reference and a `block` below 1 are `UserError`s.
+    `block` tokens' logits exist at a time, over all devices together. With a `softcap` the student's logits x are
+    softcap · tanh(x / softcap). `models` are those that the loss names, at the same tokens. Where the tokens are split over
+    several devices, give their `mesh`: N must divide by its `TOKEN_AXES`. Values that are not finite reach the sums from
+    supervised tokens, and never from unsupervised ones. A model that is named and missing and a `block` below 1 are `UserError`s.
     """
-    static, rows, common = _prepare(loss, hidden, output, data, progress, reference, block, mesh, softcap)
+    static, rows, common = _prepare(loss, hidden, output, data, progress, models, block, mesh, softcap)
     hidden, output = rows.hidden, common.output
     return _blocked(static, hidden, output, rows._replace(hidden=None), common._replace(output=None))  # type: ignore[arg-type]
 
@@ -105,13 +121,13 @@ def token_losses(
     output: Float[Array, "D V"],
     data: TokenData,
     progress: Float[Array, ""] | float,
-    reference: Reference | None = None,
+    models: Mapping[str, Model] = NO_MODELS,
     block: int = 1024,
     mesh: Mesh | None = None,
     softcap: float | None = None,
 ) -> Float[Array, " N"]:
     """The loss of each token, unweighted, 0 where unsupervised; no gradient. As `blocked` otherwise."""
-    static, rows, common = _prepare(loss, hidden, output, data, progress, reference, block, mesh, softcap)
+    static, rows, common = _prepare(loss, hidden, output, data, progress, models, block, mesh, softcap)
 
     def local(rows: _Rows, common: _Common) -> Float[Array, " N"]:
         def step(carry: None, part: _Rows) -> tuple[None, Float[Array, " T"]]:
@@ -190,22 +206,27 @@ def _prepare(
     output: Float[Array, "D V"],
     data: TokenData,
     progress: Float[Array, ""] | float,
-    reference: Reference | None,
+    models: Mapping[str, Model],
     block: int,
     mesh: Mesh | None,
     softcap: float | None,
 ) -> tuple[_Static, _Rows, _Common]:
     if block < 1:
         raise UserError(f"the loss is evaluated in blocks of {block} tokens; a block has at least 1")
-    if reference is None and needs_reference(loss):
-        raise UserError(f"the loss {loss} compares the student with a frozen reference, and none was given")
+    names = models_of(loss)
+    missing = [name for name in names if name not in models]
+    if missing:
+        raise UserError(f"the loss {loss} looks at the model {missing[0]!r}, which was not given")
     if hidden.shape[0] % _shards(mesh):
         raise UserError(f"{hidden.shape[0]} tokens cannot be split evenly over the {_shards(mesh)} devices of {TOKEN_AXES}")
-    whole = (reference, None) if reference is None or isinstance(reference, Kept) else reference
-    of_rows, frozen = jax.lax.stop_gradient(whole)
+    frozen = {name: model for name in names if isinstance(model := models[name], Frozen)}
+    per_token: dict[str, Array | TopK | None] = {
+        name: model.hidden if isinstance(model := models[name], Frozen) else model for name in names
+    }
+    of_rows, outputs = jax.lax.stop_gradient((per_token, {name: model.output for name, model in frozen.items()}))
     data = data._replace(weight=jax.lax.stop_gradient(data.weight).astype(jnp.float32))
-    rows, common = _Rows(hidden, of_rows, data), _Common(output, frozen, jnp.asarray(progress, jnp.float32))
-    return _Static(loss, block, mesh, softcap), rows, common
+    rows, common = _Rows(hidden, of_rows, data), _Common(output, outputs, jnp.asarray(progress, jnp.float32))
+    return _Static(loss, block, mesh, softcap, {name: model.softcap for name, model in frozen.items()}), rows, common
 
 
 def _shards(mesh: Mesh | None) -> int:
@@ -243,12 +264,18 @@ def _sums(
 
 
 def _tokens(static: _Static, part: _Rows, common: _Common, logits: Float[Array, "T V"]) -> Tokens:
-    data, reference = part.data, None
-    if isinstance(part.reference, Kept):
-        reference = spread(part.reference, logits.shape[-1])
-    elif part.reference is not None and common.frozen is not None:
-        reference = _capped(_logits(part.reference, common.frozen), static.softcap)
-    return Tokens(logits, data.target, data.span, data.verdict, data.teacher_logprob, reference, common.progress)
+    data = part.data
+
+    def distribution(name: str) -> Distribution:
+        values = part.models[name]
+        if values is None:
+            return Distribution(jnp.zeros_like(logits), jnp.zeros(data.target.shape, bool))
+        if isinstance(values, TopK):
+            return Distribution(topk.logprobs(values, logits.shape[-1]), values.available)
+        return Distribution(_capped(_logits(values, common.outputs[name]), static.softcaps[name]))
+
+    models = {name: distribution(name) for name in part.models}
+    return Tokens(logits, data.target, data.span, data.verdict, data.teacher_logprob, models, common.progress)
 
 
 def _logits(hidden: Float[Array, "T D"], output: Float[Array, "D V"]) -> Float[Array, "T V"]:

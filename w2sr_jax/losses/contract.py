@@ -18,13 +18,15 @@ import jax.numpy as jnp
 from w2sr_jax.core import sentences
 from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.topk import TopK
 from w2sr_jax.losses import blocks, contract_errors, contract_mixing, contract_trace
 from w2sr_jax.losses.contract_factors import check_coefficient, check_weights
 from w2sr_jax.losses.contract_result import loss_fault
 from w2sr_jax.losses.contract_trace import Sizes, name
+from w2sr_jax.losses.inputs import INITIAL, TEACHER, TokenLoss, models_of
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.schedules import never
-from w2sr_jax.losses.token import OnCorrect, OnIncorrect, OnSpans, Sum, TokenLoss, Weighted, needs_reference
+from w2sr_jax.losses.token import OnCorrect, OnIncorrect, OnSpans, Sum, Weighted
 
 TOKENS = (8, 24, 40)
 """Sizes of the blocks that a loss is tried with; one that is the vocabulary's is left out."""
@@ -63,21 +65,23 @@ def check_objective(objective: Objective, *, vocab_size: int | None = None, wher
     terms = list(_terms(objective.loss, f"{where}.loss"))
     for term in terms:
         with _at(term.where):
-            _check_reference(term.loss)
-    vocabulary, referenced = vocab_size, needs_reference(objective.loss)
+            _check_models(term.loss)
+    vocabulary = vocab_size
     learning = []
     for term in terms:
         with _at(term.where):
             _check_arguments(term.loss)
-            vocabulary = vocabulary or _vocabulary(term, referenced)
+            models = models_of(term.loss)
+            vocabulary = vocabulary or _vocabulary(term, models)
             alone = objective.trim == 0.0 and len(terms) == 1
-            learned = term.ours or _learns(term, Sizes(0, vocabulary or VOCABULARY, referenced), objective.trim > 0.0, alone)
+            learned = term.ours or _learns(term, Sizes(0, vocabulary or VOCABULARY, models), objective.trim > 0.0, alone)
             learning.append(learned and not term.idle)
     if not any(learning):
         raise UserError(f"{where}.loss is 0 on every token: nothing would be trained; give a term a coefficient other than 0")
     with _at(f"{where}.loss"):
         # A whole block, since a loss may refuse only from some size on.
-        sizes = Sizes(max(TOKENS[2], min(objective.block, _LARGEST)), vocabulary or VOCABULARY, referenced)
+        every = models_of(objective.loss)
+        sizes = Sizes(max(TOKENS[2], min(objective.block, _LARGEST)), vocabulary or VOCABULARY, every)
         _check_whole(objective, terms, sizes)
     return [_mixing(term.loss, objective.block) for term in terms if not term.ours and _mixes(term.loss, sizes)]
 
@@ -105,13 +109,14 @@ def _terms(loss: TokenLoss, where: str, idle: bool = False) -> Iterator[_Term]:
         yield _Term(loss, where, idle)
 
 
-def _check_reference(loss: TokenLoss) -> None:
+def _check_models(loss: TokenLoss) -> None:
     with usercode.calling(loss):
-        asked = getattr(loss, "needs_reference", False)
-    if callable(asked):
+        models_of(loss)
+        old = getattr(loss, "needs_reference", None)
+    if old is not None:
         raise UserError(
-            f"{usercode.defined(loss)}: {name(loss)}.needs_reference is a method, which counts as yes; make it a property or an "
-            "attribute, True or False"
+            f"{usercode.defined(loss)}: {name(loss)}.needs_reference is not read; a loss names the models that it looks at, here "
+            f"{name(loss)}.models = ({INITIAL!r},), and reads them by tokens.logprobs_of({INITIAL!r})"
         )
 
 
@@ -128,6 +133,11 @@ def _learns(term: _Term, sizes: Sizes, trimmed: bool, alone: bool) -> bool:
     with contextlib.redirect_stdout(io.StringIO()):  # the first tracings have said what it prints
         _check_pure(loss, sizes, traced)
         slope = _tried(loss, sizes, lambda at: contract_trace.gradient(loss, at))
+    if contract_trace.ignores_availability(traced, contract_trace.abstract(sizes)):
+        raise UserError(
+            f"{usercode.defined(loss)}: {name(loss)} looks at the teacher and does not ask where its distribution is known, as "
+            f"on texts of others it is not; return jnp.where(tokens.available({TEACHER!r}), losses, 0.0)"
+        )
     if _written(loss) != before:
         raise UserError(
             f"{usercode.defined(loss)}: {name(loss)} changes its own fields when it is called; a loss is a setting of the run "
@@ -206,7 +216,7 @@ def _check_pure(loss: TokenLoss, sizes: Sizes, traced: Any) -> None:
         )
 
 
-def _vocabulary(term: _Term, referenced: bool) -> int | None:
+def _vocabulary(term: _Term, models: tuple[str, ...]) -> int | None:
     """The size of the vocabulary that a loss was written for, where it does not run with the one that is tried. `UserError` where
     it runs with none."""
     if term.ours:
@@ -214,7 +224,7 @@ def _vocabulary(term: _Term, referenced: bool) -> int | None:
     raised: list[Exception] = []
 
     def run(vocabulary: int) -> None:
-        sizes = Sizes(TOKENS[0], vocabulary, referenced)
+        sizes = Sizes(TOKENS[0], vocabulary, models)
         _tried(term.loss, sizes, functools.partial(_leaking, term.loss), raised)
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -238,28 +248,10 @@ def _tried(loss: TokenLoss, sizes: Sizes, work: Callable[[Sizes], R], raised: li
         except Exception as error:
             if raised is not None:
                 raised.append(error)
-            words = _unasked(loss, sizes, work) or contract_errors.words(error, _shapes(sizes))
+            words = contract_errors.words(error, _shapes(sizes))
             if words is None:
                 raise
             raise UserError(f"{name(loss)} {words}").with_traceback(error.__traceback__) from None
-
-
-def _unasked(loss: TokenLoss, sizes: Sizes, work: Callable[[Sizes], Any]) -> str | None:
-    """Whether a loss fails only for want of the frozen reference, in words."""
-    if sizes.reference:
-        return None
-    with contextlib.redirect_stdout(io.StringIO()):
-        try:
-            work(sizes._replace(reference=True))
-        except Exception:
-            return None
-        with contextlib.suppress(Exception):
-            work(sizes)
-            return None  # it was something else, which does not happen twice
-    return (
-        "looks at tokens.reference, which is None since it did not ask for the frozen reference: "
-        f"{name(loss)}.needs_reference = True asks for it (in a class, needs_reference: a property or a class attribute)"
-    )
 
 
 def _shapes(sizes: Sizes) -> str:
@@ -275,24 +267,27 @@ def _check_whole(objective: Objective, terms: list[_Term], sizes: Sizes) -> None
     hidden, output = real((count, WIDTH)), real((WIDTH, sizes.vocabulary))
     whole = jax.ShapeDtypeStruct((count,), jnp.int32)
     data = blocks.TokenData(whole, whole, whole, real((count,)), real((count,)))  # type: ignore[arg-type]
-    reference = (hidden, output) if sizes.reference else None
+    listed = jax.ShapeDtypeStruct((count, 1), jnp.int32)
+    top = TopK(listed, real((count, 1)), real((count,)), jax.ShapeDtypeStruct((count,), jnp.bool_))
+    frozen = blocks.Frozen(hidden, output)  # type: ignore[arg-type]
+    models = {name: top if name == TEACHER else frozen for name in sizes.models}
 
     users = next((term.loss for term in terms if not term.ours), objective.loss)
 
     def work(_: Sizes) -> None:
-        def losses(hidden: Any, output: Any, data: Any, progress: Any, reference: Any) -> Any:
-            return blocks.token_losses(objective.loss, hidden, output, data, progress, reference, objective.block)
+        def losses(hidden: Any, output: Any, data: Any, progress: Any, models: Any) -> Any:
+            return blocks.token_losses(objective.loss, hidden, output, data, progress, models, objective.block)
 
-        def total(hidden: Any, output: Any, data: Any, progress: Any, reference: Any) -> Any:
-            return blocks.blocked(objective.loss, hidden, output, data, progress, reference, objective.block).loss_sum
+        def total(hidden: Any, output: Any, data: Any, progress: Any, models: Any) -> Any:
+            return blocks.blocked(objective.loss, hidden, output, data, progress, models, objective.block).loss_sum
 
         with jax.checking_leaks():
-            jax.eval_shape(jax.grad(total, argnums=(0, 1)), hidden, output, data, real(()), reference)
+            jax.eval_shape(jax.grad(total, argnums=(0, 1)), hidden, output, data, real(()), models)
             if objective.trim > 0.0:
-                jax.eval_shape(losses, hidden, output, data, real(()), reference)
+                jax.eval_shape(losses, hidden, output, data, real(()), models)
 
     with contextlib.redirect_stdout(io.StringIO()):
-        _tried(users, sizes._replace(reference=True), work)
+        _tried(users, sizes, work)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import jax
 
 from w2sr_jax.core import sentences
 from w2sr_jax.core.code import usercode
-from w2sr_jax.losses.token import Tokens
+from w2sr_jax.losses.inputs import INITIAL, Tokens
 
 _LONG = 240  # characters of another's message
 _KNOWN_ONLY_LATER = "a value that is known only when the compiled program runs"
@@ -22,6 +22,10 @@ _INSTEAD = {
     "step": "how far the training is, 0 to 1, is `tokens.progress`",
     "advantage": "whether a trace is right is `tokens.verdict`",
     "reward": "whether a trace is right is `tokens.verdict`",
+    "reference": (
+        f"the initial student's log-probabilities are tokens.logprobs_of({INITIAL!r}), for a loss with the attribute "
+        f"models = ({INITIAL!r},)"
+    ),
     "logp": "the student's log-probabilities are jax.nn.log_softmax(tokens.logits)",
     "logprobs": "the student's log-probabilities are jax.nn.log_softmax(tokens.logits)",
 }

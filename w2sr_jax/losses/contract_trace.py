@@ -16,18 +16,18 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from w2sr_jax.core import sentences
-from w2sr_jax.losses.token import TokenLoss, Tokens
+from w2sr_jax.losses.inputs import TEACHER, Distribution, TokenLoss, Tokens
 
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 _LOOPS = ("scan", "while")
 
 
 class Sizes(NamedTuple):
-    """A block of `tokens` over a `vocabulary`, with the frozen reference's logits or without."""
+    """A block of `tokens` over a `vocabulary`, with the distributions of some models."""
 
     tokens: int
     vocabulary: int
-    reference: bool
+    models: tuple[str, ...]
 
 
 class Returned(NamedTuple):
@@ -57,7 +57,9 @@ def abstract(sizes: Sizes) -> Tokens:
     logits = jax.ShapeDtypeStruct((count, sizes.vocabulary), jnp.float32)
     whole, real = jax.ShapeDtypeStruct((count,), jnp.int32), jax.ShapeDtypeStruct((count,), jnp.float32)
     progress = jax.ShapeDtypeStruct((), jnp.float32)
-    return Tokens(logits, whole, whole, whole, real, logits if sizes.reference else None, progress)  # type: ignore[arg-type]
+    flags = jax.ShapeDtypeStruct((count,), jnp.bool_)
+    models = {name: Distribution(logits, flags if name == TEACHER else None) for name in sizes.models}  # type: ignore[arg-type]
+    return Tokens(logits, whole, whole, whole, real, models, progress)  # type: ignore[arg-type]
 
 
 def program(function: Callable[..., Any], *given: Any, leaks: bool = False) -> tuple[Returned, ClosedJaxpr]:
@@ -93,6 +95,12 @@ def gradient(loss: TokenLoss, sizes: Sizes) -> ClosedJaxpr:
     return program(lambda logits, tokens: jax.grad(total)(logits, tokens), tokens.logits, tokens)[1]
 
 
+def ignores_availability(traced: ClosedJaxpr, tokens: Tokens) -> bool:
+    """Whether the program of a loss that looks at the teacher certainly does not ask where its distribution is known."""
+    flags = [number for number, leaf in enumerate(jax.tree.leaves(tokens)) if leaf.dtype == jnp.bool_]
+    return any(not depends(traced, number) for number in flags)
+
+
 def same(first: ClosedJaxpr, second: ClosedJaxpr) -> bool:
     """Whether two programs are one, constants included."""
     texts = [_ADDRESS.sub("", str(one)) for one in (first, second)]
@@ -104,13 +112,13 @@ def loops(traced: ClosedJaxpr) -> bool:
     return any(equation.primitive.name in _LOOPS for equation in _equations(traced.jaxpr))
 
 
-def depends(traced: ClosedJaxpr, place: int) -> bool:
-    """Whether the one result may depend on an argument, by its place among the flat ones."""
+def depends(traced: ClosedJaxpr, argument: int) -> bool:
+    """Whether the one result may depend on an argument, by its number among the flat ones."""
     wanted = {var for var in traced.jaxpr.outvars if not isinstance(var, Literal)}
     for equation in reversed(traced.jaxpr.eqns):
         if wanted.intersection(equation.outvars):
             wanted.update(var for var in equation.invars if not isinstance(var, Literal))
-    return traced.jaxpr.invars[place] in wanted
+    return traced.jaxpr.invars[argument] in wanted
 
 
 def zero(traced: ClosedJaxpr) -> bool:

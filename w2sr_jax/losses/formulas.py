@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from w2sr_jax.core.errors import UserError
-from w2sr_jax.losses.token import Tokens
+from w2sr_jax.losses.inputs import INITIAL, Tokens
 
 
 def log_normalizer(tokens: Tokens) -> Float[Array, " T"]:
@@ -53,19 +52,19 @@ def confidence(tokens: Tokens, coefficient: Float[Array, ""]) -> Float[Array, " 
     return -(1.0 - coefficient) * target_logprob(tokens) - coefficient * own_logprob
 
 
-def forward_kl(tokens: Tokens) -> Float[Array, " T"]:
-    return _kl(_reference_logprobs(tokens), _logprobs(tokens))
+def forward_kl(tokens: Tokens, model: str = INITIAL) -> Float[Array, " T"]:
+    return _where_available(tokens, model, _kl(tokens.logprobs_of(model), _logprobs(tokens)))
 
 
-def reverse_kl(tokens: Tokens) -> Float[Array, " T"]:
-    return _kl(_logprobs(tokens), _reference_logprobs(tokens))
+def reverse_kl(tokens: Tokens, model: str = INITIAL) -> Float[Array, " T"]:
+    return _where_available(tokens, model, _kl(_logprobs(tokens), tokens.logprobs_of(model)))
 
 
-def jsd(tokens: Tokens, beta: float) -> Float[Array, " T"]:
-    p, q = _reference_logprobs(tokens), _logprobs(tokens)
+def jsd(tokens: Tokens, model: str = INITIAL, beta: float = 0.5) -> Float[Array, " T"]:
+    p, q = tokens.logprobs_of(model), _logprobs(tokens)
     floor = -1e30  # for entries impossible under both, where logaddexp has no derivative
     mixture = jnp.logaddexp(jnp.maximum(p, floor) + jnp.log(beta), jnp.maximum(q, floor) + jnp.log1p(-beta))
-    return beta * _kl(p, mixture) + (1.0 - beta) * _kl(q, mixture)
+    return _where_available(tokens, model, beta * _kl(p, mixture) + (1.0 - beta) * _kl(q, mixture))
 
 
 def entropy(tokens: Tokens) -> Float[Array, " T"]:
@@ -90,10 +89,9 @@ def _logprobs(tokens: Tokens) -> Float[Array, "T V"]:
     return jax.nn.log_softmax(tokens.logits, axis=-1)
 
 
-def _reference_logprobs(tokens: Tokens) -> Float[Array, "T V"]:
-    if tokens.reference is None:
-        raise UserError("this loss compares the student with a frozen reference, and none was given")
-    return jax.lax.stop_gradient(jax.nn.log_softmax(tokens.reference, axis=-1))
+def _where_available(tokens: Tokens, model: str, losses: Float[Array, " T"]) -> Float[Array, " T"]:
+    available = tokens.models[model].available
+    return losses if available is None else jnp.where(available, losses, 0.0)
 
 
 def _kl(p: Float[Array, "T V"], q: Float[Array, "T V"]) -> Float[Array, " T"]:

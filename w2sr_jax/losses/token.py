@@ -8,50 +8,25 @@ module does not import jax.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.extendable import Extendable
+from w2sr_jax.losses.inputs import INITIAL, TEACHER, TokenLoss, Tokens, models_of
 from w2sr_jax.losses.schedules import Schedule, Scheduled, WarmUp, at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from jaxtyping import Array, Float, Int
-
-
-class Tokens(NamedTuple):
-    """All that a per-token loss may look at: T supervised positions, each with its target (the next token)."""
-
-    logits: Float[Array, "T V"]
-    """The student's, float32."""
-    target: Int[Array, " T"]
-    span: Int[Array, " T"]
-    """Of the target: 1 reasoning, 2 answer, 3 end of turn."""
-    verdict: Int[Array, " T"]
-    """Of the target's trace: +1 correct, -1 incorrect, 0 unknown."""
-    teacher_logprob: Float[Array, " T"]
-    """The teacher's log-probability of the target; nan where unknown."""
-    reference: Float[Array, "T V"] | None
-    """The frozen reference's logits, float32; only where `needs_reference`. Kept ones are log-probabilities (`losses.kept`)."""
-    progress: Float[Array, ""]
-    """0 at the first training step, 1 at the last."""
-
-
-if TYPE_CHECKING:
-    TokenLoss = Callable[[Tokens], Any]
-    """From T tokens to T losses (float32)."""
-else:
-    TokenLoss = Any  # lets the command line offer the fields of whichever loss an experiment holds
+    from jaxtyping import Array, Float
 
 
 class Loss(Extendable):
     """Base of the loss objects: adds `+`, `-` and `number *`. Subclass it as a frozen dataclass, or use a plain function."""
 
     @property
-    def needs_reference(self) -> bool:
-        return False
+    def models(self) -> tuple[str, ...]:
+        """Names of the models that the loss looks at (`models_of`)."""
+        return ()
 
     def __call__(self, tokens: Tokens) -> Float[Array, " T"]:
         raise NotImplementedError
@@ -78,15 +53,7 @@ class Loss(Extendable):
 
 
 def needs_reference(loss: TokenLoss) -> bool:
-    """Whether `loss` looks at `Tokens.reference`. A function of your own says so by `my_loss.needs_reference = True`; decorators
-    and `functools.partial` keep that."""
-    inner: Any = loss
-    for _ in range(100):  # wrappers may lead in a circle
-        asked = getattr(inner, "needs_reference", None)
-        if asked is not None:
-            return bool(asked)
-        inner = inner.func if isinstance(inner, partial) else getattr(inner, "__wrapped__", None)
-    return False
+    return INITIAL in models_of(loss)
 
 
 def _terms(loss: TokenLoss) -> tuple[TokenLoss, ...]:
@@ -101,8 +68,8 @@ class Sum(Loss):
     """The losses that are added."""
 
     @property
-    def needs_reference(self) -> bool:
-        return any(needs_reference(term) for term in self.terms)
+    def models(self) -> tuple[str, ...]:
+        return models_of(*self.terms)
 
     def __call__(self, tokens: Tokens) -> Float[Array, " T"]:
         first, *rest = (term(tokens) for term in self.terms)
@@ -119,8 +86,8 @@ class Weighted(Loss):
     """The loss that is scaled."""
 
     @property
-    def needs_reference(self) -> bool:
-        return needs_reference(self.loss)
+    def models(self) -> tuple[str, ...]:
+        return models_of(self.loss)
 
     def __call__(self, tokens: Tokens) -> Float[Array, " T"]:
         return at(self.coefficient, tokens.progress) * self.loss(tokens)
@@ -134,8 +101,8 @@ class OnCorrect(Loss):
     """The loss that is kept there."""
 
     @property
-    def needs_reference(self) -> bool:
-        return needs_reference(self.loss)
+    def models(self) -> tuple[str, ...]:
+        return models_of(self.loss)
 
     def __call__(self, tokens: Tokens) -> Float[Array, " T"]:
         return _select(tokens.verdict > 0, self.loss(tokens))
@@ -149,8 +116,8 @@ class OnIncorrect(Loss):
     """The loss that is kept there."""
 
     @property
-    def needs_reference(self) -> bool:
-        return needs_reference(self.loss)
+    def models(self) -> tuple[str, ...]:
+        return models_of(self.loss)
 
     def __call__(self, tokens: Tokens) -> Float[Array, " T"]:
         return _select(tokens.verdict < 0, self.loss(tokens))
@@ -170,8 +137,8 @@ class OnSpans(Loss):
     """Keep it on the end-of-turn token."""
 
     @property
-    def needs_reference(self) -> bool:
-        return needs_reference(self.loss)
+    def models(self) -> tuple[str, ...]:
+        return models_of(self.loss)
 
     def __call__(self, tokens: Tokens) -> Float[Array, " T"]:
         from w2sr_jax.losses import formulas
@@ -278,50 +245,68 @@ class Confidence(Loss):
 
 @dataclass(frozen=True)
 class ForwardKL(Loss):
-    """KL(reference || student) over the vocabulary: keeps the student where the reference has mass."""
+    """KL(model || student) over the vocabulary: keeps the student where the model has mass. 0 at tokens where the model's
+    distribution is unknown, as the teacher's is on texts that it did not write."""
+
+    model: str = INITIAL
+    """Whose distribution: `initial` (the student before training), `teacher` (whoever wrote the trace), or a model's name."""
+
+    def __post_init__(self) -> None:
+        _check_name(self.model, "ForwardKL")
 
     @property
-    def needs_reference(self) -> bool:
-        return True
+    def models(self) -> tuple[str, ...]:
+        return (self.model,)
 
     def __call__(self, tokens: Tokens) -> Float[Array, " T"]:
         from w2sr_jax.losses import formulas
 
-        return formulas.forward_kl(tokens)
+        return formulas.forward_kl(tokens, self.model)
 
 
 @dataclass(frozen=True)
 class ReverseKL(Loss):
-    """KL(student || reference) over the vocabulary: keeps the student out of where the reference has none."""
+    """KL(student || model) over the vocabulary: keeps the student out of where the model has no mass. 0 at tokens where the
+    model's distribution is unknown, as the teacher's is on texts that it did not write."""
+
+    model: str = INITIAL
+    """Whose distribution: `initial` (the student before training), `teacher` (whoever wrote the trace), or a model's name."""
+
+    def __post_init__(self) -> None:
+        _check_name(self.model, "ReverseKL")
 
     @property
-    def needs_reference(self) -> bool:
-        return True
+    def models(self) -> tuple[str, ...]:
+        return (self.model,)
 
     def __call__(self, tokens: Tokens) -> Float[Array, " T"]:
         from w2sr_jax.losses import formulas
 
-        return formulas.reverse_kl(tokens)
+        return formulas.reverse_kl(tokens, self.model)
 
 
 @dataclass(frozen=True)
 class Jsd(Loss):
-    """beta KL(P || M) + (1 - beta) KL(Q || M), M = beta P + (1 - beta) Q, P the reference, Q the student (arXiv 2306.13649)."""
+    """beta KL(P || M) + (1 - beta) KL(Q || M), M = beta P + (1 - beta) Q, P the model, Q the student (arXiv 2306.13649). 0 at
+    tokens where the model's distribution is unknown, as the teacher's is on texts that it did not write."""
 
+    model: str = INITIAL
+    """Whose distribution: `initial` (the student before training), `teacher` (whoever wrote the trace), or a model's name."""
     beta: float = 0.5
-    """Share of the reference in the mixture, strictly between 0 and 1."""
+    """Share of the model in the mixture, strictly between 0 and 1."""
 
     def __post_init__(self) -> None:
+        _check_name(self.model, "Jsd")
         _check(0.0 < self.beta < 1.0, "Jsd.beta", self.beta, "strictly between 0 and 1")
 
     @property
-    def needs_reference(self) -> bool:
-        return True
+    def models(self) -> tuple[str, ...]:
+        return (self.model,)
 
     def __call__(self, tokens: Tokens) -> Float[Array, " T"]:
         from w2sr_jax.losses import formulas
 
-        return formulas.jsd(tokens, self.beta)
+        return formulas.jsd(tokens, self.model, self.beta)
 
 
 @dataclass(frozen=True)
@@ -367,6 +352,14 @@ def _select(chosen: Any, losses: Float[Array, " T"]) -> Float[Array, " T"]:
     import jax.numpy as jnp
 
     return jnp.where(chosen, losses, jnp.zeros((), losses.dtype))
+
+
+def _check_name(model: object, loss: str) -> None:
+    if not isinstance(model, str) or not model:
+        raise UserError(
+            f"{loss}.model is {sentences.value(model, 60)}; it must be the name of a model: '{INITIAL}', '{TEACHER}' or one of "
+            f"the experiment{', and the share is written Jsd(beta=0.5)' if loss == 'Jsd' else ''}"
+        )
 
 
 def _check(holds: bool, field: str, value: float, right: str) -> None:

@@ -32,4 +32,4 @@ def sums(
     data = TokenData(flat, nothing, nothing, jnp.zeros(flat.shape), weight.reshape(-1))
     matrix = transformer.output_matrix(config, params).astype(hidden.dtype)
     hidden = hidden.reshape(-1, hidden.shape[-1])
-    return blocked(loss, hidden, matrix, data, 0.0, None, block, mesh, config.logit_softcap)
+    return blocked(loss, hidden, matrix, data, 0.0, block=block, mesh=mesh, softcap=config.logit_softcap)

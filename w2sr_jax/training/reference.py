@@ -20,7 +20,8 @@ from jaxtyping import Array, Bool, Int
 from w2sr_jax.batches.packing import Packed
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import Stopped, UserError
-from w2sr_jax.losses.kept import Kept, keep
+from w2sr_jax.core.topk import TopK
+from w2sr_jax.losses import topk
 from w2sr_jax.models import finite, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import RULES, batch_sharding
@@ -28,6 +29,7 @@ from w2sr_jax.parallel.processes import barrier, gather, put
 from w2sr_jax.training.agreement import any_process
 
 OWNER = "reference.json"
+_STORED = ("ids", "logprobs", "rest")
 PIECE = 65_536
 """Positions in a piece, about: a few megabytes, and few files."""
 
@@ -49,12 +51,12 @@ class References:
     def path(self, piece: int) -> Path:
         return self.folder / f"piece-{piece:05d}.npy"
 
-    def write(self, piece: int, whole: Kept) -> None:
+    def write(self, piece: int, whole: TopK) -> None:
         """`whole` holds all positions of the piece's rows, [R, L, …], and rows of padding after them, perhaps."""
         chosen = self._supervised[piece * self.rows : (piece + 1) * self.rows]
         found = np.empty(self._tokens(piece), self._type)
-        for name, values in whole._asdict().items():
-            found[name] = values[: len(chosen)][chosen]
+        for name in _STORED:
+            found[name] = getattr(whole, name)[: len(chosen)][chosen]
         with files.replacing(self.path(piece)) as temporary, open(temporary, "wb") as file:
             np.save(file, found, allow_pickle=False)
 
@@ -67,13 +69,13 @@ class References:
             return None
         return found if found.shape == (self._tokens(piece),) and found.dtype == self._type else None
 
-    def at(self, rows: Int[np.ndarray, " R"]) -> Kept:
+    def at(self, rows: Int[np.ndarray, " R"]) -> TopK:
         """What was kept at the positions of some rows, [R, L, …]; zeros where nothing is supervised."""
         found = np.zeros((len(rows), self.packed.tokens.shape[1]), self._type)
         for position, row in enumerate(rows):
             start, stop = self._before[[row, row + 1]] - self._before[int(row) // self.rows * self.rows]
             found[position, self._supervised[row]] = self._opened[int(row) // self.rows][start:stop]
-        return Kept(*(np.ascontiguousarray(found[name]) for name in Kept._fields))  # type: ignore[arg-type]
+        return TopK(*(np.ascontiguousarray(found[name]) for name in _STORED))
 
     def mass(self) -> float:
         """The mean mass of the tokens that were kept."""
@@ -183,7 +185,7 @@ def _complete(found: References, warn: Callable[[str], None]) -> bool:
     return False
 
 
-def _check_finite(params: Any, packed: Packed, first: int, values: Kept) -> None:
+def _check_finite(params: Any, packed: Packed, first: int, values: TopK) -> None:
     """`UserError` where a supervised token's log-probabilities are no numbers: nothing of them is kept."""
     supervised = packed.weight[first : first + len(values.logprobs)] > 0
     if np.isnan(values.logprobs[: len(supervised)][supervised]).any():
@@ -208,7 +210,7 @@ def _values(
     tokens: Int[Array, "R L"],
     positions: Int[Array, "R L"],
     segments: Int[Array, "R L"],
-) -> Kept:
+) -> TopK:
     """What is kept at every position, [R, L, …]: logits exist for about `block` tokens at a time."""
     rows, length = tokens.shape
     lay = NamedSharding(mesh, PartitionSpec(RULES["batch"], None, None))
@@ -220,11 +222,11 @@ def _values(
 
     # Each device ranks the logits of its own rows; the partitioner would gather those of all rows for it.
     @partial(jax.shard_map, mesh=mesh, in_specs=lay.spec, out_specs=PartitionSpec(RULES["batch"]), check_vma=False)
-    def ranked(logits: Array) -> Kept:
-        kept = keep(logits.reshape(-1, logits.shape[-1]), count)
+    def ranked(logits: Array) -> TopK:
+        kept = topk.of_logits(logits.reshape(-1, logits.shape[-1]), count)
         return jax.tree.map(lambda leaf: leaf.reshape(*logits.shape[:2], *leaf.shape[1:]), kept)
 
-    def one(part: Array) -> Kept:
+    def one(part: Array) -> TopK:
         logits = jnp.einsum("rcd,dv->rcv", part, output, preferred_element_type=jnp.float32)
         logits = jax.lax.with_sharding_constraint(
             logits, NamedSharding(mesh, PartitionSpec(RULES["batch"], None, RULES["vocab"]))

@@ -13,9 +13,9 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
-from w2sr_jax.losses.blocks import LossSum, Reference, TokenData, blocked, token_losses
+from w2sr_jax.losses.blocks import Frozen, LossSum, Model, TokenData, blocked, token_losses
+from w2sr_jax.losses.inputs import INITIAL, models_of
 from w2sr_jax.losses.objective import Objective
-from w2sr_jax.losses.token import needs_reference
 from w2sr_jax.losses.weights import trimmed
 from w2sr_jax.models import lora as adapters
 from w2sr_jax.models import transformer
@@ -58,7 +58,7 @@ def make_step(
     A non-finite loss or gradient, or weights that sum to less than 0, change nothing but `state.sound`, which stays False.
     """
     hidden_place = None if mesh is None else NamedSharding(mesh, PartitionSpec(RULES["batch"], None, None))
-    referenced = needs_reference(objective.loss)
+    referenced = INITIAL in models_of(objective.loss)
     block, softcap = objective.block, config.logit_softcap
 
     def last_hidden(params: Any, part: Batch) -> tuple[Float[Array, "N D"], Float[Array, "D V"]]:
@@ -68,21 +68,21 @@ def make_step(
     def student(params: Any, frozen: Any) -> Any:
         return adapters.beside(lora, frozen, params) if lora.rank else params
 
-    def reference_of(frozen: Any, part: Batch) -> Reference | None:
+    def models_at(frozen: Any, part: Batch) -> dict[str, Model]:
         if part.reference is not None:
-            return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), part.reference)
-        return jax.lax.stop_gradient(last_hidden(frozen, part)) if referenced else None
+            return {INITIAL: jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), part.reference)}
+        return {INITIAL: Frozen(*jax.lax.stop_gradient(last_hidden(frozen, part)), softcap)} if referenced else {}
 
     def sums(params: Any, frozen: Any, part: Batch, progress: Float[Array, ""]) -> tuple[Float[Array, ""], LossSum]:
         hidden, output = last_hidden(student(params, frozen), part)
-        reference = reference_of(frozen, part)
-        total = blocked(objective.loss, hidden, output, _data(part), progress, reference, block, mesh, softcap)
+        models = models_at(frozen, part)
+        total = blocked(objective.loss, hidden, output, _data(part), progress, models, block, mesh, softcap)
         return total.loss_sum, total
 
     def losses(params: Any, frozen: Any, part: Batch, progress: Float[Array, ""]) -> Float[Array, "r L"]:
         hidden, output = last_hidden(student(params, frozen), part)
-        reference = reference_of(frozen, part)
-        flat = token_losses(objective.loss, hidden, output, _data(part), progress, reference, block, mesh, softcap)
+        models = models_at(frozen, part)
+        flat = token_losses(objective.loss, hidden, output, _data(part), progress, models, block, mesh, softcap)
         return flat.reshape(part.weight.shape)
 
     def gradient(state: TrainState, frozen: Any, parts: Batch, progress: Float[Array, ""]) -> tuple[Any, LossSum]:
