@@ -34,6 +34,8 @@ class ProblemTraces(NamedTuple):
 class Select(Extendable):
     """Which of a problem's traces are kept. Extend it as a frozen dataclass and define `reason`."""
 
+    must_define = ("reason",)
+
     @property
     def verdicts(self) -> tuple[int, ...]:
         """Verdicts that its traces may have, of `VERDICTS`."""

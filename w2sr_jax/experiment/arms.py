@@ -20,6 +20,8 @@ class TrainingStage(Extendable):
     """One training of an arm's student: from the parameters that the stage before left, and the arm's examples, to new ones.
     Extend it as a frozen dataclass and define `train`."""
 
+    must_define = ("train",)
+
     training: Training | None = None
     """How batches are made of the arm's examples and how the optimizer goes, where the stage trains on them."""
     objective: Objective | None = None

@@ -4,8 +4,9 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from w2sr_jax.answers.grade import Grader, MathGrader
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.core.extendable import Extendable
+from w2sr_jax.core.extendable import Extendable, lacking
 from w2sr_jax.core.fieldtypes import mistyped
 from w2sr_jax.curation.settings import Curation
 from w2sr_jax.evaluation.probe import Probe
@@ -34,6 +35,8 @@ GOLD = "gold"
 class ExtraStages(Extendable):
     """Stages of a user's own that an experiment has besides its usual ones. Extend it as a frozen dataclass and define
     `stages`."""
+
+    must_define = ("stages",)
 
     def stages(self, plan: Any) -> "Sequence[object]":
         """The stages to add (`graph.stage.Stage`), given those of the experiment (`stages.plan.ExperimentPlan`)."""
@@ -143,6 +146,11 @@ def check(experiment: Experiment) -> None:
     wrong = mistyped(experiment, Experiment)
     if wrong:
         raise UserError(wrong)
+    for where, value, members in lacking(experiment):
+        kind = type(value).__name__
+        raise UserError(
+            f"{usercode.defined(value)}: {where} is a {kind}, which defines no {' and no '.join(members)}; it must define one"
+        )
     names = [teacher.name for teacher in experiment.teachers]
     for name in (experiment.name, *names, *(rung.name for rung in experiment.rungs)):
         if not _names_files(name):

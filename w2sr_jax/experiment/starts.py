@@ -23,6 +23,8 @@ class Start(Extendable):
     """Where the parameters of a rung's base, or of a teacher of the run, come from. Extend it as a frozen dataclass and define
     `make`."""
 
+    must_define = ("make",)
+
     training: Training | None = None
     """How the model is trained, where it is trained on texts of the run."""
 

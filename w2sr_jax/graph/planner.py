@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.differing import differing
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.graph import manifest as manifests
@@ -69,12 +70,15 @@ class Plan:
                 waiting.extend(stages_of(self.by_name[need.name]))
         return [each for each in self.stages if each.name in wanted]
 
-    def identity(self, stage: Stage, store: RunStore) -> str:
-        """The identity of a stage. External inputs that are not at hand count as the finished stage read them."""
+    def identity(self, stage: Stage, store: RunStore, download: bool = True) -> str:
+        """The identity of a stage. External inputs that cannot be had count as the finished stage read them; without `download`,
+        also those that are not at hand. `UserError` where there is no such stage."""
         if stage.name not in self._identities:
 
             def of(item: Stage | ExternalInput) -> str:
-                return self.identity(item, store) if isinstance(item, Stage) else external_digest(item, stage, store)
+                if isinstance(item, Stage):
+                    return self.identity(item, store, download)
+                return external_digest(item, stage, store, download)
 
             self._identities[stage.name] = identity(stage, of)
         return self._identities[stage.name]
@@ -84,11 +88,15 @@ class Plan:
     ) -> list[StageStatus]:
         """What is to be done about every stage. With a `root`, other runs of it are looked through for stages of the same
         identity; `conditions` says of each stage under what a bit-exact claim would hold here (see `graph.environment`), which
-        must agree."""
+        must agree. Nothing is downloaded or written."""
         digests: dict[str, str | None] = {}
         found = []
         for stage in self.stages:
-            status = self.status(stage, store, digests, root, conditions)
+            try:
+                self.identity(stage, store, download=False)
+                status = self.status(stage, store, digests, root, conditions)
+            except UserError as error:
+                status = StageStatus(stage, "", "due", str(error))
             manifest = status.candidate.manifest if status.candidate else status.manifest
             digests[stage.name] = manifest.digest() if manifest and status.state in ("stands", "shared") else None
             found.append(status)
@@ -130,10 +138,12 @@ def input_digests(stage: Stage, store: RunStore, digests: Mapping[str, str | Non
     }
 
 
-def external_digest(item: ExternalInput, stage: Stage, store: RunStore) -> str:
-    """The digest of an external input of a stage. What is not at hand is as the finished stage read it: its work can still be
+def external_digest(item: ExternalInput, stage: Stage, store: RunStore, download: bool = True) -> str:
+    """The digest of an external input of a stage. What cannot be had is as the finished stage read it: its work can still be
     looked at and built on where weights and data sets never came."""
     try:
+        if not download and not item.at_hand():
+            raise UserError(f"{item.name} is to be downloaded")
         return item.digest()
     except UserError:
         manifest = store.peek(stage.name)
@@ -149,6 +159,10 @@ def _by_name(stages: Sequence[Stage]) -> dict[str, Stage]:
             raise UserError(f"two stages are called {stage.name}; give each its own name")
         named[stage.name] = stage
     for stage in stages:
+        if type(stage).run is Stage.run:
+            raise UserError(
+                f"{usercode.defined(stage)}: the stage {stage.name} defines no run; define run(context) -> StageResult"
+            )
         for need in (*stages_of(stage), *stage.after):
             if need.name not in named:
                 raise UserError(f"stage {stage.name} reads {need.name}, which no stage of the run makes")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from w2sr_jax.core import files
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.core.process.lock import locked
 from w2sr_jax.core.process.stopping import Stop
@@ -76,7 +77,7 @@ def do(stage: Stage, context: Context, plan: Plan, index: int, total: int) -> Ma
     result = None
     if skip is None:
         try:
-            with compiling.announced(context.watcher.say):
+            with compiling.announced(context.watcher.say), usercode.guarded(stage):
                 result = stage.run(context)
         except NothingToTrain as nothing:
             if not stage.may_skip:

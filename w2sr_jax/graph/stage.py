@@ -55,8 +55,12 @@ class ExternalInput:
     name: str
     """How the user named it."""
 
+    def at_hand(self) -> bool:
+        """Whether it is here, so that its digest takes no download."""
+        return True
+
     def digest(self) -> str:
-        """The digest of what it holds. `UserError` where it is not at hand."""
+        """The digest of what it holds, which is downloaded where it is not at hand. `UserError` where it cannot be had."""
         raise NotImplementedError
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from w2sr_jax.answers.same import Equality
 from w2sr_jax.core import codec, records
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import NothingToTrain
 from w2sr_jax.core.records import Example, Problem, Trace
 from w2sr_jax.curation.arms import Select
@@ -80,7 +81,8 @@ class Curate(Stage):
         forbidden = [*problems.read(store, problems.TEST), *problems.read(store, problems.PROBE)]
         weights = dict(zip(self.teachers, self.weights, strict=True))
         copies = Known(forbidden, self.curation.copies) if forbidden else None
-        with Equality() as equality:
+        own = next((arm.select for arm in self.arms if not usercode.is_ours(arm.select)), self)
+        with usercode.guarded(own), Equality() as equality:
             selectors = {
                 arm.name: Selector(arm.name, self.curation, copies, weights, equality, arm.select, arm.label) for arm in self.arms
             }

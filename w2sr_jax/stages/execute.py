@@ -57,9 +57,19 @@ def statuses(experiment: Experiment, directory: Path, share: Store | None) -> It
     written."""
     from w2sr_jax.graph.environment import conditions
 
-    for run in seed_runs(experiment, directory):
+    runs = seed_runs(experiment, directory)
+    standing = True
+    for run in runs:
         runner.check_format(run.store)
-        yield run.prefix, run.plan.statuses(run.store, share, conditions)
+        found = run.plan.statuses(run.store, share, conditions)
+        standing &= all(status.state == "stands" for status in found)
+        yield run.prefix, found
+    if len(runs) > 1:
+        plan = pooled(experiment, directory, runs)
+        if standing:
+            yield "", plan.statuses(RunStore(directory))
+        else:
+            yield "", [StageStatus(stage, "", "due", "reports of seeds are made anew") for stage in plan]
 
 
 def execute(

@@ -2,14 +2,18 @@
 
 import dataclasses
 
-from w2sr_jax.core import files
+from w2sr_jax.core import files, hub
 from w2sr_jax.graph.manifest import file_digest
 from w2sr_jax.graph.stage import ExternalInput
+from w2sr_jax.problems import sources
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights(ExternalInput):
     """A checkpoint, a Hugging Face directory or a Hub id."""
+
+    def at_hand(self) -> bool:
+        return hub.at_hand(self.name, "weights") is not None
 
     def digest(self) -> str:
         from w2sr_jax.training import checkpoints
@@ -21,10 +25,11 @@ class Weights(ExternalInput):
 class DataSet(ExternalInput):
     """A file or a data set: `PATH`, `hf:…`, `tfds:…`."""
 
-    def digest(self) -> str:
-        from w2sr_jax.problems.sources import origin
+    def at_hand(self) -> bool:
+        return sources.at_hand(self.name)
 
-        paths = origin(self.name)
+    def digest(self) -> str:
+        paths = sources.origin(self.name)
         if len(paths) == 1:
             return file_digest(paths[0])
         return files.digest_json([[path.name, file_digest(path)] for path in paths])

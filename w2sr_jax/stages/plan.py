@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.experiment import BASE, GOLD, Experiment, Rung, Teacher
 from w2sr_jax.graph.planner import Plan
@@ -116,7 +117,9 @@ class _Builder:
         )
         extra: list[Stage] = []
         for more in self.experiment.extra:
-            for stage in more.stages(made):
+            with usercode.guarded(more):
+                added = tuple(more.stages(made))
+            for stage in added:
                 if not isinstance(stage, Stage):
                     kind = type(more).__name__
                     raise UserError(

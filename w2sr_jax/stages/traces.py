@@ -13,6 +13,7 @@ from typing import Any
 from w2sr_jax.answers.grade import Grader
 from w2sr_jax.configuration.encoding import encode
 from w2sr_jax.core import files, records
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation.cost import sampling_flops
@@ -84,7 +85,8 @@ class Traces(Stage):
             stop=context.stop.deferred,
             author=None if self.writer is None else partial(author_of, store, self.writer, self.teacher.name),
         )
-        written = self.teacher.write(work)
+        with usercode.guarded(self.teacher):
+            written = self.teacher.write(work)
         measures, note = _counts(written.paths, written.parameters, written.prompt_tokens)
         return StageResult(written.paths, measures={**measures, **written.measures}, note=note + written.note)
 

@@ -4,6 +4,7 @@ import dataclasses
 from typing import NamedTuple
 
 from w2sr_jax.answers.grade import Grader
+from w2sr_jax.core.code import usercode
 from w2sr_jax.experiment import BASE, Start, TrainingStage
 from w2sr_jax.graph.stage import NOT_READ, Context, Stage, StageResult
 from w2sr_jax.parallel.settings import Mesh
@@ -76,5 +77,6 @@ class Train(Stage):
         from w2sr_jax.stages.training_work import Work
 
         work = Work(self, context)
-        made = self.recipe.make(work) if isinstance(self.recipe, Start) else self.recipe.train(work)
+        with usercode.guarded(self.recipe):
+            made = self.recipe.make(work) if isinstance(self.recipe, Start) else self.recipe.train(work)
         return StageResult(made.outputs, {made.checkpoint: made.digest}, made.measures, made.note)

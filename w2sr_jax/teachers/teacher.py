@@ -102,6 +102,8 @@ class Teacher(Extendable):
     Traces may depend on the teacher's fields, the problems, the seed and the grader alone.
     """
 
+    must_define = ("traces", "write")
+
     name: str = "teacher"
     """Name of the teacher in tables, files and keys."""
     weight: float = 1.0

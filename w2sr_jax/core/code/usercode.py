@@ -75,6 +75,22 @@ def calling(thing: object) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def guarded(thing: object) -> Iterator[None]:
+    """`calling` of what may be ours or a user's own: ours is left alone, and a `UserError` passes as it is."""
+    if is_ours(thing):
+        yield
+        return
+    sentence: UserError | None = None
+    with _told(thing, None):
+        try:
+            yield
+        except UserError as error:
+            sentence = error
+    if sentence is not None:
+        raise sentence
+
+
 def defined(thing: object) -> str:
     """Where a function, a class or an object's class is defined, as `FILE, line N`; decorators, `jax.jit` and `functools.partial`
     are looked through. Its name where Python does not know."""
