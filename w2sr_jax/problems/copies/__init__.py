@@ -1,1 +1,1 @@
-"""Copies of questions: the same question in another dress, or in nearly the same words."""
+"""Copies of questions: the same question with other boilerplate or in another spelling, or in nearly the same words."""

@@ -1,4 +1,4 @@
-"""Sentences around a question that say how to answer, and nothing of what is asked."""
+"""Recognise sentences that only say how to answer a question, in several languages."""
 
 import re
 
@@ -100,7 +100,7 @@ _FORMAT = re.compile(
     re.I,
 )
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_SAYING = 3  # words of a question that says by itself what is asked
+_LEAST_QUESTION = 3  # words of a text that asks something without the instruction
 _HINT = re.compile(
     r"answer|solution|solv|problem|question|exercise|task|puzzle|challenge|think|reason|work|step|explain|show"
     r"|round|respon|repl|below"
@@ -113,12 +113,12 @@ _HINT = re.compile(
     r"|razona|raciocin|ragiona",
     re.I,
 )
-"""What every instruction has, so that other sentences are not tried in vain."""
+"""Every instruction has a match of this; sentences without one need not be tried."""
 LONGEST = 400  # characters of an instruction
 
 
 def instruction(sentence: str) -> bool:
-    """Whether a sentence only says how to answer."""
+    """Whether a sentence only says how to answer, so that the question is complete without it."""
     sentence = sentence.strip(" \n:.!*")
     if not 1 < len(sentence) <= LONGEST or not _HINT.search(sentence):
         return False
@@ -126,5 +126,6 @@ def instruction(sentence: str) -> bool:
 
 
 def asks_by_itself(sentence: str, rest: str) -> bool:
-    """Whether an instruction is what is asked of so little text: `Give your answer as a percentage: 0.75`."""
-    return _FORMAT.search(sentence) is not None and len(_WORD.findall(rest[:LONGEST])) < _SAYING
+    """Whether an instruction is itself the question, since the rest is too short to ask anything: `Give your answer as a
+    percentage: 0.75`."""
+    return _FORMAT.search(sentence) is not None and len(_WORD.findall(rest[:LONGEST])) < _LEAST_QUESTION

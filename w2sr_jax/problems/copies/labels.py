@@ -1,4 +1,4 @@
-"""Labels, points, sources and gaps that stand before or behind a question, in plain text (`plaintext.plain`)."""
+"""Labels, points, sources and blanks before or behind a question, in plain text (`plaintext.plain`)."""
 
 import re
 
@@ -12,7 +12,7 @@ _LABEL_WORDS = (
     "|opgave|vraag|zadanie|задача|задание|вопрос|упражнение|пример|bai|bai toan|cau|cau hoi|soal|pertanyaan|soru"
 )
 _CJK_LABELS = "例题|例題|例|题目|問題|问题|题|問|习题|練習|练习|문제|예제|질문"
-_PLACE = (
+_SECTION = (
     r"(?:(?:homework|hw|assignment|practice|review|bonus|chapter|section|ch|sec|unit|lesson|quiz|test|exam|worksheet"
     r"|set|level|round|day|week"
     r"|page|part|grade|sample|kapitel|chapitre|capitulo)\s*\d{0,4}(?:\.\d{1,3})*\s*[,:;.\-]?\s*)"
@@ -26,7 +26,7 @@ _LABEL = re.compile(
     + "|".join(
         f"(?:{pattern})"
         for pattern in (
-            rf"{_PLACE}{{1,2}}(?={_LABEL_WORDS}|q)|(?:part|section)\s*\(?[a-h\d]\)?\s*[:.)\-]*\s+(?=(?-i:[A-Z]))",
+            rf"{_SECTION}{{1,2}}(?={_LABEL_WORDS}|q)|(?:part|section)\s*\(?[a-h\d]\)?\s*[:.)\-]*\s+(?=(?-i:[A-Z]))",
             # Problem 7. / Q3: / Exercise 2.3 / Aufgabe 4: / Question: / Problem #12 / Question No. 5
             rf"(?:{_LABEL_WORDS}|q|qn|qs|p)\s*(?:(?:number|no|nr|num|№|n°)?\.?\s*#?\s*{_NUMERAL}\s*(?:of\s+\d+"
             rf"|/\s*\d+)?\s*[:.)\]\-]+(?:\s+|(?=[^\s\d]))"
@@ -87,16 +87,16 @@ _TAIL_LABEL = re.compile(
     re.I,
 )
 _BLANK = re.compile(r"\s*_{2,}[\s_.]*$|\(\s*\)\s*[.]?$")
-_SHORT = 40  # characters in which points or a gap stand
+_SHORT = 40  # characters within which points or a blank are
 
 
 def head(text: str, begin: int, end: int) -> int:
-    """Where the text goes on behind the label or the points that it begins with; `begin` where there are none."""
+    """Where the label, the points or the source end with which the text begins at `begin`; `begin` where there are none."""
     if match := _LABEL.match(text, begin, end):
         return match.end()
     if text[begin : begin + 1] in ("(", "[", "{"):
-        for dress in (_POINTS, _SOURCE):
-            if match := dress.match(text, begin, end):
+        for pattern in (_POINTS, _SOURCE):
+            if match := pattern.match(text, begin, end):
                 return match.end()
     match = _LOOSE_POINTS.match(text, begin, end)
     if match and (match.group().endswith(".") or text[match.end() : match.end() + 1] in ("\n", ":")):
@@ -105,7 +105,7 @@ def head(text: str, begin: int, end: int) -> int:
 
 
 def tail(part: str) -> int:
-    """How long a text is without the points, the gap or the label of an answer that it ends with."""
+    """The length of a text without the points, the blank, the source or the label of an answer at its end."""
     if part[-1:] in (":", "_", ".") and (match := _TAIL_LABEL.search(part)):
         return match.start()
     last = part[-_SHORT:]
@@ -115,15 +115,15 @@ def tail(part: str) -> int:
     if bare and bare[-1] in " \n=":
         return len(bare.rstrip(" \n="))
     at = bracket(part)
-    for dress in (_POINTS, _SOURCE):
-        match = dress.match(part, at) if at > 0 and (dress is _POINTS or part[at - 1].isspace()) else None
+    for pattern in (_POINTS, _SOURCE):
+        match = pattern.match(part, at) if at > 0 and (pattern is _POINTS or part[at - 1].isspace()) else None
         if match and not part[match.end() :].strip("."):
             return at
     return len(part)
 
 
 def bracket(part: str) -> int:
-    """Where the parenthesis begins that a text ends with; -1 where it ends otherwise."""
+    """Where the parenthesis at the end of a text begins; -1 where the text ends otherwise."""
     return max(part.rfind("("), part.rfind("[")) if part.endswith((")", "]", ").", "].")) else -1
 
 

@@ -1,4 +1,4 @@
-"""Problems by their questions, as texts of other files are matched to them."""
+"""Look up problems by questions that are written in other files."""
 
 import re
 from collections import Counter
@@ -10,39 +10,39 @@ from w2sr_jax.problems.copies.duplicates import normalised
 
 _WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{4,}")
 _DIGIT = re.compile(r"[^0-9]+")
-RARE = 2  # words of a question, rare among the others', one of which a text must have to be the question
+RARE = 2  # rarest words of a question, of which a text must have one to be that question
 SAME = 0.8  # of a question's words, which the text must have, too
-FEW = 3  # words, or digits, by which a question can be known
-DRESS = 200  # characters around a question of fewer words and digits
+FEW = 3  # words, or digits, that are enough to recognise a question by
+BOILERPLATE = 200  # characters that a text may have around a question of fewer words and digits
 
 
 class Questions:
-    """Finds the problem that a question is: the first one with the same text, white space aside, else the only one with the same
-    text in another dress (`normalised`)."""
+    """Finds the problem that a text asks: the first one with the same question, white space aside, else the only one with an
+    equal `normalised` question."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self._written: dict[str, Problem] = {}
         for problem in problems:
             self._written.setdefault(written(problem.question), problem)
-        self._dressed: dict[str, Problem | None] | None = None
-        self._marks = _Marks(())
+        self._normalised: dict[str, Problem | None] | None = None
+        self._prefilter = _Prefilter(())
 
     def find(self, question: str) -> Problem | None:
-        """The problem, or None where there is none, or where several questions differ in nothing but dress."""
+        """The problem; None where there is none, or where several have an equal `normalised` question."""
         same = self._written.get(written(question))
         if same is not None or not self._written:
             return same
-        if self._dressed is None:  # a look at the text alone is enough for most files
-            self._dressed = {}
+        if self._normalised is None:  # most files spell questions as the problems do, and never get here
+            self._normalised = {}
             for problem in self._written.values():
                 key = normalised(problem.question)
-                self._dressed[key] = None if key in self._dressed else problem
-            self._marks = _Marks([problem.question for problem in self._written.values()])
-        return self._dressed.get(normalised(question)) if self._marks.may_hold(question) else None
+                self._normalised[key] = None if key in self._normalised else problem
+            self._prefilter = _Prefilter([problem.question for problem in self._written.values()])
+        return self._normalised.get(normalised(question)) if self._prefilter.may_hold(question) else None
 
 
-class _Marks:
-    """A quick look at whether a text may be one of some questions, which spares most texts of a large file the reading."""
+class _Prefilter:
+    """Tells quickly that a text is none of some questions, so that most texts of a large file need not be normalised."""
 
     def __init__(self, questions: Sequence[str]) -> None:
         words = [_words(question) for question in questions]
@@ -64,14 +64,15 @@ class _Marks:
         if any(len(own & words) >= SAME * len(own) for word in words for own in self._by_word.get(word, ())):
             return True
         digits = _DIGIT.sub("", text)
-        return any(own in digits for own, size in self._digits.items() if len(own) >= FEW or len(text) <= size + DRESS)
+        return any(own in digits for own, size in self._digits.items() if len(own) >= FEW or len(text) <= size + BOILERPLATE)
 
 
 def _words(text: str) -> frozenset[str]:
-    """Words that a dress does not change: long ones, but for commands of LaTeX and words for signs or for a value."""
+    """Words that all copies of a question have: those of four letters or more, without LaTeX commands, names of signs, words for
+    numbers and words that ask for a value."""
     return frozenset(_WORD.findall(text.lower())) - wordlists.ASKING - {"what", "value", "angle", "triangle"} - numerals.WORDS
 
 
 def written(question: str) -> str:
-    """A question's text with single spaces."""
+    """A question's text with single spaces in place of all white space."""
     return " ".join(question.split())

@@ -1,4 +1,4 @@
-"""Numbers as questions write them: thousands set apart, decimals of either kind, and words."""
+"""Numbers as questions write them: with thousands separators, with decimal points or commas, and in words."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ _OTHERS = {
     if word != "once"  # a word of English, too
 }
 WORDS = frozenset((*words.UNITS, *words.TENS, *words.SCALES, *_OTHERS, "hundred"))
-"""Words of numbers, accents aside."""
+"""Number words of several languages, without accents."""
 
 _HAN_NUMBER = re.compile(f"[{''.join(words.HAN)}{''.join(words.HAN_SCALES)}]+(?![共起样些直定般切旦])")
 
@@ -34,8 +34,8 @@ _CONTINENTAL = re.compile(
 
 
 def readings(text: str) -> Iterator[str]:
-    """A text with plain numbers, in each way that its commas and points can be read: as between thousands (this one comes first),
-    as between the numbers of a list and, in languages that write so, as decimal commas and as points between thousands."""
+    """The text with plain numbers, once for each way to read its commas and points: first as English thousands separators, then
+    as commas of a list and, in languages that write so, as decimal commas and points between thousands."""
     spaced = _SPACED.sub(lambda match: re.sub(r"\D", "", match.group()), text)
     if "," not in spaced and "." not in spaced:
         yield spaced
@@ -53,33 +53,33 @@ def readings(text: str) -> Iterator[str]:
 
 
 def digits(word: str) -> str:
-    """A number's digits without zeros that say nothing: `1200.00` is `1200`, `.5` is `0.5`."""
+    """One spelling of a number, without needless zeros: `1200.00` is `1200`, `.5` is `0.5`."""
     if "." in word:
         word = word.rstrip("0").rstrip(".") or "0"
     return f"0{word}" if word.startswith(".") else word
 
 
-def spelt(text: Sequence[str]) -> list[str]:
-    """Words with numbers in figures: `one hundred and twenty five` as `125`, `5 million` as `5000000`."""
-    found: list[str] = []
-    at = 0
-    while at < len(text):
-        word = text[at]
+def in_figures(text: Sequence[str]) -> list[str]:
+    """The words with figures for number words: `one hundred and twenty five` as `125`, `5 million` as `5000000`."""
+    figures: list[str] = []
+    position = 0
+    while position < len(text):
+        word = text[position]
         if word not in WORDS:
-            found.append(word)
-            at += 1
+            figures.append(word)
+            position += 1
         elif word in _OTHERS and word not in words.UNITS:
-            found.append(str(_OTHERS[word]))
-            at += 1
-        elif (word in words.SCALES or word == "hundred") and found and found[-1][0].isdigit():
-            found[-1] = digits(f"{Decimal(found[-1]) * words.SCALES.get(word, 100):f}")
-            at += 1
+            figures.append(str(_OTHERS[word]))
+            position += 1
+        elif (word in words.SCALES or word == "hundred") and figures and figures[-1][0].isdigit():
+            figures[-1] = digits(f"{Decimal(figures[-1]) * words.SCALES.get(word, 100):f}")
+            position += 1
         else:
-            value, at = words.counted(text, at)
-            found.append(str(value))
-    return found
+            value, position = words.counted(text, position)
+            figures.append(str(value))
+    return figures
 
 
 def han(text: str) -> str:
-    """Chinese numerals in figures: `二十五` as `25`."""
+    """The text with figures for Chinese numerals: `二十五` as `25`."""
     return _HAN_NUMBER.sub(lambda match: str(words.chinese(match.group())), text)

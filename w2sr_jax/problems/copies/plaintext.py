@@ -156,10 +156,10 @@ _COMMAND = re.compile(r"\\([A-Za-z]+)\*?")
 _BOX = re.compile(r"\\f?boxed\s*\{\s*(?:\\text\s*\{)?[\s.]*(?:(?:your |final |the )*answer)?[\s.]*\}?\s*\}|\\boxed(?!\s*\{)")
 _DOTS = re.compile(r"(?:\\cdot\s*){3,}|(?<!\.)\.(?:\s*\.){2,}")
 _THIN = re.compile(r"(?<=\d)(?:\{,\}|\\,|~|\\ )(?=\d{3}(?!\d))")
-_DEPTH = 12  # groups in groups that are looked into
+_DEPTH = 12  # groups within groups that are read
 
 ANSWER_BOX = "answerbox"
-"""What becomes of `\\boxed{}`, the box that an answer should be put into."""
+"""The word that replaces `\\boxed{}`, an empty box for the answer."""
 
 
 def plain(question: str) -> str:

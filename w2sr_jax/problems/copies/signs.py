@@ -13,13 +13,13 @@ _LATIN = "abcdefghijklmnopqrstuvwxyz"
 _BEFORE_SIGNED = frozenset("=(+*/^<>≤≥")  # a minus behind these is a sign even with a space behind it
 
 
-def counts(sign: str, marks: Sequence["regex.Match[str]"], place: int) -> bool:
-    """Whether the sign at a place among the tokens of a text counts where texts are compared."""
+def is_mathematical(sign: str, marks: Sequence["regex.Match[str]"], index: int) -> bool:
+    """Whether the sign `marks[index]` of a text is part of a formula; signs that are punctuation are not compared."""
     if sign in _ALWAYS or (sign > "\x7f" and (sign in _SHAPES or unicodedata.category(sign) == "Sm")):
         return True
-    before = marks[place - 1] if place else None
-    after = marks[place + 1] if place + 1 < len(marks) else None
-    here = marks[place]
+    before = marks[index - 1] if index else None
+    after = marks[index + 1] if index + 1 < len(marks) else None
+    here = marks[index]
     if sign == "-":
         if after is None or not _operand(after, "([{|"):
             return False
@@ -33,7 +33,7 @@ def counts(sign: str, marks: Sequence["regex.Match[str]"], place: int) -> bool:
     if sign == ":":
         return before is not None and after is not None and before.lastgroup == after.lastgroup == "number"
     if sign == "!":
-        return before is not None and before.end() == here.start() and _operand(before, ")") and not _word_before(marks, place)
+        return before is not None and before.end() == here.start() and _operand(before, ")") and not _word_before(marks, index)
     if sign == "|":
         return any(near is not None and _operand(near, "(|-") for near in (before, after))
     if sign == "'":
@@ -43,7 +43,7 @@ def counts(sign: str, marks: Sequence["regex.Match[str]"], place: int) -> bool:
 
 
 def _operand(match: "regex.Match[str]", also: str) -> bool:
-    """Whether a token can stand beside an operator: a number, a variable, a name of mathematics, or a sign of `also`."""
+    """Whether a token may be beside an operator: a number, a variable, a mathematical name, or one of the signs `also`."""
     word = match.group()
     if match.lastgroup == "number":
         return True
@@ -52,12 +52,12 @@ def _operand(match: "regex.Match[str]", also: str) -> bool:
     return (len(word) == 1 and word.lower() in _LATIN) or word.lower() in wordlists.SYMBOLS or word in wordlists.FUNCTIONS
 
 
-def _word_before(marks: Sequence["regex.Match[str]"], place: int) -> bool:
-    """Whether an exclamation mark ends a sentence of words: `He has 5!`."""
+def _word_before(marks: Sequence["regex.Match[str]"], index: int) -> bool:
+    """Whether the exclamation mark `marks[index]` ends a sentence of words, as in `He has 5!`, and is no factorial."""
     return (
-        place >= 2
-        and marks[place - 2].lastgroup == "word"
-        and len(marks[place - 2].group()) > 1
-        and marks[place - 2].group() not in wordlists.FUNCTIONS
-        and place + 1 == len(marks)
+        index >= 2
+        and marks[index - 2].lastgroup == "word"
+        and len(marks[index - 2].group()) > 1
+        and marks[index - 2].group() not in wordlists.FUNCTIONS
+        and index + 1 == len(marks)
     )

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import regex
 
 from w2sr_jax.problems.copies import numerals, wordlists
-from w2sr_jax.problems.copies.phrases import OPERATORS, Token, asked, grouped, spelt
-from w2sr_jax.problems.copies.signs import counts
+from w2sr_jax.problems.copies.phrases import OPERATORS, Token, with_figures, with_one_asking_word, without_punctuation_brackets
+from w2sr_jax.problems.copies.signs import is_mathematical
 
 _SYLLABLES = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _TOKEN = regex.compile(
@@ -23,52 +23,52 @@ _PIECE = re.compile(r"\d+(?:\.\d+)?|(?<![\dA-Za-z])\.\d+|[A-Za-z]+|[.;?\n]")
 
 
 def tokens(text: str) -> list[Token]:
-    """The tokens of a plain text in which numbers are read already (`numerals.readings`). Punctuation is left out; a hyphen, a
-    bar or a parenthesis counts where it is part of a formula."""
+    """The tokens of one of the `numerals.readings` of a plain text. Punctuation is left out, also hyphens, bars and parentheses
+    that are not part of a formula."""
     if _PLAIN.fullmatch(text):
-        return asked(spelt(_of_words(text)))
+        return with_one_asking_word(with_figures(_of_words(text)))
     text = numerals.han(text)
     marks = list(_TOKEN.finditer(text))
-    found: list[Token] = []
+    result: list[Token] = []
     begins = True
     last = 0
-    for place, match in enumerate(marks):
+    for index, match in enumerate(marks):
         kind, word = match.lastgroup, match.group()
         begins = begins or "\n" in text[last : match.start()]
         last = match.end()
         if kind == "sign":
             sign = _SAME.get(word, word)
-            if counts(sign, marks, place):
-                found.append(Token("percent" if sign == "%" else sign, False, begins))
+            if is_mathematical(sign, marks, index):
+                result.append(Token("percent" if sign == "%" else sign, False, begins))
                 begins = False
             elif sign in _ENDS:
                 begins = True
             continue
         if kind == "number":
-            found.append(Token(numerals.digits(word), False, begins))
+            result.append(Token(numerals.digits(word), False, begins))
         else:
             small = word.casefold().replace("'", "")
             if small in _DROPPED:
                 continue
             small = _RENAMED.get(small, small)
-            if small == "cent" and found and found[-1].text == "per":
-                found[-1] = found[-1]._replace(text="percent")
+            if small == "cent" and result and result[-1].text == "per":
+                result[-1] = result[-1]._replace(text="percent")
                 continue
-            found.append(Token(small, word[:1].isupper(), begins))
+            result.append(Token(small, word[:1].isupper(), begins))
         begins = False
-    return asked(spelt(grouped(found)))
+    return with_one_asking_word(with_figures(without_punctuation_brackets(result)))
 
 
 def _of_words(text: str) -> list[Token]:
-    """The tokens of a text that has no formulas."""
-    found: list[Token] = []
+    """The tokens of a text of words and numbers alone."""
+    result: list[Token] = []
     begins = True
     for word in _PIECE.findall(text):
         small = word.lower()
         if word in ".;?\n":
             begins = True
         elif small not in _DROPPED:
-            found.append(
+            result.append(
                 Token(
                     _RENAMED.get(small) or (numerals.digits(word) if "." in word else small),
                     small != word and word[0] < "a",
@@ -76,9 +76,10 @@ def _of_words(text: str) -> list[Token]:
                 )
             )
             begins = False
-    return found
+    return result
 
 
 def key(words: Iterable[str]) -> str:
-    """Words run together, numbers and operators set apart: what texts have in common that differ in white space and hyphens."""
+    """All words without spaces between them, numbers and operators with spaces: equal for texts that differ in spaces and
+    hyphens."""
     return "".join(f" {word} " if word[0].isdigit() or word in OPERATORS else word for word in words)

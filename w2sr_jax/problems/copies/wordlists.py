@@ -1,8 +1,8 @@
-"""Words that matter, or do not, where two questions are compared. In lower case and without accents."""
+"""Words by what they count for when two questions are compared. In lower case and without accents."""
 
 
 def listed(text: str) -> frozenset[str]:
-    """The words of a text."""
+    """The set of whitespace-separated words of `text`."""
     return frozenset(text.split())
 
 
@@ -23,8 +23,8 @@ MEANING = listed("""
     quantos quantas nao sem mais metade dobro depois quanti quante senza piu meno ogni tutti meta doppio prima dopo
     сколько не нет без больше меньше каждыи все половина до после
 """)
-"""Words that decide what is asked: what is asked for, negation, quantity, order, comparison, and operations whose names are spelt
-alike. Two texts that differ in one of them are two questions."""
+"""Words that decide what is asked: question words, negation, quantity, order, comparison, and operations with similar names. Two
+texts that differ in one of them are different questions."""
 MEANING_SYLLABLES = frozenset("不没非无未否多少几大小加减乘除前后上下左右内外增减最每各半倍首末总共剩余还全都")
 
 FUNCTION = listed("""
@@ -33,7 +33,7 @@ FUNCTION = listed("""
     le la les l un une des du d et est sont au aux se ce cette der die das ein eine einen und ist sind es den dem im
     el los las una del al y o os um uma e do da dos na gli lo и на
 """)
-"""Words that come and go without changing a question."""
+"""Words that may be added or missing without changing a question."""
 FUNCTION_SYLLABLES = frozenset("的了呢吗吧啊请问又再且和与则那这是就有がをはにのでともた")
 
 RELATING = listed("""
@@ -41,14 +41,11 @@ RELATING = listed("""
     he she they him her his hers their them il elle ils elles son sa ses er sie ihr ihre sein seine su sus seu sua
     de en par pour avec sur dans von zu mit aus bei auf fur para por con hacia desde em per tra в с у
 """)
-"""Prepositions and pronouns: they come and go, too, but say something else where one stands for another."""
-
-OPPOSITES = ("un", "in", "im", "ir", "il", "non", "dis", "de", "anti", "mis")
-"""Beginnings that turn a word's meaning."""
+"""Prepositions and pronouns: they may be added or missing, too, but one in place of another changes the question."""
 
 PERCENT = listed("percent pct prozent")
 CURRENCY = listed("usd us eur euro euros gbp dollar dollars")
-"""Words that stand for a sign of a currency, which is not compared."""
+"""Words for currencies, which are not compared."""
 POLITE = listed("please kindly bitte")
 ASKING = listed("find compute calculate determine evaluate")
 """Words that ask for a value, as `what is` does."""
@@ -57,6 +54,6 @@ FUNCTIONS = listed("sin cos tan cot sec csc arcsin arccos arctan log ln lg exp s
 SYMBOLS = listed("""
     alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau phi chi psi omega infty degrees
 """)
-"""Names of what can stand beside an operator."""
+"""Names of symbols, which may be operands."""
 FORMAL = FUNCTIONS | SYMBOLS | listed("percent cup cap overline")
 """Words that occur in formulas."""

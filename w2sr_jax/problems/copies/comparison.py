@@ -1,18 +1,18 @@
-"""Whether two questions that have the same numbers and nearly the same words are one question."""
+"""Whether two texts with the same numbers and nearly the same words are the same question."""
 
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
 from w2sr_jax.problems.copies import wordlists
 
-PER_WORD = 20  # one word in so many may be spelt in another way
-SPELLING = 0.6  # of the letters of two spellings of a word, at least, are the same
-SURPLUS = 0.5  # of the shorter text: so much may stand before it or behind it in the longer one
+PER_WORD = 20  # one word in so many may be spelled differently
+SPELLING = 0.6  # least share of letters that two spellings of a word have in common
+SURPLUS = 0.5  # of the shorter text: how much the longer one may have before or behind it
 
 
 class Words(NamedTuple):
-    """A question to compare: its tokens, the places where a sentence begins, the tokens that are always written with a capital,
-    and whether it is written in formulas."""
+    """A question as it is compared: its tokens, the indices of tokens with which a sentence begins, the tokens that are always
+    written with a capital, and whether it has formulas."""
 
     tokens: tuple[str, ...]
     begins: frozenset[int]
@@ -21,9 +21,12 @@ class Words(NamedTuple):
 
 
 def same_question(a: Words, b: Words, other_names: bool = False) -> bool:
-    """Whether two texts with the same numbers are one question. What only one of them has are sentences before or behind the rest
-    that ask nothing and count nothing, words that say little, and, in texts without formulas, other spellings of one word in
-    twenty. Names may differ if `other_names`, each in the same way throughout."""
+    """Whether two texts with the same numbers are the same question.
+
+    They may differ by whole sentences before or behind the rest that hold no word of `wordlists.MEANING`, by function words, and,
+    where neither has formulas, by the spelling of one word in twenty. With `other_names` names may differ too, if each name is
+    replaced by the same other one throughout.
+    """
     here, there = frozenset(a.tokens), frozenset(b.tokens)
     shorter = min(len(a.tokens), len(b.tokens))
     renamed: dict[str, str] = {}
@@ -45,7 +48,7 @@ def same_question(a: Words, b: Words, other_names: bool = False) -> bool:
                 return False
             continue
         lost, new = ([word for word in words if not _says_little(word)] for words in (gone, come))
-        # A word that the other text has elsewhere plays another part there.
+        # A word that the other text has at another position is not the same word spelled differently.
         if len(lost) != len(new) or not there.isdisjoint(lost) or not here.isdisjoint(new):
             return False
         if not all(_spelt_alike(one, other) for one, other in zip(lost, new)):
@@ -56,7 +59,7 @@ def same_question(a: Words, b: Words, other_names: bool = False) -> bool:
 
 
 def _around(text: Words, start: int, end: int, shorter: int) -> bool:
-    """Whether a part that only one text has is made of sentences before the rest, or behind it."""
+    """Whether the tokens `start` to `end`, which only this text has, are whole sentences before or behind the rest."""
     if end - start > SURPLUS * shorter:
         return False
     return (start == 0 and end in text.begins) or (end == len(text.tokens) and start in text.begins)
@@ -67,7 +70,7 @@ def _says_little(word: str) -> bool:
 
 
 def _spelt_alike(one: str, other: str) -> bool:
-    """Whether two words may be spellings of one: `centre` and `center`, `summer` and `sumer`."""
+    """Whether two words may be spellings of the same word: `centre` and `center`, `summer` and `sumer`."""
     if one[0] != other[0] or abs(len(one) - len(other)) > 2:
         return False
     return SequenceMatcher(None, one, other, autojunk=False).ratio() > SPELLING

@@ -1,4 +1,4 @@
-"""A question without what stands around it, and apart from what a copy may leave out: its options and drawings."""
+"""Separate a question from its boilerplate (labels, points, instructions), its options and its drawings."""
 
 import re
 from typing import NamedTuple
@@ -6,8 +6,8 @@ from typing import NamedTuple
 from w2sr_jax.problems.copies import labels
 from w2sr_jax.problems.copies.instructions import LONGEST, asks_by_itself, instruction
 
-_LAYERS = 8  # of dress on either side
-_MOST = 40  # marks of options
+_LAYERS = 8  # of boilerplate on either side
+_MOST = 40  # labels of options
 _SOMETHING = re.compile(r"[^\W_]\s*[^\W_]|\d")
 _SENTENCE = re.compile(r"(?<=[.?!:])\s+|\s*\n\s*")
 _DRAWING = re.compile(r"\[asy\](.*?)(?:\[/asy\]|\Z)|\\begin\{(?:tikzpicture|asy)\}(.*?)\\end\{(?:tikzpicture|asy)\}", re.S)
@@ -20,7 +20,7 @@ _OPTIONS_HEAD = re.compile(
 
 
 class Parts(NamedTuple):
-    """A question without its dress: the text, what stood before and behind it, and its options, without letters."""
+    """A question taken apart: its text, the boilerplate that was around that, and its options without their letters."""
 
     text: str
     around: str
@@ -28,50 +28,50 @@ class Parts(NamedTuple):
 
 
 def drawing(question: str) -> tuple[str, str | None]:
-    """A question without the code of its drawings, and that code; None where it has none."""
+    """(question without the code of its drawings, that code); the code is None where there are no drawings."""
     if "[asy]" not in question and "\\begin{" not in question:
         return question, None
-    found: list[str] = []
+    codes: list[str] = []
 
-    def taken(match: re.Match[str]) -> str:
-        found.append("".join((match[1] or match[2] or "").split()))
+    def removed(match: re.Match[str]) -> str:
+        codes.append("".join((match[1] or match[2] or "").split()))
         return " "
 
-    text = _DRAWING.sub(taken, question)
-    return text, "\n".join(found) if found else None
+    text = _DRAWING.sub(removed, question)
+    return text, "\n".join(codes) if codes else None
 
 
-def undressed(text: str) -> Parts:
-    """The parts of a plain text (`plaintext.plain`). Something is always left of it."""
+def without_boilerplate(text: str) -> Parts:
+    """The parts of a plain text (`plaintext.plain`). Its own text is never empty: the last of it is not taken for boilerplate."""
     stem, options = _optioned(text)
     begin, end = 0, len(stem)
     for _ in range(_LAYERS):
-        taken = _head(stem, begin, end)
-        if taken <= begin or not _enough(stem, taken, end):
+        position = _head(stem, begin, end)
+        if position <= begin or not _enough(stem, position, end):
             break
-        begin = taken
+        begin = position
     for _ in range(_LAYERS):
-        taken = _tail(stem, begin, end)
-        if taken >= end or not _enough(stem, begin, taken):
+        position = _tail(stem, begin, end)
+        if position >= end or not _enough(stem, begin, position):
             break
-        end = taken
+        end = position
     return Parts(stem[begin:end].strip(), f"{stem[:begin]} {stem[end:]}".strip(), options)
 
 
 def _enough(text: str, begin: int, end: int) -> bool:
-    """Whether a question is left."""
+    """Whether what is left of a text has a number or a word, and so may be a question."""
     return _SOMETHING.search(text, begin, end) is not None
 
 
 def _head(text: str, begin: int, end: int) -> int:
-    """Where the text begins once one more label or instruction is taken off its head."""
+    """Where the text begins without the label or instruction at its beginning; `begin` where there is none."""
     while begin < end and text[begin] in " \n.:;,*-_|":
         if text[begin] in ".-" and begin + 1 < end and text[begin + 1] not in " \n.-*":
             break
         begin += 1
-    taken = labels.head(text, begin, end)
-    if taken > begin:
-        return taken
+    position = labels.head(text, begin, end)
+    if position > begin:
+        return position
     cut = _SENTENCE.search(text, begin, min(end, begin + LONGEST))
     if cut is None or not instruction(sentence := text[begin : cut.start()]):
         return begin
@@ -79,17 +79,17 @@ def _head(text: str, begin: int, end: int) -> int:
 
 
 def _tail(text: str, begin: int, end: int) -> int:
-    """Where the text ends once one more label or instruction is taken off its tail."""
+    """Where the text ends without the label or instruction at its end; `end` (less spaces) where there is none."""
     while end > begin and text[end - 1].isspace():
         end -= 1
     part = text[max(begin, end - LONGEST) : end]
     first = end - len(part)
-    taken = labels.tail(part)
-    if taken < len(part):
-        return first + taken
-    at = labels.bracket(part)
-    if at > 0 and part[at - 1] in " \n" and instruction(part[at + 1 :].rstrip(".)]")):
-        return first + at
+    length = labels.tail(part)
+    if length < len(part):
+        return first + length
+    opening = labels.bracket(part)
+    if opening > 0 and part[opening - 1] in " \n" and instruction(part[opening + 1 :].rstrip(".)]")):
+        return first + opening
     cuts = list(_SENTENCE.finditer(part, 0, len(part) - 1))
     if cuts and (instruction(last := part[cuts[-1].end() :]) or labels.points(last)):
         return first + cuts[-1].start()
@@ -97,7 +97,7 @@ def _tail(text: str, begin: int, end: int) -> int:
 
 
 def _optioned(text: str) -> tuple[str, tuple[str, ...]]:
-    """A text without the options at its end, and those."""
+    """(text without the options at its end, those options); no options where there are none."""
     if not _FIRST_OPTION.search(text):
         return text, ()
     for pattern, least in ((_OPTION_LINE, 2), (_OPTION, 3)):
