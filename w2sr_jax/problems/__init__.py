@@ -1,1 +1,1 @@
-"""Where questions come from: generated arithmetic word problems, files, the Hugging Face Hub, TFDS; and splits by id."""
+"""Sources of problems (generated word problems, files, the Hugging Face Hub, TFDS), copies of questions, and splits."""

@@ -1,4 +1,4 @@
-"""Multiple choice: options in an order of their own for each question, the question that lists them, the right one's letter."""
+"""Multiple choice: a question with its options listed below it, in an order that depends on the question alone."""
 
 import re
 import string
@@ -18,7 +18,8 @@ _LAST = re.compile(r"\bof (?:the )?(?:above|these|those)\b", re.I)
 
 
 class Choice(NamedTuple):
-    """A question with its options below it, the letter of the right one, the options as listed and where each stood before."""
+    """The question with its options listed below it, the letter of the right one, the options in the order of the list, and the
+    index that each of them has in the row."""
 
     question: str
     answer: str
@@ -26,8 +27,8 @@ class Choice(NamedTuple):
     permutation: tuple[int, ...]
 
 
-def choice(row: Row, fields: Fields, question: str) -> Choice:
-    """A row's question as multiple choice. Raises Unusable where options or the right one cannot be told."""
+def multiple_choice(row: Row, fields: Fields, question: str) -> Choice:
+    """A row's question as multiple choice, as `fields` say. Raises Unusable where the options or the right one cannot be read."""
     options = _options(row, fields)
     right = _right(row, fields, options)
     if sum(option == options[right] for option in options) > 1:
@@ -58,28 +59,29 @@ def _options(row: Row, fields: Fields) -> list[str]:
 def _right(row: Row, fields: Fields, options: Sequence[str]) -> int:
     if fields.answer_is == "value" and fields.answer in fields.choices:
         return fields.choices.index(fields.answer)
-    given = text_field(row, fields.answer).strip()
+    answer = text_field(row, fields.answer).strip()
     if fields.answer_is == "value":
-        found = [index for index, option in enumerate(options) if option == given]
-        if not found:
+        matches = [index for index, option in enumerate(options) if option == answer]
+        if not matches:
             raise Unusable(f"field {fields.answer!r} is none of the options")
-        return found[0]
+        return matches[0]
     if fields.answer_is == "letter":
-        place = LETTERS.find(given.strip("().").upper()) if len(given.strip("().")) == 1 else -1
+        position = LETTERS.find(answer.strip("().").upper()) if len(answer.strip("().")) == 1 else -1
     else:
-        place = int(given) if given.isascii() and given.isdecimal() and len(given) < 10 else -1
-    if not 0 <= place < len(options):
+        position = int(answer) if answer.isascii() and answer.isdecimal() and len(answer) < 10 else -1
+    if not 0 <= position < len(options):
         what = "a letter" if fields.answer_is == "letter" else "a place from 0"
-        raise Unusable(f"field {fields.answer!r} holds {given[:40]!r}, not {what} of one of {len(options)} options")
-    return place
+        raise Unusable(f"field {fields.answer!r} holds {answer[:40]!r}, not {what} of one of {len(options)} options")
+    return position
 
 
 def _order(question: str, options: Sequence[str]) -> list[int]:
-    """An order that depends on the question and on which options there are, not on the order that they came in."""
+    """The indices of the options in the order of the list, which depends on the question and the set of options, not on their
+    order in the row. Options that refer to others by letter stay as they are, and `… of the above` stays last."""
     if any(_REFERRING.search(option) for option in options):
         return list(range(len(options)))
-    places = sorted(range(len(options)), key=lambda index: (options[index], index))
-    free = [index for index in places if not _LAST.search(options[index])]
-    last = [index for index in range(len(options)) if _LAST.search(options[index])]
+    by_text = sorted(range(len(options)), key=lambda index: (options[index], index))
+    free = [index for index in by_text if not _LAST.search(options[index])]
+    closing = [index for index in range(len(options)) if _LAST.search(options[index])]
     keys = generator(0, "choices", question, *(options[index] for index in free)).bit_generator.random_raw(len(free))
-    return [free[place] for place in sorted(range(len(free)), key=lambda place: int(keys[place]))] + last
+    return [free[rank] for rank in sorted(range(len(free)), key=lambda rank: int(keys[rank]))] + closing

@@ -1,4 +1,4 @@
-"""Rows of files that hold a whole table as text: CSV, TSV and JSON, packed with gzip or not."""
+"""Rows of files that hold a whole table as text: CSV, TSV and JSON, also compressed with gzip."""
 
 import csv
 import gzip
@@ -24,10 +24,10 @@ _DOUBLED = "\x00"  # marks an object in which a field occurs twice; no field of 
 
 
 def read_rows(path: Path | str, limit: int | None = None) -> Iterator[Row]:
-    """The rows of a CSV, TSV or JSON file (a list of objects), at most `limit`, or of whatever else `sources.read_rows` reads.
+    """The rows of a CSV, TSV or JSON file (a list of objects), at most `limit`; all other paths are read by `sources.read_rows`.
 
-    A row's line is the line of a table that it begins in, or its number in a list. All values of CSV and TSV are texts; the first
-    line names them. Raises UserError where the file is missing, of another format or damaged.
+    `Row.line` is the line in which a row of a table begins, or a row's number in a list, from 1. Values of CSV and TSV are texts,
+    and their first line names the fields. Raises UserError where the file is missing, of another format or damaged.
     """
     name = str(path).lower().removesuffix(".gz")
     if not name.endswith((".csv", ".tsv", ".json")):
@@ -103,15 +103,17 @@ def _json(path: Path) -> Iterator[Row]:
     if len(text) > largest:
         raise UserError(f"{path} holds more than {largest:,} bytes, which is too much for one JSON document; use JSON Lines")
     try:
-        found = json.loads(text.decode("utf-8-sig"), object_pairs_hook=_object)
+        document = json.loads(text.decode("utf-8-sig"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (at byte {error.start + 1})") from None
     except (ValueError, RecursionError) as error:
         hint = "; one object a line is JSON Lines, and its name must end in .jsonl" if "Extra data" in str(error) else ""
         raise UserError(f"{path} is not valid JSON: {sentences.cause(error)}{hint}") from None
-    if not isinstance(found, list):
-        raise UserError(f"{path} does not hold a list of objects, one for each row, but {_KINDS.get(type(found), 'one value')}")
-    for number, values in enumerate(found, 1):
+    if not isinstance(document, list):
+        raise UserError(
+            f"{path} does not hold a list of objects, one for each row, but {_KINDS.get(type(document), 'one value')}"
+        )
+    for number, values in enumerate(document, 1):
         if not isinstance(values, dict):
             yield Row(number, {}, "not a JSON object")
         elif _DOUBLED in values:

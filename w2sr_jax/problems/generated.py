@@ -1,7 +1,7 @@
-"""A generated family of word problems: a dependency graph of quantities, told as a story and solved step by step, exactly.
+"""A family of generated word problems: a dependency graph of quantities, written as a story and solved exactly, step by step.
 
-Task after the recipe in which weak-to-strong training comes out on a CPU: 2–4 operations (+, −, ×2, ×3), numbers 0 … `largest`,
-about 10 % distracting sentences. Every token of a question or solution is one word, number or mark between single spaces.
+The defaults are a recipe for which weak-to-strong training works on a CPU: 2 to 4 operations (+, −, ×2, ×3), numbers from 0 to
+`largest`, about 10 % distracting sentences. Words, numbers and marks of a question or solution are separated by single spaces.
 """
 
 import itertools
@@ -15,18 +15,18 @@ from w2sr_jax.problems.settings import Generated
 from w2sr_jax.problems.stories import OBJECTS, TEMPLATES, Ending, Operator, Template
 
 TASK = "generated"
-WORDS = 44  # the longest question of at most four operations; longer ones are told anew
-PATIENCE = 2000  # tellings tried before the family counts as used up
+WORDS = 44  # of the longest question of at most four operations; a longer one is drawn again
+MOST_DRAWS = 2000  # draws for one problem, after which the family counts as used up
 
 
 def generate(settings: Generated, count: int, start: int = 0) -> list[Problem]:
     """Problems `start` … `start + count - 1` of the family.
 
-    Problem i depends on (settings, i) alone: longer lists begin with the shorter ones. No two differ only in names, objects and
-    distractors. `solution` is `16 - 4 = 12 ; 12 * 2 = 24 #### 24`; `meta` holds `operations`, `numbers` (largest number used),
-    `template`, `distractors`, `signature` (digest-like text that is equal for renamed problems) and `graph`: quantities in order,
-    each `{"op": "given", "value"}` or `{"op": "+|-|*", "inputs": [i, j], "value"}`, the last one asked for.
-    Raises UserError for impossible settings or when the family holds too few problems.
+    Problem i depends on (settings, i) alone, so that a shorter list is the beginning of a longer one. No two problems differ in
+    names, objects and distractors alone. `solution` is like `16 - 4 = 12 ; 12 * 2 = 24 #### 24`. `meta` holds `operations`,
+    `numbers` (the largest number), `template`, `distractors`, `signature` (a text that is equal for problems that differ in names
+    alone) and `graph`: the quantities in order, each `{"op": "given", "value"}` or `{"op": "+|-|*", "inputs": [i, j], "value"}`,
+    the last of which is asked for. Raises UserError for impossible settings, and where the family has too few problems.
     """
     _check(settings)
     return list(itertools.islice(_distinct(settings), start, start + count))
@@ -35,8 +35,9 @@ def generate(settings: Generated, count: int, start: int = 0) -> list[Problem]:
 def facts(settings: Generated, count: int, per_line: int = 12) -> list[str]:
     """`count` lines of `per_line` arithmetic facts, `16 - 4 = 12 ; 3 * 2 = 6 ; …`, for pretraining.
 
-    The three operations are equally frequent; within each, all facts over 0 … `largest` are dealt from a shuffled deck, so every
-    fact comes equally often. A line of 12 is as long as a question of 44 words with its solution of 28.
+    The three operations are equally frequent. The facts of one operation, over all numbers from 0 to `largest`, come from
+    shuffled decks, so that each is equally frequent. A line of 12 facts is as long as a question of 44 words with its solution of
+    28.
     """
     _check(settings)
     top = settings.largest
@@ -76,8 +77,8 @@ def _distinct(settings: Generated) -> Iterator[Problem]:
     for index in itertools.count():
         draw = _Draw(settings.seed, index)
         operations = low + draw.below(high - low + 1)
-        for _ in range(PATIENCE):
-            story = _tell(settings, operations, draw)
+        for _ in range(MOST_DRAWS):
+            story = _draw_problem(settings, operations, draw)
             if story is not None and story.meta["signature"] not in seen:
                 seen.add(story.meta["signature"])
                 yield story
@@ -90,7 +91,7 @@ def _distinct(settings: Generated) -> Iterator[Problem]:
 
 
 class _Draw:
-    """Raw 64-bit words of a counter-based generator: the same on every platform and NumPy version."""
+    """Random draws from the 64-bit words of a counter-based generator, which are equal on all platforms and versions of NumPy."""
 
     def __init__(self, seed: int, *ids: str | int) -> None:
         bits = generator(seed, "generated problem", *ids).bit_generator
@@ -110,7 +111,7 @@ class _Draw:
 
 
 class _Story:
-    """A story under construction: sentences, the graph of quantities behind them, and the steps that solve it."""
+    """A story under construction: its sentences, the graph of its quantities, and the steps of its solution."""
 
     def __init__(self, template: Template, largest: int, draw: _Draw) -> None:
         self.template, self.largest, self.draw = template, largest, draw
@@ -129,7 +130,7 @@ class _Story:
     def say(self, text: str, **words: str | int) -> None:
         self.sentences.append(text.format(**{"a": self.current, "o": self.object, **words}))
 
-    def given(self, value: int) -> int:
+    def constant(self, value: int) -> int:
         self.graph.append({"op": "given", "value": value})
         return len(self.graph) - 1
 
@@ -145,14 +146,14 @@ class _Story:
             factor = 2 + self.draw.below(2)
             value = 2 + self.draw.below(self.largest // factor - 1)
             self.say(self.template.opening, n=value, m=factor)
-            self.holdings[self.current] = self.derive("*", self.given(value), self.given(factor))
+            self.holdings[self.current] = self.derive("*", self.constant(value), self.constant(factor))
         else:
             value = 2 + self.draw.below(self.largest - 1)
             self.say(self.template.opening, n=value)
-            self.holdings[self.current] = self.given(value)
+            self.holdings[self.current] = self.constant(value)
 
     def move(self) -> bool:
-        """Tell one more operation on the running quantity; False where the story cannot go on."""
+        """Add a sentence with one more operation on the running quantity; False where no operation is possible."""
         kinds: list[tuple[str, Operator]] = []
         for kind, formats in (("change", self.template.changes), ("relation", self.template.relations)):
             kinds += [(kind, op) for op in formats if self._operands(op) and (kind == "change" or self.newcomers)]
@@ -177,12 +178,12 @@ class _Story:
             subject = self.newcomers.pop()
         bystander = subject if kind == "relation" else self.newcomers[-1] if self.newcomers else subject
         self.say(text, b=bystander, **words)
-        self.holdings[subject] = self.derive(op, self.holdings[self.current], self.given(number))
+        self.holdings[subject] = self.derive(op, self.holdings[self.current], self.constant(number))
         self.current = subject
         return True
 
     def close(self, ending: Ending) -> bool:
-        """Ask the question; False where its quantities do not fit."""
+        """Add the question; False where no quantities fit it."""
         text = self.template.endings[ending]
         if ending == "value":
             self.say(text)
@@ -214,14 +215,14 @@ class _Story:
         values = {name: self.graph[node]["value"] for name, node in others.items()}
         if ending == "together":
             return [name for name, value in values.items() if self.value + value <= self.largest]
-        # The difference to whom the running quantity was just compared with would only repeat a number of the story.
+        # The difference to the entity that the last sentence compares with would only repeat a number of the story.
         last = self.graph[self.holdings[self.current]]
-        told = last["inputs"][0] if last["op"] in ("+", "-") else None
-        return [name for name, value in values.items() if value < self.value and others[name] != told]
+        compared = last["inputs"][0] if last["op"] in ("+", "-") else None
+        return [name for name, value in values.items() if value < self.value and others[name] != compared]
 
 
-def _tell(settings: Generated, operations: int, draw: _Draw) -> Problem | None:
-    """One telling, or None where it got stuck or too long."""
+def _draw_problem(settings: Generated, operations: int, draw: _Draw) -> Problem | None:
+    """One draw of a problem; None where its story cannot be finished or is too long."""
     template: Template = draw.pick(TEMPLATES)
     ending: Ending = draw.pick(tuple(template.endings))
     story = _Story(template, settings.largest, draw)
@@ -236,16 +237,16 @@ def _tell(settings: Generated, operations: int, draw: _Draw) -> Problem | None:
     if words > limit:
         return None
     signature = _signature(template, story.sentences)
-    told: list[str] = []
+    sentences: list[str] = []
     distractors = 0
     for sentence in story.sentences:
-        told.append(sentence)
+        sentences.append(sentence)
         if sentence is not story.sentences[-1] and draw.chance(settings.distractors):
             extra = story.distractor()
             if extra is not None and words + len(extra.split()) <= limit:
                 words += len(extra.split())
                 distractors += 1
-                told.append(extra)
+                sentences.append(extra)
     answer = str(story.graph[-1]["value"])
     meta = {
         "operations": operations,
@@ -255,7 +256,7 @@ def _tell(settings: Generated, operations: int, draw: _Draw) -> Problem | None:
         "signature": signature,
         "graph": story.graph,
     }
-    return Problem.of(" ".join(told), answer, f"{' ; '.join(story.steps)} #### {answer}", TASK, meta)
+    return Problem.of(" ".join(sentences), answer, f"{' ; '.join(story.steps)} #### {answer}", TASK, meta)
 
 
 def _signature(template: Template, sentences: list[str]) -> str:

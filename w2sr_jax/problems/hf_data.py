@@ -1,6 +1,6 @@
-"""Rows of data sets that `datasets` reads: of the Hugging Face Hub (cached or downloaded), of local directories, saved to disk.
+"""Rows of data sets that `datasets` reads: from the Hugging Face Hub (cached or downloaded) and from local directories.
 
-Code of a data set is never run: `datasets` has no loading scripts any more, and says so where one lies there.
+Code of a data set is never run: `datasets` refuses data sets that have a loading script.
 """
 
 import contextlib
@@ -11,16 +11,16 @@ from typing import Any
 
 from w2sr_jax.core import files, sentences
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.problems import enclosed
+from w2sr_jax.problems import containment
 from w2sr_jax.problems.reference import Part, Reference, chosen, directory
 from w2sr_jax.problems.rows import Row
 
 PATIENCE = 10.0
-"""Seconds that the Hub may take to answer at all."""
+"""Seconds that the Hub may take to answer a request."""
 
 
 def rows(reference: Reference) -> Iterator[Row]:
-    """The rows that a reference names, numbered from 1. `UserError` where they cannot be had."""
+    """The rows that a reference names, numbered from 1. Raises UserError where they cannot be read."""
     number = 0
     with contextlib.ExitStack() as stack:
         stack.enter_context(_quiet())
@@ -41,23 +41,23 @@ def rows(reference: Reference) -> Iterator[Row]:
 
 def origin(reference: Reference) -> tuple[Path, ...]:
     """The files that stand for the data: those of a local directory, or the Arrow files of the Hub's data set in the cache."""
-    place = directory(reference.name)
-    if place is not None:
-        enclosed.check(place)
-        return below(place)
-    found: list[Path] = []
+    local = directory(reference.name)
+    if local is not None:
+        containment.check(local)
+        return below(local)
+    cached: list[Path] = []
     with contextlib.ExitStack() as stack:
         for config in reference.configs or (None,):
             splits = _splits(reference, config, stack)
             for part in reference.parts:
                 split = splits[chosen(part, list(splits), spelled(reference, config))]
-                found.extend(Path(file["filename"]) for file in split.cache_files)
-    return tuple(dict.fromkeys(found))
+                cached.extend(Path(file["filename"]) for file in split.cache_files)
+    return tuple(dict.fromkeys(cached))
 
 
 def at_hand(reference: Reference) -> bool:
-    """Whether the rows can be read without a download; where not, the Hub has been asked whether it would grant one. `UserError`
-    as `rows`."""
+    """Whether the rows can be read without a download. Where they cannot, the Hub is asked whether it grants a download. Raises
+    UserError where it does not, or cannot be reached."""
     if directory(reference.name) is not None:
         return True
     import datasets
@@ -80,7 +80,7 @@ def at_hand(reference: Reference) -> bool:
 
 
 def count(reference: Reference) -> int | None:
-    """How many rows a reference names, of a data set at hand; None where only reading all of them would tell."""
+    """How many rows a reference to a data set at hand names; None where only reading all of them would tell."""
     if directory(reference.name) is not None:
         return None
     total = 0
@@ -93,10 +93,10 @@ def count(reference: Reference) -> int | None:
     return total
 
 
-def below(place: Path) -> tuple[Path, ...]:
-    """All files in a directory, hidden ones aside."""
-    found = (path for path in place.rglob("*") if path.is_file())
-    return tuple(sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(place).parts)))
+def below(folder: Path) -> tuple[Path, ...]:
+    """All files in a directory and below it, without hidden ones, sorted."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return tuple(sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)))
 
 
 def spelled(reference: Reference, config: str | None) -> str:
@@ -105,23 +105,23 @@ def spelled(reference: Reference, config: str | None) -> str:
 
 
 def _splits(reference: Reference, config: str | None, stack: contextlib.ExitStack) -> Mapping[str, Any]:
-    """Each split as a `Dataset` or, of a local directory, an `IterableDataset`."""
+    """The splits by name: `IterableDataset`s for files of a local directory, else `Dataset`s. Raises UserError as `rows`."""
     import datasets
 
     datasets.disable_progress_bars()
-    place, source = directory(reference.name), spelled(reference, config)
-    if place is None:
+    local, source = directory(reference.name), spelled(reference, config)
+    if local is None:
         return _hub(reference, config)
-    enclosed.check(place)
+    containment.check(local)
     try:
-        if any((place / name).is_file() for name in (enclosed.SAVED, enclosed.SAVED_SPLITS)):
-            enclosed.check_saved(place)
-            saved = datasets.load_from_disk(str(place))
+        if any((local / name).is_file() for name in (containment.SAVED, containment.SAVED_SPLITS)):
+            containment.check_saved(local)
+            saved = datasets.load_from_disk(str(local))
             return saved if isinstance(saved, datasets.DatasetDict) else {str(saved.split or "train"): saved}
-        # Streamed from the files themselves: a copy in the cache could be that of files which are other ones by now.
+        # Streamed, since a copy in the cache may be of an earlier state of the files.
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="w2sr-hf-"))
-        builder = _builder(str(place), config, scratch)
-        enclosed.check_builder(place, builder)
+        builder = _builder(str(local), config, scratch)
+        containment.check_builder(local, builder)
         return builder.as_streaming_dataset()
     except UserError:
         raise
@@ -138,7 +138,7 @@ def _builder(name: str, config: str | None, cache: str | None = None, revision: 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what `datasets` logs: it says errors that it raises too."""
+    """Turns off the log of `datasets`, which repeats the errors that it raises."""
     import datasets
 
     verbosity = datasets.logging.get_verbosity()
@@ -159,7 +159,7 @@ def _hub(reference: Reference, config: str | None) -> Mapping[str, Any]:
     try:
         if builder is None:
             builder = _downloaded(reference, config, lack)
-        enclosed.check_kind(source, builder)
+        containment.check_kind(source, builder)
         return {name: builder.as_dataset(split=name) for name in builder.info.splits}
     except UserError:
         raise
@@ -168,21 +168,22 @@ def _hub(reference: Reference, config: str | None) -> Mapping[str, Any]:
 
 
 def _cached(reference: Reference, config: str | None) -> tuple[Any | None, str]:
-    """What the cache holds of a data set, asking nobody; otherwise None, and what is wrong with it in words."""
+    """(builder of the data set as it is in the cache, ""); (None, what is missing there in words) where it is not. Asks
+    nobody."""
     import datasets
 
-    place = str(datasets.config.HF_DATASETS_CACHE)
+    cache = str(datasets.config.HF_DATASETS_CACHE)
     try:
         with _offline():
             builder = _builder(reference.name, config)
         if not Path(builder.cache_dir).is_dir() or not builder.info.splits:
-            return None, f"{place} has no copy"
+            return None, f"{cache} has no copy"
     except Exception:
-        return None, f"{place} has no copy" + (f" of its configuration {config!r}" if config else "")
+        return None, f"{cache} has no copy" + (f" of its configuration {config!r}" if config else "")
     if config is None and builder.config.name != "default":
-        return None, f"{place} has its configuration {builder.config.name!r}, and which one is wanted is not said"
+        return None, f"{cache} has its configuration {builder.config.name!r}, and which one is wanted is not said"
     if reference.revision is not None and Path(builder.cache_dir).name != reference.revision:
-        return None, f"{place} has another revision, {sentences.shown(Path(builder.cache_dir).name, 40)}"
+        return None, f"{cache} has another revision, {sentences.shown(Path(builder.cache_dir).name, 40)}"
     return builder, ""
 
 
@@ -212,7 +213,7 @@ def _offline() -> Iterator[None]:
 
 
 def _refusal(source: str, error: Exception) -> str | None:
-    """A sentence for what the Hub or the disk refuses; None for anything else."""
+    """A sentence for an error with which the Hub or the disk refuses a download; None for any other error."""
     from huggingface_hub import errors
 
     full = files.refusal(error) if isinstance(error, OSError) else None
@@ -247,7 +248,7 @@ def _unreachable(reference: Reference, config: str | None, lack: str, error: Exc
 
 
 def _taken(split: Any, part: Part) -> Iterator[Mapping[str, Any]]:
-    """The rows of a split that a part names, pictures and sounds left as they are stored."""
+    """The rows of a split that a part names; pictures and sounds are not decoded."""
     split = _undecoded(split)
     if hasattr(split, "select"):
         yield from split.select(part.rows(len(split)))

@@ -1,4 +1,4 @@
-"""What a path of rows names: a file, a data set of the Hugging Face Hub or in its formats, or one of TFDS; and its splits."""
+"""Parse paths of rows: files, data sets of the Hugging Face Hub or in its formats, data sets of TFDS, and their splits."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from w2sr_jax.core.errors import UserError
 Kind = Literal["file", "hf", "tfds"]
 
 SPLITS = ("train", "training", "test", "validation", "valid", "val", "dev", "eval", "auxiliary_train")
-"""Names that, as the only part behind a data set's name, are read as a split; any other one is a configuration."""
+"""Names that are read as a split where they are the only part behind a data set's name; any other name is a configuration."""
 
 _SCHEME = re.compile(r"(file|hf|tfds):(.*)", re.S)
 _PART = re.compile(r"([\w.-]+)(?:\[([^\[\]]*)\])?")
@@ -20,7 +20,7 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 class Bound(NamedTuple):
-    """Where a slice begins or ends: a row, or a percentage of the rows; negative ones count from the end."""
+    """The beginning or end of a slice: a row, or a percentage of the rows; negative numbers count from the end."""
 
     number: int
     percent: bool = False
@@ -31,20 +31,21 @@ class Bound(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A split, or the rows of it from `start` to `stop`. `name` is None for the only split there is."""
+    """A split, or its rows from `start` to `stop`. `name` is None where the data set has a single split."""
 
     name: str | None
     start: Bound | None = None
     stop: Bound | None = None
 
     def rows(self, total: int) -> range:
-        """Positions of its rows in a split of `total`."""
+        """The indices of its rows in a split of `total` rows."""
         start, stop = (bound and bound.row(total) for bound in (self.start, self.stop))
         return range(start or 0, total if stop is None else stop)
 
 
 class Reference(NamedTuple):
-    """`name` is a path, a data set's name, or its directory; `configs` and `parts` say what of it is read, in order."""
+    """A parsed path: `name` is a file's path, or a data set's name or directory, of which `configs` and `parts` are read in
+    order."""
 
     kind: Kind
     name: str
@@ -54,17 +55,18 @@ class Reference(NamedTuple):
 
 
 def parse(path: str) -> Reference:
-    """Take `file:PATH`, `hf:NAME[@REVISION][:CONFIG][:SPLIT]`, `tfds:NAME[/CONFIG][:VERSION][:SPLIT]` or a plain path apart.
+    """Parse `file:PATH`, `hf:NAME[@REVISION][:CONFIG][:SPLIT]`, `tfds:NAME[/CONFIG][:VERSION][:SPLIT]` or a plain path of a file.
 
-    A NAME may be a local directory. Configurations and splits are joined by `+`; of a split `[FROM:TO]` takes rows or, with `%`,
-    percentages. A single part behind the name is a split where it is called like one (`SPLITS`) or has brackets, otherwise a
-    configuration; `NAME::SPLIT` leaves no doubt. `UserError` where it cannot be read.
+    A NAME may be a local directory. Several configurations or splits are joined by `+`. `SPLIT[FROM:TO]` are some rows of a
+    split, in numbers or, with `%`, in percentages. A single part behind the name is a split where it has the name of one
+    (`SPLITS`) or brackets, otherwise a configuration; `NAME::SPLIT` is always a split. Raises UserError where a path cannot be
+    parsed.
     """
-    found = _SCHEME.fullmatch(path)
-    if found is None or found[1] == "file":
-        return Reference("file", path if found is None else found[2])
-    kind: Kind = "hf" if found[1] == "hf" else "tfds"
-    name, behind = _name(found[2])
+    match = _SCHEME.fullmatch(path)
+    if match is None or match[1] == "file":
+        return Reference("file", path if match is None else match[2])
+    kind: Kind = "hf" if match[1] == "hf" else "tfds"
+    name, behind = _name(match[2])
     if not name:
         raise UserError(f"{sentences.value(path)} names no data set; {_usage(kind)}")
     if kind == "tfds":
@@ -85,14 +87,14 @@ def parse(path: str) -> Reference:
 
 
 def title(reference: Reference) -> str:
-    """What the source is called in a problem's `meta`: printable, without the directories that lead to it."""
+    """The source's name in the `meta` of problems: printable, without the directories of its path."""
     name = reference.name if reference.kind != "file" and directory(reference.name) is None else Path(reference.name).name
     splits = "+".join(part.name for part in reference.parts if part.name)
     return sentences.printable(":".join(part for part in (name, "+".join(reference.configs), splits) if part))
 
 
 def directory(name: str) -> Path | None:
-    """The local directory that a name means, if there is one."""
+    """The local directory of that name; None where there is none."""
     path = Path(name)
     try:
         path = path.expanduser()
@@ -102,21 +104,21 @@ def directory(name: str) -> Path | None:
 
 
 def chosen(part: Part, splits: Sequence[str], source: str) -> str:
-    """The split that a part means, among those that there are. `UserError` where that is none, or not certain."""
-    known = ", ".join(sentences.shown(split, 40) for split in splits[:20])
+    """The name of the split that a part names, one of `splits`. Raises UserError where it is none of them, or may be several."""
+    listing = ", ".join(sentences.shown(split, 40) for split in splits[:20])
     if part.name is None:
         if len(splits) == 1:
             return splits[0]
         raise UserError(
-            f"{source} has the splits {known}: say which, as in {source}:{splits[0]}" if splits else f"{source} is empty"
+            f"{source} has the splits {listing}: say which, as in {source}:{splits[0]}" if splits else f"{source} is empty"
         )
     if part.name not in splits:
-        raise UserError(f"{source} has no split {part.name!r}; it has {known}")
+        raise UserError(f"{source} has no split {part.name!r}; it has {listing}")
     return part.name
 
 
 def _name(text: str) -> tuple[str, list[str]]:
-    """The data set and the parts behind it; colons in brackets, or in the name of a directory that exists, divide nothing."""
+    """(data set, the parts behind it). Colons in brackets, and in the name of an existing directory, separate no parts."""
     pieces = re.split(r":(?![^\[]*\])", text)
     for count in range(len(pieces), 1, -1):
         joined = ":".join(pieces[:count])
@@ -131,17 +133,17 @@ def _parts(split: str, path: str) -> tuple[Part, ...]:
 
 def _read_parts(split: str, path: str) -> Iterator[Part]:
     for text in split.split("+"):
-        found = _PART.fullmatch(text.strip())
-        bounds = found[2].split(":") if found and found[2] is not None else []
+        match = _PART.fullmatch(text.strip())
+        bounds = match[2].split(":") if match and match[2] is not None else []
         read = [_BOUND.fullmatch(bound.strip()) for bound in bounds]
-        wrong = found is None or len(bounds) not in (0, 2)
-        if found is None or wrong or any(bound.strip() and not one for bound, one in zip(bounds, read)):
+        wrong = match is None or len(bounds) not in (0, 2)
+        if match is None or wrong or any(bound.strip() and not one for bound, one in zip(bounds, read)):
             raise UserError(
                 f"{sentences.value(path)}: {sentences.value(text)} is no split; write NAME, NAME[:1000], NAME[10%:20%], "
                 "or several joined by +"
             )
         start, stop = (one and Bound(int(one[1]), bool(one[2])) for one in read) if bounds else (None, None)
-        yield Part(found[1], start, stop)
+        yield Part(match[1], start, stop)
 
 
 def _usage(kind: Kind) -> str:

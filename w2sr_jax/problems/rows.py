@@ -1,4 +1,4 @@
-"""Rows of JSON Lines and Parquet files. What a file holds can make rows unusable, or the file; nothing else."""
+"""Rows of JSON Lines and Parquet files. Whatever a file holds, reading it gives rows, faults of rows, or one UserError."""
 
 import dataclasses
 import gzip
@@ -19,15 +19,15 @@ from w2sr_jax.core import content, sentences
 from w2sr_jax.core.errors import UserError
 
 LONGEST_LINE = 64 * 2**20  # bytes
-MOST_REJECTED = 1_000_000  # rows; beyond that the file is not what it is taken for
-MOST_UNPACKED = 2**28  # bytes that compressed lines may unpack to, whatever the file's size …
-UNPACKED_RATIO = 200  # … or as many times its size
-_NESTING = 3  # lists in lists that still count as a list of values
-_META_CHARACTERS = 200  # longer values of fields that are merely carried along are not
+MOST_REJECTED = 1_000_000  # rows; a file with more unusable ones is of another kind
+MOST_UNPACKED = 2**28  # bytes to which any compressed file may unpack …
+UNPACKED_RATIO = 200  # … and so many times the size of a larger one
+_NESTING = 3  # levels of lists that are read as one list of values
+_META_CHARACTERS = 200  # of a field's name or value that goes to `meta` unasked
 
 
 class Rejected(NamedTuple):
-    """A row set aside: its file, line (or row of a table, from 1), and why."""
+    """A row that was set aside: its file, its line (or row of a table), from 1, and the reason."""
 
     file: str
     line: int
@@ -39,12 +39,12 @@ class Rejected(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Quarantine:
-    """All rows of one source that were set aside, in order."""
+    """The rows of a source that were set aside, in order."""
 
     rows: tuple[Rejected, ...] = ()
 
     def counts(self) -> dict[str, int]:
-        """How many rows for each reason, most frequent first."""
+        """The number of rows for each reason, the most frequent first."""
         return dict(Counter(row.reason for row in self.rows).most_common())
 
     def __len__(self) -> int:
@@ -52,7 +52,8 @@ class Quarantine:
 
 
 class Row(NamedTuple):
-    """One row of a file: its line (or row of a table, from 1) and either its `values` or the `fault` for which it has none."""
+    """One row of a file: its line (or row of a table), from 1, and either its `values` by field or the `fault` for which it has
+    none."""
 
     line: int
     values: Mapping[str, Any]
@@ -60,11 +61,11 @@ class Row(NamedTuple):
 
 
 class Unusable(Exception):
-    """Why a row cannot be used."""
+    """The reason for which a row cannot be used."""
 
 
 class Unreadable(NamedTuple):
-    """Stands in a table's row for a value that Python cannot represent."""
+    """A value of a table that Python cannot represent."""
 
     reason: str
 
@@ -76,7 +77,7 @@ class _Doubled(dict[str, Any]):
 
 
 def set_aside(quarantine: list[Rejected], path: str, line: int, reason: str) -> None:
-    """Add a row to the quarantine. Raises UserError where that holds more than `MOST_REJECTED`."""
+    """Add a row to the quarantine. Raises UserError where that gets more than `MOST_REJECTED` rows."""
     quarantine.append(Rejected(sentences.printable(path), line, sentences.printable(reason)))
     if len(quarantine) > MOST_REJECTED:
         first = quarantine[0]
@@ -84,7 +85,7 @@ def set_aside(quarantine: list[Rejected], path: str, line: int, reason: str) -> 
 
 
 def read_rows(path: Path | str, limit: int | None = None) -> Iterator[Row]:
-    """The rows of a `.jsonl`, `.jsonl.gz` or `.parquet` file, at most `limit`. Lines end in LF; blank ones are no rows.
+    """The rows of a `.jsonl`, `.jsonl.gz` or `.parquet` file, at most `limit`. Lines end in LF, and blank lines are no rows.
 
     Raises UserError where the file is missing, of another format or damaged.
     """
@@ -104,27 +105,30 @@ def read_rows(path: Path | str, limit: int | None = None) -> Iterator[Row]:
 
 
 def check_limit(source: object, limit: int | None) -> None:
+    """Raises UserError where a limit of rows is below 1."""
     if limit is not None and limit < 1:
         raise UserError(f"{source}: limit {limit} leaves no rows; give 1 or more, or none")
 
 
 def inner(values: Mapping[str, Any], field: str) -> Any:
-    """The value of a field, also of a nested one (`a.b`, `a.0.b`); a field called just so comes first. Raises KeyError."""
+    """The value of a field, also of a nested one (`a.b`, `a.0.b`). A field whose whole name is `field` comes first. Raises
+    KeyError."""
     if field in values:
         return values[field]
-    found: Any = values
+    value: Any = values
     for part in field.split("."):
-        if isinstance(found, Mapping) and part in found:
-            found = found[part]
-        elif isinstance(found, list) and part.isdecimal() and len(part) < 10 and int(part) < len(found):
-            found = found[int(part)]
+        if isinstance(value, Mapping) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdecimal() and len(part) < 10 and int(part) < len(value):
+            value = value[int(part)]
         else:
             raise KeyError(field)
-    return found
+    return value
 
 
 def text_field(row: Row, field: str) -> str:
-    """The non-empty text of a field (see `inner`); numbers are spelled out, a list stands for its elements. Raises Unusable."""
+    """The text of a field (see `inner`), which is not empty; numbers are written out, elements of lists joined by commas. Raises
+    Unusable where there is none."""
     if row.fault is not None:
         raise Unusable(row.fault)
     try:
@@ -144,7 +148,7 @@ def text_field(row: Row, field: str) -> str:
 
 
 def carried(name: str, value: Any, longest: float = _META_CHARACTERS) -> bool:
-    """Whether a field can be carried along beside those that are used: a plain value, not too long, that JSON can hold."""
+    """Whether a field can go to `meta`: a plain value that JSON can hold, with at most `longest` characters in name and value."""
     if value is None or isinstance(value, (list, Unreadable)):
         return False
     text = str(value) if isinstance(value, bool) else _spelled(value)
@@ -174,16 +178,16 @@ def _broken(text: str) -> bool:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file that exists and has an end."""
+    """The size of a regular file in bytes. Raises UserError where there is none."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{sentences.shown(str(path))} cannot be read: {sentences.cause(error)}") from None
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise UserError(f"{path} cannot be read: it is not a regular file")
-    return found.st_size
+    return status.st_size
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -206,17 +210,17 @@ def _json_lines(path: Path) -> Iterator[Row]:
                 if row is not None:
                     yield row
     except (OSError, EOFError, zlib.error) as error:
-        said = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-        raise UserError(f"{path} cannot be read past line {number}: {sentences.shown(said)}") from None
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        raise UserError(f"{path} cannot be read past line {number}: {sentences.shown(reason)}") from None
 
 
 def unpacked(size: int) -> int:
-    """The most bytes that an honest text file of `size` bytes unpacks to."""
+    """The number of bytes to which a compressed text file of `size` bytes may unpack."""
     return max(MOST_UNPACKED, UNPACKED_RATIO * size)
 
 
 class Bounded(Generic[AnyStr]):
-    """Lines of a file that may be compressed; `UserError` where they unpack to more than `most` bytes (or characters)."""
+    """Reads lines of a file that may be compressed. Raises UserError after more than `most` bytes (or characters)."""
 
     def __init__(self, path: Path, stream: IO[AnyStr], most: int) -> None:
         self._path, self._most, self._read = path, most, 0
@@ -269,7 +273,7 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """The rows of a table in parts. Whatever the library makes of a damaged file is a UserError."""
+    """The rows of a table in parts. Raises UserError for whatever the library raises at a damaged file."""
     _size(path)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as table:
@@ -295,7 +299,7 @@ def _check_table(path: Path, table: pq.ParquetFile) -> None:
 def _python(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     try:
         return batch.to_pylist()
-    except Exception:  # a value outside what Python can hold, or text that is not UTF-8: its row alone is to blame
+    except Exception:  # a value that Python cannot represent, or text that is not UTF-8: only its row is unusable
         columns = {name: [_cell(value) for value in column] for name, column in zip(batch.schema.names, batch.columns)}
         return [{name: column[index] for name, column in columns.items()} for index in range(batch.num_rows)]
 

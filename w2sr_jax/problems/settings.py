@@ -1,4 +1,4 @@
-"""What can be set about problems. Plain dataclasses; the command line reads its options and help from them."""
+"""Settings of problems: sources, fields, splits. The command line takes its options and their help from these dataclasses."""
 
 import dataclasses
 from typing import Literal
@@ -59,19 +59,19 @@ class Fields:
     id: str | None = None
     """Field with an id of the file's own, kept in `meta`; ids used here are digests of the content."""
     answer_by: tuple[Transform, ...] = ()
-    """What to take of the answer field, in order: what follows the last `####` (hashes), the content of the last `\\boxed{}`
-    (boxed), the last line (last_line), what a text's final answer would be read as (extract), all but math delimiters and a full
-    stop (tidy)."""
+    """What to take of the answer field, one step after another: the text behind the last `####` (hashes), the content of the last
+    `\\boxed{}` (boxed), the last line (last_line), the final answer as graders read it (extract), the text without math
+    delimiters and full stop (tidy)."""
     choices: tuple[str, ...] = ()
     """Multiple choice: the field that holds a list of options, or a field for each option. The options are listed below the
     question as `A) …`, and the gold answer is the right one's letter."""
     answer_is: Literal["value", "index", "letter"] = "value"
-    """With choices, what the answer field holds of the right option: its text (value), its place from 0 (index) or its letter."""
+    """With choices, how the answer field names the right option: by its text (value), its index from 0 (index) or its letter."""
     shuffle: bool = True
-    """Put options into an order that follows from the question and the options alone; `meta` keeps it. Options that refer to
-    others by letter stay as they are, and `… of the above` stays last."""
+    """Put options into an order that depends on the question and the options alone, and is recorded in `meta`. Options that refer
+    to others by letter stay as they are, and `… of the above` stays last."""
     meta: tuple[str, ...] | None = None
-    """Fields to keep in `meta`, however long; None: all others that hold short plain values."""
+    """Fields to store in `meta`, however long; None: all other fields that hold short plain values."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Files(ProblemSource):
 
 @dataclasses.dataclass(frozen=True)
 class Copies:
-    """What else counts as a copy of a question, besides the same question in another dress."""
+    """What else counts as a copy of a question, besides the same question with other labels, instructions or spelling."""
 
     other_names: bool = False
     """The same text with other names."""

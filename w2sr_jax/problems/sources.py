@@ -1,4 +1,4 @@
-"""Rows of whatever a path names, and the files that stand for them in a run's lineage."""
+"""Rows of files and data sets by their paths, and the files whose digests identify them."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -13,24 +13,24 @@ _COUNTED = 1 << 28  # bytes of a file whose lines are counted
 
 
 def read_rows(path: str | Path, limit: int | None = None) -> Iterator[Row]:
-    """The rows of a file, or of an `hf:` or `tfds:` data set, at most `limit`; see `reference.parse`.
+    """The rows of a file, or of an `hf:` or `tfds:` data set, at most `limit`; see `reference.parse` for paths.
 
-    A row's line is its line in the file, or its number among the rows that the path names. Raises UserError where they cannot
-    be had.
+    `Row.line` is the line of the file, or the row's number among those that the path names, from 1. Raises UserError where they
+    cannot be read.
     """
     named = reference.parse(str(path))
     if named.kind == "file":
         yield from rows.read_rows(Path(named.name), limit)
         return
     rows.check_limit(path, limit)
-    found = hf_data.rows(named) if named.kind == "hf" else tfds_data.rows(named)
-    yield from islice(found, limit)
+    rows_of_set = hf_data.rows(named) if named.kind == "hf" else tfds_data.rows(named)
+    yield from islice(rows_of_set, limit)
 
 
 def origin(path: str) -> tuple[Path, ...]:
-    """The files whose digests stand for the data: the file itself, those of a local directory or of a prepared TFDS data set, or
-    the Arrow files of a Hub data set in the cache, into which it is downloaded first if need be. Raises UserError as reading
-    does."""
+    """The files whose digests identify the data: the file itself, the files of a local directory or of a prepared TFDS data set,
+    or the Arrow files of a Hub data set in the cache, to which it is downloaded first where it is not there. Raises UserError as
+    `read_rows`."""
     named = reference.parse(path)
     if named.kind == "file":
         return (Path(named.name),)
@@ -60,5 +60,5 @@ def count(path: str) -> int | None:
 
 
 def title(path: str | Path) -> str:
-    """What a path is called in a problem's `meta` and a trace's provenance."""
+    """The name of a path in the `meta` of problems and the provenance of traces."""
     return reference.title(reference.parse(str(path)))

@@ -1,4 +1,4 @@
-"""Splits by problem id: disjoint, free of near-duplicates across splits, and the same whatever the order the problems come in."""
+"""Split problems: without near-duplicates across splits, and independently of the order of the problems."""
 
 import dataclasses
 from collections import Counter
@@ -12,15 +12,16 @@ from w2sr_jax.problems.settings import Splits
 
 __all__ = ["Known", "SplitReport", "check_disjoint", "lcs", "normalised", "split"]
 
-PRIORITY = ("test", "probe", "teacher", "pool", "pretrain")  # who keeps a problem that two splits would share
-REST = -1  # as a count of the pool: all problems that the splits before it leave
+PRIORITY = ("test", "probe", "teacher", "pool", "pretrain")  # the first of two splits keeps a problem that has a copy in both
+REST = -1  # as the size of the pool: all problems that the splits before it leave
 COUNTS = ("pretrain", "teacher", "pool", "probe", "test")
 
 
 @dataclasses.dataclass(frozen=True)
 class SplitReport:
-    """What splitting did: problems `given`, `sizes` per split, `unused`, repeated ids, and near-duplicates left out by reason
-    (`exact`, `renamed`, `overlap`), each counted under the split that would have taken them."""
+    """The result of splitting in numbers: all problems (`given`), the `sizes` of the splits, problems that no split needed
+    (`unused`), problems with an id that another one has (`repeated`), and near-duplicates that were left out (`removed`), by the
+    split that would have had them and by reason (see `Known`)."""
 
     given: int
     sizes: Mapping[str, int]
@@ -32,11 +33,11 @@ class SplitReport:
 def split(
     problems: Sequence[Problem], splits: Splits, seed: int, test: Sequence[Problem] | None = None
 ) -> tuple[dict[str, list[Problem]], SplitReport]:
-    """Deal problems to splits in the order of a digest of (seed, id).
+    """Problems by split, and what was left out. Problems are taken in the order of a digest of (seed, id).
 
-    The test split is filled first, then probe, teacher, pool and pretrain; a problem that nearly equals one of an earlier split
-    is left out (see `Known`). Within a split near-duplicates may stay. `test` gives the test split instead. Raises UserError
-    where there are too few problems.
+    The test split is filled first (with `test`, if that is given), then probe, teacher, pool and pretrain. A problem that is a
+    copy of one of an earlier split is left out (see `Known`); copies within a split stay. Raises UserError where there are too
+    few problems.
     """
     wanted = {name: int(getattr(splits, name)) for name in COUNTS}
     for name, count in wanted.items():
@@ -55,7 +56,7 @@ def split(
         unique.setdefault(problem.id, problem)
     queue = sorted(unique.values(), key=lambda problem: files.digest_json([seed, problem.id]))
     questions: dict[str, Question] = {}
-    known = Known(copies=splits.copies)
+    taken = Known(copies=splits.copies)
     done: dict[str, list[Problem]] = {}
     removed: dict[str, dict[str, int]] = {}
     position = 0
@@ -67,8 +68,8 @@ def split(
         while len(chosen) < wanted[name] and position < len(queue):
             problem = queue[position]
             position += 1
-            asked = known.read(problem)
-            reason = known.match(problem, asked)
+            asked = taken.read(problem)
+            reason = taken.match(problem, asked)
             if reason is None:
                 chosen.append(problem)
                 questions[problem.id] = asked
@@ -82,7 +83,7 @@ def split(
                 f"out as near-duplicates across splits; {name} gets {len(chosen)} of {wanted[name]}; ask for fewer"
             )
         for problem in chosen:
-            known.add(problem, questions.get(problem.id))
+            taken.add(problem, questions.get(problem.id))
         done[name] = chosen
         removed[name] = dict(reasons)
     ordered = {name: done[name] for name in wanted}
@@ -93,12 +94,12 @@ def split(
 
 
 def check_disjoint(splits: Mapping[str, Sequence[Problem]]) -> None:
-    """Raise UserError if one problem, by id or by normalised question, is in two splits."""
+    """Raises UserError where a problem, by its id or its normalised question, is in two splits."""
     _check(splits, {})
 
 
 def _check(splits: Mapping[str, Sequence[Problem]], texts: Mapping[str, str]) -> None:
-    """`check_disjoint`; `texts` are normalised questions that are known already, by problem."""
+    """`check_disjoint` with the normalised questions of some problems, by their ids."""
     owner: dict[str, str] = {}
     for name, problems in splits.items():
         for problem in problems:

@@ -1,8 +1,8 @@
-"""The wording of generated problems: story templates as data. All text is words, numbers and marks with single spaces between.
+"""The wording of generated problems: story templates as data. Words, numbers and marks are separated by single spaces.
 
-In the formats `{a}` is who or what the running quantity belongs to, `{b}` a newcomer or partner, `{c}` a newcomer beside a
-partner, `{o}` the things counted, `{n}` a number, `{times}` "twice" or "3 times", `{grows}` "doubles" or "triples", `{m}` 2 or 3;
-in distractors `{x}` is someone or something else and `{p}` other things.
+In the formats `{a}` is the entity that has the running quantity, `{b}` a new entity or one to compare with, `{c}` a new entity
+where `{b}` is one to compare with, `{o}` the objects that are counted, `{n}` a number, `{times}` "twice" or "3 times", `{grows}`
+"doubles" or "triples", `{m}` 2 or 3; in distractors `{x}` is an entity outside the story and `{p}` other objects.
 """
 
 import dataclasses
@@ -22,9 +22,9 @@ ITEMS = ("cup", "hat", "map", "toy", "lamp", "bag")
 class Template:
     """One kind of story.
 
-    `changes` alter the running quantity in place, `relations` bring in a new entity whose quantity follows from it, `sums` a new
-    entity that has as much as two others together. A `scaled` opening is itself a multiplication. Endings with more than one
-    quantity are an operation of their own.
+    `changes` alter the running quantity. `relations` add an entity whose quantity follows from the running one, `sums` an entity
+    that has as much as two others together. A `scaled` opening is a multiplication. The ending `value` asks for the running
+    quantity; `together` and `difference` ask for an operation on two quantities.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Rows of prepared TFDS data sets, without TensorFlow and without running any builder's code: what lies in their directories."""
+"""Rows of prepared TFDS data sets, read from their directories without TensorFlow and without running the code of a builder."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import numpy as np
 
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.problems import enclosed
+from w2sr_jax.problems import containment
 from w2sr_jax.problems.reference import Reference, chosen, directory
 from w2sr_jax.problems.rows import Row, Unreadable
 
@@ -21,16 +21,16 @@ _NAME = re.compile(r"[A-Za-z]\w*(?:/[\w.+-]+)*")
 
 
 def rows(reference: Reference) -> Iterator[Row]:
-    """The rows that a reference names, numbered from 1; bytes are text. `UserError` where they cannot be had."""
-    place = prepared(reference.name)
+    """The rows that a reference names, numbered from 1; bytes are read as text. Raises UserError where they cannot be read."""
+    location = prepared(reference.name)
     number = 0
     try:
         import tensorflow_datasets as tfds
 
-        builder = tfds.builder_from_directory(str(place))
+        builder = tfds.builder_from_directory(str(location))
         stored = builder.info.file_format
         if stored is not None and stored.value != FORMAT:
-            raise UserError(_needs_tensorflow(reference, place, f"its files are in the format {stored.value}"))
+            raise UserError(_needs_tensorflow(reference, location, f"its files are in the format {stored.value}"))
         for part in reference.parts:
             source = builder.as_data_source(chosen(part, list(builder.info.splits), f"tfds:{reference.name}"))
             for position in part.rows(len(source)):
@@ -39,10 +39,10 @@ def rows(reference: Reference) -> Iterator[Row]:
     except UserError:
         raise
     except ImportError as error:
-        raise UserError(_needs_tensorflow(reference, place, f"reading it asks for {error.name}")) from None
+        raise UserError(_needs_tensorflow(reference, location, f"reading it asks for {error.name}")) from None
     except Exception as error:
         past = f" past row {number}" if number else ""
-        raise UserError(f"tfds:{reference.name} ({place}) cannot be read{past}: {sentences.cause(error)}") from None
+        raise UserError(f"tfds:{reference.name} ({location}) cannot be read{past}: {sentences.cause(error)}") from None
 
 
 def origin(reference: Reference) -> tuple[Path, ...]:
@@ -51,50 +51,51 @@ def origin(reference: Reference) -> tuple[Path, ...]:
 
 
 def prepared(name: str) -> Path:
-    """The directory of a prepared data set: `name` is one, one above it, or NAME[/CONFIG][/VERSION] below TFDS_DATA_DIR or
-    ~/tensorflow_datasets. Of several versions the newest counts. `UserError` where there is none, or no single one."""
-    given, shown = directory(name), f"tfds:{sentences.shown(name)}"
+    """The directory of a prepared data set. `name` is that directory, one above it, or NAME[/CONFIG][/VERSION] below
+    TFDS_DATA_DIR or ~/tensorflow_datasets. Of several versions it is the newest. Raises UserError where there is none, or several
+    configurations."""
+    local, shown = directory(name), f"tfds:{sentences.shown(name)}"
     home = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    if given is None and not _NAME.fullmatch(name):
+    if local is None and not _NAME.fullmatch(name):
         raise UserError(f"{shown} is no directory and no data set's name; write tfds:NAME[/CONFIG][:SPLIT]")
-    place = given or directory(str(home / name))
-    found = _descend(place) if place is not None else []
-    if len(found) == 1:
-        enclosed.check_prepared(found[0])
-        return found[0]
-    if place is not None and found:
-        several = ", ".join(sentences.shown(path.relative_to(place).parts[0], 40) for path in found[:20])
-        raise UserError(f"{shown} has several configurations, {several}: say which, as in {shown}/{found[0].parent.name}")
-    where = f"{place} holds none" if place is not None else f"there is no {sentences.shown(str(home / name), 240)}"
+    start = local or directory(str(home / name))
+    versions = _descend(start) if start is not None else []
+    if len(versions) == 1:
+        containment.check_prepared(versions[0])
+        return versions[0]
+    if start is not None and versions:
+        several = ", ".join(sentences.shown(path.relative_to(start).parts[0], 40) for path in versions[:20])
+        raise UserError(f"{shown} has several configurations, {several}: say which, as in {shown}/{versions[0].parent.name}")
+    where = f"{start} holds none" if start is not None else f"there is no {sentences.shown(str(home / name), 240)}"
     raise UserError(
         f"{shown} is not prepared here: {where} (TFDS_DATA_DIR says where to look); prepare it where TensorFlow is installed, "
-        f"with `tfds build {given.name if given else sentences.shown(name)} --file_format={FORMAT}`, and give that directory"
+        f"with `tfds build {local.name if local else sentences.shown(name)} --file_format={FORMAT}`, and give that directory"
     )
 
 
-def _descend(place: Path, depth: int = 3) -> list[Path]:
-    """The prepared data sets in or below a directory, the newest version of each."""
-    if (place / enclosed.FEATURES).is_file():
-        return [place]
+def _descend(start: Path, depth: int = 3) -> list[Path]:
+    """The directories of prepared data sets in or below a directory, the newest version of each."""
+    if (start / containment.FEATURES).is_file():
+        return [start]
     if depth == 0:
         return []
-    children = sorted(child for child in place.iterdir() if child.is_dir() and not child.name.startswith("."))
-    versions = [child for child in children if _VERSION.fullmatch(child.name) and (child / enclosed.FEATURES).is_file()]
+    children = sorted(child for child in start.iterdir() if child.is_dir() and not child.name.startswith("."))
+    versions = [child for child in children if _VERSION.fullmatch(child.name) and (child / containment.FEATURES).is_file()]
     if versions:
         return [max(versions, key=lambda child: tuple(map(int, child.name.split("."))))]
     return [path for child in children for path in _descend(child, depth - 1)]
 
 
-def _needs_tensorflow(reference: Reference, place: Path, why: str) -> str:
+def _needs_tensorflow(reference: Reference, location: Path, why: str) -> str:
     name = reference.name if _NAME.fullmatch(reference.name) else "NAME"
     return (
-        f"tfds:{reference.name} ({place}) can be read with TensorFlow alone: {why}; prepare it again, where TensorFlow is "
+        f"tfds:{reference.name} ({location}) can be read with TensorFlow alone: {why}; prepare it again, where TensorFlow is "
         f"installed, with `tfds build {name} --file_format={FORMAT}`"
     )
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON would hold it."""
+    """A value as the JSON of a row would hold it."""
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8")
