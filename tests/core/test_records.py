@@ -50,6 +50,14 @@ def test_what_is_written_is_read_back(tmp_path_factory, rows):
     assert records.read(path, Problem) == problems
 
 
+def test_a_trace_of_its_text_alone_is_ungraded_and_known_by_its_content():
+    made = Trace.of("p", "T", 1, "1 + 1 = 2 #### 2")
+    assert (made.verdict, made.answer, made.finish, made.tokens) == ("ungraded", None, "stop", 0)
+    assert made.id == Trace.identity("p", "T", 1, "1 + 1 = 2 #### 2")
+    assert made.graded(Verdict("correct", "2", "####", "exact")).verdict == "correct"
+    assert len({made.id, Trace.of("p", "T", 0, made.text).id, Trace.of("q", "T", 1, made.text).id}) == 3
+
+
 def test_a_trace_keeps_its_tokens_and_log_probabilities(tmp_path):
     path = tmp_path / "traces.parquet"
     records.write(path, Trace, [trace(), trace(id="u", answer=None, mean_logprob=None, token_ids=(), logprobs=())])

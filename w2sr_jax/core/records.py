@@ -152,6 +152,14 @@ class Trace(Record):
     def identity(cls, problem_id: str, teacher: str, sample: int, text: str) -> str:
         return files.digest_json([problem_id, teacher, sample, text])[:16]
 
+    @classmethod
+    def of(
+        cls, problem_id: str, teacher: str, sample: int, text: str, finish: Finish = "stop", provenance: str = ""
+    ) -> "Trace":
+        """An ungraded trace of which no more is known than its text; its id is a digest of the first four arguments."""
+        identity = cls.identity(problem_id, teacher, sample, text)
+        return cls(identity, problem_id, teacher, sample, text, None, "ungraded", finish, 0, None, provenance)
+
     def graded(self, verdict: Verdict) -> "Trace":
         return dataclasses.replace(self, verdict=verdict.verdict, answer=verdict.answer, rule=verdict.rule, grader=verdict.grader)
 
