@@ -153,9 +153,7 @@ class Trace(Record):
         return files.digest_json([problem_id, teacher, sample, text])[:16]
 
     @classmethod
-    def of(
-        cls, problem_id: str, teacher: str, sample: int, text: str, finish: Finish = "stop", provenance: str = ""
-    ) -> "Trace":
+    def of(cls, problem_id: str, teacher: str, sample: int, text: str, finish: Finish = "stop", provenance: str = "") -> "Trace":
         """An ungraded trace of which no more is known than its text; its id is a digest of the first four arguments."""
         identity = cls.identity(problem_id, teacher, sample, text)
         return cls(identity, problem_id, teacher, sample, text, None, "ungraded", finish, 0, None, provenance)
