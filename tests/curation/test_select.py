@@ -21,7 +21,7 @@ from w2sr_jax.curation.candidates import Candidate, candidates
 from w2sr_jax.curation.funnel import Funnel
 from w2sr_jax.curation.select import Selector, curate
 from w2sr_jax.curation.settings import ARMS, NAMES, Arm, Curation
-from w2sr_jax.problems.splits import Known
+from w2sr_jax.problems.splits import CopyIndex
 from w2sr_jax.teachers import recorded
 from w2sr_jax.teachers.settings import Recorded
 
@@ -265,7 +265,7 @@ def test_test_questions_are_left_out() -> None:
     other = Problem.of("Ann walks 4 km to school every day . How far does she walk in 5 days ?", "20")
     forbidden = [Problem.of(STORY, "29"), Problem.of("what is 2 + 2", "4")]
     pool = [copied, longer, numbers, short, other]
-    found = {problem.id: Known(forbidden).match(problem) for problem in pool}
+    found = {problem.id: CopyIndex(forbidden).match(problem) for problem in pool}
     assert found == {copied.id: "exact", longer.id: "overlap", short.id: "exact", numbers.id: None, other.id: None}
     traces = [trace(problem, 0, "correct") for problem in pool]
     examples, funnel, _ = curate(traces, pool, "correct", Curation(), forbidden)

@@ -17,7 +17,7 @@ from w2sr_jax.curation.dispositions import KEPT, Disposition
 from w2sr_jax.curation.funnel import Difficulty, Funnel, Histogram, Shares, Step, Tally
 from w2sr_jax.curation.settings import Curation
 from w2sr_jax.curation.steps import filtered, rank
-from w2sr_jax.problems.splits import Known
+from w2sr_jax.problems.splits import CopyIndex
 
 LIMIT = "drawn in all"
 """The step that `Curation.limit` makes, the last one."""
@@ -73,7 +73,7 @@ class Selector:
         self,
         arm: str,
         settings: Curation,
-        forbidden: Known | None = None,
+        forbidden: CopyIndex | None = None,
         weights: Mapping[str, float] | None = None,
         equality: Equality | None = None,
         select: Select | None = None,
@@ -200,7 +200,7 @@ def curate(
     ours = [(problem, by_problem.pop(problem.id)) for problem in problems if problem.id in by_problem]
     dispositions = list[Disposition]()
     with Equality() as equality:
-        selector = Selector(arm, settings, Known(forbidden, settings.copies) if forbidden else None, weights, equality)
+        selector = Selector(arm, settings, CopyIndex(forbidden, settings.copies) if forbidden else None, weights, equality)
         for problem, group in (*ours, *((None, by_problem[key]) for key in sorted(by_problem))):
             dispositions += selector.add(problem, list(candidates(group, count_tokens)))
     selection = selector.finish()

@@ -14,7 +14,7 @@ from w2sr_jax.curation.arms import ProblemTraces, Reason, Select
 from w2sr_jax.curation.candidates import Candidate
 from w2sr_jax.curation.dispositions import KEPT, Disposition
 from w2sr_jax.curation.settings import Curation
-from w2sr_jax.problems.splits import Known
+from w2sr_jax.problems.splits import CopyIndex
 
 
 class Filters:
@@ -52,7 +52,7 @@ def filtered(
     label: str,
     settings: Curation,
     weights: Mapping[str, float],
-    forbidden: Known | None,
+    forbidden: CopyIndex | None,
     equality: Equality,
 ) -> Filters:
     """All steps but the limit of all examples. The order of `traces` does not matter; without a problem nothing is kept."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem
-from w2sr_jax.problems.copies.duplicates import Known, Question, lcs, normalised
+from w2sr_jax.problems.copies.duplicates import CopyIndex, Question, lcs, normalised
 from w2sr_jax.problems.settings import Splits
 
-__all__ = ["Known", "SplitReport", "check_disjoint", "lcs", "normalised", "split"]
+__all__ = ["CopyIndex", "SplitReport", "check_disjoint", "lcs", "normalised", "split"]
 
 PRIORITY = ("test", "probe", "teacher", "pool", "pretrain")  # the first of two splits keeps a problem that has a copy in both
 REST = -1  # as the size of the pool: all problems that the splits before it leave
@@ -21,7 +21,7 @@ COUNTS = ("pretrain", "teacher", "pool", "probe", "test")
 class SplitReport:
     """The result of splitting in numbers: all problems (`given`), the `sizes` of the splits, problems that no split needed
     (`unused`), problems with an id that another one has (`repeated`), and near-duplicates that were left out (`removed`), by the
-    split that would have had them and by reason (see `Known`)."""
+    split that would have had them and by reason (see `CopyIndex`)."""
 
     given: int
     sizes: Mapping[str, int]
@@ -36,8 +36,8 @@ def split(
     """Problems by split, and what was left out. Problems are taken in the order of a digest of (seed, id).
 
     The test split is filled first (with `test`, if that is given), then probe, teacher, pool and pretrain. A problem that is a
-    copy of one of an earlier split is left out (see `Known`); copies within a split stay. Raises UserError where there are too
-    few problems.
+    copy of one of an earlier split is left out (see `CopyIndex`); copies within a split stay. Raises UserError where there are
+    too few problems.
     """
     wanted = {name: int(getattr(splits, name)) for name in COUNTS}
     for name, count in wanted.items():
@@ -56,7 +56,7 @@ def split(
         unique.setdefault(problem.id, problem)
     queue = sorted(unique.values(), key=lambda problem: files.digest_json([seed, problem.id]))
     questions: dict[str, Question] = {}
-    taken = Known(copies=splits.copies)
+    taken = CopyIndex(copies=splits.copies)
     done: dict[str, list[Problem]] = {}
     removed: dict[str, dict[str, int]] = {}
     position = 0

@@ -19,7 +19,7 @@ from w2sr_jax.curation.texts import gold
 from w2sr_jax.experiment import GOLD
 from w2sr_jax.graph.stage import NOT_READ, Context, Stage, StageResult
 from w2sr_jax.graph.store import RunStore
-from w2sr_jax.problems.splits import Known
+from w2sr_jax.problems.splits import CopyIndex
 from w2sr_jax.stages import problems, tokenizer
 from w2sr_jax.stages.examples import CURATED
 from w2sr_jax.stages.problems import Problems
@@ -80,7 +80,7 @@ class Curate(Stage):
         pool = problems.pool(store, self.pool)
         forbidden = [*problems.read(store, problems.TEST), *problems.read(store, problems.PROBE)]
         weights = dict(zip(self.teachers, self.weights, strict=True))
-        copies = Known(forbidden, self.curation.copies) if forbidden else None
+        copies = CopyIndex(forbidden, self.curation.copies) if forbidden else None
         own = next((arm.select for arm in self.arms if not usercode.is_ours(arm.select)), self)
         with usercode.guarded(own), Equality() as equality:
             selectors = {

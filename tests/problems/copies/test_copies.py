@@ -12,7 +12,7 @@ from question_copies import CHOICE, NEAR_MISSES, READER, STORY, copies
 
 from w2sr_jax.core.records import Problem
 from w2sr_jax.curation.settings import Curation
-from w2sr_jax.problems.copies.duplicates import Known, normalised
+from w2sr_jax.problems.copies.duplicates import CopyIndex, normalised
 from w2sr_jax.problems.settings import Copies, Splits
 from w2sr_jax.problems.splits import split
 
@@ -20,7 +20,7 @@ PLAIN = Copies()
 
 
 def match(known: str, asked: str, settings: Copies = PLAIN) -> str | None:
-    return Known([Problem.of(known, "1")], settings).match(Problem.of(asked, "1"))
+    return CopyIndex([Problem.of(known, "1")], settings).match(Problem.of(asked, "1"))
 
 
 def both_ways(one: str, other: str, settings: Copies = PLAIN) -> tuple[bool, bool]:
@@ -43,7 +43,7 @@ def test_recall_and_precision_on_the_list(capsys: pytest.CaptureFixture[str]) ->
 
 def test_the_near_misses_stay_apart_among_all_other_questions() -> None:
     """Against one another and all copies at once, as in a run, nothing is taken for what it is not."""
-    known = Known([Problem.of(one, "1") for one, _, _ in copies()])
+    known = CopyIndex([Problem.of(one, "1") for one, _, _ in copies()])
     bases = {one for one, _, _ in copies()}
     for _, other in NEAR_MISSES:
         assert other in bases or known.match(Problem.of(other, "1")) is None, other
@@ -126,9 +126,9 @@ def test_options_may_be_left_out_but_not_differ(one: str, other: str, same: bool
 def test_generated_problems_are_judged_by_their_signature_alone() -> None:
     signed = Problem.of(STORY, "1", meta={"signature": "a"})
     other = Problem.of(STORY.replace("the end of", "end of"), "1", meta={"signature": "b"})
-    assert Known([signed]).match(other) is None
-    assert Known([signed]).match(Problem.of("Something else", "1", meta={"signature": "a"})) == "renamed"
-    assert Known([signed]).match(Problem.of(f"7) {STORY}", "1", meta={"signature": "b"})) == "overlap"
+    assert CopyIndex([signed]).match(other) is None
+    assert CopyIndex([signed]).match(Problem.of("Something else", "1", meta={"signature": "a"})) == "renamed"
+    assert CopyIndex([signed]).match(Problem.of(f"7) {STORY}", "1", meta={"signature": "b"})) == "overlap"
 
 
 @given(st.text(max_size=80), st.sampled_from([Copies(), NAMES, NUMBERS]))
@@ -160,7 +160,7 @@ def real(path: Path) -> list[Problem]:
 
 
 def copies_in(known: Path, asked: Path) -> list[str]:
-    seen = Known(real(known))
+    seen = CopyIndex(real(known))
     return [problem.question for problem in real(asked) if seen.match(problem)]
 
 

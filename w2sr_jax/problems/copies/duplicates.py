@@ -64,7 +64,7 @@ def normalised(question: str) -> str:
     return read(question).text
 
 
-class Known:
+class CopyIndex:
     """A collection of problems that finds copies of them. The reasons for which a problem is a copy:
 
     - `exact`: the same words and numbers, whatever the punctuation, white space and spelling of characters.
