@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.problems.datasets import title
 from w2sr_jax.problems.reference import Bound, Part, parse
-from w2sr_jax.problems.sources import title
 
 
 @pytest.mark.parametrize(

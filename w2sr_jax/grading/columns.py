@@ -56,7 +56,7 @@ class Items(NamedTuple):
 
 
 def read(path: str, columns: Columns, limit: int | None = None) -> Items:
-    """The texts of a file or data set (`sources.read_rows`, `documents.read_rows`).
+    """The texts of a file or data set (`datasets.read_rows`, `documents.read_rows`).
 
     An empty text is a text without an answer; one that is missing, an unreadable label and a missing gold set the row aside. A
     row without a label has none. Raises UserError where the file cannot be read, has no rows, lacks a column in all of them, or

@@ -11,8 +11,8 @@ from w2sr_jax.experiment import GOLD, Rung
 from w2sr_jax.losses.selection import nothing
 from w2sr_jax.preflight.findings import Findings, Rows, Subject, chunks
 from w2sr_jax.problems.copies.matching import written
+from w2sr_jax.problems.datasets import at_hand
 from w2sr_jax.problems.source import ProblemSource, load
-from w2sr_jax.problems.sources import at_hand
 from w2sr_jax.problems.splits import COUNTS, REST
 from w2sr_jax.stages import models
 from w2sr_jax.teachers.recorded_traces import HEAD

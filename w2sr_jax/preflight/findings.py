@@ -15,9 +15,9 @@ from w2sr_jax.graph.stage import settings
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.problems.datasets import at_hand
 from w2sr_jax.problems.rows import Quarantine
 from w2sr_jax.problems.source import ProblemSource, load
-from w2sr_jax.problems.sources import at_hand
 from w2sr_jax.stages import examples, models, tokenizer
 from w2sr_jax.stages.models import Model
 from w2sr_jax.stages.plan import ExperimentPlan, stages

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.problems import reference, rows, sources
+from w2sr_jax.problems import datasets, reference, rows
 from w2sr_jax.problems.rows import LONGEST_LINE, Row
 
 OTHERS = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".parquet")
@@ -24,7 +24,7 @@ _DOUBLED = "\x00"  # marks an object in which a field occurs twice; no field of 
 
 
 def read_rows(path: Path | str, limit: int | None = None) -> Iterator[Row]:
-    """The rows of a CSV, TSV or JSON file (a list of objects), at most `limit`; all other paths are read by `sources.read_rows`.
+    """The rows of a CSV, TSV or JSON file (a list of objects), at most `limit`; all other paths are read by `datasets.read_rows`.
 
     `Row.line` is the line in which a row of a table begins, or a row's number in a list, from 1. Values of CSV and TSV are texts,
     and their first line names the fields. Raises UserError where the file is missing, of another format or damaged.
@@ -33,7 +33,7 @@ def read_rows(path: Path | str, limit: int | None = None) -> Iterator[Row]:
     if not name.endswith((".csv", ".tsv", ".json")):
         if reference.parse(str(path)).kind == "file" and not str(path).lower().endswith(OTHERS):
             raise UserError(f"{path}: unknown kind of file; its name must end in .csv, .tsv, .json, {', '.join(OTHERS)}")
-        return sources.read_rows(path, limit)
+        return datasets.read_rows(path, limit)
     rows.check_limit(path, limit)
     where = Path(path)
     return islice(_json(where) if name.endswith(".json") else _table(where, name.endswith(".tsv")), limit)

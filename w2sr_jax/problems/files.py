@@ -9,11 +9,11 @@ from w2sr_jax.answers.reading.boxes import filled
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem
-from w2sr_jax.problems import sources
+from w2sr_jax.problems import datasets
 from w2sr_jax.problems.choices import multiple_choice
+from w2sr_jax.problems.datasets import read_rows
 from w2sr_jax.problems.rows import Quarantine, Rejected, Row, Unusable, carried, inner, set_aside, text_field
 from w2sr_jax.problems.settings import Fields, Files, Transform
-from w2sr_jax.problems.sources import read_rows
 
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 _JOINED = " + "
@@ -30,7 +30,7 @@ def load(settings: Files) -> tuple[list[Problem], Quarantine]:
     empty, of another format or damaged, or has no usable row; the message states the first reason, and the names of all fields
     where one is missing.
     """
-    path, title = settings.path, sources.title(settings.path)
+    path, title = settings.path, datasets.title(settings.path)
     problems: list[Problem] = []
     rejected: list[Rejected] = []
     names: list[str] = []

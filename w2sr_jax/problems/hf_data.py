@@ -39,7 +39,7 @@ def rows(reference: Reference) -> Iterator[Row]:
                     raise UserError(f"{source} cannot be read past row {number}: {sentences.cause(error)}") from None
 
 
-def origin(reference: Reference) -> tuple[Path, ...]:
+def source_files(reference: Reference) -> tuple[Path, ...]:
     """The files that stand for the data: those of a local directory, or the Arrow files of the Hub's data set in the cache."""
     local = directory(reference.name)
     if local is not None:

@@ -97,10 +97,10 @@ class Files(ProblemSource):
         return files.load(dataclasses.replace(self, limit=min(rows, default=None)))
 
     def available(self) -> int | None:
-        from w2sr_jax.problems import sources
+        from w2sr_jax.problems import datasets
 
         try:
-            count = sources.count(self.path)
+            count = datasets.count(self.path)
         except (UserError, OSError, ValueError):
             return None
         return count if self.limit is None or count is None else min(count, self.limit)
@@ -109,9 +109,9 @@ class Files(ProblemSource):
         return (self.path,)
 
     def at_hand(self) -> bool:
-        from w2sr_jax.problems import sources
+        from w2sr_jax.problems import datasets
 
-        return sources.at_hand(self.path)
+        return datasets.at_hand(self.path)
 
     def describe(self) -> str:
         return self.path

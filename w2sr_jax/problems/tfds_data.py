@@ -45,7 +45,7 @@ def rows(reference: Reference) -> Iterator[Row]:
         raise UserError(f"tfds:{reference.name} ({location}) cannot be read{past}: {sentences.cause(error)}") from None
 
 
-def origin(reference: Reference) -> tuple[Path, ...]:
+def source_files(reference: Reference) -> tuple[Path, ...]:
     """The files of the prepared data set."""
     return tuple(sorted(path for path in prepared(reference.name).iterdir() if path.is_file() and not path.name.startswith(".")))
 

@@ -5,7 +5,7 @@ import dataclasses
 from w2sr_jax.core import files, hub
 from w2sr_jax.graph.manifest import file_digest
 from w2sr_jax.graph.stage import ExternalInput
-from w2sr_jax.problems import sources
+from w2sr_jax.problems import datasets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +26,10 @@ class DataSet(ExternalInput):
     """A file or a data set: `PATH`, `hf:…`, `tfds:…`."""
 
     def at_hand(self) -> bool:
-        return sources.at_hand(self.name)
+        return datasets.at_hand(self.name)
 
     def digest(self) -> str:
-        paths = sources.origin(self.name)
+        paths = datasets.source_files(self.name)
         if len(paths) == 1:
             return file_digest(paths[0])
         return files.digest_json([[path.name, file_digest(path)] for path in paths])

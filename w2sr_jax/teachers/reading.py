@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Finish
+from w2sr_jax.problems.datasets import read_rows
 from w2sr_jax.problems.rows import Rejected, Row, Unusable, carried, inner, set_aside, text_field
-from w2sr_jax.problems.sources import read_rows
 from w2sr_jax.teachers import beside, finished, shapes, thoughts
 from w2sr_jax.teachers.beside import Beside
 from w2sr_jax.teachers.settings import Recorded

@@ -9,7 +9,7 @@ from w2sr_jax.answers.numbers import number
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace
-from w2sr_jax.problems import sources
+from w2sr_jax.problems import datasets
 from w2sr_jax.problems.copies.matching import Questions, written
 from w2sr_jax.problems.rows import Rejected, set_aside
 from w2sr_jax.teachers import reading
@@ -47,7 +47,7 @@ def load(
             f"teacher {settings.name!r} has no path; give a file of recorded traces (.jsonl, .jsonl.gz or .parquet) or a data "
             "set (hf:NAME, tfds:NAME)"
         )
-    name = sources.title(settings.path)
+    name = datasets.title(settings.path)
     rows, quarantine, shape, notes = reading.read(settings, most)
     golds: dict[str, set[str]] = defaultdict(set)
     for row in rows:

@@ -5,7 +5,7 @@ from itertools import islice
 
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.problems.copies.matching import written
-from w2sr_jax.problems.sources import read_rows
+from w2sr_jax.problems.datasets import read_rows
 from w2sr_jax.teachers.settings import Recorded
 from w2sr_jax.teachers.teacher import Findings, TeacherWork, WrittenTraces
 from w2sr_jax.teachers.written import write

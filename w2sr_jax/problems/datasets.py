@@ -27,14 +27,14 @@ def read_rows(path: str | Path, limit: int | None = None) -> Iterator[Row]:
     yield from islice(rows_of_set, limit)
 
 
-def origin(path: str) -> tuple[Path, ...]:
+def source_files(path: str) -> tuple[Path, ...]:
     """The files whose digests identify the data: the file itself, the files of a local directory or of a prepared TFDS data set,
     or the Arrow files of a Hub data set in the cache, to which it is downloaded first where it is not there. Raises UserError as
     `read_rows`."""
     named = reference.parse(path)
     if named.kind == "file":
         return (Path(named.name),)
-    return hf_data.origin(named) if named.kind == "hf" else tfds_data.origin(named)
+    return hf_data.source_files(named) if named.kind == "hf" else tfds_data.source_files(named)
 
 
 def at_hand(path: str) -> bool:

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.problems.datasets import read_rows, source_files
 from w2sr_jax.problems.files import load
 from w2sr_jax.problems.settings import Fields, Files
-from w2sr_jax.problems.sources import origin, read_rows
 
 ROWS = [{"question": f"How much is {i} and 1? é", "answer": f"{i}+1=<<{i}+1={i + 1}>>{i + 1}\n#### {i + 1}"} for i in range(10)]
 COMMIT = "ab" * 20
@@ -129,7 +129,7 @@ def test_what_was_saved_to_disk_is_read(tmp_path: Path, hub: Path) -> None:
     datasets.DatasetDict({"odd": rows.select([1, 3]), "even": rows.select([2, 4])}).save_to_disk(str(tmp_path / "two"))
     assert questions(f"hf:{tmp_path / 'one'}", limit=3) == [0, 1, 2]
     assert questions(f"hf:{tmp_path / 'two'}::even[1:]") == [4]
-    assert {path.name for path in origin(f"hf:{tmp_path / 'one'}")} >= {"data-00000-of-00001.arrow", "state.json"}
+    assert {path.name for path in source_files(f"hf:{tmp_path / 'one'}")} >= {"data-00000-of-00001.arrow", "state.json"}
 
 
 def test_pictures_are_not_opened(tmp_path: Path, hub: Path) -> None:
@@ -153,7 +153,7 @@ def test_the_cache_is_read_without_asking_anyone(hub: Path, monkeypatch: pytest.
     for path in ("hf:openai/gsm8k:main", "hf:openai/gsm8k:main:train[:3]", f"hf:openai/gsm8k@{COMMIT}:main"):
         problems, _ = load(Files(path))
         assert [p.answer for p in problems] == [str(n + 1) for n in range(len(problems))]
-        assert origin(path) == (place / "gsm8k-train.arrow",)
+        assert source_files(path) == (place / "gsm8k-train.arrow",)
     assert len(problems) == 10
     assert problems[0].meta == {"file": "openai/gsm8k:main", "line": 1}
 
@@ -180,7 +180,7 @@ def test_without_a_network_the_message_says_what_would_serve(hub: Path, monkeypa
 
     monkeypatch.setattr(HfApi, "dataset_info", unreachable)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", offline)
-    for ask in (questions, origin):
+    for ask in (questions, source_files):
         with pytest.raises(UserError) as caught:
             ask("hf:openai/gsm8k:main:train")
         said = str(caught.value)
@@ -227,7 +227,7 @@ def test_what_is_downloaded_lands_in_the_cache(tmp_path: Path, hub: Path, monkey
 
     monkeypatch.setattr(HfApi, "dataset_info", lambda *args, **options: argparse.Namespace(sha=COMMIT))
     monkeypatch.setattr(datasets, "load_dataset_builder", builder)
-    (file,) = origin("hf:o/data:default:test")
+    (file,) = source_files("hf:o/data:default:test")
     assert (file.parts[: len(hub.parts)], file.suffix) == (hub.parts, ".arrow")
     assert asked == [("o/data", "default", None)]
     assert questions("hf:o/data@main:default:train[:3]") == [0, 1, 2]
@@ -257,7 +257,7 @@ def test_what_is_downloaded_lands_in_the_cache(tmp_path: Path, hub: Path, monkey
     ],
 )
 def test_impossible_references_are_one_sentence(hub: Path, path: str, words: str) -> None:
-    for ask in (questions, origin):
+    for ask in (questions, source_files):
         with pytest.raises(UserError, match=words) as caught:
             ask(path)
         assert str(caught.value).isprintable()
@@ -307,9 +307,9 @@ def test_the_files_of_the_data_stand_for_it(tmp_path: Path, hub: Path) -> None:
     directory = parquet(tmp_path / "data")
     (directory / ".cache").mkdir()
     (directory / ".cache" / "note").write_text("")
-    assert origin(f"hf:{directory}") == (directory / "train-00000-of-00001.parquet",)
+    assert source_files(f"hf:{directory}") == (directory / "train-00000-of-00001.parquet",)
     file = tmp_path / "p.jsonl"
-    assert origin(str(file)) == origin(f"file:{file}") == (file,)
+    assert source_files(str(file)) == source_files(f"file:{file}") == (file,)
 
 
 def test_a_file_can_be_called_one(tmp_path: Path) -> None:
@@ -328,11 +328,11 @@ def test_tfds_is_read_as_it_was_written(tmp_path: Path, hub: Path) -> None:
         ("3", {"n": 2, "file": "mine/big:train", "line": 2}),
     ]
     assert questions("tfds:mine") == list(range(10))
-    assert "features.json" in {path.name for path in origin("tfds:mine")}
+    assert "features.json" in {path.name for path in source_files("tfds:mine")}
     shutil.copytree(directory, directory.with_name("1.10.0"))
     shutil.copytree(directory, directory.with_name("1.9.0"))
-    assert origin("tfds:mine/big")[0].parent.name == "1.10.0"
-    assert origin("tfds:mine/big:1.9.0")[0].parent.name == "1.9.0"
+    assert source_files("tfds:mine/big")[0].parent.name == "1.10.0"
+    assert source_files("tfds:mine/big:1.9.0")[0].parent.name == "1.9.0"
     shutil.copytree(directory, directory.parents[1] / "small" / "1.0.0")
     with pytest.raises(UserError, match="has several configurations, big, small: say which"):
         questions("tfds:mine")
