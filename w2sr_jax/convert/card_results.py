@@ -9,14 +9,14 @@ from w2sr_jax.core import files
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.report import wording
 from w2sr_jax.report.write import RESULTS
-from w2sr_jax.stages import evaluate, models
+from w2sr_jax.stages import layout, models
 
 
 def results(part: OfRun) -> dict[str, Any]:
     """Measured results of the model and of those it is held against, as far as evaluations and report are finished."""
     rows = []
     for name in _compared(part):
-        scores = _measured(part.run, name, evaluate.SCORES)
+        scores = _measured(part.run, name, layout.SCORES)
         if scores:
             accuracy = scores["accuracy"]
             rows.append(
@@ -30,8 +30,8 @@ def results(part: OfRun) -> dict[str, Any]:
                     "own": name == part.model.name,
                 }
             )
-    own = _measured(part.run, part.model.name, evaluate.SCORES) or {}
-    held = _measured(part.run, part.model.name, evaluate.HELD_OUT) or {}
+    own = _measured(part.run, part.model.name, layout.SCORES) or {}
+    held = _measured(part.run, part.model.name, layout.HELD_OUT) or {}
     return {
         "scores": rows,
         "confidence": Raw(wording.percent(own.get("confidence", 0.95), 0)),

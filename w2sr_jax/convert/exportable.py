@@ -18,7 +18,7 @@ from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.lora_settings import Lora
 from w2sr_jax.sampling.settings import Decoding
-from w2sr_jax.stages import models, tokenizer
+from w2sr_jax.stages import layout, models, tokenizer
 from w2sr_jax.stages.models import Model
 from w2sr_jax.stages.weights import RECORD, read_record, same_arrays
 from w2sr_jax.training import checkpoints
@@ -122,7 +122,7 @@ def ancestry(part: OfRun) -> list[tuple[Model, dict[str, Any]]]:
 def _named(run: Path, experiment: Experiment, below: str, name: str | None) -> Model:
     """The model that a directory below a run and a name mean."""
     known = all_models(experiment)
-    below = below.partition(f"/{models.CHECKPOINTS}")[0]
+    below = below.partition(f"/{layout.CHECKPOINTS}")[0]
     if name is not None:
         fits = [model for model in known if model.name == name]
     else:

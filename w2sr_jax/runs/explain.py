@@ -15,7 +15,7 @@ from w2sr_jax.graph.store import RunStore
 from w2sr_jax.report import hostile
 from w2sr_jax.runs import history
 from w2sr_jax.runs.history import Found, Learnt, Use
-from w2sr_jax.stages import curate, examples, models, problems
+from w2sr_jax.stages import curate, examples, layout, models, problems
 from w2sr_jax.stages.execute import seed_stores
 from w2sr_jax.stages.models import Model
 from w2sr_jax.stages.outcomes import GENERATIONS, GREEDY
@@ -48,7 +48,7 @@ def explain(directory: Path, problem: str, write: Callable[[str], None]) -> None
     several. Nothing is computed on a device; what the run has not made yet is said to be missing."""
     experiment = saved.load(directory)
     seeds = dict(zip(experiment.seeds, seed_stores(experiment, directory), strict=True))
-    started = {seed: run for seed, run in seeds.items() if run.path(problems.FOLDER).is_dir()}
+    started = {seed: run for seed, run in seeds.items() if run.path(layout.PROBLEMS).is_dir()}
     split, found = history.locate(next(iter(started.values()), RunStore(directory)), problem)
     for number, (seed, run) in enumerate(seeds.items()):
         if len(seeds) > 1:

@@ -20,10 +20,10 @@ from w2sr_jax.graph.store import RunStore
 from w2sr_jax.runs import lookup
 from w2sr_jax.runs import packing as places
 from w2sr_jax.runs.packing import Packing, State
-from w2sr_jax.stages import curate, models, outcomes, problems, tokenizer
+from w2sr_jax.stages import curate, layout, models, outcomes, problems, tokenizer
 from w2sr_jax.stages import examples as batching
 from w2sr_jax.stages import traces as teach
-from w2sr_jax.stages.examples import PACKING
+from w2sr_jax.stages.layout import PACKING
 from w2sr_jax.stages.models import Model
 from w2sr_jax.stages.outcomes import GENERATIONS, GREEDY
 
@@ -74,7 +74,7 @@ def locate(run: RunStore, identity: str) -> tuple[str, Found[Problem]]:
     """The split and the problem whose id begins with `identity`. `UserError` where there is none, or more than one."""
     if len(identity) < SHORTEST:
         raise UserError(f"{identity!r} is too short to name a problem: give its id or at least {SHORTEST} characters of it")
-    files = {split: path for split in problems.SPLITS if (path := run.readable(problems.table(split), problems.FOLDER))}
+    files = {split: path for split in problems.SPLITS if (path := run.readable(problems.table(split), layout.PROBLEMS))}
     if not files:
         raise UserError(f"{run.directory} has no problems yet; w2sr run makes them")
     ids = {split: lookup.column(path, Problem, "id") for split, path in files.items()}
@@ -100,7 +100,7 @@ def rows(run: RunStore, path: str, stage: str, kind: type[R], problem: str) -> l
 
 def is_part(run: RunStore, experiment: Experiment, index: int, row: int) -> bool:
     """Whether a rung learns from the problem in a row of the pool."""
-    path = run.readable(problems.table(problems.POOL), problems.FOLDER)
+    path = run.readable(problems.table(problems.POOL), layout.PROBLEMS)
     count = pq.read_metadata(path).num_rows if path else 0
     return row in problems.part(range(count), experiment.rungs[index].pool)
 

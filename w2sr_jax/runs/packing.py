@@ -19,7 +19,8 @@ from w2sr_jax.core.records import Example, Stored
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.runs import lookup
 from w2sr_jax.stages import examples as batching
-from w2sr_jax.stages.examples import PACKING, Lessons
+from w2sr_jax.stages.examples import Lessons
+from w2sr_jax.stages.layout import PACKING
 from w2sr_jax.stages.models import Model
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.training.settings import Training

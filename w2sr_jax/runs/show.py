@@ -35,8 +35,8 @@ from w2sr_jax.runs import packing as places
 from w2sr_jax.runs.packing import Packing, Place
 from w2sr_jax.stages import examples as batching
 from w2sr_jax.stages import models, tokenizer
-from w2sr_jax.stages.examples import CURATED, PACKING
 from w2sr_jax.stages.execute import seed_stores
+from w2sr_jax.stages.layout import CURATED, PACKING
 from w2sr_jax.stages.models import Model
 from w2sr_jax.text import spans
 

@@ -21,13 +21,10 @@ from w2sr_jax.graph.stage import NOT_READ, Context, Stage, StageResult
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.problems.splits import CopyIndex
 from w2sr_jax.stages import problems, tokenizer
-from w2sr_jax.stages.examples import CURATED
+from w2sr_jax.stages.layout import CURATED, DISPOSITIONS, FUNNELS
 from w2sr_jax.stages.problems import Problems
 from w2sr_jax.stages.tokenizer import Tokenizer
 from w2sr_jax.stages.traces import DRAWN, Traces, by_problem
-
-DISPOSITIONS = "dispositions.parquet"
-FUNNELS = "curation.json"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,20 +21,18 @@ from w2sr_jax.parallel.mesh import make_mesh
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.traces import Author, draw
-from w2sr_jax.stages import faithfulness, problems, tables
+from w2sr_jax.stages import faithfulness, layout, problems, tables
 from w2sr_jax.stages.curate import Curate
-from w2sr_jax.stages.examples import CURATED
 from w2sr_jax.stages.external import DataSet
+from w2sr_jax.stages.layout import FAITHFULNESS, GENERATIONS, HELD_OUT, SCORES
 from w2sr_jax.stages.models import Model, author_of
-from w2sr_jax.stages.outcomes import GENERATIONS, GREEDY
+from w2sr_jax.stages.outcomes import GREEDY
 from w2sr_jax.stages.problems import POOL, PROBE, TEST, Problems
 from w2sr_jax.stages.tokenizer import Tokenizer
 from w2sr_jax.stages.traces import Traces, by_problem
 from w2sr_jax.stages.train import Train
 from w2sr_jax.teachers.teacher import Teacher
 from w2sr_jax.training.held_out import nll, unigram_nll
-
-SCORES, HELD_OUT, FAITHFULNESS = "scores.json", "held_out.json", "faithfulness.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Evaluate(Stage):
 
     def run(self, context: Context) -> StageResult:
         store, settings = context.store, self.evaluation
-        directory = store.path(folder(self.model.name))
+        directory = store.path(layout.evaluation(self.model.name))
         test = problems.read(store, TEST)
         author = dataclasses.replace(author_of(store, self.training, self.model.name), seed=self.seed)
         progress = context.watcher.progress
@@ -103,8 +101,9 @@ class Evaluate(Stage):
         more_read = 0
         for name, more in self._ledger_problems(store).items():
             marked = [dataclasses.replace(trace, sample=GREEDY) for trace in self._greedy(context, author, more)]
-            records.write(directory / f"{name}.parquet", Trace, marked)
-            outputs.append(directory / f"{name}.parquet")
+            path = store.path(layout.answers(self.model.name, name))
+            records.write(path, Trace, marked)
+            outputs.append(path)
             others += more
             tokens += sum(trace.tokens for trace in marked)
         if settings.faithfulness and self.model.role in ("teacher", "student", GOLD):
@@ -144,7 +143,9 @@ class Evaluate(Stage):
         held, _ = encode([_example(trace, probe[trace.problem_id]) for trace in traces], author.renderer, self.length)
         if not held:
             return HeldOut(nll=None, unigram=None, traces=0, tokens=0)
-        examples = records.Stored(store.file(f"{curation.folder}/{self.model.arm}/{CURATED}"), Example)
+        examples = records.Stored(
+            store.file(layout.within(layout.arm(curation.folder, str(self.model.arm)), layout.CURATED)), Example
+        )
         train = encoded(examples, author.renderer, self.length, Counter())
         packed = pack(held, self.length, author.renderer.pad)
         total, tokens = nll(author.config, author.params, packed, self.rows, make_mesh(self.mesh))
@@ -180,7 +181,7 @@ class EvaluateFile(Stage):
         counts = {"traces": len(graded), "problems": answered, "test_problems": len(test)}
         if scores is None:
             return StageResult(measures=counts, note=f"{len(graded):,} answers to test problems, none of which can be graded")
-        directory = store.path(folder(self.teacher.name))
+        directory = store.path(layout.evaluation(self.teacher.name))
         records.write(directory / GENERATIONS, Trace, graded)
         codec.write(directory / SCORES, scores)
         accuracy = scores.accuracy
@@ -192,14 +193,9 @@ class EvaluateFile(Stage):
         return StageResult(paths, measures={**counts, "accuracy": accuracy.value}, note=note)
 
 
-def folder(model: str) -> str:
-    """Where a model's evaluation lies."""
-    return f"evaluations/{model}"
-
-
 def generations(store: RunStore, model: str) -> tuple[list[Trace], list[Trace]]:
     """What the evaluation of the model of this name wrote: greedy traces and samples."""
-    traces = tables.read(store.file(f"{folder(model)}/{GENERATIONS}"), Trace)
+    traces = tables.read(store.file(layout.within(layout.evaluation(model), GENERATIONS)), Trace)
     return [t for t in traces if t.sample == GREEDY], [t for t in traces if t.sample != GREEDY]
 
 

@@ -17,12 +17,10 @@ from w2sr_jax.curation.texts import example
 from w2sr_jax.experiment import BASE, Experiment, Start, TrainingStage
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.losses.objective import Objective
-from w2sr_jax.stages import problems
+from w2sr_jax.stages import layout, problems
 from w2sr_jax.stages.models import DIRECT, Model, rung_directory, students
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.training.settings import Training
-
-CURATED, PACKING = "curated.parquet", "packing.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +94,7 @@ def examples_of(store: RunStore, experiment: Experiment, model: Model) -> Sequen
 
 def curated(experiment: Experiment, model: Model) -> str:
     """The name of the file with the examples of a student's arm."""
-    return f"{rung_directory(experiment, model.rung or 0)}/{model.arm}/{CURATED}"
+    return layout.within(layout.arm(rung_directory(experiment, model.rung or 0), str(model.arm)), layout.CURATED)
 
 
 def start_of(experiment: Experiment, model: Model) -> Start | None:

@@ -13,6 +13,7 @@ from w2sr_jax.graph import runner
 from w2sr_jax.graph.planner import Plan, StageStatus
 from w2sr_jax.graph.stage import Context, Watcher
 from w2sr_jax.graph.store import RunStore, Store
+from w2sr_jax.stages import layout
 from w2sr_jax.stages.plan import plan
 from w2sr_jax.stages.report.stage import NAME, pooled_report
 
@@ -43,7 +44,7 @@ def seed_stores(experiment: Experiment, directory: Path) -> list[RunStore]:
     """Where the run of every seed lies."""
     if len(experiment.seeds) == 1:
         return [RunStore(directory)]
-    return [RunStore(directory / f"seed-{seed}") for seed in experiment.seeds]
+    return [RunStore(directory / layout.seed(seed)) for seed in experiment.seeds]
 
 
 def pooled(experiment: Experiment, directory: Path, runs: list[SeedRun]) -> Plan:
@@ -110,6 +111,6 @@ def execute(
 def page(store: RunStore) -> Path | None:
     """The report's page, if it is what the present stages make."""
     try:
-        return store.optional("report/index.html")
+        return store.optional(layout.PAGE)
     except UserError:  # what is not done yet was said
         return None

@@ -12,7 +12,7 @@ from w2sr_jax.models import lora, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.lora_settings import Lora
 from w2sr_jax.parallel.mesh import make_mesh, shardings
-from w2sr_jax.stages import tokenizer
+from w2sr_jax.stages import layout, tokenizer
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.training import checkpoints
 from w2sr_jax.training.steps import LINEAGE
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from w2sr_jax.sampling.traces import Author
     from w2sr_jax.stages.train import Train
 
-CHECKPOINTS = "checkpoints"
 DIRECT = "base-direct"
 """The role of a base that is asked for the answer alone."""
 
@@ -44,21 +43,16 @@ class Model:
     @property
     def checkpoints(self) -> str:
         """The name of the directory with its checkpoints."""
-        return f"{self.directory}/{CHECKPOINTS}"
+        return layout.within(self.directory, layout.CHECKPOINTS)
 
     @property
     def stage(self) -> str:
         """The name of the stage that makes it."""
-        return stage_of(self.directory)
-
-
-def stage_of(directory: str) -> str:
-    """The name of the stage that makes the model of a directory."""
-    return f"{directory}/train"
+        return layout.train_stage(self.directory)
 
 
 def rung_directory(experiment: Experiment, index: int) -> str:
-    return f"rungs/{index}-{experiment.rungs[index].name}"
+    return layout.rung(index, experiment.rungs[index].name)
 
 
 def teacher(settings: Teacher) -> Model | None:
@@ -66,7 +60,7 @@ def teacher(settings: Teacher) -> Model | None:
     writer = settings.writer
     if writer is None or writer.config is None:
         return None
-    return Model(settings.name, f"teachers/{settings.name}", writer.config, "teacher")
+    return Model(settings.name, layout.teacher(settings.name), writer.config, "teacher")
 
 
 def writer(experiment: Experiment, rung: int, settings: Teacher) -> Model | None:
@@ -81,7 +75,7 @@ def student(experiment: Experiment, index: int, arm: str) -> Model:
     """A rung's base, its gold ceiling, or its student of an arm."""
     role = arm if arm in (BASE, GOLD) else "student"
     rung, directory = experiment.rungs[index], rung_directory(experiment, index)
-    model = Model(model_name(index, experiment, arm), f"{directory}/{arm}", rung.model, role, arm, index)
+    model = Model(model_name(index, experiment, arm), layout.arm(directory, arm), rung.model, role, arm, index)
     if arm == BASE:
         return model
     return students(experiment, index, rung.arm(arm))[-1]
@@ -92,13 +86,12 @@ def students(experiment: Experiment, index: int, arm: Arm) -> list[Model]:
     rung, directory = experiment.rungs[index], rung_directory(experiment, index)
     name, role = model_name(index, experiment, arm.name), GOLD if arm.name == GOLD else "student"
     found: list[Model] = []
-    before = f"{directory}/{BASE}"
+    before = layout.arm(directory, BASE)
     stages = rung.stages_of(arm)
     for number, stage in enumerate(stages, 1):
         last = number == len(stages)
-        own, folder = (
-            (name, f"{directory}/{arm.name}") if last else (f"{name}-{number}", f"{directory}/{arm.name}/stage-{number}")
-        )
+        own = name if last else f"{name}-{number}"
+        folder = layout.arm(directory, arm.name, None if last else number)
         adapters = stage.training.lora if stage.training is not None else Lora()
         base = before if adapters.rank else None
         found.append(Model(own, folder, rung.model, role, arm.name, index, base=base, lora=adapters if base else Lora()))
@@ -170,7 +163,7 @@ def parameters(store: RunStore, model: Model, config: ModelConfig, mesh: jax.sha
     layout = parameter_shardings(config, mesh)
     if model.base is None:
         return _restored(store, model.stage, layout)
-    base = _restored(store, stage_of(model.base), layout)
+    base = _restored(store, layout.train_stage(model.base), layout)
     return jax.jit(partial(lora.merge, config, model.lora), out_shardings=layout)(base, adapters(store, model, config, mesh))
 
 

@@ -12,12 +12,12 @@ from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation.ledger import Outcome, answer
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph.store import RunStore
-from w2sr_jax.stages import models, problems, tables
+from w2sr_jax.stages import layout, models, problems, tables
 from w2sr_jax.stages import traces as teach
+from w2sr_jax.stages.layout import GENERATIONS
 
 Set = Literal["training", "held-out"]
 SETS: tuple[Set, ...] = ("training", "held-out")
-GENERATIONS = "generations.parquet"
 GREEDY = -1  # the sample number of a greedy answer
 
 
@@ -56,10 +56,10 @@ def cases(store: RunStore, experiment: Experiment, index: int, teacher: str, arm
 def files_of(store: RunStore, experiment: Experiment, index: int, teacher: str, arm: str, which: Set) -> Files:
     """The files that `cases` reads."""
     _, name = _split(experiment, index, teacher, which)
-    base, student = (f"evaluations/{model.name}/{name}" for model in _pair(experiment, index, arm))
+    base, student = (layout.within(layout.evaluation(model.name), name) for model in _pair(experiment, index, arm))
     model = _teacher_model(experiment, index, teacher)
     if which == "held-out" and model is not None:
-        return Files([f"evaluations/{model}/{GENERATIONS}"], base, student)
+        return Files([layout.within(layout.evaluation(model), GENERATIONS)], base, student)
     return Files([store.relative(path) for path in teach.shards(store, index, teacher)], base, student)
 
 
@@ -91,6 +91,6 @@ def _teacher_model(experiment: Experiment, index: int, name: str) -> str | None:
 
 def _answers(store: RunStore, model: str, name: str) -> dict[str, Trace]:
     """A model's greedy answers by problem id; none where the file was not asked for."""
-    path = store.optional(f"evaluations/{model}/{name}")
+    path = store.optional(layout.within(layout.evaluation(model), name))
     traces = tables.read(path, Trace) if path else []
     return {trace.problem_id: trace for trace in traces if trace.sample == GREEDY}

@@ -9,9 +9,9 @@ from w2sr_jax.experiment import BASE, GOLD, Experiment, Rung, Teacher
 from w2sr_jax.graph.planner import Plan
 from w2sr_jax.graph.stage import Stage
 from w2sr_jax.losses.objective import Objective
-from w2sr_jax.stages import external, models
+from w2sr_jax.stages import external, layout, models
 from w2sr_jax.stages.curate import Curate, Selected
-from w2sr_jax.stages.evaluate import Evaluate, EvaluateFile, folder
+from w2sr_jax.stages.evaluate import Evaluate, EvaluateFile
 from w2sr_jax.stages.models import Model
 from w2sr_jax.stages.problems import Problems
 from w2sr_jax.stages.report.stage import Report
@@ -75,7 +75,7 @@ class _Builder:
         own = [path for source in sources for path in source.paths()]
         brought = [teacher.path for teacher in experiment.teachers if teacher.is_file]
         self.problems = Problems(
-            "problems",
+            layout.PROBLEMS,
             source=experiment.problems,
             test=experiment.test_problems,
             splits=experiment.splits,
@@ -85,7 +85,7 @@ class _Builder:
         )
         facts = max((rung.start.facts_wanted for rung in experiment.rungs), default=0)
         self.tokenizer = Tokenizer(
-            "tokenizer",
+            layout.TOKENIZER,
             problems=self.problems,
             settings=experiment.tokenizer,
             facts_of=experiment.problems if facts else None,
@@ -100,7 +100,7 @@ class _Builder:
         for index in range(len(self.experiment.rungs)):
             self._rung(index)
         report = Report(
-            "report",
+            layout.REPORT,
             experiment=self.experiment,
             measured=(*self.evaluations.values(), *self.curations.values()),
         )
@@ -144,7 +144,7 @@ class _Builder:
             self._evaluation(model)
         if teacher.is_file:
             self.evaluations[teacher.name] = EvaluateFile(
-                folder(teacher.name),
+                layout.evaluation(teacher.name),
                 teacher=teacher,
                 steering=teacher.steering,
                 problems=self.problems,
@@ -177,7 +177,7 @@ class _Builder:
         )
         traces = tuple(self._traces(index, teacher, writers[teacher.name], parents) for teacher in experiment.teachers_of(index))
         curation = self.curations[index] = Curate(
-            f"{models.rung_directory(experiment, index)}/curation",
+            layout.curation_stage(models.rung_directory(experiment, index)),
             folder=models.rung_directory(experiment, index),
             rung=index,
             rung_name=rung.name,
@@ -227,7 +227,7 @@ class _Builder:
     def _traces(self, index: int, teacher: Teacher, writer: Train | None, parents: tuple[Stage, ...]) -> Traces:
         directory = models.rung_directory(self.experiment, index)
         stage = self.traces[index, teacher.name] = Traces(
-            f"{directory}/traces-{teacher.name}",
+            layout.traces_stage(directory, teacher.name),
             teacher=teacher,
             steering=teacher.steering,
             rung=index,
@@ -252,7 +252,7 @@ class _Builder:
         trained = model.name if model.role != models.DIRECT else models.student(experiment, model.rung or 0, BASE).name
         batching = None if rung is None or not student else _training(rung, str(model.arm))
         self.evaluations[model.name] = Evaluate(
-            folder(model.name),
+            layout.evaluation(model.name),
             model=model,
             training=self.trainings[trained],
             problems=self.problems,

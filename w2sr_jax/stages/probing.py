@@ -13,7 +13,7 @@ from w2sr_jax.evaluation.probe import Probe, ProbePoint, rising, too_weak
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.sampling.traces import draw
-from w2sr_jax.stages import models, problems, traces
+from w2sr_jax.stages import layout, models, problems, traces
 from w2sr_jax.training import journal
 from w2sr_jax.training.probe import Probing
 
@@ -102,7 +102,7 @@ def warnings(store: RunStore, experiment: Experiment, index: int) -> list[str]:
         weak = too_weak(name, verdicts.count("correct"), len(verdicts), rung.probe)
         said += [f"{rung.name}: {weak}"] if weak else []
     for model in models.evaluated(experiment, index):
-        path = store.optional(f"{model.directory}/{journal.PROBE}")
+        path = store.optional(layout.within(model.directory, layout.PROBE))
         seen = points(path) if path else []
         rise = next((words for end in range(len(seen)) if (words := rising(seen[: end + 1], rung.probe))), None)
         said += [f"{model.name}: {rise}"] if rise and model.role != models.DIRECT else []

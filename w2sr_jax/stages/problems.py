@@ -13,7 +13,7 @@ from w2sr_jax.problems.rows import Rejected
 from w2sr_jax.problems.settings import Splits
 from w2sr_jax.problems.source import ProblemSource, load
 from w2sr_jax.problems.splits import split
-from w2sr_jax.stages import tables
+from w2sr_jax.stages import layout, tables
 from w2sr_jax.stages.external import DataSet
 from w2sr_jax.teachers import recorded
 from w2sr_jax.teachers.teacher import Teacher
@@ -23,8 +23,6 @@ T = TypeVar("T")
 PRETRAIN, TEACHER, POOL, PROBE, TEST = "pretrain", "teacher", "pool", "probe", "test"
 SPLITS = (PRETRAIN, TEACHER, POOL, PROBE, TEST)
 SPLIT_SEED = 0  # splits are part of the problems, not of a run: all seeds share them
-FOLDER = "problems"
-REPORT = f"{FOLDER}/report.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Problems(Stage):
         sizes = {name: len(rows) for name, rows in dealt.items()}
         removed = sum(sum(reasons.values()) for reasons in report.removed.values())
         files.write_json(
-            store.path(REPORT),
+            store.path(layout.PROBLEMS_REPORT),
             {
                 "splits": sizes,
                 "removed_near_duplicates": removed,
@@ -85,12 +83,12 @@ class Problems(Stage):
             first = quarantine[0]
             context.watcher.warn(
                 f"{len(quarantine)} rows were left out, the first at {first.file}, line {first.line}: {first.reason}; "
-                f"all are listed in {store.path(REPORT)}"
+                f"all are listed in {store.path(layout.PROBLEMS_REPORT)}"
             )
         note = ", ".join(f"{name} {count:,}" for name, count in sizes.items() if count)
         note += f"; {removed:,} near-duplicates across splits removed" if removed else ""
         measures = {"problems": sum(sizes.values()), "quarantined": len(quarantine)}
-        return StageResult([*outputs, store.path(REPORT)], measures=measures, note=note)
+        return StageResult([*outputs, store.path(layout.PROBLEMS_REPORT)], measures=measures, note=note)
 
     def _with_brought(self, candidates: list[Problem], test: Sequence[Problem]) -> tuple[list[Problem], list[Rejected]]:
         """The problems with those that teachers' files bring along, but for those of a test set of its own, whose traces are the
@@ -109,7 +107,7 @@ class Problems(Stage):
 
 def table(split: str) -> str:
     """The name of a split's file in a run."""
-    return f"{FOLDER}/{split}.parquet"
+    return layout.problems(split)
 
 
 def read(store: RunStore, split: str) -> list[Problem]:

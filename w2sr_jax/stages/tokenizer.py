@@ -5,15 +5,13 @@ import dataclasses
 from w2sr_jax.graph.stage import Context, Stage, StageResult
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.problems.source import ProblemSource
-from w2sr_jax.stages import problems
+from w2sr_jax.stages import layout, problems
 from w2sr_jax.stages.external import DataSet
 from w2sr_jax.stages.problems import POOL, PRETRAIN, PROBE, TEACHER, TEST, Problems
 from w2sr_jax.teachers.teacher import Teacher
 from w2sr_jax.text import tokenizer as tokenizers
 from w2sr_jax.text.contract import TokenizerSettings
 from w2sr_jax.text.render import Renderer
-
-FOLDER = "tokenizer"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Tokenizer(Stage):
         for teacher in self.files:
             texts.extend(trace.text for trace in teacher.load(problems.read(store, POOL)).traces)
         built = tokenizers.build(self.settings, texts)
-        directory = store.path(FOLDER)
+        directory = store.path(layout.TOKENIZER)
         built.save(directory)
         outputs = sorted(path for path in directory.rglob("*") if path.is_file())
         return StageResult(outputs, measures={"vocabulary": built.vocab_size}, note=f"{built.vocab_size:,} tokens")
@@ -50,7 +48,7 @@ class Tokenizer(Stage):
 
 def renderer(store: RunStore) -> Renderer:
     """The run's renderer, with its tokenizer."""
-    return Renderer(tokenizers.load(store.folder(FOLDER)))
+    return Renderer(tokenizers.load(store.folder(layout.TOKENIZER)))
 
 
 def lines(source: ProblemSource | None, count: int) -> list[str]:

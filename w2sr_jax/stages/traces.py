@@ -20,7 +20,7 @@ from w2sr_jax.evaluation.cost import sampling_flops
 from w2sr_jax.graph.stage import NOT_READ, Context, Stage, StageResult
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.parallel.settings import Mesh
-from w2sr_jax.stages import problems, tables
+from w2sr_jax.stages import layout, problems, tables
 from w2sr_jax.stages.external import DataSet
 from w2sr_jax.stages.models import author_of
 from w2sr_jax.stages.problems import Problems
@@ -70,7 +70,7 @@ class Traces(Stage):
 
     def run(self, context: Context) -> StageResult:
         store = context.store
-        where = store.path(folder(self.teacher.name, self.rung))
+        where = store.path(layout.traces(self.teacher.name, self.rung))
         work = TeacherWork(
             problems=problems.asked(store, self.pool),
             tested=problems.read(store, problems.TEST),
@@ -96,15 +96,10 @@ def teachers(stages: Iterable[Stage]) -> Iterator[tuple[str, int]]:
     return ((stage.teacher.name, stage.rung) for stage in stages if isinstance(stage, Traces))
 
 
-def folder(teacher: str, rung: int) -> str:
-    """Where a teacher's traces for a rung lie."""
-    return f"teachers/{teacher}/rung-{rung}"
-
-
 def shards(store: RunStore, rung: int, teacher: str, unfinished: str | None = None) -> list[Path]:
     """The files with a teacher's traces for a rung, once all are written; with the stage's name also those that lie there before
     it has finished."""
-    prefix = f"{folder(teacher, rung)}/{PREFIX}"
+    prefix = layout.within(layout.traces(teacher, rung), PREFIX)
     return store.below(prefix) if unfinished is None else store.lying(prefix, unfinished, f"{PREFIX}*.parquet")
 
 

@@ -32,9 +32,8 @@ from w2sr_jax.parallel.processes import put
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.traces import Author
 from w2sr_jax.stages import examples as examples_of
-from w2sr_jax.stages import models, problems, remarks, tokenizer, weights
+from w2sr_jax.stages import layout, models, problems, remarks, tokenizer, weights
 from w2sr_jax.stages.curate import Curate, emptied
-from w2sr_jax.stages.examples import CURATED
 from w2sr_jax.stages.probing import TrainingProbe, training_probe
 from w2sr_jax.stages.problems import POOL
 from w2sr_jax.stages.train import Train
@@ -90,7 +89,7 @@ class Work:
         model, curation = self.stage.model, self.stage.curation
         if not isinstance(curation, Curate):
             return []
-        rows = Stored(self.store.file(f"{curation.folder}/{model.arm}/{CURATED}"), Example)
+        rows = Stored(self.store.file(layout.within(layout.arm(curation.folder, str(model.arm)), layout.CURATED)), Example)
         if not len(rows):
             raise NothingToTrain(emptied(self.store, curation.name, str(model.arm)))
         return rows
@@ -133,7 +132,7 @@ class Work:
         named = ("checkpoint", "revision", "parent_checkpoint")
         origins = [f"{name.replace('_', ' ')} {origin[name]}" for name in named if name in origin]
         return TrainedModel(
-            f"{self.stage.model.checkpoints}/0",
+            layout.within(self.stage.model.checkpoints, "0"),
             digest,
             measures={"parameters": self.config.parameters(), **origin},
             note=", ".join([f"{self.config.parameters():,} parameters", *origins]),
@@ -155,7 +154,7 @@ class Work:
         model, directory = self.stage.model, self.directory
         objective = objective or Objective()
         check_objective(objective, vocab_size=self.config.vocab_size, where=f"{self.model}: objective")
-        path = directory / examples_of.PACKING
+        path = directory / layout.PACKING
         lessons = examples_of.lessons(model, examples, self.renderer, training, self.seed, path)
         remarked = remarks.remarked(lessons.renderer, examples)
         for warning in remarks.warnings(self.model, len(examples), remarked):
@@ -220,7 +219,7 @@ class Work:
     ) -> TrainedModel:
         counts = {"parameters": self.config.parameters(), "steps": result.steps, "tokens": result.tokens}
         return TrainedModel(
-            f"{self.stage.model.checkpoints}/{result.checkpoint.name}",
+            layout.within(self.stage.model.checkpoints, result.checkpoint.name),
             result.params_digest,
             [*outputs, self.directory / journal.METRICS],
             {**counts, **measures},

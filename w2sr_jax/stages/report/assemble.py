@@ -37,9 +37,8 @@ from w2sr_jax.report.results import (
     TrainingLog,
 )
 from w2sr_jax.report.write import write
-from w2sr_jax.stages import curate, evaluate, faithfulness, models, probing, tables
+from w2sr_jax.stages import evaluate, faithfulness, layout, models, probing, tables
 from w2sr_jax.stages import problems as prepare
-from w2sr_jax.stages.outcomes import GENERATIONS
 from w2sr_jax.stages.report import comparisons, evidence, grading, on_file
 from w2sr_jax.stages.report.comparisons import Scored
 from w2sr_jax.stages.report.sources import Sources
@@ -50,6 +49,7 @@ T = TypeVar("T")
 
 SAMPLES = 12  # problems whose traces the report shows
 CURVE = 120  # points of a training curve
+EVALUATED = (layout.GENERATIONS, layout.SCORES, layout.HELD_OUT, layout.FAITHFULNESS)
 
 
 def pooled(run: RunStore, experiment: Experiment, runs: Sequence[RunStore]) -> StageResult:
@@ -57,7 +57,7 @@ def pooled(run: RunStore, experiment: Experiment, runs: Sequence[RunStore]) -> S
     sources = Sources(runs)
     with tables.remembered():
         found, pages = results(experiment, sources)
-    written = write(run.path("report"), codec.encode(found), codec.encode(timings(sources)), pages)
+    written = write(run.path(layout.REPORT), codec.encode(found), codec.encode(timings(sources)), pages)
     # Numbers and rows must reproduce; the page shows times.
     seals = [path for path in (written.index, written.timings) if path is not None]
     return StageResult([written.numbers, *written.evidence], note=f"report at {written.index}", seals=seals)
@@ -79,7 +79,10 @@ def results(experiment: Experiment, sources: Sources) -> tuple[Results, list[Evi
     for index in range(len(experiment.rungs)):
         curations = dict(evidence.curations(experiment, index, sources))
         folder = models.rung_directory(experiment, index)
-        tables_of = [f"{folder}/curation.json", *(f"{folder}/{arm}/{curate.DISPOSITIONS}" for arm in curations)]
+        tables_of = [
+            layout.within(folder, layout.FUNNELS),
+            *(layout.within(layout.arm(folder, arm), layout.DISPOSITIONS) for arm in curations),
+        ]
         keys = {arm: page.key for arm, page in curations.items()}
         rungs.append(comparisons.rung(experiment, sources, index, scored, keys, tables_of))
         pages += curations.values()
@@ -92,7 +95,7 @@ def results(experiment: Experiment, sources: Sources) -> tuple[Results, list[Evi
     for name, model in evaluated.items():
         teacher = held.get(name)
         taught = [_right(run, teacher, test, scored) for run in runs] if teacher else None
-        interventions = _each(runs, f"evaluations/{name}/{evaluate.FAITHFULNESS}", Interventions)
+        interventions = _each(runs, layout.within(layout.evaluation(name), layout.FAITHFULNESS), Interventions)
         traces = [evaluate.generations(run, name)[0] for run in runs]
         page = evidence.answers(name, name, sources, test, traces, taught, interventions)
         described[name] = _model(experiment, sources, model, test, interventions, page.key)
@@ -108,7 +111,7 @@ def results(experiment: Experiment, sources: Sources) -> tuple[Results, list[Evi
         device=Device(devices[0].device_kind, len(devices), dict(models.device_mesh(experiment).shape)),
         seeds=experiment.seeds,
         test_problems=len(test),
-        problems=codec.read(Problems, runs[0].file("problems/report.json")),
+        problems=codec.read(Problems, runs[0].file(layout.PROBLEMS_REPORT)),
         rungs=tuple(rungs),
         climb=comparisons.climb(experiment, rungs, scored),
         models=described,
@@ -127,7 +130,7 @@ def missing(experiment: Experiment, runs: Sequence[RunStore]) -> dict[str, Skipp
     skipped: dict[str, Skipped] = {}
     for model in models.all_evaluated(experiment):
         for seed, run in zip(experiment.seeds, runs, strict=True):
-            skip = skips.of(run.peek(f"evaluations/{model.name}"))
+            skip = skips.of(run.peek(layout.evaluation(model.name)))
             if skip is not None:
                 first = Skipped(model.name, model.rung, model.arm, skip.reason, skips.student(skip.origin), ())
                 entry = skipped.get(model.name, first)
@@ -165,7 +168,7 @@ def _model(
     interventions: Sequence[Interventions],
     page: str,
 ) -> Model:
-    runs, folder = sources.runs, f"evaluations/{model.name}"
+    runs, folder = sources.runs, layout.evaluation(model.name)
     generations = [Generations(test, *evaluate.generations(run, model.name)) for run in runs]
     trained = [run.manifest(model.stage) for run in runs]
     measures = [manifest.measures for manifest in trained if manifest]
@@ -178,15 +181,15 @@ def _model(
         arm=model.arm,
         parameters=measures[0]["parameters"],
         scores=score_seeds(generations, experiment.evaluation),
-        held_out=HeldOut.pooled(_each(runs, f"{folder}/{evaluate.HELD_OUT}", HeldOut)),
+        held_out=HeldOut.pooled(_each(runs, layout.within(folder, layout.HELD_OUT), HeldOut)),
         training=TrainingLog(curve, sum(m.get("tokens", 0) for m in measures)) if curve else None,
         probe=probe or None,
         faithfulness=faithfulness.summary(interventions, experiment.evaluation) if interventions else None,
         evidence=page,
         sources=sources.of(
             [
-                *(f"{folder}/{name}" for name in (GENERATIONS, evaluate.SCORES, evaluate.HELD_OUT, evaluate.FAITHFULNESS)),
-                *(f"{model.directory}/{name}" for name in (journal.METRICS, journal.PROBE) if own),
+                *(layout.within(folder, name) for name in EVALUATED),
+                *(layout.within(model.directory, name) for name in (layout.METRICS, layout.PROBE) if own),
             ]
         ),
     )
@@ -202,7 +205,7 @@ def _curve(experiment: Experiment, runs: Sequence[RunStore], model: models.Model
     """A training's journal over all seeds, thinned to about `CURVE` points per seed."""
     points: list[CurvePoint] = []
     for seed, run in zip(experiment.seeds, runs, strict=True):
-        path = run.optional(f"{model.directory}/{journal.METRICS}")
+        path = run.optional(layout.within(model.directory, layout.METRICS))
         lines = journal.read(path) if path else []
         for line in lines[:: max(1, len(lines) // CURVE)]:
             points.append(codec.decode(CurvePoint, {**line, "seed": seed}, str(path), others=True))
@@ -211,7 +214,9 @@ def _curve(experiment: Experiment, runs: Sequence[RunStore], model: models.Model
 
 def _probe(experiment: Experiment, runs: Sequence[RunStore], model: models.Model) -> tuple[SeedProbe, ...]:
     """What a training's probe saw, over all seeds."""
-    paths = {seed: run.optional(f"{model.directory}/{journal.PROBE}") for seed, run in zip(experiment.seeds, runs, strict=True)}
+    paths = {
+        seed: run.optional(layout.within(model.directory, layout.PROBE)) for seed, run in zip(experiment.seeds, runs, strict=True)
+    }
     return tuple(SeedProbe(seed, point) for seed, path in paths.items() if path for point in probing.points(path))
 
 

@@ -17,7 +17,7 @@ from w2sr_jax.graph import skips
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.report.results import Climb, Rung, Student, TeacherTraces
 from w2sr_jax.report.rule import headline_arm
-from w2sr_jax.stages import models, tokenizer
+from w2sr_jax.stages import layout, models, tokenizer
 from w2sr_jax.stages.report.sources import Sources
 
 
@@ -62,7 +62,7 @@ def rung(
     own = {model.arm or "": model.name for model in models.evaluated(experiment, index) if model.name in scored.greedy}
     teachers = tuple(_teacher_model(experiment, index, name) for name in settings.teachers)
     best = scored.best(teachers)
-    funnels = run.optional(f"{models.rung_directory(experiment, index)}/curation.json")
+    funnels = run.optional(layout.within(models.rung_directory(experiment, index), layout.FUNNELS))
     config = models.sized(settings.model, tokenizer.renderer(run))
     parent = settings.start.parent
     return Rung(
@@ -115,7 +115,7 @@ def _teacher_model(experiment: Experiment, index: int, name: str) -> str:
 
 def _traces(experiment: Experiment, runs: Sequence[RunStore], index: int, name: str) -> TeacherTraces:
     """How many traces a teacher wrote for a rung, and how many of them are right."""
-    manifests = [run.manifest(f"{models.rung_directory(experiment, index)}/traces-{name}") for run in runs]
+    manifests = [run.manifest(layout.traces_stage(models.rung_directory(experiment, index), name)) for run in runs]
     measures = [manifest.measures for manifest in manifests if manifest and skips.of(manifest) is None]
     traces, graded, correct = (sum(m[key] for m in measures) for key in ("traces", "graded", "correct"))
     return TeacherTraces(name, traces, graded, correct, correct / graded if graded else None)

@@ -16,7 +16,7 @@ from w2sr_jax.evaluation.teachers import compare
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.report.evidence import Evidence, EvidenceRow
 from w2sr_jax.report.results import LedgerEntry, Source, TeachersEntry
-from w2sr_jax.stages import curate, faithfulness, models, outcomes, problems
+from w2sr_jax.stages import faithfulness, layout, models, outcomes, problems
 from w2sr_jax.stages import traces as teach
 from w2sr_jax.stages.outcomes import Case
 from w2sr_jax.stages.report.sources import Sources
@@ -156,7 +156,7 @@ def answers(
             rows.append(EvidenceRow(problem.id, (*([run.name] if several else []), *values, *also), tuple(groups)))
     more = ["when its chain is cut or changed"] if interventions else []
     columns = (*(["seed"] if several else []), "question", "gold", "answer", "found by", "what it wrote", *more)
-    files = sources.of([f"evaluations/{name}/{outcomes.GENERATIONS}"], f"sample = {outcomes.GREEDY}")
+    files = sources.of([layout.within(layout.evaluation(name), layout.GENERATIONS)], f"sample = {outcomes.GREEDY}")
     about = "Greedy answers to the test problems; accuracy is the share of right ones."
     return Evidence(f"answers-{name}", f"Answers: {title}", about, files, columns, ANSWERS, rows)
 
@@ -192,7 +192,7 @@ def curations(experiment: Experiment, index: int, sources: Sources) -> Iterator[
     traces = {trace.id: trace for name in rung.teachers for trace in teach.traces_of(run, index, name, without=teach.DRAWN)}
     questions = {problem.id: problem for problem in problems.read(run, problems.POOL)}
     for arm in rung.arm_names:
-        path = f"{models.rung_directory(experiment, index)}/{arm}/{curate.DISPOSITIONS}"
+        path = layout.within(layout.arm(models.rung_directory(experiment, index), arm), layout.DISPOSITIONS)
         table = run.optional(path)
         if table is None:  # the rung was skipped
             continue

@@ -13,7 +13,7 @@ from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.report.evidence import Evidence, EvidenceRow
 from w2sr_jax.report.results import DoubtsEntry, Grading, ReadingsEntry
-from w2sr_jax.stages import curate, evaluate, models, outcomes
+from w2sr_jax.stages import evaluate, layout, models, outcomes
 from w2sr_jax.stages import problems as prepare
 from w2sr_jax.stages import traces as teach
 from w2sr_jax.stages.report.sources import Sources
@@ -42,7 +42,7 @@ def grading(experiment: Experiment, sources: Sources, evaluated: Collection[str]
             wrong.append(entry)
             pages.append(page)
     for name in evaluated:
-        files = sources.of([f"evaluations/{name}/{outcomes.GENERATIONS}"], f"sample = {outcomes.GREEDY}")
+        files = sources.of([layout.within(layout.evaluation(name), layout.GENERATIONS)], f"sample = {outcomes.GREEDY}")
         answers = (trace for run in sources.runs for trace in evaluate.generations(run, name)[0])
         entries.append(ReadingsEntry("answers", name, None, readings(answers), f"answers-{name}", files))
     return Grading(
@@ -64,7 +64,7 @@ def _doubts(experiment: Experiment, index: int, sources: Sources) -> tuple[Doubt
                 problems[problem.id] = None
             values = (trace.teacher, problem.question, problem.answer, trace.answer, trace.rule, opinion.answer, trace.text)
             rows.append(EvidenceRow(problem.id, (*([run.name] if several else []), *values), (kind,)))
-    path = f"{models.rung_directory(experiment, index)}/{WRONG_ARM}/{curate.DISPOSITIONS}"
+    path = layout.within(layout.arm(models.rung_directory(experiment, index), WRONG_ARM), layout.DISPOSITIONS)
     files = sources.of([path], f"reason = {KEPT}")
     doubts = Doubts(counts.total(), counts["agreed"], counts["doubted"], counts["silent"], tuple(problems))
     columns = ("teacher", "question", "gold", "answer", "found by", "second opinion read", "what it wrote")
@@ -77,7 +77,7 @@ def _doubts(experiment: Experiment, index: int, sources: Sources) -> tuple[Doubt
 def _kept(run: RunStore, experiment: Experiment, index: int) -> Iterator[tuple[Problem, Trace]]:
     """The wrong traces that the arm was given, with their problems."""
     rung = experiment.rungs[index]
-    path = run.file(f"{models.rung_directory(experiment, index)}/{WRONG_ARM}/{curate.DISPOSITIONS}")
+    path = run.file(layout.within(layout.arm(models.rung_directory(experiment, index), WRONG_ARM), layout.DISPOSITIONS))
     kept = {row.trace_id for row in records.iterate(path, Disposition) if row.reason == KEPT}
     problems = {problem.id: problem for problem in prepare.read(run, prepare.POOL)}
     for teacher in rung.teachers:

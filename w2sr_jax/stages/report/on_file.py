@@ -6,9 +6,8 @@ from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.report.evidence import Evidence, EvidenceRow
 from w2sr_jax.report.results import Model, OnFile
-from w2sr_jax.stages import evaluate as measure
-from w2sr_jax.stages import tables
-from w2sr_jax.stages.outcomes import GENERATIONS
+from w2sr_jax.stages import layout, tables
+from w2sr_jax.stages.layout import GENERATIONS
 from w2sr_jax.stages.report import evidence
 from w2sr_jax.stages.report.sources import Sources
 from w2sr_jax.teachers.teacher import Teacher
@@ -23,7 +22,7 @@ def teachers(experiment: Experiment) -> list[Teacher]:
 
 def answers(run: RunStore, name: str) -> list[Trace]:
     """A recorded teacher's graded answers to test problems; none where its file has none."""
-    path = run.optional(f"evaluations/{name}/{GENERATIONS}")
+    path = run.optional(layout.within(layout.evaluation(name), GENERATIONS))
     return tables.read(path, Trace) if path else []
 
 
@@ -40,7 +39,7 @@ def described(experiment: Experiment, sources: Sources, teacher: Teacher, test: 
     scores = score_answers(test, traces, experiment.evaluation)
     assert scores is not None
     page = _page(teacher, sources, test, traces)
-    folder = f"evaluations/{teacher.name}"
+    folder = layout.evaluation(teacher.name)
     model = Model(
         role=ROLE,
         rung=None,
@@ -52,7 +51,7 @@ def described(experiment: Experiment, sources: Sources, teacher: Teacher, test: 
         probe=None,
         on_file=OnFile(teacher.path, len(traces), scores.problems, len(test)),
         evidence=page.key,
-        sources=sources.of([f"{folder}/{GENERATIONS}", f"{folder}/{measure.SCORES}"]),
+        sources=sources.of([layout.within(folder, GENERATIONS), layout.within(folder, layout.SCORES)]),
     )
     return model, page
 
@@ -69,5 +68,5 @@ def _page(teacher: Teacher, sources: Sources, test: list[Problem], traces: list[
         "Answers to test problems that lie in the teacher’s file. No student is trained on them; accuracy is the mean over "
         "problems of the share of right ones."
     )
-    files_of = sources.of([f"evaluations/{teacher.name}/{GENERATIONS}"])
+    files_of = sources.of([layout.within(layout.evaluation(teacher.name), GENERATIONS)])
     return Evidence(f"answers-{teacher.name}", f"Answers: {teacher.name}", about, files_of, columns, evidence.ANSWERS, rows)

@@ -6,8 +6,9 @@ from typing import Any
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph.stage import Context, ExternalInput, Stage, StageResult
 from w2sr_jax.graph.store import RunStore
+from w2sr_jax.stages import layout
 
-NAME = "report"
+NAME = layout.REPORT
 """The stage that makes a run's report, and in the folder of several seeds the one that pools theirs."""
 
 
