@@ -9,7 +9,7 @@ import pytest
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from w2sr_jax.curation.fates import Fate
+from w2sr_jax.curation.dispositions import Disposition
 
 from w2sr_jax.core import records
 from w2sr_jax.core.errors import UserError
@@ -261,10 +261,10 @@ def test_foreign_values_are_refused_in_one_sentence(tmp_path, kind, rows, said):
 
 
 def test_only_the_rows_of_some_problems_can_be_read(tmp_path):
-    rows = [Fate(f"t{number}", f"p{number % 3}", "all", "given", "kept") for number in range(9)]
-    records.write(tmp_path / "a.parquet", Fate, rows)
-    assert records.read(tmp_path / "a.parquet", Fate, {"p1", "p9"}) == rows[1::3]
-    assert records.read(tmp_path / "a.parquet", Fate, ()) == []
+    rows = [Disposition(f"t{number}", f"p{number % 3}", "all", "given", "kept") for number in range(9)]
+    records.write(tmp_path / "a.parquet", Disposition, rows)
+    assert records.read(tmp_path / "a.parquet", Disposition, {"p1", "p9"}) == rows[1::3]
+    assert records.read(tmp_path / "a.parquet", Disposition, ()) == []
 
 
 def test_a_stored_sequence_is_the_list_it_stands_for(tmp_path: Path) -> None:

@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from w2sr_jax.curation.sift import vote
 
 from w2sr_jax.answers.same import Equality
 from w2sr_jax.core import codec
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace, Verdict
+from w2sr_jax.curation.arms import BUILT_IN, LABELS
 from w2sr_jax.curation.candidates import Candidate, candidates
 from w2sr_jax.curation.funnel import Funnel
 from w2sr_jax.curation.select import Selector, curate
-from w2sr_jax.curation.settings import ARMS, NAMES, Arm, Curation
+from w2sr_jax.curation.settings import Curation
+from w2sr_jax.curation.votes import vote
 from w2sr_jax.problems.splits import CopyIndex
 from w2sr_jax.teachers import recorded
 from w2sr_jax.teachers.settings import Recorded
@@ -62,7 +63,7 @@ def mixed(seed: int = 0, samples: int = 4) -> list[Trace]:
     ("arm", "verdicts"),
     [("all", {"correct", "incorrect", "unparsed"}), ("correct", {"correct"}), ("incorrect", {"incorrect"})],
 )
-def test_each_arm_keeps_its_verdicts_one_per_problem(arm: Arm, verdicts: set[str]) -> None:
+def test_each_arm_keeps_its_verdicts_one_per_problem(arm: str, verdicts: set[str]) -> None:
     traces = mixed()
     examples, funnel, _ = curate(traces, PROBLEMS, arm, Curation())
     by_id = {t.id: t for t in traces}
@@ -70,12 +71,12 @@ def test_each_arm_keeps_its_verdicts_one_per_problem(arm: Arm, verdicts: set[str
     assert max(Counter(e.problem_id for e in examples).values()) == 1
     assert {e.problem_id for e in examples} == {t.problem_id for t in traces if t.verdict in verdicts}
     assert all(e.response == by_id[e.trace_id].text and e.style == "reason" and e.weight == 1.0 for e in examples)
-    assert funnel.name == NAMES[arm]
+    assert funnel.name == LABELS[arm]
 
 
-@given(st.integers(0, 999), st.sampled_from(ARMS), st.integers(1, 5), st.integers(0, 20), st.booleans())
+@given(st.integers(0, 999), st.sampled_from(sorted(BUILT_IN)), st.integers(1, 5), st.integers(0, 20), st.booleans())
 def test_rejections_add_up_and_the_order_of_traces_does_not_matter(
-    seed: int, arm: Arm, k: int, limit: int, unfinished: bool
+    seed: int, arm: str, k: int, limit: int, unfinished: bool
 ) -> None:
     traces = mixed(seed)
     rng = random.Random(seed)
@@ -296,8 +297,8 @@ def test_an_empty_selection_says_which_step_emptied_it() -> None:
         curate(traces, PROBLEMS, "all", Curation(max_characters=3))
     with pytest.raises(UserError, match="no traces to curate"):
         curate([], PROBLEMS, "all", Curation())
-    with pytest.raises(UserError, match="arms are all, correct"):
-        curate(traces, PROBLEMS, "best", Curation())  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"the arm 'best' is unknown; arms with a name are all, correct"):
+        curate(traces, PROBLEMS, "best", Curation())
 
 
 def test_real_traces_and_the_gsm8k_test(shared_data: Path) -> None:

@@ -1,6 +1,6 @@
 """Which traces an arm of a rung keeps. The arms of the weak-to-strong protocol (arXiv 2505.20072), and majority agreement.
 
-All arms pass the same steps (`curation.sift`) and differ in one: `All` never looks at verdicts, `Correct` and `Incorrect` keep
+All arms pass the same steps (`curation.steps`) and differ in one: `All` never looks at verdicts, `Correct` and `Incorrect` keep
 one verdict each, `Majority` keeps traces whose answer most of the problem's traces agree on.
 """
 
