@@ -9,11 +9,11 @@ import pytest
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from w2sr_jax.curation.dispositions import Disposition
 
 from w2sr_jax.core import records
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Example, Problem, Stored, Trace, Verdict
+from w2sr_jax.curation.dispositions import Disposition
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 

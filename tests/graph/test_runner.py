@@ -73,6 +73,7 @@ def test_a_changed_setting_makes_anew_what_lies_downstream(work, tmp_path, chang
     log, heard = work(chain(**changed))
     assert "".join(log) == again
     assert heard.warned[0] == f"{again[0]} is done again, since number is 2, was {chain()['abcd'.index(again[0])].number}"
+    assert heard.warned[-1] == f"d is done again, since {again.strip('ad')[0]}, which it reads, has changed"
     assert value(RunStore(tmp_path / "run"), "d") == sum(stage.number for stage in chain(**changed)) + chain(**changed)[0].number
 
 
@@ -84,7 +85,7 @@ def test_a_changed_file_makes_anew_what_read_it(work, tmp_path):
     file.write_text("66")
     log, heard = work(stages)
     assert log == ["a"]
-    assert heard.warned == ["a is done again, since what it reads has changed"]
+    assert heard.warned == [f"a is done again, since {file}, which it reads, has changed"]
     file.unlink()
     assert work(stages)[0] == []  # what is no longer at hand counts as unchanged
     with pytest.raises(UserError, match=r"number\.txt does not exist"):
@@ -209,6 +210,17 @@ def test_damaged_work_is_named_and_done_again(work, tmp_path):
     log, heard = work(chain(), share=False)
     assert log == ["a"]  # what follows was made from what is there again
     assert heard.warned == [f"a is done again, since {tmp_path}/run/a/sum.json does not have the digest in its manifest"]
+
+
+def test_a_damaged_manifest_is_set_aside_and_its_stage_done_again(work, tmp_path):
+    work(chain(), share=False)
+    path = tmp_path / "run/lineage/b.json"
+    path.write_bytes(path.read_bytes()[:-20])
+    log, heard = work(chain(), share=False)
+    assert log == ["b"]
+    assert heard.warned == [f"{path} is damaged: it is renamed to b.json.damaged, and its stage is done again"]
+    assert path.with_name("b.json.damaged").exists()
+    assert work(chain(), share=False)[0] == []
 
 
 @dataclasses.dataclass(frozen=True)

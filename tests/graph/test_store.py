@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from hand_made import commit
 
 from w2sr_jax.cli import main as cli

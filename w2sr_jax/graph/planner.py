@@ -11,7 +11,7 @@ from w2sr_jax.core.differing import differing
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.graph import manifest as manifests
 from w2sr_jax.graph.manifest import Manifest
-from w2sr_jax.graph.stage import ExternalInput, Stage, external_of, identity, inputs, settings, stages_of
+from w2sr_jax.graph.stage import ExternalInput, Stage, identity, inputs, settings, stages_of
 from w2sr_jax.graph.store import RunStore, Store
 
 State = Literal["stands", "shared", "due", "waits"]
@@ -115,25 +115,25 @@ class Plan:
         own = self.identity(stage, store)
         manifest = store.peek(stage.name)
         pending = next((need.name for need in stages_of(stage) if digests.get(need.name) is None), None)
-        same = manifest is not None and manifest.identity == own and pending is None
-        if manifest is not None and same and manifest.inputs == input_digests(stage, store, digests):
+        read = {} if pending is not None else input_digests(stage, store, digests, download=False)
+        if manifest is not None and pending is None and manifest.identity == own and manifest.inputs == read:
             broken = [(store.path(name), words) for name, words in manifests.broken_files(store.directory, manifest)]
             if not broken:
                 return StageStatus(stage, own, "stands", "its work stands", manifest)
             return StageStatus(stage, own, "due", broken[0][1], damaged=tuple(path for path, _ in broken))
-        why = _why(stage, manifest, own, pending)
+        why = _why(stage, manifest, read, pending)
         refused = ""
         for candidate in _candidates(own, stage, store, root) if pending is None else ():
-            refused = _unlike(candidate, input_digests(stage, store, digests), conditions(stage) if conditions else {})
+            refused = _unlike(candidate, read, conditions(stage) if conditions else {})
             if not refused:
                 return StageStatus(stage, own, "shared", f"taken from run {candidate.label}", candidate=candidate)
         return StageStatus(stage, own, "due", f"{why}; {refused}" if refused else why, manifest=manifest)
 
 
-def input_digests(stage: Stage, store: RunStore, digests: Mapping[str, str | None]) -> dict[str, str]:
-    """The digest of everything that a stage reads, by name."""
+def input_digests(stage: Stage, store: RunStore, digests: Mapping[str, str | None], download: bool = True) -> dict[str, str]:
+    """The digest of everything that a stage reads, by name; external inputs as `external_digest` has them."""
     return {
-        item.name: (digests[item.name] or "") if isinstance(item, Stage) else external_digest(item, stage, store)
+        item.name: (digests[item.name] or "") if isinstance(item, Stage) else external_digest(item, stage, store, download)
         for item in inputs(stage)
     }
 
@@ -209,8 +209,8 @@ def _unlike(candidate: Candidate, read: Mapping[str, str], conditions: Mapping[s
     return f"run {candidate.label} has it, but {broken[0][1]}" if broken else ""
 
 
-def _why(stage: Stage, manifest: Manifest | None, own: str, pending: str | None) -> str:
-    """Why a stage has to be done, in words."""
+def _why(stage: Stage, manifest: Manifest | None, read: Mapping[str, str], pending: str | None) -> str:
+    """Why a stage has to be done, in words; `read` holds the digests of what it reads."""
     if manifest is None:
         return "it is not done yet"
     now = settings(stage)
@@ -220,9 +220,11 @@ def _why(stage: Stage, manifest: Manifest | None, own: str, pending: str | None)
         return ", ".join(changes[:_CHANGES]) + (f" and {more} more settings" if more > 0 else "")
     if pending is not None:
         return f"{pending} is made anew"
-    if manifest.identity != own:
-        return "code of its own that it uses has changed" if not external_of(stage) else "what it reads has changed"
-    return "what it reads has changed"
+    changed = [name for name in {**manifest.inputs, **read} if manifest.inputs.get(name) != read.get(name)]
+    if changed:
+        return f"{changed[0]}, which it reads, has changed"
+    made = "what it reads was made in another way"
+    return made if usercode.is_ours(stage) else f"its code has changed, or {made}"
 
 
 def _change(path: str, old: Any, new: Any) -> str:
