@@ -12,8 +12,8 @@ import pytest
 
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.core.process import stopping, surroundings
-from w2sr_jax.core.process.endings import ending
+from w2sr_jax.core.process import limits, stopping
+from w2sr_jax.core.process.exits import exit_for
 from w2sr_jax.core.process.lock import LOCK, locked
 from w2sr_jax.core.process.stopping import Stop, Terminated
 from w2sr_jax.training import retention
@@ -117,7 +117,7 @@ def test_a_name_that_appears_later_and_is_no_text_is_a_sentence(tmp_path: Path) 
     (tmp_path / os.fsdecode(b"caf\xe9")).touch()
     with pytest.raises(UnicodeEncodeError) as raised:
         files.seal(tmp_path)
-    ended = ending(raised.value, None, "")
+    ended = exit_for(raised.value, None, "")
     assert ended is not None
     assert ended.code == 2
     assert "\\udce9" in ended.words
@@ -143,17 +143,17 @@ def test_an_account_with_few_threads_left_is_refused(monkeypatch: pytest.MonkeyP
             resource, "getrlimit", lambda kind, limit=limit: (limit, limit) if kind == resource.RLIMIT_NPROC else real(kind)
         )
         if enough:
-            surroundings.check([])
+            limits.check([])
         else:
             with pytest.raises(UserError, match=r"this account may have 25 threads and processes \(ulimit -u\) and has 0"):
-                surroundings.check([])
+                limits.check([])
 
 
 def test_a_limit_of_files_that_may_be_raised_is_raised() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     body = "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
     done = w2sr(body, before=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (32, hard)))
-    assert int(done.stdout) >= surroundings.FEWEST
+    assert int(done.stdout) >= limits.FEWEST
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_what_the_system_refuses_is_a_sentence_also_beneath_other_errors(error: 
     wrapped = ValueError("a library failed")
     wrapped.__cause__ = error
     for found in (error, *((wrapped,) if "directory" not in str(error) else ())):
-        ended = ending(found, None, "")
+        ended = exit_for(found, None, "")
         assert ended is not None
         assert ended.code == 2
         assert words in ended.words
@@ -183,16 +183,16 @@ def test_what_the_system_refuses_is_a_sentence_also_beneath_other_errors(error: 
 def test_a_signal_is_seen_beneath_what_a_library_made_of_it(raised: BaseException, code: int) -> None:
     for found in (SystemError("returned a result with an exception set"), UserError("it cannot be read")):
         found.__context__ = raised
-        ended = ending(found, code - 128, "")
+        ended = exit_for(found, code - 128, "")
         assert ended is not None
         assert ended.code == code
-        again = ending(found, None, "")
+        again = exit_for(found, None, "")
         assert again is None or again.code == 2
 
 
 def test_faults_of_the_program_are_none_of_these() -> None:
-    assert ending(ValueError("x"), None, "") is None
-    assert ending(AssertionError(), None, "") is None
+    assert exit_for(ValueError("x"), None, "") is None
+    assert exit_for(AssertionError(), None, "") is None
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])

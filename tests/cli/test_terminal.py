@@ -17,8 +17,8 @@ FORBIDDEN = frozenset("\x1b\x07\x9b\u202e\u200b\u2028\r\x00\x08")
 
 def test_our_own_lines_tabs_and_other_scripts_stay() -> None:
     text = "one\n\ttwo é 空　間 🙂 ∑"
-    assert terminal.spelt(text) == text
-    assert terminal.spelt("a\x1b[2Jb\r") == "a\\x1b[2Jb\\r"
+    assert terminal.escaped(text) == text
+    assert terminal.escaped("a\x1b[2Jb\r") == "a\\x1b[2Jb\\r"
 
 
 def test_a_console_spells_out_what_it_is_told_and_keeps_it_on_a_line(
@@ -89,7 +89,7 @@ def test_colours_pass_for_who_paints_and_nothing_else(monkeypatch: pytest.Monkey
     with terminal.coloured():
         print("\x1b[1mbold\x1b[0m\x1b[2J\u202e")
     print("\x1b[1mbold")
-    assert terminal.beneath(sys.stdout) is out
+    assert terminal.unguarded(sys.stdout) is out
     assert out.getvalue() == "\x1b[1mbold\x1b[0m\\x1b[2J\\u202e\n\\x1b[1mbold\n"
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -148,7 +148,7 @@ def folder(tmp_path):
         (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "mine" / name).write_text(text)
     yield tmp_path / "mine"
-    copies.forget()
+    copies.uninstall()
     forget(before)
     sys.path[:] = path
 

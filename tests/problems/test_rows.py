@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from w2sr_jax.core import content
+from w2sr_jax.core import tables
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.problems import files, rows
 from w2sr_jax.problems.settings import Files
@@ -222,7 +222,7 @@ def test_a_table_that_would_unpack_to_anything_is_refused(tmp_path: Path, monkey
     path = tmp_path / "p.parquet"
     pq.write_table(pa.table({"question": ["x" * 10_000_000], "answer": ["1"]}), path, compression="zstd", use_dictionary=False)
     assert len(files.load(Files(str(path)))[0]) == 1
-    monkeypatch.setattr(content, "MOST_UNPACKED", 2**20)
+    monkeypatch.setattr(tables, "MOST_UNPACKED", 2**20)
     with pytest.raises(UserError, match=r"would unpack to 10,\d+,\d+ bytes"):
         files.load(Files(str(path)))
 

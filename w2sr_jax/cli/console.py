@@ -25,7 +25,7 @@ class Console:
     them steers the terminal."""
 
     def __init__(self, plain: bool = False) -> None:
-        self.rich = Rich(highlight=False, soft_wrap=True, file=terminal.beneath(sys.stdout))
+        self.rich = Rich(highlight=False, soft_wrap=True, file=terminal.unguarded(sys.stdout))
         self.live = self.rich.is_terminal and not plain
         self.bar = Progress(
             TextColumn("  [bold]{task.description}"),
@@ -80,7 +80,7 @@ class Console:
 
     def line(self, text: str, style: str | None = None) -> None:
         """A line, or several, as they are but for what steers a terminal."""
-        self.rich.print(terminal.spelt(text), markup=False, highlight=False, soft_wrap=True, style=style)
+        self.rich.print(terminal.escaped(text), markup=False, highlight=False, soft_wrap=True, style=style)
 
     def rehearsal(self) -> None:
         """Before anything is done: that this is only a rehearsal."""
@@ -94,7 +94,7 @@ class Console:
             if finding.met:
                 self.line(f"required {line}")
             else:
-                print(terminal.spelt(f"w2sr: required {line}"), file=sys.stderr)
+                print(terminal.escaped(f"w2sr: required {line}"), file=sys.stderr)
 
     def summary(self, page: Path) -> None:
         """What happened on every rung, the answer, and where the report is."""

@@ -18,7 +18,7 @@ from w2sr_jax import __version__
 from w2sr_jax.cli.commands import COMMANDS, add_plain, add_root, add_trust
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.core.process import endings, stopping, surroundings, terminal
+from w2sr_jax.core.process import exits, limits, stopping, streams, terminal
 from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.parallel import compiling
 
@@ -60,7 +60,7 @@ work is never redone, an interrupted one is continued by the same command.
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the `w2sr` command."""
-    surroundings.streams()
+    streams.prepare()
     terminal.guard()
     stopping.until_exit()
     compiling.remember()
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = run(list(sys.argv[1:] if argv is None else argv))
     except SystemExit as left:  # of argparse or tyro, which have said why
         code = left.code if isinstance(left.code, int) else 1
-    sys.exit(endings.printed(code))
+    sys.exit(exits.after_printing(code))
 
 
 def run(argv: list[str]) -> int:
@@ -77,20 +77,20 @@ def run(argv: list[str]) -> int:
     try:
         if _told(argv):
             return 0
-        surroundings.check(argv)
+        limits.check(argv)
         with stop.installed() if threading.current_thread() is threading.main_thread() else contextlib.nullcontext():
             return _command(argv[0], argv[1:], stop)
     except SystemExit as left:
         if isinstance(left.__context__, BrokenPipeError):  # rich's way of ending
-            return endings.PIPE
+            return exits.PIPE
         raise
     except BaseException as error:
         from w2sr_jax.core.code import usercode
 
-        ended = endings.ending(usercode.called_back(error) or error, stop.signal, _afterwards(argv[0]))
+        ended = exits.exit_for(usercode.called_back(error) or error, stop.signal, _afterwards(argv[0]))
         if ended is None:
             raise
-        endings.say(ended)
+        exits.say(ended)
         return ended.code
 
 

@@ -87,7 +87,7 @@ def decode(value: Any, file: Path, where: str = "", resolve: Resolve | None = No
     except RecursionError:
         raise
     except Exception as error:
-        raise UserError(f"{place}: {usercode.said(error)}") from None
+        raise UserError(f"{place}: {usercode.in_words(error)}") from None
 
 
 def encode_type(kind: type) -> dict[str, str]:

@@ -98,7 +98,7 @@ def load_trusted(run: Path, trusted: bool = False) -> Experiment:
     if not code:
         return looked
     trust.check(run, run / CONFIG, code, trusted)
-    copies.use(run / CONFIG, code)
+    copies.install(run / CONFIG, code)
     experiment = _load(run, raw, _executed)
     if config_hash(experiment) != config_hash(looked):
         raise UserError(f"{run / CONFIG} is not what {run / EXPERIMENT} was saved with; restore it, or begin another run")
@@ -140,7 +140,7 @@ def _load(run: Path, raw: Mapping[str, Any], stand_for: Any) -> Experiment:
         module = reference.name.partition(":")[0]
         if not any(name in code for name in _files_of(module)):
             missing = sentences.shown(str(run / CONFIG / f"{module.replace('.', '/')}.py"))
-            raise UserError(f"{reference.place} refers to {sentences.shown(reference.name)}, but {missing} does not exist")
+            raise UserError(f"{reference.setting} refers to {sentences.shown(reference.name)}, but {missing} does not exist")
         return stand_for(reference)
 
     try:
@@ -164,7 +164,7 @@ def _executed(reference: Reference) -> Any:
     for part in qualified.split("."):
         found = getattr(found, part, None)
     if found is None:
-        raise UserError(f"{reference.place} refers to {sentences.shown(reference.name)}, which does not exist")
+        raise UserError(f"{reference.setting} refers to {sentences.shown(reference.name)}, which does not exist")
     return found
 
 

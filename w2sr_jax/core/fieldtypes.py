@@ -24,12 +24,12 @@ def mistyped(value: Any, kind: Any, where: str = "") -> str | None:
     """
     if not _fits(value, kind):
         name = where or "the value"
-        given = sentences.value(value, 60)
-        return f"{name} is {given}, of type {type(value).__name__}; it must be {_words(kind)}{_lacking(value, kind)}"
+        shown = sentences.value(value, 60)
+        return f"{name} is {shown}, of type {type(value).__name__}; it must be {_words(kind)}{_lacking(value, kind)}"
     fault = unwritable(value)
     if fault is not None:
         return f"{where or 'the value'} is {sentences.value(value, 60)}; it must be {fault}"
-    return next((found for part, inner, at in _parts(value, kind, where) if (found := mistyped(part, inner, at))), None)
+    return next((fault for part, inner, at in _parts(value, kind, where) if (fault := mistyped(part, inner, at))), None)
 
 
 def _fits(value: Any, kind: Any) -> bool:

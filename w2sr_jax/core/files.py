@@ -157,11 +157,11 @@ def read_json(path: Path) -> Any:
     try:
         # A pipe without a writer would wait for ever; opened like this it is seen to be none of ours.
         with open(path, encoding="utf-8", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            known = os.fstat(file.fileno())
-            if not stat.S_ISREG(known.st_mode):
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise UserError(f"{path} is not a regular file; put the file itself there")
-            if known.st_size > LARGEST_JSON:
-                raise UserError(f"{path} has {known.st_size:,} bytes, and JSON of more than {LARGEST_JSON:,} is not read")
+            if status.st_size > LARGEST_JSON:
+                raise UserError(f"{path} has {status.st_size:,} bytes, and JSON of more than {LARGEST_JSON:,} is not read")
             return json.loads(file.read())
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
@@ -186,9 +186,9 @@ def check_tree(directory: Path, home: Path | None = None) -> None:
     is neither file nor directory: nothing outside is to be read, copied, overwritten or removed by way of it. Where it is a part
     of a larger one, links may lead to all of that `home`."""
     inside = os.path.realpath(home or directory)
-    for place, folders, names in os.walk(os.path.realpath(directory)):
+    for folder, folders, names in os.walk(os.path.realpath(directory)):
         for name in (*folders, *names):
-            path = Path(place, name)
+            path = Path(folder, name)
             try:
                 kind = path.lstat().st_mode
             except FileNotFoundError:  # a temporary file of who is at work in it

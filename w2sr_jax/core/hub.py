@@ -91,14 +91,14 @@ def at_hand(ref: str, kind: Kind) -> Path | None:
     if path.is_dir():
         check_files(path)
         return path
-    found = _parse(ref)
+    asked = _parse(ref)
     if path.exists():
         raise UserError(f"{path} is a file; give the directory that holds it, or a Hub id such as Qwen/Qwen2.5-0.5B")
-    if found is None:
+    if asked is None:
         raise UserError(
             f"{ref!r} does not exist; give a local directory, or a Hub id such as Qwen/Qwen2.5-0.5B or OWNER/NAME@REVISION"
         )
-    cached, _ = _cached(found, kind)
+    cached, _ = _cached(asked, kind)
     if cached is not None:
         check_files(cached)
     return cached
@@ -125,11 +125,11 @@ def check_files(directory: Path) -> None:
                 f"{path} is a link to {sentences.value(os.readlink(path) if path.is_symlink() else os.path.realpath(path))}, "
                 f"outside of {inside}, and is not followed; put the file itself there"
             )
-        found = path.stat()
-        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             raise UserError(f"{path} is no regular file (a pipe, a socket or a device); put the file itself there")
-        if path.suffix in _TEXTS and stat.S_ISREG(found.st_mode) and found.st_size > LARGEST:
-            raise UserError(f"{path} has {found.st_size:,} bytes; no such file of a model has more than {LARGEST:,}")
+        if path.suffix in _TEXTS and stat.S_ISREG(status.st_mode) and status.st_size > LARGEST:
+            raise UserError(f"{path} has {status.st_size:,} bytes; no such file of a model has more than {LARGEST:,}")
 
 
 def tokenizer_files(directory: Path) -> list[Path]:
@@ -144,15 +144,15 @@ def origin(path: Path) -> Reference | None:
     """Repository and commit that a directory is a snapshot of, where it lies in the Hub's cache; None elsewhere."""
     path = path.absolute()
     repository = path.parent.parent.name.removeprefix("models--").replace("--", "/", 1)
-    known = path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--") and _COMMIT.fullmatch(path.name)
-    return Reference(repository, path.name) if known else None
+    cached = path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--") and _COMMIT.fullmatch(path.name)
+    return Reference(repository, path.name) if cached else None
 
 
 def commit(path: Path) -> str | None:
     """The commit of a snapshot: one in the Hub's cache, or a directory made by `hf download --local-dir`; None where unknown."""
-    found = origin(path)
-    if found is not None:
-        return found.revision
+    cached = origin(path)
+    if cached is not None:
+        return cached.revision
     inside = home(path)
     for note in sorted((path / ".cache" / "huggingface" / "download").glob("*.metadata")):
         if not note.is_file() or not files.contained(inside, note):
@@ -167,8 +167,8 @@ def commit(path: Path) -> str | None:
 def missing(directory: Path, kind: Kind) -> str | None:
     """What a directory lacks to serve as `kind`, in words; None where it is whole, as far as names and the index tell."""
     if kind == "tokenizer":
-        known = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-        return None if any((directory / name).is_file() for name in known) else "it has no tokenizer.json"
+        files_of = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+        return None if any((directory / name).is_file() for name in files_of) else "it has no tokenizer.json"
     if not (directory / "config.json").is_file():
         return "it has no config.json"
     if not (directory / INDEX).is_file():
@@ -183,9 +183,9 @@ def missing(directory: Path, kind: Kind) -> str | None:
 
 def home(directory: Path) -> Path:
     """What the links of a directory may lead to: itself, or for a snapshot in the Hub's cache the folder of its repository."""
-    place = Path(os.path.realpath(directory))
-    cached = place.parent.name == "snapshots" and place.parent.parent.name.startswith(("models--", "datasets--"))
-    return place.parent.parent if cached else place
+    folder = Path(os.path.realpath(directory))
+    cached = folder.parent.name == "snapshots" and folder.parent.parent.name.startswith(("models--", "datasets--"))
+    return folder.parent.parent if cached else folder
 
 
 def _may_be_read(name: str) -> bool:
@@ -193,10 +193,10 @@ def _may_be_read(name: str) -> bool:
 
 
 def _parse(ref: str) -> Reference | None:
-    found = _ID.fullmatch(ref)
-    if found is None or ".." in ref:
+    match = _ID.fullmatch(ref)
+    if match is None or ".." in ref:
         return None
-    return Reference(found["repository"], found["revision"] or MAIN)
+    return Reference(match["repository"], match["revision"] or MAIN)
 
 
 def _cached(asked: Reference, kind: Kind) -> tuple[Path | None, str]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from w2sr_jax.core import content, files, sentences
+from w2sr_jax.core import files, sentences, tables
 from w2sr_jax.core.errors import UserError
 
 VerdictName = Literal["correct", "incorrect", "unparsed", "ungraded"]
@@ -263,7 +263,7 @@ def writing(path: Path, kind: type[R]) -> Iterator[Callable[[Iterable[R]], None]
         def flush() -> None:
             table = pa.concat_tables(group).combine_chunks()
             group.clear()
-            digests.append([len(table), content.digest(table)])
+            digests.append([len(table), tables.digest(table)])
             writer.write_table(table, row_group_size=GROUP)
 
         def add(rows: Iterable[R]) -> None:
@@ -359,7 +359,7 @@ class Stored(Sequence[R]):
 
 def _sound(path: Path, file: pq.ParquetFile, schema: pa.Schema) -> Iterator[pa.Table]:
     """The rows of a file, at most `GROUP` at a time where `write` wrote it, each part after its digest was compared."""
-    batches = (pa.Table.from_batches([batch]).select(schema.names).cast(schema) for batch in content.batches(path, file))
+    batches = (pa.Table.from_batches([batch]).select(schema.names).cast(schema) for batch in tables.batches(path, file))
     stated = (file.metadata.metadata or {}).get(_CONTENT)
     if stated is None:
         yield from batches
@@ -369,7 +369,7 @@ def _sound(path: Path, file: pq.ParquetFile, schema: pa.Schema) -> Iterator[pa.T
         while len(left) < length and (more := next(batches, None)) is not None:
             left = pa.concat_tables([left, more])
         table, left = left.slice(0, length), left.slice(length)
-        if content.digest(table) != digest:
+        if tables.digest(table) != digest:
             raise UserError(f"{path} is damaged: its rows are not those that were written")
         yield table
     if len(left) or any(len(more) for more in batches):

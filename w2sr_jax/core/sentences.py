@@ -1,4 +1,4 @@
-"""Foreign text and values inside one-sentence messages: printable, on one line, short."""
+"""Foreign text, values and sizes inside one-sentence messages: printable, on one line, short."""
 
 LONGEST = 120
 
@@ -27,14 +27,14 @@ def value(thing: object, longest: int = LONGEST) -> str:
 def cause(error: BaseException, longest: int = 2 * LONGEST) -> str:
     """An exception as `Type: what it says`, whatever it says."""
     try:
-        said = " ".join(str(error).split())
+        words = " ".join(str(error).split())
     except Exception:
-        said = ""
-    return shown(f"{type(error).__name__}: {said}" if said else type(error).__name__, longest)
+        words = ""
+    return shown(f"{type(error).__name__}: {words}" if words else type(error).__name__, longest)
 
 
 def size(count: float) -> str:
-    """A number of bytes for people."""
+    """A number of bytes for people: `1.5 GB`, in powers of 1000."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6)):
         if count >= factor:
             return f"{count / factor:,.1f} {unit}"

@@ -1,4 +1,4 @@
-"""Ends of turns that are spelt out in a text: taken off its end, found in its midst."""
+"""Marks that end a turn of a dialogue, where they stand as text in what a model wrote: at its end, or in its midst."""
 
 import re
 from collections.abc import Collection
@@ -32,7 +32,7 @@ def trimmed(text: str, own: Collection[str] = ()) -> tuple[str, str]:
     return (text[:end], taken) if taken else (text, "")
 
 
-def spelt(text: str, own: Collection[str] = ()) -> str:
+def first(text: str, own: Collection[str] = ()) -> str:
     """The first end of a turn that stands in a text; "" where none does."""
     found = _pattern(frozenset(own)).search(text)
     return found.group() if found else ""

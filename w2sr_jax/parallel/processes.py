@@ -18,7 +18,7 @@ from w2sr_jax import __version__
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import Stopped, UserError
 from w2sr_jax.core.process import stopping
-from w2sr_jax.core.process.endings import ending
+from w2sr_jax.core.process.exits import exit_for
 from w2sr_jax.core.process.stopping import Stop, Terminated
 from w2sr_jax.parallel import rendezvous
 from w2sr_jax.parallel.peers import Peers, hold_abort
@@ -92,7 +92,7 @@ def _part(peers: Peers, error: BaseException, stop: Stop, afterwards: str) -> No
     if lost is not None:
         peers.say()
         stopping.leave(lost.code)
-    ended = ending(error, stop.signal, afterwards)
+    ended = exit_for(error, stop.signal, afterwards)
     if ended is None:
         traceback.print_exception(error)
     code, words = (1, sentences.cause(error)) if ended is None else ended

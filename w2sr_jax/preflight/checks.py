@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.core.process import endings
+from w2sr_jax.core.process import exits
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph.stage import Watcher
 from w2sr_jax.preflight import data, disk_and_servers, models, text, user_code
@@ -59,7 +59,7 @@ def _checked(subject: Subject) -> Iterator[Checked]:
         except UserError as error:
             found.refuse(str(error))
         except Exception as error:  # a fault of the check's own keeps nobody from running
-            without = endings.no_devices(error)
+            without = exits.no_devices(error)
             if without is not None:
                 found.refuse(without)
             else:

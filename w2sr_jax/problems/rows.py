@@ -15,7 +15,7 @@ from typing import IO, Any, AnyStr, Generic, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from w2sr_jax.core import content, sentences
+from w2sr_jax.core import sentences, tables
 from w2sr_jax.core.errors import UserError
 
 LONGEST_LINE = 64 * 2**20  # bytes
@@ -279,7 +279,7 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
         with pq.ParquetFile(path, page_checksum_verification=True) as table:
             _check_table(path, table)
             read = 0
-            for batch in content.batches(path, table):
+            for batch in tables.batches(path, table):
                 read += batch.num_rows
                 yield batch
             if read != table.metadata.num_rows:

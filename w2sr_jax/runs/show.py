@@ -84,10 +84,10 @@ def show(
     tokens = _tokens(packing, encoded, place, objective.weights)
     lines = _Page(packing, objective, one, encoded, place, tokens)
     if console is None:
-        file = terminal.beneath(sys.stdout)  # colours are its own; what is foreign in its lines is spelt out
+        file = terminal.unguarded(sys.stdout)  # colours are its own; what is foreign in its lines is spelt out
         console = Console(file=file, highlight=False, soft_wrap=True, no_color=plain, color_system=None if plain else "auto")
     for line in lines.told(model, example, _notes(model, packing)):
-        safe = terminal.spelt(line.plain)
+        safe = terminal.escaped(line.plain)
         console.print(line if safe == line.plain else safe, soft_wrap=True, highlight=False, markup=False)
 
 

@@ -80,7 +80,7 @@ class Renderer:
         bare, taken = turns.trimmed(response, self.tokenizer.ends)
         if taken and not bare:
             return f"is nothing but {sentences.value(taken)}, an end of turn, spelt out"
-        spelt = turns.spelt(bare, self.tokenizer.ends)
+        spelt = turns.first(bare, self.tokenizer.ends)
         return f"spells out {sentences.value(spelt)}, an end of turn, in its midst" if spelt else ""
 
     def remarks(self, response: str, style: str) -> list[str]:

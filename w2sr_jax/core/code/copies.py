@@ -18,10 +18,10 @@ from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
 
 
-def use(folder: Path, code: Mapping[str, str]) -> None:
+def install(folder: Path, code: Mapping[str, str]) -> None:
     """From now on the modules whose files `code` lists (path below `folder` → sha256) are imported from there, whatever else is
     called the same; those imported from elsewhere before are forgotten."""
-    forget()
+    uninstall()
     finder = _Copies(folder.resolve(), code)
     for name in list(sys.modules):
         if finder.file_of(name) is not None:
@@ -29,7 +29,7 @@ def use(folder: Path, code: Mapping[str, str]) -> None:
     sys.meta_path.insert(0, finder)
 
 
-def forget() -> None:
+def uninstall() -> None:
     """Import no run's copies any more."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Copies)]
     for name, module in list(sys.modules.items()):
@@ -54,7 +54,7 @@ class _Copies(MetaPathFinder):
             inside = [str(file.parent)] if PurePosixPath(listed).name == "__init__.py" else None
             return importlib.util.spec_from_file_location(fullname, file, loader=loader, submodule_search_locations=inside)
         stem = fullname.replace(".", "/") + "/"
-        if not any(known.startswith(stem) for known in self._code):
+        if not any(path.startswith(stem) for path in self._code):
             return None
         namespace = ModuleSpec(fullname, None, is_package=True)
         namespace.submodule_search_locations = [str(self._folder / stem)]

@@ -50,7 +50,9 @@ def closure(names: Iterable[str]) -> dict[str, Path]:
         for path in _beside(module, tree):
             taken.setdefault(path.relative_to(module.root).as_posix(), path)
         todo += [
-            found for name in _imported(module, tree) if name not in seen and (found := _located(name, module.root)) is not None
+            located
+            for name in _imported(module, tree)
+            if name not in seen and (located := _located(name, module.root)) is not None
         ]
     return dict(sorted(taken.items()))
 
@@ -102,22 +104,22 @@ def _tree(path: Path) -> ast.AST:
 
 def _beside(module: UserModule, tree: ast.AST) -> set[Path]:
     """The files below a module's folder that it names in expressions with `__file__`, or with a name that was made of it."""
-    known = {"__file__"}
+    derived = {"__file__"}
     assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
     for _ in assigned:  # in whatever order they are made of each other
-        made = (
+        assigned_from = (
             target.id
             for node in assigned
-            if _names(node.value) & known
+            if _names(node.value) & derived
             for target in node.targets
             if isinstance(target, ast.Name)
         )
-        before = len(known)
-        known |= set(made)
-        if len(known) == before:
+        before = len(derived)
+        derived |= set(assigned_from)
+        if len(derived) == before:
             break
-    places = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp | ast.Call) and _names(node) & known]
-    texts = {part.value for node in places for part in ast.walk(node) if isinstance(part, ast.Constant)}
+    expressions = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp | ast.Call) and _names(node) & derived]
+    texts = {part.value for node in expressions for part in ast.walk(node) if isinstance(part, ast.Constant)}
     found = (module.path.parent / text for text in texts if isinstance(text, str) and text and "\0" not in text)
     return {path for path in found if _is_part(path, module.root)}
 

@@ -10,12 +10,12 @@ from w2sr_jax.core.errors import UserError
 
 class Reference(NamedTuple):
     """A type or function of the user's as saved settings name it: MODULE:NAME, the digest of its code, and the class of ours that
-    it extends; `place` is where the settings do so."""
+    it extends; `setting` is the path of the setting that names it, such as `rungs.0.objective`."""
 
     name: str
     source: str | None
     extends: type | None
-    place: str
+    setting: str
 
 
 class Unloaded:
@@ -41,7 +41,7 @@ def stand_in(reference: Reference, names: list[str]) -> type:
     """A dataclass with the fields of one of the user's, of the class of ours that it extends, without any of its code."""
     own = [name for name in names if reference.extends is None or name not in _fields(reference.extends)]
     if not all(name.isidentifier() for name in own):
-        raise UserError(f"{reference.place}: {reference.name} has a field {sentences.value(own[0])}, which is no name")
+        raise UserError(f"{reference.setting}: {reference.name} has a field {sentences.value(own[0])}, which is no name")
 
     def refused(self: Any, *_: object) -> Any:
         del self

@@ -30,12 +30,12 @@ def load(path: Path) -> ModuleType:
     """Import a user's file under its stem, with its siblings importable, also later, when a function of it imports them."""
     path = path.resolve()
     name = path.stem  # a link's target, as the run's copy is named
-    copies.forget()
-    known = sys.modules.get(name)
-    if known is not None:
-        if getattr(known, "__file__", None) and Path(str(known.__file__)).resolve() == path:
-            return known
-        if known.__spec__ is None or name == OURS or not is_users(getattr(known, "__file__", None)):
+    copies.uninstall()
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        if getattr(loaded, "__file__", None) and Path(str(loaded.__file__)).resolve() == path:
+            return loaded
+        if loaded.__spec__ is None or name == OURS or not is_users(getattr(loaded, "__file__", None)):
             raise UserError(f"{path.name} would hide the Python module {name!r}: give the file another name")
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -117,7 +117,7 @@ def is_users(file: str | None) -> bool:
     return not _installed() & set(path.parents)
 
 
-def said(error: BaseException) -> str:
+def in_words(error: BaseException) -> str:
     """An error in words: where a dataclass of settings stumbled over a value of another type, the setting and the right type."""
     if isinstance(error, UserError):
         return sentences.shown(str(error), _LONGEST)
@@ -128,11 +128,11 @@ def called_back(error: BaseException) -> UserError | None:
     """What a user's function raised that compiled code called (`jax.debug.callback`), with file and line, read off JAX's error,
     which has it as text. None where an exception is nothing of the kind."""
     text = str(error).partition(_TRACEBACK)[2] if type(error).__name__ == "JaxRuntimeError" else ""
-    places = [place for place in re.finditer(r'^ *File "([^"\n]+)", line (\d+).*$', text, re.MULTILINE) if is_users(place[1])]
-    if not places:
+    frames = [frame for frame in re.finditer(r'^ *File "([^"\n]+)", line (\d+).*$', text, re.MULTILINE) if is_users(frame[1])]
+    if not frames:
         return None
-    raised = next((line for line in text[places[-1].end() :].splitlines() if line and not line[0].isspace()), "an exception")
-    return UserError(f"{_short(places[-1][1])}, line {places[-1][2]}: {sentences.shown(raised, _LONGEST)}")
+    raised = next((line for line in text[frames[-1].end() :].splitlines() if line and not line[0].isspace()), "an exception")
+    return UserError(f"{_short(frames[-1][1])}, line {frames[-1][2]}: {sentences.shown(raised, _LONGEST)}")
 
 
 @contextlib.contextmanager
@@ -157,7 +157,7 @@ def _sentence(error: BaseException, otherwise: str, path: Path | None) -> str:
     else:
         frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
         at = [(Path(file).resolve(), line) for file, line in frames if is_users(file)][::-1]
-        words = said(error)
+        words = in_words(error)
     if not at:
         return f"{otherwise}: {words}"
     file, line = at[0]
@@ -192,14 +192,14 @@ def _short(file: str | None) -> str:
 def _misfit(error: BaseException) -> str | None:
     """The setting whose type made a dataclass refuse its values with an error of Python's own."""
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
-        made = frame.f_locals.get("self")
-        if frame.f_code.co_name == "__post_init__" and dataclasses.is_dataclass(made):
-            return mistyped(made, type(made), type(made).__name__)
+        settings = frame.f_locals.get("self")
+        if frame.f_code.co_name == "__post_init__" and dataclasses.is_dataclass(settings):
+            return mistyped(settings, type(settings), type(settings).__name__)
     return None
 
 
 @functools.cache
 def _installed() -> frozenset[Path]:
     names = ("stdlib", "platstdlib", "purelib", "platlib")
-    places = {Path(sysconfig.get_paths()[name]).resolve() for name in names}
-    return frozenset(places | {Path(__file__).resolve().parents[2]})
+    roots = {Path(sysconfig.get_paths()[name]).resolve() for name in names}
+    return frozenset(roots | {Path(__file__).resolve().parents[2]})

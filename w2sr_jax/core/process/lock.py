@@ -51,20 +51,24 @@ def _begin(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         way = [path for path in (directory, *directory.parents) if path.is_symlink() or path.exists()]
-        found = next(path for path in way if not path.is_dir())
-        kind = f"a link to {os.readlink(found)}, where nothing is" if found.is_symlink() and not found.exists() else "a file"
-        raise UserError(f"{found} is {kind}, and a directory is to be there; choose another place, or remove it") from None
+        blocking = next(path for path in way if not path.is_dir())
+        kind = (
+            f"a link to {os.readlink(blocking)}, where nothing is"
+            if blocking.is_symlink() and not blocking.exists()
+            else "a file"
+        )
+        raise UserError(f"{blocking} is {kind}, and a directory is to be there; choose another place, or remove it") from None
 
 
 def _same(handle: int, path: Path) -> bool:
     """Whether the file that is open is the one at the path. A file system that does not answer says nothing against it."""
     try:
-        known, there = os.fstat(handle), os.stat(path)
+        opened, named = os.fstat(handle), os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
         return True
-    return (known.st_ino, known.st_dev) == (there.st_ino, there.st_dev)
+    return (opened.st_ino, opened.st_dev) == (named.st_ino, named.st_dev)
 
 
 def _acquire(path: Path) -> int:
@@ -87,7 +91,7 @@ def _acquire(path: Path) -> int:
 
 def _holder(handle: int) -> str:
     try:
-        known = json.loads(os.pread(handle, 1000, 0))
-        return f"process {int(known['process'])} on {known['host']}"
+        note = json.loads(os.pread(handle, 1000, 0))
+        return f"process {int(note['process'])} on {note['host']}"
     except (ValueError, TypeError, KeyError):
         return "another process"

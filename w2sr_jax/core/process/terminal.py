@@ -1,7 +1,7 @@
 """What reaches a terminal: text of files, models, servers and hosts cannot steer it, hide in it, or pass for a line of ours.
 
 `guard` is for a program of its own, such as `w2sr`: from there on whatever writes to the standard streams (a log, a warning, a
-traceback, a library's bar) goes through `spelt`. Who writes commands to a terminal on purpose takes the stream `beneath` and
+traceback, a library's bar) goes through `escaped`. Who writes commands to a terminal on purpose takes the stream `unguarded` and
 spells out what is not its own.
 """
 
@@ -12,26 +12,26 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO, cast
 
-_OWN = "\n\t"
-_PLAIN = re.compile(r"[\n\t\x20-\x7e]*")
+_LINES = "\n\t"
+_ASCII = re.compile(r"[\n\t\x20-\x7e]*")
 _BAR = re.compile(r"\r(?: *\r?|[^\r\n]*\[[^\r\n]*[,<?][^\r\n]*\] *)")
 """How tqdm, in which the Hub's and other libraries' bars are drawn, goes back to the start of its line."""
-_MOVES = re.compile(r"\n+|(?:\x1b\[A)+")
+_CURSOR = re.compile(r"\n+|(?:\x1b\[A)+")
 """How tqdm goes to another of its lines."""
 _COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
-def spelt(text: str) -> str:
+def escaped(text: str) -> str:
     """Text in which control, bidirectional, invisible and broken characters are escapes; line ends, tabs and the spaces of other
     scripts stay."""
-    if _PLAIN.fullmatch(text) or text.isprintable():
+    if _ASCII.fullmatch(text) or text.isprintable():
         return text
-    return "".join(c if c in _OWN or c.isprintable() or _wide(c) else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(c if c in _LINES or c.isprintable() or _wide(c) else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def say(text: str) -> None:
     """Print a line, or several, spelt out."""
-    print(spelt(text))
+    print(escaped(text))
 
 
 def guard() -> None:
@@ -40,12 +40,12 @@ def guard() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None:  # a process without a console has none
-            setattr(sys, name, cast(TextIO, _Spelling(stream)))
+            setattr(sys, name, cast(TextIO, _Escaping(stream)))
 
 
-def beneath(stream: TextIO) -> TextIO:
+def unguarded(stream: TextIO) -> TextIO:
     """The stream that takes everything as it is."""
-    return beneath(stream.stream) if isinstance(stream, _Spelling) else stream
+    return unguarded(stream.stream) if isinstance(stream, _Escaping) else stream
 
 
 @contextlib.contextmanager
@@ -54,15 +54,15 @@ def coloured() -> Iterator[None]:
     streams = {name: getattr(sys, name) for name in ("stdout", "stderr")}
     try:
         for name, stream in streams.items():
-            if isinstance(stream, _Spelling):
-                setattr(sys, name, cast(TextIO, _Spelling(stream.stream, colours=True)))
+            if isinstance(stream, _Escaping):
+                setattr(sys, name, cast(TextIO, _Escaping(stream.stream, colours=True)))
         yield
     finally:
         for name, stream in streams.items():
             setattr(sys, name, stream)
 
 
-class _Spelling:
+class _Escaping:
     """A text stream that is otherwise the one it writes to."""
 
     def __init__(self, stream: TextIO, colours: bool = False) -> None:
@@ -73,11 +73,11 @@ class _Spelling:
 
     def write(self, text: str) -> int:
         if self._colours:
-            self.stream.write("".join(part if index % 2 else spelt(part) for index, part in enumerate(_COLOUR.split(text))))
+            self.stream.write("".join(part if index % 2 else escaped(part) for index, part in enumerate(_COLOUR.split(text))))
         elif _BAR.fullmatch(text):
-            self.stream.write("\r".join(map(spelt, text.split("\r"))))
+            self.stream.write("\r".join(map(escaped, text.split("\r"))))
         else:
-            self.stream.write(text if _MOVES.fullmatch(text) else spelt(text))
+            self.stream.write(text if _CURSOR.fullmatch(text) else escaped(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

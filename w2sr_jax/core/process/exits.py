@@ -1,4 +1,4 @@
-"""How a command ends that could not do its work: a sentence and an exit code for whatever was raised."""
+"""The exit code and the sentence with which a command ends that could not do its work, for whatever was raised."""
 
 import contextlib
 import errno
@@ -10,40 +10,40 @@ from typing import NamedTuple
 
 from w2sr_jax.core import files, sentences
 from w2sr_jax.core.errors import Stopped, UserError
-from w2sr_jax.core.process import surroundings
+from w2sr_jax.core.process import streams
 from w2sr_jax.core.process.stopping import Terminated
 
 PIPE = 128 + signal.SIGPIPE
-KEPT = "what was finished before is kept, and the same command goes on from there"
+UNHARMED = "what was finished before is kept, and the same command goes on from there"
 
 
-class Ending(NamedTuple):
-    """The exit code, and what is said on the standard error (nothing, where nobody listens any more)."""
+class Exit(NamedTuple):
+    """The exit code, and the sentence for the standard error; empty where nobody reads it any more."""
 
     code: int
     words: str
 
 
-def ending(error: BaseException, number: int | None, afterwards: str) -> Ending | None:
-    """What to say of an exception; None for one that shows a fault of the program, which its traceback explains best. `number` is
-    the signal that has arrived, `afterwards` what an interruption leaves."""
+def exit_for(error: BaseException, number: int | None, afterwards: str) -> Exit | None:
+    """How to end after an exception; None for one that shows a fault of the program, which its traceback explains best. `number`
+    is the signal that has arrived (None: none), `afterwards` says in words what an interruption leaves."""
     code = 128 + (number or signal.SIGTERM)
     if number is not None:
         error = _signalled(error) or error
     if isinstance(error, UserError):
-        return Ending(2, sentences.printable(str(error)))
+        return Exit(2, sentences.printable(str(error)))
     if isinstance(error, Stopped):
-        return Ending(code, f"{sentences.printable(str(error))}; the same command goes on from there")
+        return Exit(code, f"{sentences.printable(str(error))}; the same command goes on from there")
     if isinstance(error, KeyboardInterrupt):
-        return Ending(128 + signal.SIGINT, f"interrupted; {afterwards}")
+        return Exit(128 + signal.SIGINT, f"interrupted; {afterwards}")
     if isinstance(error, Terminated):
-        return Ending(code, f"terminated; {afterwards}")
-    if isinstance(error, BrokenPipeError) and not (surroundings.listened(1) and surroundings.listened(2)):
-        return Ending(PIPE, "")
+        return Exit(code, f"terminated; {afterwards}")
+    if isinstance(error, BrokenPipeError) and not (streams.listened(1) and streams.listened(2)):
+        return Exit(PIPE, "")
     if not isinstance(error, Exception):
         return None
     refused = _exhausted(error) or no_devices(error) or files.refusal(error) or _refused(error)
-    return None if refused is None else Ending(2, f"{sentences.printable(refused)}; {KEPT}")
+    return None if refused is None else Exit(2, f"{sentences.printable(refused)}; {UNHARMED}")
 
 
 def _signalled(error: BaseException) -> BaseException | None:
@@ -71,21 +71,21 @@ def no_devices(error: BaseException) -> str | None:
     return None
 
 
-def say(ended: Ending) -> None:
-    """On the standard error, where there still is one."""
-    if ended.words:
+def say(exit_: Exit) -> None:
+    """Print the sentence on the standard error, where there still is one."""
+    if exit_.words:
         with contextlib.suppress(OSError):
-            print(f"w2sr: {ended.words}", file=sys.stderr, flush=True)
+            print(f"w2sr: {exit_.words}", file=sys.stderr, flush=True)
 
 
-def printed(code: int) -> int:
-    """The exit code of a command that ends with `code`, once all that it printed is written out; another one where that fails."""
-    error = surroundings.flushed()
+def after_printing(code: int) -> int:
+    """Write out all that a command printed; `code`, or the exit code that says that this failed."""
+    error = streams.flushed()
     if error is None:
         return code
     if isinstance(error, BrokenPipeError):
         return code or PIPE
-    say(Ending(2, files.refusal(error, Path("the output")) or f"the output cannot be written: {error.strerror}"))
+    say(Exit(2, files.refusal(error, Path("the output")) or f"the output cannot be written: {error.strerror}"))
     return code or 2
 
 
@@ -94,17 +94,17 @@ def _exhausted(error: BaseException | None) -> str | None:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        said = str(error)
-        if isinstance(error, MemoryError) or "std::bad_alloc" in said:
+        words = str(error)
+        if isinstance(error, MemoryError) or "std::bad_alloc" in words:
             return f"there is not enough memory{_limit('RLIMIT_AS', 'ulimit -v')}; use smaller settings or a larger machine"
-        if "RESOURCE_EXHAUSTED" in said:
-            first = sentences.shown(said.partition("\n")[0], 200)
+        if "RESOURCE_EXHAUSTED" in words:
+            first = sentences.shown(words.partition("\n")[0], 200)
             return (
                 f"the device has not enough memory ({first}); lower rows, batch or lengths, or spread the model over more devices"
             )
-        if "can't start new thread" in said or (isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM)):
+        if "can't start new thread" in words or (isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM)):
             return f"no further thread or process can be started{_limit('RLIMIT_NPROC', 'ulimit -u')}; raise the limits"
-        if isinstance(error, ImportError) and "cannot allocate memory" in said.lower():
+        if isinstance(error, ImportError) and "cannot allocate memory" in words.lower():
             return f"a library cannot be loaded, there is not enough memory{_limit('RLIMIT_AS', 'ulimit -v')}; raise the limit"
         error = error.__cause__ or error.__context__
     return None

@@ -1,12 +1,9 @@
-"""What a command finds around it: standard streams, a working directory, the names it was given, limits. What would end it in the
-middle of its work is mended where it can be, and otherwise refused in a sentence before anything is done."""
+"""What would end a command in the middle of its work: a working directory that is gone, names that are no text, limits of files,
+threads and memory that are too low. It is mended where it can be, and otherwise refused in a sentence before anything is done."""
 
 import contextlib
-import io
 import os
 import resource
-import select
-import sys
 from collections.abc import Sequence
 
 from w2sr_jax.core import sentences
@@ -17,26 +14,6 @@ FEWEST = 96  # … and without which training or reading fails somewhere in a li
 THREADS = 32, 16  # that jax, its compiler and others start, and of them for each core …
 MANY = 4096  # … which are not counted where the account may have as many
 MEMORY = 3 << 30  # bytes of address space without which jax ends in compiled code, before it has done anything
-
-
-def streams() -> None:
-    """Make the standard streams take whatever is printed: characters that their encoding does not have become escapes, and what
-    is closed is replaced by nothing (or the next file to be opened would be printed into)."""
-    for handle in (0, 1, 2):
-        try:
-            os.fstat(handle)
-        except OSError:
-            with contextlib.suppress(OSError):
-                opened = os.open(os.devnull, os.O_RDWR)
-                if opened != handle:
-                    os.dup2(opened, handle)
-                    os.close(opened)
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, io.TextIOWrapper(io.FileIO(os.devnull, "w"), encoding="utf-8", errors="replace"))
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def check(argv: Sequence[str]) -> None:
@@ -56,29 +33,6 @@ def check(argv: Sequence[str]) -> None:
             f"this process may have {memory >> 20:,} MiB of address space (ulimit -v), and {MEMORY >> 20:,} are needed; "
             f"raise the limit"
         )
-
-
-def listened(handle: int) -> bool:
-    """Whether somebody can still read what is written to a pipe or socket; True for anything else."""
-    with contextlib.suppress(OSError):
-        poll = select.poll()
-        poll.register(handle, 0)
-        return not any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
-    return True
-
-
-def flushed() -> OSError | None:
-    """Write out what was printed, or what came of that. After an error the interpreter tries it no more."""
-    found = None
-    for stream, handle in ((sys.stdout, 1), (sys.stderr, 2)):
-        try:
-            stream.flush()
-        except OSError as error:
-            found = found or error
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, handle)
-            os.close(nowhere)
-    return found
 
 
 def _text(name: str) -> bool:
