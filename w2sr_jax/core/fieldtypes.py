@@ -9,7 +9,6 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from w2sr_jax.core import sentences
-from w2sr_jax.core.code.unloaded import Reference
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "True or False", NoneType: "None"}
 _BITS = 63
@@ -67,7 +66,7 @@ def _members(kind: Any) -> tuple[str, ...]:
 def _missing(value: Any, kind: Any) -> tuple[str, ...]:
     """The members of a protocol that a value does not have. A class has none: its methods need an object of it. What stands for
     an object whose code was not executed has all."""
-    if isinstance(getattr(type(value), "unloaded", None), Reference):
+    if hasattr(type(value), "unloaded"):
         return ()
     members, fields = _members(kind), getattr(type(value), "__dataclass_fields__", {})
     if isinstance(value, type):

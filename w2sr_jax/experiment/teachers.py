@@ -6,7 +6,8 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.experiment.starts import FromCheckpoint, Solutions, check_trains_all
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.sampling.settings import Decoding
-from w2sr_jax.teachers.teacher import Described, Small, Teacher, TeacherWork, Writer, WrittenTraces
+from w2sr_jax.teachers.teacher import Described, Small, Teacher, Writer
+from w2sr_jax.teachers.work import TeacherWork, WrittenTraces
 from w2sr_jax.training.settings import Training
 
 

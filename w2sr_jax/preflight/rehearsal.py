@@ -143,6 +143,9 @@ class _Small:
     def recorded(self, teacher: Recorded) -> Recorded:
         return dataclasses.replace(teacher, **self._place.traces(teacher, POOL)._asdict())
 
+    def stand_in(self, name: str, weight: float) -> Recorded:
+        return self.recorded(Recorded(name, weight=weight))
+
     def samples(self, count: int) -> int:
         return min(count, SAMPLES)
 

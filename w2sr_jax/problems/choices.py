@@ -1,13 +1,17 @@
 """Multiple choice: a question with its options listed below it, in an order that depends on the question alone."""
 
+from __future__ import annotations
+
 import re
 import string
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from w2sr_jax.core.keys import generator
 from w2sr_jax.problems.rows import Row, Unusable, inner, text_field
-from w2sr_jax.problems.settings import Fields
+
+if TYPE_CHECKING:
+    from w2sr_jax.problems.settings import Fields
 
 LETTERS = string.ascii_uppercase
 

@@ -1,8 +1,10 @@
 """Problems from the rows of files and data sets. Rows that are none are set aside with source, line and reason."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from w2sr_jax.answers.extract import extract, tidy
 from w2sr_jax.answers.reading.boxes import filled
@@ -13,7 +15,9 @@ from w2sr_jax.problems import datasets
 from w2sr_jax.problems.choices import multiple_choice
 from w2sr_jax.problems.datasets import read_rows
 from w2sr_jax.problems.rows import Quarantine, Rejected, Row, Unusable, carried, inner, set_aside, text_field
-from w2sr_jax.problems.settings import Fields, Files, Transform
+
+if TYPE_CHECKING:
+    from w2sr_jax.problems.settings import Fields, Files, Transform
 
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 _JOINED = " + "

@@ -4,15 +4,19 @@ The defaults are a recipe for which weak-to-strong training works on a CPU: 2 to
 `largest`, about 10 % distracting sentences. Words, numbers and marks of a question or solution are separated by single spaces.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.keys import generator
 from w2sr_jax.core.records import Problem
-from w2sr_jax.problems.settings import Generated
 from w2sr_jax.problems.stories import OBJECTS, TEMPLATES, Ending, Operator, Template
+
+if TYPE_CHECKING:
+    from w2sr_jax.problems.settings import Generated
 
 TASK = "generated"
 WORDS = 44  # of the longest question of at most four operations; a longer one is drawn again

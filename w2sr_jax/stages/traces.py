@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from w2sr_jax.answers.grade import Grader
 from w2sr_jax.configuration.encoding import encode
@@ -25,9 +25,12 @@ from w2sr_jax.stages.external import DataSet
 from w2sr_jax.stages.models import author_of
 from w2sr_jax.stages.problems import Problems
 from w2sr_jax.stages.tokenizer import Tokenizer
-from w2sr_jax.stages.train import Train
-from w2sr_jax.teachers.teacher import Teacher, TeacherWork
+from w2sr_jax.teachers.teacher import Teacher
+from w2sr_jax.teachers.work import TeacherWork
 from w2sr_jax.teachers.written import PREFIX
+
+if TYPE_CHECKING:
+    from w2sr_jax.stages.train import Train
 
 DRAWN = ("token_ids", "logprobs")
 """Columns of traces that fill most of the memory, and that only training and publishing need."""
@@ -48,7 +51,7 @@ class Traces(Stage):
     grader: Grader
     problems: Problems
     tokenizer: Tokenizer | None = None
-    writer: Train | None = None
+    writer: "Train | None" = None
     mesh: Mesh | None = None
     seed: int | None = None
     data: tuple[DataSet, ...] = ()

@@ -1,11 +1,13 @@
 """What starts and training stages are given to make a model with: `experiment.work.TrainingWork`, on the files of a run."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -36,13 +38,15 @@ from w2sr_jax.stages import layout, models, problems, remarks, tokenizer, weight
 from w2sr_jax.stages.curate import Curate, emptied
 from w2sr_jax.stages.probing import TrainingProbe, training_probe
 from w2sr_jax.stages.problems import POOL
-from w2sr_jax.stages.train import Train
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.training import checkpoints, journal, supervision
 from w2sr_jax.training.imitation import REFERENCES, ReferenceStore, imitation, reference_mass
 from w2sr_jax.training.loop import TrainingResult, fit
 from w2sr_jax.training.protocols import Hooks
 from w2sr_jax.training.settings import Training
+
+if TYPE_CHECKING:
+    from w2sr_jax.stages.train import Train
 
 
 def steering(config: ModelConfig, training: Training, objective: Objective, seed: int) -> str:

@@ -1,10 +1,12 @@
 """The rows of a file of recorded traces: which fields they have, and what each of them holds, or why it cannot be used."""
 
+from __future__ import annotations
+
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
@@ -13,8 +15,10 @@ from w2sr_jax.problems.datasets import read_rows
 from w2sr_jax.problems.rows import Rejected, Row, Unusable, carried, inner, set_aside, text_field
 from w2sr_jax.teachers import beside, finished, shapes, thoughts
 from w2sr_jax.teachers.beside import Beside
-from w2sr_jax.teachers.settings import Recorded
 from w2sr_jax.teachers.shapes import Shape
+
+if TYPE_CHECKING:
+    from w2sr_jax.teachers.settings import Recorded
 
 _FIELDS = 20  # names of fields that a message about a missing one lists
 _SAMPLES = 2**31  # sample numbers are 32-bit

@@ -1,9 +1,11 @@
 """Recorded traces: read, checked row by row, and matched to problems."""
 
+from __future__ import annotations
+
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from w2sr_jax.answers.numbers import number
 from w2sr_jax.core import sentences
@@ -14,8 +16,10 @@ from w2sr_jax.problems.copies.matching import Questions, written
 from w2sr_jax.problems.rows import Rejected, set_aside
 from w2sr_jax.teachers import reading
 from w2sr_jax.teachers.reading import Found
-from w2sr_jax.teachers.settings import Recorded
 from w2sr_jax.teachers.teacher import Teacher
+
+if TYPE_CHECKING:
+    from w2sr_jax.teachers.settings import Recorded
 
 
 class Loaded(NamedTuple):

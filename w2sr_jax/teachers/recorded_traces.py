@@ -1,14 +1,20 @@
 """The traces of a teacher that is a file, for the problems of a rung; and what can be said of the file before a run."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.problems.copies.matching import written
 from w2sr_jax.problems.datasets import read_rows
-from w2sr_jax.teachers.settings import Recorded
-from w2sr_jax.teachers.teacher import Findings, TeacherWork, WrittenTraces
+from w2sr_jax.teachers.teacher import Findings
+from w2sr_jax.teachers.work import TeacherWork, WrittenTraces
 from w2sr_jax.teachers.written import write
+
+if TYPE_CHECKING:
+    from w2sr_jax.teachers.settings import Recorded
 
 SCANNED = 50_000
 """Rows that are gone through to find as many as are looked at."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.teachers.served import address
-from w2sr_jax.teachers.teacher import Described, Findings, Small, Teacher, TeacherWork, WrittenTraces
+from w2sr_jax.teachers.teacher import Described, Findings, Small, Teacher
+from w2sr_jax.teachers.work import TeacherWork, WrittenTraces
 
 if TYPE_CHECKING:
     from w2sr_jax.core.records import Problem

@@ -6,16 +6,20 @@ prompt       prompt and completion or response: texts, or lists of messages
 instruction  instruction, input and output, LLaMA-Factory's
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from w2sr_jax.answers.extract import extract
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.problems.rows import Row, Unusable, inner, text_field
 from w2sr_jax.teachers import dialogue
-from w2sr_jax.teachers.settings import Recorded, ShapeName
+
+if TYPE_CHECKING:
+    from w2sr_jax.teachers.settings import Recorded, ShapeName
 
 HEAD = 100
 """How many rows are looked at."""
@@ -27,7 +31,6 @@ _COMPLETIONS = ("completion", "response")
 _GOLDS = ("gold", "answer", "expected_answer", "solution")
 _SOLUTION = "solution"  # a worked solution: only what it marks as its answer is gold
 _MEDIA = ("image", "images", "video", "videos", "audio", "audios")
-_DEFAULT = Recorded()
 
 
 class Shape(NamedTuple):
@@ -212,8 +215,8 @@ def _expected(settings: Recorded) -> Shape:
 
 def _renamed(settings: Recorded) -> tuple[str | None, str | None]:
     """The names of fields that the settings give beside the defaults."""
-    asked = None if settings.question == _DEFAULT.question else settings.question
-    return asked, None if settings.trace == _DEFAULT.trace else settings.trace
+    asked = None if settings.question == _default(settings).question else settings.question
+    return asked, None if settings.trace == _default(settings).trace else settings.trace
 
 
 def _completed(shape: Shape, settings: Recorded, rows: Sequence[Mapping[str, Any]]) -> Shape:
@@ -221,10 +224,10 @@ def _completed(shape: Shape, settings: Recorded, rows: Sequence[Mapping[str, Any
     values = [_there(row, shape.trace) for row in rows]
     lists, texts = sum(map(_list_of_texts, values)), sum(isinstance(value, str) for value in values)
     # Under the usual name a list among texts is a broken row, however many there are.
-    many = lists > texts and (texts == 0 or shape.trace != _DEFAULT.trace)
+    many = lists > texts and (texts == 0 or shape.trace != _default(settings).trace)
     if shape.named:
         return shape._replace(many=many)
-    given = settings.gold != _DEFAULT.gold
+    given = settings.gold != _default(settings).gold
     gold = settings.gold if given else _gold(rows)
     return shape._replace(gold=gold, must=given, many=many and shape.kind != "messages")
 
@@ -240,7 +243,12 @@ def _list_of_texts(value: Any) -> bool:
 def _decision(shape: Shape, among: Sequence[Shape], settings: Recorded, rows: Sequence[Mapping[str, Any]]) -> str:
     """The settings that make a file be read so."""
     if shape.kind == "columns":
-        gold = _gold(rows) if settings.gold == _DEFAULT.gold else settings.gold
+        gold = _gold(rows) if settings.gold == _default(settings).gold else settings.gold
         return f"question = {shape.question!r}, trace = {shape.trace!r}, gold = {None if gold == _SOLUTION else gold!r}"
     alone = sum(other.kind == shape.kind for other in among) == 1
     return f"shape = {shape.kind!r}" + ("" if alone else f", trace = {shape.trace!r}")
+
+
+def _default(settings: Recorded) -> Recorded:
+    """A teacher with the fields that it has where nothing is said."""
+    return type(settings)()

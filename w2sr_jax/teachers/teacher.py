@@ -4,20 +4,17 @@ A teacher is a frozen dataclass that extends `Teacher`. The least it needs is a 
 that holds for any teacher.
 """
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from w2sr_jax.core.extendable import Extendable
 from w2sr_jax.sampling.settings import Decoding
+from w2sr_jax.teachers.work import TeacherWork, WrittenTraces
 
 if TYPE_CHECKING:
-    from w2sr_jax.answers.grade import Grader
     from w2sr_jax.core.records import Problem, Trace
     from w2sr_jax.models.config import ModelConfig
-    from w2sr_jax.sampling.traces import Author
     from w2sr_jax.teachers.recorded import Loaded
     from w2sr_jax.teachers.settings import Recorded
 
@@ -30,42 +27,6 @@ class Writer:
     arm: str = ""
     config: "ModelConfig | None" = None
     start: Any = None
-
-
-@dataclasses.dataclass(frozen=True)
-class TeacherWork:
-    """What a teacher is given to write the traces of one rung.
-
-    `problems` are to be answered, `tested` are test problems, which no trace may answer. Files are written into `folder`; what
-    serves all rungs of the run lies in `kept_in`. `identity` names all that steers the traces besides the problems. `author` is
-    the run's model behind the teacher, where it has one; it reads parameters onto the mesh. Inside `stop()`, which yields whether
-    to stop, the work is expected to save itself.
-    """
-
-    problems: "Sequence[Problem]"
-    tested: "Sequence[Problem]"
-    grader: "Grader"
-    seed: int
-    folder: Path
-    kept_in: Path
-    identity: str
-    progress: Callable[[float, float, str], None]
-    say: Callable[[str], None]
-    warn: Callable[[str], None]
-    stop: Callable[[], contextlib.AbstractContextManager[Callable[[], bool]]]
-    author: "Callable[[], Author] | None" = None
-
-
-@dataclasses.dataclass(frozen=True)
-class WrittenTraces:
-    """Files of graded traces, problem by problem in the order of the problems; counts and costs besides those of the traces
-    themselves; a line for people that goes on after "N traces". `parameters` and `prompt_tokens` say what drawing them took."""
-
-    paths: Sequence[Path]
-    measures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    note: str = ""
-    parameters: int = 0
-    prompt_tokens: int = 0
 
 
 class Described(NamedTuple):
@@ -86,7 +47,12 @@ class Findings(NamedTuple):
 class Small(Protocol):
     """What a rehearsal makes small, with stand-ins in place of what would be downloaded."""
 
-    def recorded(self, teacher: "Recorded") -> "Recorded": ...
+    def recorded(self, teacher: "Recorded") -> "Recorded":
+        """A teacher that is a file, with stand-ins in the file."""
+
+    def stand_in(self, name: str, weight: float) -> "Recorded":
+        """A file of stand-ins for a teacher of this name."""
+
     def samples(self, count: int) -> int: ...
     def decoding(self, decoding: Decoding) -> Decoding: ...
     def training(self, training: Any) -> Any: ...
@@ -161,9 +127,7 @@ class Teacher(Extendable):
     def rehearsed(self, small: "Small") -> "Teacher":
         """The teacher of a rehearsal: tiny, and with nothing that is downloaded or asked of a server. Its traces are
         stand-ins."""
-        from w2sr_jax.teachers.settings import Recorded
-
-        return small.recorded(Recorded(self.name, weight=self.weight))
+        return small.stand_in(self.name, self.weight)
 
     def check(self, where: str) -> None:
         """`UserError` where its settings cannot work; `where` names them."""

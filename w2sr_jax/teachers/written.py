@@ -1,14 +1,20 @@
 """Graded traces into a folder: those that a teacher gives as a whole, and those that a model of the run draws."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from w2sr_jax.answers.grade import grade_all
 from w2sr_jax.core import files, records
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Trace
 from w2sr_jax.sampling.settings import Decoding
-from w2sr_jax.teachers.teacher import TeacherWork, WrittenTraces
+from w2sr_jax.teachers.work import WrittenTraces
+
+if TYPE_CHECKING:
+    from w2sr_jax.teachers.work import TeacherWork
 
 SHARD = "traces-00000.parquet"
 PREFIX = "traces-"

@@ -11,17 +11,21 @@ Special tokens, and those that the template writes around turns, are only ever w
 question or a response is encoded as the characters that it is, except `<think>` and its like, which belong to a response.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from w2sr_jax.core import files, hub, sentences, thinking
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.text import chat, foreign, pieces, portable
 from w2sr_jax.text.literal import Literal, Written
-from w2sr_jax.text.settings import PretrainedTokenizer
+
+if TYPE_CHECKING:
+    from w2sr_jax.text.settings import PretrainedTokenizer
 
 GENERATION = "generation_config.json"
 _ENDS_TURNS = "<|end|>"  # what ends a thought of gpt-oss is also what ends turns, its own and others'
@@ -37,7 +41,7 @@ class Pretrained:
     extra_ends: tuple[int, ...]
 
     @classmethod
-    def open(cls, settings: PretrainedTokenizer, where: Path | None = None) -> "Pretrained":
+    def open(cls, settings: PretrainedTokenizer, where: Path | None = None) -> Pretrained:
         """Open `settings.path` (or `where` it was saved to). `UserError` where it cannot be read whole, or where its template,
         padding or end of turn would spoil a training."""
         if where is None and not settings.path:
@@ -54,8 +58,8 @@ class Pretrained:
         return opened
 
     @classmethod
-    def load(cls, directory: Path, settings: Mapping[str, Any]) -> "Pretrained":
-        return cls.open(PretrainedTokenizer(**settings), directory)
+    def load(cls, directory: Path, settings: PretrainedTokenizer) -> Pretrained:
+        return cls.open(settings, directory)
 
     @property
     def pad(self) -> int:

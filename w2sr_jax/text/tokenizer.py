@@ -38,7 +38,7 @@ def load(directory: Path) -> Tokenizer:
     if kind.get("kind") == "pretrained":
         from w2sr_jax.text import pretrained
 
-        return pretrained.Pretrained.load(directory, _settings(manifest, kind.get("settings")))
+        return pretrained.Pretrained.load(directory, PretrainedTokenizer(**_settings(manifest, kind.get("settings"))))
     raise UserError(f"{manifest} names the kind {sentences.value(kind.get('kind'))}; known are 'trained' and 'pretrained'")
 
 

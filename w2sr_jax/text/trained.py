@@ -5,11 +5,14 @@ Special tokens lie above the vocabulary of words and are never found in text: a 
 cannot end a turn.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -17,7 +20,9 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.text import pieces
-from w2sr_jax.text.settings import BpeTokenizer, WordTokenizer
+
+if TYPE_CHECKING:
+    from w2sr_jax.text.settings import BpeTokenizer, WordTokenizer
 
 PAD, QUESTION, REASON, DIRECT, END, UNKNOWN = "<pad>", "<q>", "<think>", "<answer>", "<end>", "<unk>"
 SPECIALS = (PAD, QUESTION, REASON, DIRECT, END)
@@ -115,7 +120,7 @@ class Trained:
         files.write_json(directory / "w2sr_tokenizer.json", {"kind": "trained"})
 
     @classmethod
-    def load(cls, directory: Path) -> "Trained":
+    def load(cls, directory: Path) -> Trained:
         path = directory / "tokenizer.json"
         try:
             inner = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))

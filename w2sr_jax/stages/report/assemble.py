@@ -42,7 +42,6 @@ from w2sr_jax.stages import problems as prepare
 from w2sr_jax.stages.report import comparisons, evidence, grading, on_file
 from w2sr_jax.stages.report.comparisons import Scored
 from w2sr_jax.stages.report.sources import Sources
-from w2sr_jax.stages.report.stage import NAME
 from w2sr_jax.training import journal
 
 T = TypeVar("T")
@@ -145,7 +144,7 @@ def timings(sources: Sources) -> Timings:
             sources.prefix(run) + manifest.stage: StageTime(manifest.measures.get("seconds"), manifest.measures.get("finished"))
             for run, manifests in sources.manifests.items()
             for manifest in manifests
-            if manifest.kind != NAME
+            if manifest.kind != layout.REPORT
         }
     )
 
@@ -245,7 +244,7 @@ def _stages(sources: Sources, device: str) -> tuple[StageCost, ...]:
         )
         for run, manifests in sources.manifests.items()
         for manifest in manifests
-        if manifest.kind != NAME and skips.of(manifest) is None
+        if manifest.kind != layout.REPORT and skips.of(manifest) is None
     )
 
 

@@ -7,12 +7,15 @@ order of problems and samples, so that they do not depend on the order of arriva
 what is missing and for nothing else.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from w2sr_jax.answers.grade import Grader, grade_all
 from w2sr_jax.core import files, records
@@ -24,7 +27,9 @@ from w2sr_jax.teachers.served import run
 from w2sr_jax.teachers.served.answer import OUTCOMES, Answer
 from w2sr_jax.teachers.served.journal import Journal
 from w2sr_jax.teachers.served.request import Messages, Request, cost, requests, steering
-from w2sr_jax.teachers.settings import Served
+
+if TYPE_CHECKING:
+    from w2sr_jax.teachers.settings import Served
 
 JOURNAL = "answers.jsonl"
 REASON = "reason "

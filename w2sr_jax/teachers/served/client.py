@@ -4,6 +4,8 @@ Whatever goes wrong is `Again` (worth another attempt) or a `UserError` (not wor
 environment, given to the client, and taken out of every text that comes back.
 """
 
+from __future__ import annotations
+
 import asyncio
 import base64
 import functools
@@ -15,14 +17,16 @@ import urllib.parse
 from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.teachers.served import address
 from w2sr_jax.teachers.served.answer import Answer, Failed, Malformed, parse
 from w2sr_jax.teachers.served.rate_limit import retry_after
-from w2sr_jax.teachers.settings import Served
+
+if TYPE_CHECKING:
+    from w2sr_jax.teachers.settings import Served
 
 LONGEST_WAIT = 600.0
 """Seconds; a server that asks for more has no use for a client that waits."""

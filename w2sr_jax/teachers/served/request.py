@@ -1,13 +1,17 @@
 """What a server is sent for a trace, and by what its answer is known again."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from w2sr_jax.core import files, keys
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem
 from w2sr_jax.teachers.served import address
-from w2sr_jax.teachers.settings import Served
+
+if TYPE_CHECKING:
+    from w2sr_jax.teachers.settings import Served
 
 Messages = Callable[[Problem], Sequence[Mapping[str, str]]]
 """The messages that ask for a problem's trace, each with `role` and `content`."""

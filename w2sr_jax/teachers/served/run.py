@@ -1,5 +1,7 @@
 """Asking for every answer that is missing: so many requests at a time, with retries, under the limits of a teacher's settings."""
 
+from __future__ import annotations
+
 import asyncio
 import dataclasses
 import logging
@@ -8,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from w2sr_jax.core import keys, sentences
 from w2sr_jax.core.errors import Stopped, UserError
@@ -17,7 +19,9 @@ from w2sr_jax.teachers.served.client import Again, Server
 from w2sr_jax.teachers.served.journal import Journal
 from w2sr_jax.teachers.served.rate_limit import Charge, OverLimit, Pace, Purse, back_off
 from w2sr_jax.teachers.served.request import Request, cost
-from w2sr_jax.teachers.settings import Served
+
+if TYPE_CHECKING:
+    from w2sr_jax.teachers.settings import Served
 
 log = logging.getLogger(__name__)
 

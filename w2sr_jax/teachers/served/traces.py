@@ -1,17 +1,23 @@
 """The traces of a teacher behind a server, for the problems of a rung; and whether the server answers before a run."""
 
+from __future__ import annotations
+
 import asyncio
 import dataclasses
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.teachers import endings
 from w2sr_jax.teachers.served import ask, request
 from w2sr_jax.teachers.served.client import Again, Server
-from w2sr_jax.teachers.settings import Served
-from w2sr_jax.teachers.teacher import Findings, TeacherWork, WrittenTraces
+from w2sr_jax.teachers.teacher import Findings
+from w2sr_jax.teachers.work import TeacherWork, WrittenTraces
+
+if TYPE_CHECKING:
+    from w2sr_jax.teachers.settings import Served
 
 PATIENCE = 5.0
 """Seconds that a server may take to list its models."""

@@ -1,0 +1,48 @@
+"""What a teacher is given to write the traces of a rung, and what it gives back."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from w2sr_jax.answers.grade import Grader
+    from w2sr_jax.core.records import Problem
+    from w2sr_jax.sampling.traces import Author
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherWork:
+    """What a teacher is given to write the traces of one rung.
+
+    `problems` are to be answered, `tested` are test problems, which no trace may answer. Files are written into `folder`; what
+    serves all rungs of the run lies in `kept_in`. `identity` names all that steers the traces besides the problems. `author` is
+    the run's model behind the teacher, where it has one; it reads parameters onto the mesh. Inside `stop()`, which yields whether
+    to stop, the work is expected to save itself.
+    """
+
+    problems: "Sequence[Problem]"
+    tested: "Sequence[Problem]"
+    grader: "Grader"
+    seed: int
+    folder: Path
+    kept_in: Path
+    identity: str
+    progress: Callable[[float, float, str], None]
+    say: Callable[[str], None]
+    warn: Callable[[str], None]
+    stop: Callable[[], contextlib.AbstractContextManager[Callable[[], bool]]]
+    author: "Callable[[], Author] | None" = None
+
+
+@dataclasses.dataclass(frozen=True)
+class WrittenTraces:
+    """Files of graded traces, problem by problem in the order of the problems; counts and costs besides those of the traces
+    themselves; a line for people that goes on after "N traces". `parameters` and `prompt_tokens` say what drawing them took."""
+
+    paths: Sequence[Path]
+    measures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    note: str = ""
+    parameters: int = 0
+    prompt_tokens: int = 0
