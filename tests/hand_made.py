@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from w2sr_jax.core import files
 from w2sr_jax.graph.manifest import Manifest
@@ -19,6 +20,7 @@ def commit(
     seals: Sequence[Path] = (),
     needs: Sequence[str] = (),
     identity: str = "0" * 64,
+    measures: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """Let a stage count as finished: with these files, sealed directories and needs, made from what its needs hold now."""
     store = RunStore(run)
@@ -33,7 +35,7 @@ def commit(
         outputs=store.digests(list(outputs)),
         artifacts=dict(artifacts or {}),
         seals=store.digests([*seals, *lists]),
-        measures={"seconds": 1.0, "note": ""},
+        measures={"seconds": 1.0, "note": "", **(measures or {})},
         versions={},
         environment={},
         needs=list(needs),

@@ -220,6 +220,7 @@ def _experiment(
     with terminal.coloured():
         experiment = overridden(configured, overrides, f"w2sr {command} {target}")
     check(experiment)
+    saved.check_format(root / experiment.name)
     if small:
         from w2sr_jax.preflight.rehearsal import shrink
 

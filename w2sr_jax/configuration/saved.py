@@ -1,7 +1,8 @@
 """Configuration files in, saved experiments in and out.
 
 A saved experiment is the JSON of `encoding` with the digests of the user's files that it needs (`code`), of which the run keeps
-copies in RUN/config, and a digest over all. `load` looks at it and executes nothing of them; `load_trusted` does.
+copies in RUN/config, the `format` of the run's files, and a digest over all. `load` looks at it and executes nothing of them;
+`load_trusted` does.
 """
 
 import dataclasses
@@ -27,7 +28,7 @@ from w2sr_jax.experiment import Experiment, check
 
 EXPERIMENT = "experiment.json"
 CONFIG = "config"
-_OWN = ("digest", "code")
+_OWN = ("digest", "code", "format")
 
 
 def load_config(path: Path) -> Experiment:
@@ -58,7 +59,7 @@ def save(run: Path, experiment: Experiment) -> None:
         if source != target.resolve():
             with files.replacing(target) as copy:
                 shutil.copyfile(source, copy)
-    whole = encoded | {"code": code}
+    whole = encoded | {"code": code, "format": files.FORMAT}
     files.write_json(run / EXPERIMENT, whole | {"digest": files.digest_json(whole)})
     trust.remember(code)
 
@@ -82,6 +83,17 @@ def check_read_back(run: Path) -> None:
             f"the run could not be opened again from its copies of your code: {sentences.shown(last, 600)}; let modules read "
             'only files that they name beside themselves (Path(__file__).parent / "NAME"), of at most 1 MiB'
         )
+
+
+def check_format(run: Path) -> None:
+    """`UserError` where another version wrote the run's experiment in a way that this one cannot read; nothing where there is
+    none, or none that is sound."""
+    try:
+        raw = files.read_json(run / EXPERIMENT)
+    except UserError:
+        return
+    if isinstance(raw, dict) and _as_saved(raw):
+        _check_format(run, raw)
 
 
 def load(run: Path) -> Experiment:
@@ -184,7 +196,13 @@ def _raw(run: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} is not as it was saved; settings of a run cannot be changed: override those of its configuration"
         )
+    _check_format(run, raw)
     return raw
+
+
+def _check_format(run: Path, raw: Mapping[str, Any]) -> None:
+    if "digest" in raw and raw.get("format") != files.FORMAT:
+        raise UserError(files.other_format(run, raw.get("format")))
 
 
 def _as_saved(raw: Mapping[str, Any]) -> bool:

@@ -17,6 +17,9 @@ from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 
 SEAL = "DIGESTS.json"
+FORMAT = 2
+"""Of what a run keeps to be continued: manifests and the saved experiment. It changes whenever those of the version before cannot
+be read."""
 LARGEST_JSON = 2**26
 """Bytes of a JSON file that is read; what has more is no settings, index or manifest."""
 _TEMPORARY = ".tmp"
@@ -225,3 +228,12 @@ def digest_json(value: Any) -> str:
 def digest_file(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def other_format(run: Path, number: object) -> str:
+    """A sentence about a run whose files have another `FORMAT`; those that name none have the first one."""
+    theirs = 1 if number is None else sentences.value(number, 20)
+    return (
+        f"{run} was written by another version of w2sr_jax (format {theirs}; this one reads {FORMAT}): "
+        "open it with that version, or run its configuration under another --name"
+    )

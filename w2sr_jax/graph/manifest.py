@@ -18,8 +18,6 @@ from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
 
 FOLDER = "lineage"
-FORMAT = 2
-"""Of manifests and saved experiments; it changes whenever those of the version before cannot be continued."""
 OWN = "manifest_digest"
 PACKAGES = (
     "w2sr-jax",
@@ -63,7 +61,7 @@ class Manifest:
     environment: Mapping[str, str]
     needs: Sequence[str] = ()
     shared_from: str = ""
-    format: int = FORMAT
+    format: int = files.FORMAT
 
     def digest(self) -> str:
         """One digest for all that the stage wrote and that must reproduce."""
@@ -92,7 +90,7 @@ def read(run: Path, stage: str) -> Manifest | None:
         manifest = Manifest(**raw)
         for name in {**manifest.outputs, **manifest.artifacts, **manifest.seals}:
             files.within(run, name)
-        sound = sound and isinstance(manifest.measures, dict) and manifest.stage == stage and manifest.format == FORMAT
+        sound = sound and isinstance(manifest.measures, dict) and manifest.stage == stage and raw.get("format") == files.FORMAT
     except (UserError, AttributeError, KeyError, TypeError, ValueError):
         return None
     return manifest if sound else None
@@ -105,12 +103,8 @@ def of_another_format(run: Path) -> str | None:
             raw = files.read_json(file)
         except UserError:
             continue
-        if isinstance(raw, dict) and OWN in raw and "stage" in raw and raw.get("format", 1) != FORMAT:
-            return (
-                f"{run} was written by another version of w2sr_jax (format {raw.get('format', 1)}; "
-                f"this one reads {FORMAT}): open it "
-                "with that version, or run its configuration under another --name"
-            )
+        if isinstance(raw, dict) and OWN in raw and "stage" in raw and raw.get("format") != files.FORMAT:
+            return files.other_format(run, raw.get("format"))
     return None
 
 
