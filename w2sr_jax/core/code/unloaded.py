@@ -43,7 +43,7 @@ def stand_in(reference: Reference, names: list[str]) -> type:
     if not all(name.isidentifier() for name in own):
         raise UserError(f"{reference.setting}: {reference.name} has a field {sentences.value(own[0])}, which is no name")
 
-    def refused(self: Any, *_: object) -> Any:
+    def refused(self: Any, *_: object, **__: object) -> Any:
         del self
         raise UserError(f"{reference.name} is code of the run's own, which was not executed")
 
@@ -52,12 +52,19 @@ def stand_in(reference: Reference, names: list[str]) -> type:
             raise AttributeError(name)
         refused(self)
 
+    # What a user's own has to define is not known; for the rest the class that it extends has answers.
+    needed = (*getattr(reference.extends, "__abstractmethods__", ()), *getattr(reference.extends, "must_define", ()))
     return dataclasses.make_dataclass(
         reference.name.rpartition(":")[2].rpartition(".")[2],
         [(name, Any, dataclasses.field(kw_only=True)) for name in own],
         bases=(reference.extends,) if reference.extends else (),
         frozen=True,
-        namespace={"unloaded": reference, "__call__": refused, "__getattr__": lacking},
+        namespace={
+            **dict.fromkeys(needed, refused),
+            "unloaded": reference,
+            "__call__": refused,
+            "__getattr__": lacking,
+        },
     )
 
 
