@@ -17,7 +17,7 @@ from w2sr_jax.experiment.teachers import ModelTeacher
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.settings import Mesh
-from w2sr_jax.problems.settings import Generated, Splits
+from w2sr_jax.problems.settings import Files, Generated, Splits
 from w2sr_jax.problems.source import ProblemSource
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.teachers.teacher import Teacher
@@ -108,7 +108,7 @@ class Experiment:
     """One complete run per seed (weights, order and sampling; problems stay the same); the report pools them."""
     problems: ProblemSource = Generated()
     """Where problems come from."""
-    test_problems: ProblemSource | None = None
+    test_problems: ProblemSource | Files | None = None
     """Test problems of their own (otherwise a split of `problems`)."""
     splits: Splits = Splits()
     """How many problems each split gets."""
