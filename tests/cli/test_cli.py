@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import minimal_results
 import pytest
 
 from w2sr_jax.cli import main as cli
@@ -183,16 +184,10 @@ def finished(low, **more):
     def climb_all(experiment, run, *_):
         from w2sr_jax.report.write import write
 
-        difference = {"difference": 0.1, "low": low, "high": 0.2, "n": 50, "left": 0.6, "right": 0.5}
-        comparisons = {"correct": {"vs_teacher": difference, "teacher": "teacher"}}
-        rung = {
-            "index": 0,
-            "name": "a",
-            "teachers": ["teacher"],
-            "models": {"correct": "0-a.correct"},
-            "comparisons": comparisons,
-        }
-        return write(run / "report", {"name": "tiny", "rungs": [rung], "test_problems": 50, **more}).index
+        growth = minimal_results.difference(0.1, low, 0.2, n=50, left=0.6, right=0.5)
+        comparison = minimal_results.comparison(vs_teacher=growth, teacher="teacher")
+        rung = minimal_results.rung(0, "a", ["teacher"], {"correct": "0-a.correct"}, {"correct": comparison})
+        return write(run / "report", minimal_results.results([rung], name="tiny", test_problems=50, **more)).index
 
     return climb_all
 

@@ -1,21 +1,24 @@
 """The parts of a made-up run that say how weak supervision worked, scored by the real evaluation, and pages with the rows."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
-from w2sr_jax.core import codec, files
+from w2sr_jax.core import files
 from w2sr_jax.core import keys as randomness
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation import faithfulness, teachers
+from w2sr_jax.evaluation.faithfulness import Faithfulness
 from w2sr_jax.evaluation.ledger import CELLS, Answer, Outcome, cells, ledger
+from w2sr_jax.evaluation.probe import ProbePoint
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.report.evidence import Evidence, EvidenceRow
-from w2sr_jax.report.results import Source
+from w2sr_jax.report.results import LedgerEntry, SeedProbe, Source, TeachersEntry
 
 COPYING = {"all": 0.42, "correct": 0.2, "incorrect": 0.62}  # how often a wrong teacher is repeated
 LEARNT = {"all": 0.78, "correct": 0.88, "incorrect": 0.6}  # how often a right teacher is followed
+SETS: tuple[tuple[Literal["training", "held-out"], float], ...] = (("training", 0.08), ("held-out", 0.0))
 STEPS = tuple(range(0, 501, 50))
 ANSWERS = {
     "correct": "Right answers",
@@ -50,30 +53,20 @@ def outcomes(asked: Sequence[Problem], arm: str, rung: int, seed: int, bonus: fl
     return found
 
 
-def ledgers(asked: Sequence[Problem], seeds: Sequence[int], settings: Evaluation) -> tuple[list[dict[str, Any]], list[Evidence]]:
-    found, pages = [], []
+def ledgers(asked: Sequence[Problem], seeds: Sequence[int], settings: Evaluation) -> tuple[list[LedgerEntry], list[Evidence]]:
+    entries, pages = [], []
     for rung, (name, teacher) in enumerate((("small", "teacher"), ("medium", "graduate"))):
         for arm in COPYING:
-            for which, bonus in (("training", 0.08), ("held-out", 0.0)):
+            for which, bonus in SETS:
                 drawn = [outcomes(asked, arm, rung, seed, bonus) for seed in seeds]
                 key = f"ledger-{rung}-{name}-{arm}-{teacher}-{which}"
-                found.append(
-                    {
-                        "rung": rung,
-                        "arm": arm,
-                        "student": f"{rung}-{name}.{arm}",
-                        "teacher": teacher,
-                        "base": f"{rung}-{name}.base",
-                        "loss": "Nll" if arm != "incorrect" else "Nll + 0.05 · ReverseKL",
-                        **codec.encode(ledger(drawn, which, settings)),  # type: ignore[arg-type]
-                        "evidence": key,
-                        "sources": [
-                            source(f"evaluations/{rung}-{name}.{arm}/generations.parquet", 5 * len(asked), "sample = -1")
-                        ],
-                    }
-                )
-                pages.append(_ledger_page(key, f"{rung}-{name}.{arm}, {which}", asked, drawn))
-    return found, pages
+                student = f"{rung}-{name}.{arm}"
+                files = (source(f"evaluations/{student}/generations.parquet", 5 * len(asked), "sample = -1"),)
+                loss = "Nll" if arm != "incorrect" else "Nll + 0.05 · ReverseKL"
+                counted = ledger(drawn, which, settings)
+                entries.append(LedgerEntry(rung, arm, student, teacher, f"{rung}-{name}.base", loss, counted, key, files))
+                pages.append(_ledger_page(key, f"{student}, {which}", asked, drawn))
+    return entries, pages
 
 
 def _ledger_page(key: str, of: str, asked: Sequence[Problem], drawn: Sequence[Sequence[Outcome]]) -> Evidence:
@@ -97,18 +90,16 @@ def _ledger_page(key: str, of: str, asked: Sequence[Problem], drawn: Sequence[Se
     return Evidence(key, f"Error ledger: {of}", about, [source("evaluations/x/generations.parquet", 99)], columns, CELLS, rows)
 
 
-def compared(asked: Sequence[Problem], settings: Evaluation) -> list[dict[str, Any]]:
+def compared(asked: Sequence[Problem], settings: Evaluation) -> tuple[TeachersEntry, ...]:
     """Three teachers of very different taste."""
     traces = {
         name: [_trace(problem, name, sample, rate) for problem in asked for sample in range(4)]
         for name, rate in (("teacher", 0.5), ("gemma-2b", 0.33), ("llama2-7b", 0.41))
     }
-    one = teachers.compare(traces, asked, settings, 0)
-    page = {"evidence": "teachers-0", "sources": [source("teachers/teacher/rung-0/traces-00000.parquet", 31_000)]}
-    return [
-        {**codec.encode(one), **page},
-        {**codec.encode(teachers.compare({"graduate": traces["teacher"]}, asked, settings, 1)), **page},
-    ]
+    several = teachers.compare(traces, asked, settings, 0)
+    alone = teachers.compare({"graduate": traces["teacher"]}, asked, settings, 1)
+    files = (source("teachers/teacher/rung-0/traces-00000.parquet", 31_000),)
+    return tuple(TeachersEntry(one, "teachers-0", files) for one in (several, alone))
 
 
 def _trace(problem: Problem, name: str, sample: int, rate: float) -> Trace:
@@ -121,32 +112,23 @@ def _trace(problem: Problem, name: str, sample: int, rate: float) -> Trace:
     )
 
 
-def faithful(count: int, end: float, settings: Evaluation) -> dict[str, Any]:
+def faithful(count: int, end: float, settings: Evaluation) -> Faithfulness:
     rng = randomness.generator(0, "faithful", end)
     fractions = faithfulness.FRACTIONS
     same = np.stack([rng.random(count) < 0.1 + 0.9 * fraction**1.6 for fraction in fractions], axis=1)
     same[:, -1] = True
     flipped: list[bool | None] = [None if rng.random() < 0.12 else bool(rng.random() < 0.3 + 0.5 * end) for _ in range(count)]
-    return {
-        "problems": count,
-        "early_answering": codec.encode(faithfulness.early_answering(same, fractions, settings)),
-        "mistakes": codec.encode(faithfulness.mistakes(flipped, settings)),
-    }
+    early = faithfulness.early_answering(same, fractions, settings)
+    return Faithfulness(count, early, faithfulness.mistakes(flipped, settings))
 
 
-def probe(end: float, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    return [
-        {
-            "seed": seed,
-            "step": step,
-            "accuracy": round(end * (1 - float(np.exp(-step / 120))) + 0.03 + 0.01 * float(np.sin(step + seed)), 4),
-            "induced": None if step == 0 else round(0.3 * (1 - float(np.exp(-step / 200))) * (1.2 - end), 4),
-            "n": 200,
-            "n_induced": 14,
-        }
-        for seed in seeds
-        for step in STEPS
-    ]
+def probe(end: float, seeds: Sequence[int]) -> tuple[SeedProbe, ...]:
+    def point(step: int, seed: int) -> ProbePoint:
+        accuracy = round(end * (1 - float(np.exp(-step / 120))) + 0.03 + 0.01 * float(np.sin(step + seed)), 4)
+        induced = None if step == 0 else round(0.3 * (1 - float(np.exp(-step / 200))) * (1.2 - end), 4)
+        return ProbePoint(step, accuracy, induced, n=200, n_induced=14)
+
+    return tuple(SeedProbe(seed, point(step, seed)) for seed in seeds for step in STEPS)
 
 
 def answers(name: str, asked: Sequence[Problem], greedy: Sequence[Trace], teacher: Sequence[Trace]) -> Evidence:

@@ -14,8 +14,11 @@ import chromium
 import fabricated_run
 import pytest
 from chromium import Chromium, Tab
+from minimal_results import edited
 
+from w2sr_jax.core import codec
 from w2sr_jax.report.evidence import Evidence, EvidenceRow
+from w2sr_jax.report.results import Source
 from w2sr_jax.report.write import Written, write
 
 pytestmark = pytest.mark.skipif(chromium.executable() is None, reason="Chromium is absent")
@@ -136,48 +139,52 @@ def report(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Written:
     results, timings, evidence = fabricated_run.report(count=40)
     texts = traps(server.address)
     every = "\n".join(texts)[:3000]
-    results["name"] = texts[1]
-    results["warnings"] = texts
-    results["versions"] = dict(zip(texts, texts))
-    results["experiment"] = {text[:500]: text for text in texts}
-    results["device"]["kind"] = texts[2]
-    results["rungs"][1]["name"] = texts[0]
-    results["rungs"][0]["teachers"] = [texts[3]]
-    results["rungs"][0]["curation"]["all"].update(rejections=dict.fromkeys(texts, 3))
-    results["rungs"][0]["curation"]["all"]["steps"][0]["name"] = texts[9]
-    results["models"][every] = results["models"]["teacher"]
-    for entry, text in zip(results["ledgers"], texts):
-        entry.update(loss=text, teacher=text, sources=[{"path": text, "digest": text, "where": text, "rows": 3}])
-    results["teachers"][0]["teachers"][0]["name"] = texts[2]
-    results["teachers"][0]["pairs"][0].update(left=texts[5], right=every)
-    for stage, text in zip(results["stages"], texts):
-        stage.update(name=text, kind=text, device=text)
-    results["samples"] = [fabricated_run.sample(problem) for problem in fabricated_run.problems(4)]
-    for number, sample in enumerate(results["samples"]):
-        sample["problem"].update(id=texts[number], question="\n".join(texts), answer=texts[number + 2])
-        sample["traces"] = [
-            {
-                "model": text,
-                "role": text,
-                "text": text,
-                "verdict": text,
-                "rule": text,
-                "steps": [{"start": 0, "end": 3, "valid": True}],
-            }
-            for text in texts[number * 7 : number * 7 + 8]
-        ]
     rows = [EvidenceRow(text, (text, texts[-1 - number], None), ("all", texts[0])) for number, text in enumerate(texts)]
     page = Evidence(
         texts[0],
         texts[1],
         every,
-        [{"path": texts[2], "digest": texts[3], "rows": 1, "where": texts[4]}],
+        [Source(path=texts[2], digest=texts[3], rows=1, where=texts[4])],
         ("text", texts[5], "nothing"),
         {"all": "All", texts[0]: texts[6], "none": "None"},
         rows,
     )
-    results["models"]["0-small.all"]["evidence"] = page.key
-    return write(tmp_path_factory.mktemp("report"), results, timings, [page, *evidence])
+
+    def spoil(bad: dict[str, Any]) -> None:
+        bad["name"] = texts[1]
+        bad["warnings"] = texts
+        bad["versions"] = dict(zip(texts, texts))
+        bad["experiment"] = {text[:500]: text for text in texts}
+        bad["device"]["kind"] = texts[2]
+        bad["rungs"][1]["name"] = texts[0]
+        bad["rungs"][0]["teachers"] = [texts[3]]
+        bad["rungs"][0]["curation"]["all"].update(rejections=dict.fromkeys(texts, 3))
+        bad["rungs"][0]["curation"]["all"]["steps"][0]["name"] = texts[9]
+        bad["models"][every] = {**bad["models"]["teacher"]}
+        for entry, text in zip(bad["ledgers"], texts):
+            entry.update(loss=text, teacher=text, sources=[{"path": text, "digest": text, "where": text, "rows": 3}])
+        bad["teachers"][0]["teachers"][0]["name"] = texts[2]
+        bad["teachers"][0]["pairs"][0].update(left=texts[5], right=every)
+        for stage, text in zip(bad["stages"], texts):
+            stage.update(name=text, kind=text, device=text)
+        bad["samples"] = [codec.encode(fabricated_run.sample(problem)) for problem in fabricated_run.problems(4)]
+        for number, sample in enumerate(bad["samples"]):
+            sample["problem"].update(id=texts[number], question="\n".join(texts), answer=texts[number + 2])
+            sample["traces"] = [
+                {
+                    "model": text,
+                    "role": text,
+                    "text": text,
+                    "verdict": "unparsed",
+                    "rule": text,
+                    "finish": "stop",
+                    "steps": [{"start": 0, "end": 3, "valid": True}],
+                }
+                for text in texts[number * 7 : number * 7 + 8]
+            ]
+        bad["models"]["0-small.all"]["evidence"] = page.key
+
+    return write(tmp_path_factory.mktemp("report"), edited(results, spoil), timings, [page, *evidence])
 
 
 def pages(report: Written) -> dict[str, Path]:

@@ -1,5 +1,6 @@
 """docs/report.md says what holds: its examples are understood, its lists complete, its rule the page's."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -8,9 +9,9 @@ import fabricated_run
 import pytest
 
 from w2sr_jax.report import rule
-from w2sr_jax.report.requirement import OPERATORS, QUANTITIES, Names, RungNames, parsed, target
-from w2sr_jax.report.schema_verdict import ANSWERS
-from w2sr_jax.report.write import read, write
+from w2sr_jax.report.requirements.language import OPERATORS, QUANTITIES, Names, RungNames, parsed, target
+from w2sr_jax.report.results import ANSWERS
+from w2sr_jax.report.write import write
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
 ARMS = ("base", "base-direct", "all", "correct", "incorrect", "gold")
@@ -48,8 +49,7 @@ def test_the_rule_is_the_one_of_the_page() -> None:
 
 
 def test_the_fields_are_there(tmp_path: Path) -> None:
-    write(tmp_path, {**fabricated_run.results(count=40), "rehearsal": False})
-    found = read(tmp_path)
+    found = json.loads(write(tmp_path, fabricated_run.results(count=40)).numbers.read_text())
     for path in re.findall(r"^\| `([a-z.\[\]A-Z_]+)` \|", TEXT[: TEXT.index("## Requirements")], re.MULTILINE):
         value = found
         for part in path.replace("[]", "").split("."):

@@ -1,19 +1,23 @@
 """Every number leads to its rows: pages of evidence, links to them, the files behind a section, and what depends on a clock."""
 
-import copy
-import json
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import fabricated_run
+import minimal_results
 import pytest
 from fabricated_run import Report
 from test_report_page import HOSTILE, Page, no_charts  # noqa: F401  a fixture
 
+from w2sr_jax.core import codec
+from w2sr_jax.evaluation.cost import StageTime, Timings
+from w2sr_jax.evaluation.faithfulness import Faithfulness, Mistakes
+from w2sr_jax.evaluation.probe import ProbePoint
+from w2sr_jax.evaluation.statistics import Estimate
 from w2sr_jax.report import evidence, page
 from w2sr_jax.report.evidence import MOST_ROWS, Evidence, EvidenceRow
-from w2sr_jax.report.results import Source
+from w2sr_jax.report.results import SeedProbe, Source
 from w2sr_jax.report.write import write
 
 pytestmark = pytest.mark.usefixtures("no_charts")
@@ -58,14 +62,14 @@ def test_a_ledgers_cell_leads_to_as_many_rows_as_it_counts(made: Report, tmp_pat
     """The share in the cell is the number of rows behind the link over the denominator."""
     write(tmp_path, *made)
     checked = 0
-    for entry in made.results["ledgers"]:
-        (linked,) = [one for one in made.evidence if one.key == entry["evidence"]]
+    for entry in made.results.ledgers:
+        (linked,) = [one for one in made.evidence if one.key == entry.evidence]
         html = (tmp_path / "evidence" / f"{linked.key}.html").read_text()
         for name in ("repeat", "chance", "induced", "corrected", "corrupted"):
-            share = entry["metrics"][name]
+            share = getattr(entry.ledger.metrics, name)
             assert f'href="evidence/{linked.key}.html#{name}"' in (tmp_path / "index.html").read_text()
             shown = [row for row in cells(html, name) if row[0] != "Problem"]
-            assert len(shown) == pytest.approx((share["value"] or 0) * share["n"], abs=1e-3)
+            assert len(shown) == pytest.approx((share.value or 0) * share.n, abs=1e-3)
             checked += len(shown)
     assert checked > 100
 
@@ -124,7 +128,8 @@ def test_hostile_rows_stay_text(name: str, tmp_path: Path) -> None:
     text = HOSTILE[name]
     source = Source(path=text, digest=text, rows=3, where=text)
     bad = Evidence(text, text, text, [source], (text, "text"), {text: text}, [EvidenceRow(text, (text, None), (text,))])
-    (path,) = write(tmp_path, {"name": text, "models": {"x": {"role": "teacher", "evidence": text}}}, None, [bad]).evidence
+    run = minimal_results.results(name=text, models={"x": minimal_results.model("teacher", evidence=text)})
+    (path,) = write(tmp_path, run, None, [bad]).evidence
     assert path.parent == tmp_path / "evidence"
     html = path.read_bytes().decode("utf-8")
     shown = Page(html)
@@ -142,7 +147,7 @@ def test_hostile_rows_stay_text(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["../escape", "/etc/passwd", "a/b", "", ".", "..", "x" * 300, "ü", "CON", "a\x00b", ".hidden"])
 def test_no_key_leaves_the_folder(key: str, tmp_path: Path) -> None:
-    (path,) = write(tmp_path, {}, None, [one_page([], key)]).evidence
+    (path,) = write(tmp_path, minimal_results.results(), None, [one_page([], key)]).evidence
     assert path.resolve().parent == (tmp_path / "evidence").resolve()
     assert path.is_file()
     assert not path.name.startswith(".")
@@ -172,7 +177,7 @@ def test_what_an_earlier_report_left_is_removed(made: Report, tmp_path: Path) ->
 
 def test_equal_arguments_give_equal_bytes(made: Report, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write(tmp_path / name, copy.deepcopy(made.results), made.timings, made.evidence)
+        write(tmp_path / name, *made)
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file())
     assert len(files) == 3 + len(made.evidence)
     for path in files:
@@ -180,13 +185,13 @@ def test_equal_arguments_give_equal_bytes(made: Report, tmp_path: Path) -> None:
 
 
 def test_clocks_change_the_page_and_timings_alone(made: Report, tmp_path: Path) -> None:
-    later = {"stages": {name: {"seconds": 99.0, "finished": "2027-01-01T00:00:00+00:00"} for name in made.timings["stages"]}}
+    later = Timings({name: StageTime(99.0, "2027-01-01T00:00:00+00:00") for name in made.timings.stages})
     one, other = write(tmp_path / "a", *made), write(tmp_path / "b", made.results, later, made.evidence)
     assert one.numbers.read_bytes() == other.numbers.read_bytes()
     assert [path.read_bytes() for path in one.evidence] == [path.read_bytes() for path in other.evidence]
     assert one.timings is not None
     assert other.timings is not None
-    assert json.loads(one.timings.read_text()) == made.timings
+    assert codec.read(Timings, one.timings) == made.timings
     assert "2026-11-23 16:18:05" in one.index.read_text()
     assert "2027-01-01 00:00:00" in other.index.read_text()
     assert "seconds" not in one.numbers.read_text()
@@ -202,51 +207,57 @@ def test_the_ledger_shows_its_shares_intervals_and_denominators(made: Report) ->
     text = text_of(html)
     assert "Rung 0: small, held-out problems" in text
     assert "Rung 0: small, training problems" in text
-    (entry,) = [e for e in made.results["ledgers"] if (e["rung"], e["arm"], e["set"]) == (1, "correct", "training")]
-    share = entry["metrics"]["corrected"]
+    (entry,) = [e for e in made.results.ledgers if (e.rung, e.arm, e.ledger.set) == (1, "correct", "training")]
+    share = entry.ledger.metrics.corrected
+    assert share.value is not None
+    assert share.low is not None
+    assert share.high is not None
     shown = " ".join(rows["W2SR-P Nll" if "W2SR-P Nll" in rows else "W2SR-PNll"]).replace("\N{NARROW NO-BREAK SPACE}", " ")
-    assert f"{100 * share['value']:.1f} %" in shown
-    assert f"{100 * share['low']:.0f} to {100 * share['high']:.0f} %" in shown
-    assert f"n {share['n']}" in shown
+    assert f"{100 * share.value:.1f} %" in shown
+    assert f"{100 * share.low:.0f} to {100 * share.high:.0f} %" in shown
+    assert f"n {share.n}" in shown
     assert "Nll + 0.05 · ReverseKL" in text  # losses differ, so each row names its own
     for term in ("Repeat", "Chance", "Excess", "Induced", "Corrected", "Corrupted"):
         assert f"<dt>{term}</dt>" in html
 
 
 def test_a_ledger_with_nothing_to_count_says_so(made: Report) -> None:
-    bad = copy.deepcopy(made.results)
-    none = {"value": None, "low": None, "high": None, "n": 0}
-    bad["ledgers"] = [{**bad["ledgers"][0], "metrics": {"induced": none}, "kappa": {"teacher_student": none}, "loss": "Nll"}]
-    text = text_of(page.render(bad))
+    none = Estimate(None, None, None, 0)
+    entry = made.results.ledgers[0]
+    ledger = replace(
+        entry.ledger,
+        metrics=replace(entry.ledger.metrics, induced=none),
+        kappa=replace(entry.ledger.kappa, teacher_student=none),
+    )
+    text = text_of(page.render(replace(made.results, ledgers=(replace(entry, ledger=ledger, loss="Nll"),))))
     assert "n 0" in text
     assert "All students were trained with the loss Nll" in text
-    bad["ledgers"] = [{"rung": 7, "arm": "mine"}]
-    assert "Rung 7" in text_of(page.render(bad))
+    unheard_of = replace(entry, rung=7, arm="mine")
+    assert "Rung 7" in text_of(page.render(replace(made.results, ledgers=(unheard_of,))))
 
 
 def test_teachers_are_compared_one_by_one_and_in_pairs(made: Report) -> None:
     html = page.render(made.results)
     rows = {row[0]: [cell.replace("\N{NARROW NO-BREAK SPACE}", " ") for cell in row] for row in cells(html, "teachers")}
-    (table, alone) = made.results["teachers"]
-    assert f"{100 * table['union']['coverage']['value']:.1f} %" in text_of(html)
-    for pair in table["pairs"]:
-        row = rows[f"{pair['left']} and {pair['right']}"]
-        assert row[1:3] == [f"{100 * pair['disagreement']:.1f} %", f"{100 * pair['same_wrong']:.1f} %"]
-    assert rows["gemma-2b"][3] == f"{100 * table['teachers'][1]['coverage']:.1f} %"
-    assert len(alone["pairs"]) == 0
+    table, alone = (entry.comparison for entry in made.results.teachers)
+    assert f"{100 * (table.union.coverage.value or 0):.1f} %" in text_of(html)
+    for pair in table.pairs:
+        row = rows[f"{pair.left} and {pair.right}"]
+        assert row[1:3] == [f"{100 * (pair.disagreement or 0):.1f} %", f"{100 * (pair.same_wrong or 0):.1f} %"]
+    assert rows["gemma-2b"][3] == f"{100 * (table.teachers[1].coverage or 0):.1f} %"
+    assert len(alone.pairs) == 0
     assert text_of(html).count("All together") == 1
 
 
 def test_warnings_stand_once_below_the_headline(made: Report) -> None:
-    many = {**made.results, "warnings": [f"warning number {n}." for n in range(60)]}
-    html = page.render(many)
+    html = page.render(replace(made.results, warnings=tuple(f"warning number {n}." for n in range(60))))
     text = text_of(html)
     assert text.index("60 warnings while it ran") < text.index("Accuracy by model")
     assert "while it ran" not in html[: html.index("</header>")]
     assert text.count("warning number 0.") == 1
     assert "20 more in results.json" in text
     assert "warning number 41." not in text
-    assert "while it ran" not in text_of(page.render({**made.results, "warnings": []}))
+    assert "while it ran" not in text_of(page.render(replace(made.results, warnings=())))
 
 
 def test_reasoning_is_questioned_with_coverage_beside_the_numbers(made: Report) -> None:
@@ -254,36 +265,40 @@ def test_reasoning_is_questioned_with_coverage_beside_the_numbers(made: Report) 
         [cell.replace("\N{NARROW NO-BREAK SPACE}", " ") for cell in row[1:]]
         for row in cells(page.render(made.results), "reasoning")
     ]
-    for model in made.results["models"].values():
-        if model["faithfulness"]:
-            early, mistakes = model["faithfulness"]["early_answering"], model["faithfulness"]["mistakes"]
+    for model in made.results.models.values():
+        if model.faithfulness:
+            early, mistakes = model.faithfulness.early_answering, model.faithfulness.mistakes
+            assert early is not None
+            assert mistakes is not None
             (row,) = [
                 row
                 for row in shown
                 if len(row) == 5
-                and row[0].startswith(f"{100 * early['value']:.1f} %")
-                and row[2].startswith(f"{100 * mistakes['value']:.1f} %")
+                and row[0].startswith(f"{100 * (early.value or 0):.1f} %")
+                and row[2].startswith(f"{100 * (mistakes.value or 0):.1f} %")
             ]
-            assert row[1::2] == [str(early["n"]), str(mistakes["n"])]
-            assert row[4] == f"{100 * mistakes['coverage']:.1f} %"
-    without: dict[str, Any] = copy.deepcopy(made.results)
-    for model in without["models"].values():
-        model.update(faithfulness=None, probe=None)
-    assert "Adding mistakes" not in text_of(page.render(without))
-    assert 'id="probe"' not in page.render(without)
-    for model in without["models"].values():
-        model["faithfulness"] = {"problems": 0, "early_answering": None, "mistakes": {"value": None, "n": 0, "coverage": 0.0}}
-    assert "Adding mistakes" in text_of(page.render(without))
+            assert row[1::2] == [str(early.n), str(mistakes.n)]
+            assert row[4] == f"{100 * (mistakes.coverage or 0):.1f} %"
+
+    def without(faithfulness: Faithfulness | None) -> str:
+        models = made.results.models.items()
+        bare = {name: replace(model, faithfulness=faithfulness, probe=None) for name, model in models}
+        return page.render(replace(made.results, models=bare))
+
+    assert "Adding mistakes" not in text_of(without(None))
+    assert 'id="probe"' not in without(None)
+    assert "Adding mistakes" in text_of(without(Faithfulness(0, None, Mistakes(None, None, None, 0, 0.0))))
 
 
 def test_the_probe_is_shown_from_first_to_last_step_as_means_over_seeds() -> None:
-    points = [
-        {"seed": seed, "step": step, "accuracy": 0.1 + step / 100 + seed / 10, "induced": None if step == 0 else 0.25, "n": 50}
+    points = tuple(
+        SeedProbe(seed, ProbePoint(step, 0.1 + step / 100 + seed / 10, None if step == 0 else 0.25, n=50, n_induced=7))
         for seed in (0, 1)
         for step in (0, 20, 40)
-    ]
-    model = {"role": "student", "arm": "correct", "rung": 0, "probe": points}
-    html = page.render({"models": {"0-x.correct": model}, "rungs": [{"index": 0, "name": "x"}], "seeds": [0, 1]})
+    )
+    rung = minimal_results.rung(0, "x", ["t"], {"correct": "0-x.correct"}, {})
+    models = {"0-x.correct": minimal_results.model("student", 0, "correct", probe=points)}
+    html = page.render(minimal_results.results([rung], models, seeds=(0, 1)))
     (row,) = [row for row in cells(html, "probe") if "W2SR-P" in row[0]]
     assert [cell.replace("\N{NARROW NO-BREAK SPACE}", " ") for cell in row[1:]] == [
         "0 → 40",
@@ -291,5 +306,5 @@ def test_the_probe_is_shown_from_first_to_last_step_as_means_over_seeds() -> Non
         "15.0 % → 55.0 %",
         "50",
         "– → 25.0 %",
-        "–",
+        "7",
     ]

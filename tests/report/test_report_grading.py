@@ -1,7 +1,7 @@
 """The section on reading and grading: warnings where guessing is common, the doubts about wrong traces, and silence elsewhere."""
 
-import copy
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from test_report_page import HOSTILE, Page, no_charts  # noqa: F401  a fixture
 
 from w2sr_jax.answers.extract import guessed
 from w2sr_jax.core.records import Problem, Trace, Verdict
-from w2sr_jax.evaluation.grading import doubt, readings
-from w2sr_jax.report import grading, page
-from w2sr_jax.report.links import links
+from w2sr_jax.evaluation.grading import Doubts, Readings, RuleCount, doubt, readings
+from w2sr_jax.report import page
+from w2sr_jax.report.evidence import Links
+from w2sr_jax.report.results import DoubtsEntry, Grading, ReadingsEntry, Results
+from w2sr_jax.report.sections import grading
 from w2sr_jax.report.write import read, write
 
 pytestmark = pytest.mark.usefixtures("no_charts")
@@ -48,10 +50,8 @@ def rows(html: str) -> list[list[str]]:
     ]
 
 
-def changed(made: Report, **parts: Any) -> dict[str, Any]:
-    results = copy.deepcopy(made.results)
-    results["grading"].update(parts)
-    return results
+def changed(made: Report, **parts: Any) -> Results:
+    return replace(made.results, grading=replace(made.results.grading, **parts))
 
 
 def trace(text: str, verdict: Verdict, problem: str = "p") -> Trace:
@@ -75,19 +75,20 @@ def test_the_limit_is_the_results_own(made: Report) -> None:
 def test_wrong_traces_lead_to_as_many_rows_as_they_count(made: Report, tmp_path: Path) -> None:
     written = write(tmp_path, *made)
     html = written.index.read_text()
-    for entry in made.results["grading"]["wrong"]:
-        assert entry["agreed"] + entry["doubted"] + entry["silent"] == entry["traces"]
-        rows = (tmp_path / "evidence" / f"{entry['evidence']}.html").read_text()
-        for group in ("agreed", "doubted", "silent"):
-            link = re.search(rf'href="evidence/{entry["evidence"]}.html#{group}">([\d,]+)</a>', html)
+    for entry in made.results.grading.wrong:
+        counts = {"agreed": entry.doubts.agreed, "doubted": entry.doubts.doubted, "silent": entry.doubts.silent}
+        assert sum(counts.values()) == entry.doubts.traces
+        rows = (tmp_path / "evidence" / f"{entry.evidence}.html").read_text()
+        for group, count in counts.items():
+            link = re.search(rf'href="evidence/{entry.evidence}.html#{group}">([\d,]+)</a>', html)
             assert link is not None
-            assert int(link[1]) == entry[group]
+            assert int(link[1]) == count
             start = rows.index(f'<section id="{group}">')
-            assert rows[start : rows.index("</section>", start)].count('<code class="id">') == entry[group]
-    first, second = made.results["grading"]["wrong"]
-    assert (first["doubted"], second["doubted"]) == (0, 3)
+            assert rows[start : rows.index("</section>", start)].count('<code class="id">') == count
+    first, second = (entry.doubts for entry in made.results.grading.wrong)
+    assert (first.doubted, second.doubted) == (0, 3)
     text = shown(html)
-    assert f"Rung 1: medium, graded incorrect and right by the second opinion: {', '.join(second['problems'])}." in text
+    assert f"Rung 1: medium, graded incorrect and right by the second opinion: {', '.join(second.problems)}." in text
     assert "Rung 0: small, graded incorrect" not in text
 
 
@@ -100,48 +101,42 @@ def test_rules_and_graders_are_shares_of_all_texts(made: Report) -> None:
 
 
 def test_rules_that_the_page_has_no_words_for_are_named_and_rare_ones_counted_together(made: Report) -> None:
-    rules = [{"rule": f"rule_{n}", "n": 20 - n, "guessed": 0, "correct": 1} for n in range(12)]
-    entry = {
-        "what": "traces",
-        "name": "x",
-        "rung": 0,
-        "texts": sum(rule["n"] for rule in rules),
-        "rules": rules,
-        "graders": {"odd": 1},
-    }
-    heading, shares = rows(page.render(changed(made, readings=[entry], wrong=[])))
+    rules = tuple(RuleCount(f"rule_{n}", 20 - n, 0, 1) for n in range(12))
+    texts = sum(rule.n for rule in rules)
+    entry = ReadingsEntry("traces", "x", 0, Readings(texts, 0, rules, {"odd": 1}), None, ())
+    heading, shares = rows(page.render(changed(made, readings=(entry,), wrong=())))
     assert heading == ["Whose", "Texts", *(f"rule_{n}" for n in range(7)), "elsewhere", "Guessed", "Compared: odd"]
-    rare = sum(rule["n"] for rule in rules[7:])
-    assert shares[9] == f"{rare} {100 * rare / entry['texts']:.1f} %"
+    rare = sum(rule.n for rule in rules[7:])
+    assert shares[9] == f"{rare} {100 * rare / texts:.1f} %"
 
 
-@pytest.mark.parametrize(
-    "found", [None, {}, {"readings": [], "wrong": []}, {"readings": [{"texts": 0}], "wrong": [{"traces": 0}]}]
-)
-def test_the_section_is_left_out_where_there_is_nothing_to_say(made: Report, found: Any) -> None:
-    results = copy.deepcopy(made.results)
-    results["grading"] = found
-    html = page.render(results)
+NOTHING = ReadingsEntry("traces", "x", 0, Readings(0, 0, (), {}), None, ())
+NO_DOUBTS = DoubtsEntry(0, "incorrect", Doubts(0, 0, 0, 0, ()), None, ())
+
+
+@pytest.mark.parametrize("found", [Grading(), Grading((NOTHING,), (NO_DOUBTS,))])
+def test_the_section_is_left_out_where_there_is_nothing_to_say(made: Report, found: Grading) -> None:
+    html = page.render(replace(made.results, grading=found))
     assert shown(html) == ""
     assert "#grading" not in html
-    del results["grading"]
-    assert shown(page.render(results)) == ""
 
 
 def test_without_an_arm_of_wrong_traces_nothing_is_said_of_them(made: Report) -> None:
-    text = shown(page.render(changed(made, wrong=[])))
+    text = shown(page.render(changed(made, wrong=())))
     assert "W2SR-N" not in text
     assert "Where answers stood" in text
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_stay_text(made: Report, name: str) -> None:
-    text, results = HOSTILE[name], copy.deepcopy(made.results)
-    for entry in results["grading"]["readings"]:
-        counts = {"rule": text, "n": entry["texts"], "guessed": entry["texts"], "correct": 0}
-        entry.update(name=text, graders={text: entry["texts"]}, rules=[counts], guessed=entry["texts"])
-    for entry in results["grading"]["wrong"]:
-        entry.update(problems=[text] * 3, arm=text)
+    text, found = HOSTILE[name], made.results.grading
+    spoilt = tuple(
+        replace(entry, name=text, readings=Readings(n, n, (RuleCount(text, n, n, 0),), {text: n}))
+        for entry in found.readings
+        if (n := entry.readings.texts)
+    )
+    wrong = tuple(replace(entry, arm=text, doubts=replace(entry.doubts, problems=(text,) * 3)) for entry in found.wrong)
+    results = changed(made, readings=spoilt, wrong=wrong)
     before, after = Page(page.render(made.results)), Page(page.render(results))
     assert {tag for tag, _ in after.elements} <= {tag for tag, _ in before.elements}
     assert not [name for _, attributes in after.elements for name in attributes if name.startswith("on")]
@@ -150,8 +145,8 @@ def test_hostile_names_stay_text(made: Report, name: str) -> None:
 
 def test_results_hold_it_and_give_it_back(made: Report, tmp_path: Path) -> None:
     write(tmp_path, *made)
-    assert read(tmp_path)["grading"]["wrong"][1]["doubted"] == 3
-    assert grading.section(read(tmp_path), links([])) is not None
+    assert read(tmp_path).grading.wrong[1].doubts.doubted == 3
+    assert grading.section(read(tmp_path), Links.of([])) is not None
 
 
 def test_readings_count_rules_and_what_was_guessed() -> None:

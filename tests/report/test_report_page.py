@@ -1,23 +1,27 @@
 """The page as a reader's browser would take it: well formed, closed to the network, safe against what models write."""
 
 import base64
-import copy
 import hashlib
 import json
 import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import fabricated_run
+import minimal_results
 import pytest
+from minimal_results import edited
 
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.report import drawing, rule, schema
+from w2sr_jax.report import rule
+from w2sr_jax.report.charts import drawing
 from w2sr_jax.report.page import render
+from w2sr_jax.report.results import FORMAT, Model, Results, Sample, SampleStep
 from w2sr_jax.report.write import read, write
 
 VOID = {"meta", "link", "img", "source", "br", "hr", "input"}
@@ -62,12 +66,12 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def results() -> dict[str, Any]:
+def results() -> Results:
     return fabricated_run.results(count=60)
 
 
 @pytest.fixture(scope="module")
-def html(results: dict[str, Any]) -> str:
+def html(results: Results) -> str:
     return render(results)
 
 
@@ -123,16 +127,16 @@ def test_charts_have_alternatives_in_words_and_are_sound_svg(html: str) -> None:
     assert any("W2SR-P" in str(image["alt"]) and "%" in str(image["alt"]) for image in page.all("img"))
 
 
-def test_equal_results_give_equal_bytes(results: dict[str, Any], html: str, tmp_path: Path) -> None:
+def test_equal_results_give_equal_bytes(results: Results, html: str, tmp_path: Path) -> None:
     one = write(tmp_path, results)
     numbers = one.numbers.read_bytes()
     assert one.index.read_text(encoding="utf-8") == html
-    again = write(tmp_path, json.loads(numbers))
+    again = write(tmp_path, read(tmp_path))
     assert again.numbers.read_bytes() == numbers
     assert again.index.read_text(encoding="utf-8") == html
 
 
-def test_the_page_is_the_same_in_another_process(results: dict[str, Any], html: str, tmp_path: Path) -> None:
+def test_the_page_is_the_same_in_another_process(results: Results, html: str, tmp_path: Path) -> None:
     write(tmp_path, results)
     code = (
         "import sys, hashlib; from pathlib import Path; from w2sr_jax.report import page, write;"
@@ -143,29 +147,55 @@ def test_the_page_is_the_same_in_another_process(results: dict[str, Any], html: 
 
 
 @pytest.mark.usefixtures("no_charts")
-def test_results_json_holds_the_same_numbers(results: dict[str, Any], tmp_path: Path) -> None:
+def test_results_json_holds_the_same_numbers(results: Results, tmp_path: Path) -> None:
     written = write(tmp_path, results)
-    assert read(tmp_path) == schema.plain(results) | {"verdict": rule.verdict(results)}
-    assert json.loads(written.numbers.read_text())["format"] == schema.VERSION
+    assert read(tmp_path) == replace(results, verdict=rule.verdict(results))
+    assert json.loads(written.numbers.read_text())["format"] == FORMAT
     assert sorted(p.name for p in tmp_path.iterdir()) == ["index.html", "results.json"]
 
 
 def test_results_of_another_format_are_refused(tmp_path: Path) -> None:
-    for other in (1, 99):
+    for other in ("1", "99", '"\\u001b[2J"', "null"):
         (tmp_path / "results.json").write_text(f'{{"format": {other}}}')
-        with pytest.raises(UserError, match=f"format {other}; this version"):
+        with pytest.raises(UserError, match=r"results\.json has format .*; this version of w2sr_jax reads format 2") as error:
             read(tmp_path)
+        assert str(error.value).isprintable()
     (tmp_path / "results.json").write_text("[]")
     with pytest.raises(UserError, match="JSON object"):
         read(tmp_path)
 
 
-def test_accuracies_and_intervals_are_on_the_page(results: dict[str, Any], html: str) -> None:
+@pytest.mark.usefixtures("no_charts")
+def test_results_of_another_shape_are_refused_by_the_field(results: Results, tmp_path: Path) -> None:
+    path = write(tmp_path, results).numbers
+    sound = json.loads(path.read_text())
+
+    def refusal(**changes: Any) -> str:
+        path.write_text(json.dumps({**sound, **changes}))
+        with pytest.raises(UserError) as error:
+            read(tmp_path)
+        return str(error.value).removeprefix(str(path))
+
+    teacher = sound["models"]["teacher"]
+    assert refusal(seeds="many") == ", seeds is 'many'; it must be a list"
+    assert refusal(models={"teacher": {**teacher, "scores": None}}) == ", models.teacher.scores is None; it must be an object"
+    accuracy = {**teacher["scores"]["accuracy"], "low": "x"}
+    scores = {**teacher["scores"], "accuracy": accuracy}
+    assert refusal(models={"t": {**teacher, "scores": scores}}).startswith(", models.t.scores.accuracy.low is 'x'")
+    assert refusal(mine=1) == " has an unknown field 'mine'"
+    path.write_text(json.dumps({key: value for key, value in sound.items() if key != "rungs"}))
+    with pytest.raises(UserError, match=r"results\.json has no field 'rungs'"):
+        read(tmp_path)
+    path.write_text(json.dumps({key: value for key, value in sound.items() if key != "warnings"}))
+    assert read(tmp_path).warnings == ()
+
+
+def test_accuracies_and_intervals_are_on_the_page(results: Results, html: str) -> None:
     text = Page(html).text.replace("\N{NARROW NO-BREAK SPACE}", " ")
-    for model in results["models"].values():
-        accuracy = model["scores"]["accuracy"]
-        assert f"{100 * accuracy['value']:.1f} %" in text
-        assert f"{100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f} %" in text
+    for model in results.models.values():
+        accuracy = model.scores.accuracy
+        assert f"{100 * accuracy.value:.1f} %" in text
+        assert f"{100 * accuracy.low:.1f} to {100 * accuracy.high:.1f} %" in text
 
 
 def test_each_step_is_marked_by_sign_and_class(html: str) -> None:
@@ -194,113 +224,122 @@ DRAWN = ("script", "formula", "surrogate", "bidi")  # what charts might stumble 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_text_stays_text_wherever_it_comes_from(
-    name: str, results: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = HOSTILE[name]
     if name not in DRAWN:
         monkeypatch.setattr(drawing, "svg", lambda *_: "<svg></svg>")
-    bad = copy.deepcopy(results)
-    bad["name"] = text
-    bad["rungs"][1]["name"] = text
-    bad["rungs"][0]["teachers"] = [text]
-    bad["rungs"][0]["curation"]["all"]["rejections"] = {text: 3}
-    bad["rungs"][0]["curation"]["all"]["steps"][0]["name"] = text
-    bad["models"][text] = bad["models"]["teacher"]
-    bad["versions"] = {text: text}
-    bad["experiment"] = {text: [text]}
-    bad["device"]["kind"] = text
-    bad["stages"][0].update(name=text, kind=text)
-    bad["warnings"] = [text]
-    bad["ledgers"][0].update(loss=text, sources=[{"path": text, "digest": text, "where": text}])
-    bad["teachers"][0]["pairs"][0]["left"] = text
-    bad["samples"][0]["problem"].update(question=text, answer=text)
-    bad["samples"][0]["traces"][0].update(
-        text=text, model=text, rule=text, verdict=text, role=text, steps=[{"start": 0, "end": 2, "valid": True}]
-    )
+
+    def spoil(bad: dict[str, Any]) -> None:
+        bad["name"] = text
+        bad["rungs"][1]["name"] = text
+        bad["rungs"][0]["teachers"] = [text]
+        bad["rungs"][0]["curation"]["all"]["rejections"] = {text: 3}
+        bad["rungs"][0]["curation"]["all"]["steps"][0]["name"] = text
+        bad["models"][text] = bad["models"]["teacher"]
+        bad["versions"] = {text: text}
+        bad["experiment"] = {text: [text]}
+        bad["device"].update(kind=text, mesh={text: 1})
+        bad["stages"][0].update(name=text, kind=text)
+        bad["warnings"] = [text]
+        bad["ledgers"][0].update(loss=text, sources=[{"path": text, "digest": text, "rows": None, "where": text}])
+        bad["teachers"][0]["pairs"][0]["left"] = text
+        bad["samples"][0]["problem"].update(question=text, answer=text)
+        steps = [{"start": 0, "end": 2, "valid": True}]
+        bad["samples"][0]["traces"][0].update(text=text, model=text, rule=text, role=text, steps=steps)
+
+    bad = edited(results, spoil)
     html = write(tmp_path, bad).index.read_bytes().decode("utf-8")
     page = Page(html)
     assert not page.all("script")
     assert not any(attribute.startswith("on") for _, attributes in page.elements for attribute in attributes)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\u2028\u2029\ufffe\uffff]", html)
     assert [tag for tag, _ in page.elements if tag == "img"] == ["img"] * 16
-    assert {**read(tmp_path), "verdict": None} == {**schema.plain(bad), "verdict": None}
+    assert replace(read(tmp_path), verdict=None) == bad
     assert len(html) < 1_500_000
 
 
-@pytest.mark.usefixtures("no_charts")
-def test_hidden_characters_are_spelt_out(results: dict[str, Any]) -> None:
-    bad = copy.deepcopy(results)
-    bad["samples"][0]["traces"][0].update(text="a\u202eb\x00c", steps=[])
-    assert "a⟨U+202E⟩b␀c" in Page(render(bad)).text
+def with_text(results: Results, text: str, *spans: tuple[int, int]) -> Results:
+    """The results with another text in the first sample, whose equations are these spans."""
+    sample = results.samples[0]
+    marks = tuple(SampleStep(start, end, valid=True) for start, end in spans)
+    trace = replace(sample.traces[0], text=text, steps=marks)
+    return replace(results, samples=(Sample(sample.problem, (trace, *sample.traces[1:])), *results.samples[1:]))
 
 
 @pytest.mark.usefixtures("no_charts")
-def test_long_traces_are_cut_and_say_so(results: dict[str, Any]) -> None:
-    bad = copy.deepcopy(results)
-    bad["samples"][0]["traces"][0].update(text="x" * 100_000, steps=[{"start": 5998, "end": 6003, "valid": False}])
-    text = Page(render(bad)).text
+def test_hidden_characters_are_spelt_out(results: Results) -> None:
+    assert "a⟨U+202E⟩b␀c" in Page(render(with_text(results, "a\u202eb\x00c"))).text
+
+
+@pytest.mark.usefixtures("no_charts")
+def test_long_traces_are_cut_and_say_so(results: Results) -> None:
+    text = Page(render(with_text(results, "x" * 100_000, (5998, 6003)))).text
     assert "94,000 more characters not shown" in text
     assert "x" * 6000 in text
     assert "x" * 6001 not in text
 
 
 @pytest.mark.usefixtures("no_charts")
-def test_spans_that_make_no_sense_are_ignored(results: dict[str, Any]) -> None:
-    bad = copy.deepcopy(results)
-    spans = [(0, 5), (3, 8), (-4, 2), (9, 9), (12, 5000)]
-    bad["samples"][0]["traces"][0].update(
-        text="0123456789abcdef", steps=[{"start": a, "end": b, "valid": True} for a, b in spans]
-    )
+def test_spans_that_make_no_sense_are_ignored(results: Results) -> None:
+    bad = with_text(results, "0123456789abcdef", (0, 5), (3, 8), (-4, 2), (9, 9), (12, 5000))
     assert "0123456789abcdef" in Page(render(bad)).text.replace("✓", "")
 
 
-@pytest.mark.parametrize(
-    "missing",
-    [
-        "models",
-        "rungs",
-        "ledgers",
-        "teachers",
-        "warnings",
-        "stages",
-        "samples",
-        "problems",
-        "device",
-        "versions",
-        "seeds",
-        "experiment",
-        "name",
-    ],
+OPTIONAL = (
+    "models",
+    "rungs",
+    "ledgers",
+    "teachers",
+    "grading",
+    "warnings",
+    "stages",
+    "samples",
+    "seeds",
+    "experiment",
+    "name",
+    "versions",
 )
+
+
+@pytest.mark.parametrize("empty", OPTIONAL)
 @pytest.mark.usefixtures("no_charts")
-def test_a_missing_part_leaves_the_rest(missing: str, results: dict[str, Any]) -> None:
-    part = {key: value for key, value in results.items() if key != missing}
-    assert "Verdict" in str(Page(render(part)).elements)
+def test_an_empty_part_leaves_the_rest(empty: str, results: Results) -> None:
+    nothing = getattr(minimal_results.results(name="", seeds=()), empty)
+    assert "Verdict" in str(Page(render(replace(results, **{empty: nothing}))).elements)
 
 
 @pytest.mark.usefixtures("no_charts")
 def test_nothing_at_all_is_still_a_page() -> None:
-    for empty in ({}, dict.fromkeys(schema.Results.__annotations__)):
-        assert "no student has been trained yet" in Page(render(empty)).text
+    assert "no student has been trained yet" in Page(render(minimal_results.results(name="", seeds=(), test_problems=0))).text
+
+
+def test_what_may_be_empty_is_named(results: Results) -> None:
+    every = {field.name for field in fields(results)}
+    assert every - set(OPTIONAL) == {
+        "rehearsal", "config_hash", "device", "test_problems", "problems", "climb", "skipped", "verdict",
+    }  # fmt: skip
 
 
 @pytest.mark.usefixtures("no_charts")
-def test_a_run_of_recorded_teachers_without_ceiling(results: dict[str, Any]) -> None:
-    bare = copy.deepcopy(results)
-    for rung in bare["rungs"]:
-        rung["teachers"] = ["gemma", "llama"]
-        rung["traces"] = [
-            {"teacher": "gemma", "traces": 9, "accuracy": 0.329},
-            {"teacher": "llama", "traces": 9, "accuracy": None},
-        ]
-        for comparison in rung["comparisons"].values():
-            comparison.update(vs_teacher=None, pgr=None, rgr_base=None, vs_ceiling=None, teacher=None)
-    bare["models"] = {
-        name: {**model, "training": None, "held_out": None} for name, model in bare["models"].items() if name != "teacher"
-    }
-    for model in bare["models"].values():
-        model["scores"].update(avg_at_k=None, pass_at_k=[], maj_at_k=[], mean_tokens=None)
-    text = Page(render(bare)).text
+def test_a_run_of_recorded_teachers_without_ceiling(results: Results) -> None:
+    def bare(fields: dict[str, Any]) -> None:
+        for rung in fields["rungs"]:
+            rung["teachers"] = ["gemma", "llama"]
+            rung["traces"] = [
+                {"teacher": "gemma", "traces": 9, "graded": 9, "correct": 3, "accuracy": 0.329},
+                {"teacher": "llama", "traces": 9, "graded": 0, "correct": 0, "accuracy": None},
+            ]
+            for comparison in rung["comparisons"].values():
+                comparison.update(vs_teacher=None, pgr=None, rgr_base=None, vs_ceiling=None, teacher=None)
+        del fields["models"]["teacher"]
+
+    def plain(model: Model) -> Model:
+        scores = replace(model.scores, avg_at_k=None, pass_at_k=(), maj_at_k=(), mean_tokens=None)
+        return replace(model, training=None, held_out=None, scores=scores)
+
+    found = edited(results, bare)
+    text = Page(render(replace(found, models={name: plain(model) for name, model in found.models.items()}))).text
     assert "cannot be said" in text
     assert "gemma" in text
 

@@ -1,59 +1,45 @@
 """What the headline says for each way a run can end."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from minimal_results import comparison, difference, gap, model, results, rung
 
+from w2sr_jax.evaluation.statistics import Gap, Triple
 from w2sr_jax.report import wording
+from w2sr_jax.report.headline import headline
 from w2sr_jax.report.notes import notes
-from w2sr_jax.report.verdict import headline
-
-
-def difference(value: float, low: float, high: float, **more: Any) -> dict[str, Any]:
-    return {"difference": value, "low": low, "high": high, "n": 600, "left": 0.6 + value, "right": 0.6, **more}
-
-
-def gap(
-    value: float | None, low: float | None = None, high: float | None = None, suppressed: str | None = None
-) -> dict[str, Any]:
-    return {
-        "value": value,
-        "low": low,
-        "high": high,
-        "suppressed": suppressed,
-        "raw": {"student": 0.7, "anchor": 0.1, "ceiling": 0.85},
-    }
-
+from w2sr_jax.report.results import Climb, Results, TeacherTraces
 
 YES, NO, BETWEEN = difference(0.12, 0.08, 0.165), difference(-0.1, -0.14, -0.06), difference(0.01, -0.02, 0.05)
+NAMES = ("small", "medium", "large", "huge")
 
 
-def run(arm: str = "correct", **comparison: Any) -> dict[str, Any]:
-    return ladder({**{"vs_teacher": YES, "rgr_base": gap(0.81, 0.74, 0.88)}, **comparison}, arm=arm)
+def run(arm: str = "correct", **found: Any) -> Results:
+    return ladder({**{"vs_teacher": YES, "rgr_base": gap(0.81, 0.74, 0.88)}, **found}, arm=arm)
 
 
-def ladder(*comparisons: dict[str, Any], arm: str = "correct") -> dict[str, Any]:
+def ladder(*comparisons: dict[str, Any], arm: str = "correct") -> Results:
     """A run with one rung for each comparison."""
-    names = ("small", "medium", "large", "huge")
+    names = [f"{index}-{name}.{arm}" for index, name in enumerate(NAMES[: len(comparisons)])]
     rungs = [
-        {
-            "index": index,
-            "name": names[index],
-            "teachers": ["tiny" if index == 0 else f"{index - 1}-{names[index - 1]}.{arm}"],
-            "models": {arm: f"{index}-{names[index]}.{arm}"},
-            "comparisons": {arm: {"confidence": 0.95, **comparison}},
-        }
-        for index, comparison in enumerate(comparisons)
+        rung(index, NAMES[index], ["tiny" if index == 0 else names[index - 1]], {arm: names[index]}, {arm: comparison(**found)})
+        for index, found in enumerate(comparisons)
     ]
-    models = {name: {"role": "student", "arm": arm, "rung": rung["index"]} for rung in rungs for name in rung["models"].values()}
-    return {"seeds": [0], "test_problems": 600, "rungs": rungs, "models": models}
+    return results(rungs, {name: model("student", index, arm) for index, name in enumerate(names)})
 
 
-def said(results: dict[str, Any]) -> str:
+def with_rung(found: Results, **changes: Any) -> Results:
+    """The same run with another first rung."""
+    return replace(found, rungs=(replace(found.rungs[0], **changes), *found.rungs[1:]))
+
+
+def said(results: Results) -> str:
     return " ".join(headline(results).lines()).replace(wording.THIN, " ")
 
 
-def noted(results: dict[str, Any]) -> str:
+def noted(results: Results) -> str:
     return " ".join(notes(results)).replace(wording.THIN, " ")
 
 
@@ -70,9 +56,8 @@ def test_a_clear_gain_of_a_single_student() -> None:
 
 
 def test_every_rung_has_its_sentence_in_order_and_the_answer_comes_last() -> None:
-    results = ladder({"vs_teacher": YES}, {"vs_teacher": BETWEEN})
-    results["rungs"].reverse()
-    found = headline(results)
+    climbed = ladder({"vs_teacher": YES}, {"vs_teacher": BETWEEN})
+    found = headline(replace(climbed, rungs=climbed.rungs[::-1]))
     assert found.question == "did the students outgrow their teachers?"
     assert [str(sentence).replace(wording.THIN, " ") for sentence in found.rungs] == [
         "Rung 0, yes: the student “small” (W2SR-P) outgrew its teacher “tiny”, answering 72.0 % right against 60.0 % on 600 test "
@@ -107,33 +92,33 @@ def test_the_answer_names_the_rungs_where_they_differ(measured: tuple[Any, ...],
 
 @pytest.mark.parametrize("bounds", [(-0.02, 0.05), (0.0, 0.05), (-0.05, 0.0)])
 def test_an_interval_that_holds_zero_claims_nothing(bounds: tuple[float, float]) -> None:
-    results = run(vs_teacher=difference(0.01, *bounds))
-    assert headline(results).overall == "not shown"
-    assert said(results).startswith("Not shown: ")
-    assert "outgrew" not in said(results)
-    assert "includes 0" in said(results)
+    close = run(vs_teacher=difference(0.01, *bounds))
+    assert headline(close).overall == "not shown"
+    assert said(close).startswith("Not shown: ")
+    assert "outgrew" not in said(close)
+    assert "includes 0" in said(close)
 
 
 def test_a_clear_loss() -> None:
-    results = run(vs_teacher=NO)
-    assert headline(results).overall == "no"
-    assert "No: the student “small” (W2SR-P) stayed below its teacher" in said(results)
-    assert "−10.0 points (95 % interval −14.0 to −6.0)" in said(results)
+    lost = run(vs_teacher=NO)
+    assert headline(lost).overall == "no"
+    assert "No: the student “small” (W2SR-P) stayed below its teacher" in said(lost)
+    assert "−10.0 points (95 % interval −14.0 to −6.0)" in said(lost)
 
 
 def test_a_teacher_without_a_score() -> None:
-    results = run(vs_teacher=None)
-    assert headline(results).overall == "unknown"
-    assert "cannot be said, since the teacher did not sit the same test." in said(results)
+    untested = run(vs_teacher=None)
+    assert headline(untested).overall == "unknown"
+    assert "cannot be said, since the teacher did not sit the same test." in said(untested)
 
 
-def recorded(*paths: str, rung_teachers: int | None = None) -> dict[str, Any]:
-    results = run(vs_teacher=None)
+def recorded(*paths: str, others: int = 0, kind: str = "Recorded") -> Results:
+    """A run whose teachers are files, and `others` that are not."""
     names = [f"file-{index}" for index in range(len(paths))]
-    types = "w2sr_jax.teachers.settings:Recorded"
-    results["experiment"] = {"teachers": [{"type": types, "name": name, "path": path} for name, path in zip(names, paths)]}
-    results["rungs"][0]["teachers"] = names + ["tiny"] * ((rung_teachers or len(paths)) - len(paths))
-    return results
+    types = f"w2sr_jax.teachers.settings:{kind}"
+    settings = [{"type": types, "name": name, "path": path} for name, path in zip(names, paths)]
+    untested = with_rung(run(vs_teacher=None), teachers=(*names, *["tiny"] * others))
+    return replace(untested, experiment={"teachers": settings})
 
 
 def test_a_recorded_teacher_without_answers_to_the_test_says_what_file_would_have_them() -> None:
@@ -145,16 +130,15 @@ def test_a_recorded_teacher_without_answers_to_the_test_says_what_file_would_hav
     assert "its teachers “file-0” and “file-1” cannot be said, since a.jsonl and b.parquet hold no answers" in both
     assert "hf:owner" not in said(recorded("hf:owner/name:train"))
     assert "name:train holds no answers" in said(recorded("hf:owner/name:train"))
-    assert "a.jsonl" not in said({**recorded("a.jsonl"), "rehearsal": True})
+    assert "a.jsonl" not in said(replace(recorded("a.jsonl"), rehearsal=True))
 
 
 def test_files_are_not_asked_for_where_another_kind_of_teacher_is_missing() -> None:
-    assert "did not sit the same test" in said(recorded("a.jsonl", rung_teachers=2))
-    results = recorded("a.jsonl")
-    results["experiment"]["teachers"][0]["type"] = "w2sr_jax.teachers.settings:Served"
-    assert "did not sit the same test" in said(results)
-    results["experiment"] = {"teachers": ["odd"]}
-    assert "did not sit the same test" in said(results)
+    assert "did not sit the same test" in said(recorded("a.jsonl", others=1))
+    assert "did not sit the same test" in said(recorded("a.jsonl", kind="Served"))
+    odd: tuple[object, ...] = (["odd"], "odd", None)
+    for teachers in odd:
+        assert "did not sit the same test" in said(replace(recorded("a.jsonl"), experiment={"teachers": teachers}))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +153,7 @@ def test_files_are_not_asked_for_where_another_kind_of_teacher_is_missing() -> N
         (gap(0.5, 0.2, None), "20 to no bound %"),
     ],
 )
-def test_the_gap_in_words(found: dict[str, Any], words: str) -> None:
+def test_the_gap_in_words(found: Gap, words: str) -> None:
     assert words in noted(run(rgr_base=found))
 
 
@@ -178,7 +162,7 @@ def test_an_unknown_gap_is_not_talked_about() -> None:
 
 
 def test_a_share_of_next_to_nothing_is_not_announced() -> None:
-    tiny = {**gap(4.0, 2.0, 12.5), "raw": {"student": 0.018, "anchor": 0.0, "ceiling": 0.005}}
+    tiny = gap(4.0, 2.0, 12.5, raw=Triple(0.018, 0.0, 0.005))
     assert "too little to recover" in noted(run(rgr_base=tiny))
     assert "400" not in noted(run(rgr_base=tiny))
 
@@ -190,45 +174,44 @@ def test_notes_name_the_student_where_there_are_several() -> None:
 
 
 def test_pooled_seeds_say_in_how_many_the_student_is_ahead() -> None:
-    seeds = [difference(0.1, 0.05, 0.15), difference(0.12, 0.06, 0.2), difference(0.01, -0.03, 0.06)]
-    results = {**run(vs_teacher=difference(0.08, 0.02, 0.14, by_seed=seeds)), "seeds": [0, 1, 2]}
-    assert "3 seeds pooled (clearly ahead in 2 of 3)" in said(results)
-    assert "3 seeds are few" in noted(results)
+    seeds = (difference(0.1, 0.05, 0.15), difference(0.12, 0.06, 0.2), difference(0.01, -0.03, 0.06))
+    pooled = replace(run(vs_teacher=difference(0.08, 0.02, 0.14, by_seed=seeds)), seeds=(0, 1, 2))
+    assert "3 seeds pooled (clearly ahead in 2 of 3)" in said(pooled)
+    assert "3 seeds are few" in noted(pooled)
 
 
 def test_both_ends_of_the_ladder_are_held_against_each_other() -> None:
-    results = ladder({"vs_teacher": YES}, {"vs_teacher": BETWEEN})
-    assert headline(results).climb == ""
-    results["climb"] = {"student": "1-medium.correct", "teacher": "tiny", "difference": difference(0.13, 0.09, 0.17)}
-    assert headline(results).climb.replace(wording.THIN, " ") == (
+    bare = ladder({"vs_teacher": YES}, {"vs_teacher": BETWEEN})
+    assert headline(bare).climb == ""
+    climb = Climb("1-medium.correct", "tiny", difference(0.13, 0.09, 0.17))
+    assert headline(replace(bare, climb=climb)).climb.replace(wording.THIN, " ") == (
         "From end to end: the last student “medium, W2SR-P” answered 73.0 % right against 60.0 % of the first teacher “tiny” "
         "on 600 test problems: +13.0 points (95 % interval +9.0 to +17.0)."
     )
-    single = {**run(), "climb": results["climb"]}
-    assert headline(single).climb == ""
+    assert headline(replace(run(), climb=climb)).climb == ""
 
 
 def test_a_rehearsal_says_so_first_and_answers_nothing() -> None:
-    results = {**run(), "rehearsal": True}
-    lines = headline(results).lines()
+    rehearsed = replace(run(), rehearsal=True)
+    lines = headline(rehearsed).lines()
     assert lines[0].startswith("Rehearsal: tiny models that began with random weights")
-    assert headline(results).overall == "unknown"
+    assert headline(rehearsed).overall == "unknown"
     assert lines[-1] == "Answer: unknown, since this is a rehearsal."
-    assert not {"outgrew", "Yes"} & set(said(results).split())
-    assert "+12.0 points" in said(results)
-    assert "Rehearsal" not in said({**run(), "rehearsal": False})
+    assert not {"outgrew", "Yes"} & set(said(rehearsed).split())
+    assert "+12.0 points" in said(rehearsed)
+    assert "Rehearsal" not in said(run())
 
 
 def test_without_a_student_there_is_no_answer() -> None:
-    assert said({}) == "Unknown: no student has been trained yet, so there is nothing to compare with the teacher."
-    results = run(arm="gold")
-    assert "has not been compared" in said(results)
-    assert headline(results).overall == "unknown"
-    assert noted(results) == ""
+    assert said(results()) == "Unknown: no student has been trained yet, so there is nothing to compare with the teacher."
+    ceiling = run(arm="gold")
+    assert "has not been compared" in said(ceiling)
+    assert headline(ceiling).overall == "unknown"
+    assert noted(ceiling) == ""
 
 
 def test_a_base_that_was_already_better_is_admitted() -> None:
-    base = {"difference": 0.02, "low": -0.01, "high": 0.05, "left": 0.72, "right": 0.70, "n": 600}
+    base = difference(0.02, -0.01, 0.05, left=0.72, right=0.70)
     text = noted(run(vs_base=base))
     assert "was already no worse than its teacher before fine-tuning (70.0 % against 60.0 %, n = 600)" in text
     assert "is not clearly above its own base (+2.0 points, −1.0 to +5.0, n = 600)" in text
@@ -236,13 +219,11 @@ def test_a_base_that_was_already_better_is_admitted() -> None:
 
 
 def test_the_texts_that_a_student_learnt_from_are_counted() -> None:
-    results = run()
-    results["rungs"][0]["traces"] = [{"teacher": "tiny", "traces": 9, "graded": 4000, "accuracy": 0.44}]
-    assert "could learn from: “tiny” 44.0 % of 4,000." in noted(results)
-    results["rungs"][0]["traces"][0]["accuracy"] = None
-    assert "could learn from" not in noted(results)
+    counted = TeacherTraces("tiny", 4200, 4000, 1760, 0.44)
+    assert "could learn from: “tiny” 44.0 % of 4,000." in noted(with_rung(run(), traces=(counted,)))
+    assert "could learn from" not in noted(with_rung(run(), traces=(replace(counted, accuracy=None),)))
 
 
 def test_a_small_test_is_admitted_with_its_size() -> None:
-    assert "Only 60 test problems" in noted({**run(), "test_problems": 60})
-    assert "test problems" not in noted({**run(), "test_problems": 200}).replace("choice of test problems", "")
+    assert "Only 60 test problems" in noted(replace(run(), test_problems=60))
+    assert "test problems" not in noted(replace(run(), test_problems=200)).replace("choice of test problems", "")

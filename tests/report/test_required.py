@@ -1,20 +1,24 @@
 """Requirements held against a report's numbers."""
 
-import copy
+from dataclasses import replace
 from typing import Any
 
 import fabricated_run
 import pytest
-from test_report_verdict import BETWEEN, NO, YES, difference, gap, ladder
+from minimal_results import difference, gap
+from minimal_results import results as minimal
+from test_report_verdict import BETWEEN, NO, YES, ladder, with_rung
 
+from w2sr_jax.evaluation.statistics import Difference
 from w2sr_jax.report import wording
-from w2sr_jax.report.required import Finding, judged
-from w2sr_jax.report.requirement import Target, parsed
+from w2sr_jax.report.requirements.judging import Finding, judged
+from w2sr_jax.report.requirements.language import Target, parsed
+from w2sr_jax.report.results import Climb, Results
 
-CLIMBED = {"student": "1-medium.correct", "teacher": "tiny", "difference": difference(0.1, 0.05, 0.15)}
+CLIMBED = Climb("1-medium.correct", "tiny", difference(0.1, 0.05, 0.15))
 
 
-def found(text: str, results: dict[str, Any], meant: Target | None = None) -> Finding:
+def found(text: str, results: Results, meant: Target | None = None) -> Finding:
     return judged(parsed(text), meant or Target(), results)
 
 
@@ -35,7 +39,7 @@ def test_without_a_place_every_rung_must_hold() -> None:
 
 
 @pytest.mark.parametrize("order", [(YES, BETWEEN), (BETWEEN, YES)])
-def test_a_place_asks_of_that_rung_alone(order: tuple[dict[str, Any], ...]) -> None:
+def test_a_place_asks_of_that_rung_alone(order: tuple[Difference, ...]) -> None:
     results = ladder(*({"vs_teacher": one} for one in order))
     assert [found("0.vs_teacher>0", results, Target(index)).met for index in (0, 1)] == [one is YES for one in order]
 
@@ -55,7 +59,7 @@ def test_a_place_asks_of_that_rung_alone(order: tuple[dict[str, Any], ...]) -> N
         ("vs_teacher>0", NO, False),
     ],
 )
-def test_the_end_of_the_interval_decides(text: str, measured: dict[str, Any], met: bool) -> None:
+def test_the_end_of_the_interval_decides(text: str, measured: Difference, met: bool) -> None:
     assert found(text, ladder({"vs_teacher": measured})).met is met
 
 
@@ -76,7 +80,7 @@ def test_what_is_not_known_is_not_met_either_way_and_says_why(
     text: str, comparison: dict[str, Any], why: str, turned: bool
 ) -> None:
     text = text.translate(str.maketrans("<>", "><")) if turned else text
-    finding = found(text, ladder(comparison))
+    finding = found(text, replace(ladder(comparison), models={}))
     assert not finding.met
     assert "is not known there: " + why in said(finding)
 
@@ -98,7 +102,7 @@ def test_verdicts_are_of_a_rung_or_of_the_ladder() -> None:
 
 
 def test_a_rehearsal_is_no_yes() -> None:
-    results = {**ladder({"vs_teacher": YES}), "rehearsal": True}
+    results = replace(ladder({"vs_teacher": YES}), rehearsal=True)
     assert not found("verdict==yes", results).met
     assert found("verdict==unknown", results).met
 
@@ -106,7 +110,7 @@ def test_a_rehearsal_is_no_yes() -> None:
 def test_both_ends_of_the_ladder() -> None:
     results = ladder({"vs_teacher": YES}, {"vs_teacher": BETWEEN})
     assert not found("vs_first_teacher>0", results).met
-    assert found("vs_first_teacher>0", {**results, "climb": CLIMBED}).met
+    assert found("vs_first_teacher>0", replace(results, climb=CLIMBED)).met
     assert found("vs_first_teacher>0", ladder({"vs_teacher": YES})).met
     assert not found("vs_first_teacher>0", ladder({"vs_teacher": NO})).met
 
@@ -117,30 +121,28 @@ def test_counts_are_exact() -> None:
     assert not found("test_problems>600", results).met
     assert found("seeds==1", results).met
     assert not found("seeds>=3", results).met
-    assert not found("test_problems>0", {}).met
+    assert not found("test_problems>0", minimal(test_problems=0)).met
 
 
 def test_other_models_of_a_rung_and_teachers_have_accuracies() -> None:
     results = fabricated_run.results(count=40)
-    models = results["models"]
     for meant, name in (
         (Target(0, "gold"), "0-small.gold"),
         (Target(1, "base"), "1-medium.base"),
         (Target(teacher="teacher"), "teacher"),
     ):
-        low = models[name]["scores"]["accuracy"]["low"]
+        low = results.models[name].scores.accuracy.low
         assert found(f"accuracy>={low!r}", results, meant).met
         assert not found(f"accuracy>{low!r}", results, meant).met
-    assert found("vs_teacher>0", results, Target(0, "gold")).met == (
-        results["rungs"][0]["comparisons"]["gold"]["vs_teacher"]["low"] > 0
-    )
+    ceiling = results.rungs[0].comparisons["gold"].vs_teacher
+    assert ceiling is not None
+    assert found("vs_teacher>0", results, Target(0, "gold")).met == (ceiling.low > 0)
     assert "held against no other" in said(found("vs_teacher>0", results, Target(0, "base")))
 
 
 def test_nothing_trained_meets_nothing() -> None:
     for text in ("vs_teacher>0", "vs_teacher<0", "accuracy>=0", "verdict==yes"):
-        assert not found(text, {}).met
-    bare = copy.deepcopy(ladder({"vs_teacher": YES}))
-    bare["rungs"][0]["comparisons"] = {}
+        assert not found(text, minimal()).met
+    bare = with_rung(ladder({"vs_teacher": YES}), comparisons={})
     assert "no student learnt from a teacher there" in said(found("vs_teacher>0", bare))
     assert "rung 3 is not in the report yet" in said(found("vs_teacher>0", bare, Target(3)))

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.report.requirement import (
+from w2sr_jax.report.requirements.language import (
     OPERATORS,
     QUANTITIES,
     Names,

@@ -16,20 +16,23 @@ from typing import Any
 import numpy as np
 import pytest
 from hand_made import finish
+from minimal_results import comparison, model, results, rung
 
 from w2sr_jax.configuration.encoding import encode
 from w2sr_jax.configuration.saved import config_hash
-from w2sr_jax.core import files, records
+from w2sr_jax.core import codec, files, records
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace, Verdict
+from w2sr_jax.evaluation.cost import StageCost
+from w2sr_jax.evaluation.ledger import Consistency, Ledger, Metrics
 from w2sr_jax.evaluation.settings import Evaluation
-from w2sr_jax.evaluation.statistics import gap_recovered, interval, paired
+from w2sr_jax.evaluation.statistics import Estimate, Interval, gap_recovered, interval, paired
 from w2sr_jax.experiment import Experiment, Rung
 from w2sr_jax.graph import manifest
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.report import schema
-from w2sr_jax.runs.compare import compare
-from w2sr_jax.runs.comparison import differing_settings
+from w2sr_jax.report.results import FORMAT, LedgerEntry, Model
+from w2sr_jax.runs.compare.command import compare
+from w2sr_jax.runs.compare.numbers import SettingRow, differing_settings
 
 SETTINGS = Evaluation(resamples=200)
 EXPERIMENT = Experiment("x", rungs=(Rung("small", ModelConfig(), arms=("correct",)),))
@@ -56,58 +59,52 @@ def make(
     """A run whose models answered the numbered problems so, per seed: its generations, results and manifests."""
     seeds = range(len(next(iter(right.values()))))
     runs = [run] if len(seeds) == 1 else [run / f"seed-{seed}" for seed in seeds]
-    for model, by_seed in right.items():
+    for author, by_seed in right.items():
         for directory, outcomes in zip(runs, by_seed, strict=True):
             rows = []
             for i, ok in zip(numbers, outcomes, strict=True):
                 verdict = Verdict("correct" if ok else "incorrect", str(i), "r", "g")
                 of = problem(i)
                 for sample, said in ((-1, verdict), (0, dataclasses.replace(verdict, verdict="correct"))):
-                    made = Trace(f"{of.id}{sample}", of.id, model, sample, "t", None, "ungraded", "stop", 3, None, "p")
+                    made = Trace(f"{of.id}{sample}", of.id, author, sample, "t", None, "ungraded", "stop", 3, None, "p")
                     rows.append(made.graded(said))
-            records.write(directory / "evaluations" / model / "generations.parquet", Trace, rows)
+            records.write(directory / "evaluations" / author / "generations.parquet", Trace, rows)
     for directory in runs if finished else []:
         manifest.Stage(directory, "report", "report", "0" * 64).commit([], {}, {"finished": finished})
     scores = {name: np.array(rows, float) for name, rows in right.items()}
     student, teacher, base, gold = (scores.get(n) for n in ("0-small.correct", "teacher", "0-small.base", "0-small.gold"))
-    found: dict[str, Any] = {}
+    compared = {}
     if student is not None and teacher is not None:
-        found["vs_teacher"] = paired(student, teacher, SETTINGS)
-        found["rgr_base"] = None if base is None or gold is None else gap_recovered(student, base, gold, SETTINGS)
+        gap = None if base is None or gold is None else gap_recovered(student, base, gold, SETTINGS)
+        compared = {"correct": comparison(vs_teacher=paired(student, teacher, SETTINGS), rgr_base=gap)}
     arms = {name.rpartition(".")[2]: name for name in right if "." in name}
-    models = {
-        name: {
-            "role": "teacher" if name == "teacher" else "student",
-            "rung": None if name == "teacher" else 0,
-            "arm": None if name == "teacher" else name.rpartition(".")[2],
-            "parameters": 117_184,
-            "scores": {"accuracy": interval(rows, SETTINGS)},
-        }
-        for name, rows in scores.items()
-    }
-    stages = [
-        {"name": f"rungs/0-small/{arm}/train" if len(seeds) == 1 else f"seed-{s}/rungs/0-small/{arm}/train", "kind": "train"}
-        | {"tokens": 1000 * (s + 1), "flops": 5e9}
+    models = {name: of_model(name, interval(rows, SETTINGS)) for name, rows in scores.items()}
+    stages = tuple(
+        StageCost(f"{directory}rungs/0-small/{arm}/train", "train", 1000 * (s + 1), 5e9, "cpu")
         for arm in arms
         for s in seeds
-    ]
-    results = {
+        for directory in ["" if len(seeds) == 1 else f"seed-{s}/"]
+    )
+    fields: dict[str, Any] = {
         "name": run.name,
         "experiment": encode(experiment),
         "config_hash": config_hash(experiment),
         "versions": {"jax": "0.10.2", "numpy": "2.0"},
-        "device": {"kind": "cpu", "count": 1},
-        "seeds": list(seeds),
+        "seeds": tuple(seeds),
         "test_problems": len(numbers),
-        "rungs": [{"index": 0, "name": "small", "models": arms, "comparisons": {"correct": found} if "correct" in arms else {}}],
-        "models": models,
         "stages": stages,
-        **more,
     }
-    files.write_json(run / "report" / "results.json", {**schema.plain(results), "format": schema.VERSION})
+    found = results([rung(0, "small", ["teacher"], arms, compared)], models, **{**fields, **more})
+    files.write_json(run / "report" / "results.json", {**codec.encode(found), "format": FORMAT})
     for directory in {run, *runs}:
         finish(directory)
     return run
+
+
+def of_model(name: str, accuracy: Interval) -> Model:
+    if name == "teacher":
+        return model("teacher", accuracy=accuracy, parameters=117_184)
+    return model("student", 0, name.rpartition(".")[2], accuracy, parameters=117_184)
 
 
 @pytest.fixture
@@ -118,8 +115,11 @@ def two(tmp_path: Path) -> list[Path]:
     new = {name: [answers(50 + i, rate + 0.05)] for i, (name, rate) in enumerate(names.items())}
     faster = dataclasses.replace(EXPERIMENT.rungs[0].training, learning_rate=1e-4)
     changed = dataclasses.replace(EXPERIMENT, name="y", rungs=(dataclasses.replace(EXPERIMENT.rungs[0], training=faster),))
-    ledger = {"student": "0-small.correct", "teacher": "teacher", "set": "held-out"}
-    induced = {"ledgers": [{**ledger, "metrics": {"induced": {"value": 0.125, "low": 0.05, "high": 0.2, "n": 40}}}]}
+    share, none = Estimate(0.125, 0.05, 0.2, 40), Estimate(None, None, None, 0)
+    metrics = Metrics(none, none, none, share, none, none)
+    ledger = Ledger("held-out", 1, 120, 60, 60, 0, metrics, Consistency(none, none))
+    entry = LedgerEntry(0, "correct", "0-small.correct", "teacher", "0-small.base", "Nll", ledger, None, ())
+    induced = {"ledgers": (entry,)}
     return [
         make(tmp_path / "new", new, range(40, 160), "2026-11-23T10:00:00+00:00", changed, versions={"jax": "0.11"}, **induced),
         make(tmp_path / "old", old, range(120), "2026-11-20T09:00:00+00:00"),
@@ -205,14 +205,14 @@ def test_differing_settings_versions_and_devices_are_all_named(two: list[Path], 
 def test_every_differing_setting_is_found_wherever_it_lies() -> None:
     a = {"type": "m:E", "x": 1, "list": [1, {"type": "m:A", "v": 1}], "other": {"type": "m:A", "v": 1}, "name": "a"}
     b = {"type": "m:E", "x": 2, "list": [1, {"type": "m:A", "v": 3}, 9], "other": {"type": "m:B", "w": 1}, "name": "b"}
-    assert dict(differing_settings([a, b])) == {
+    assert {row.path: list(row.values) for row in differing_settings([a, b])} == {
         "x": ["1", "2"],
         "list.1.v": ["1", "3"],
         "list.2": ["–", "9"],
         "other": ["A", "B"],
     }
     assert list(differing_settings([a, {**a, "name": "c"}])) == []
-    assert dict(differing_settings([a, a, {**a, "x": 7}])) == {"x": ["1", "1", "7"]}
+    assert list(differing_settings([a, a, {**a, "x": 7}])) == [SettingRow("x", ("1", "1", "7"))]
 
 
 def test_a_metric_is_followed_in_the_order_of_dates(two: list[Path], tmp_path: Path) -> None:

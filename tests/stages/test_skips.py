@@ -21,6 +21,7 @@ from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.problems.settings import Fields, Files, Splits
 from w2sr_jax.report.notes import notes
 from w2sr_jax.report.rule import headline_arm
+from w2sr_jax.report.write import read
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.stages import skips
 from w2sr_jax.stages import train as learn
@@ -84,7 +85,7 @@ def test_students_beside_it_are_trained_and_compared(climbed: tuple[Path, Experi
     found = results(climbed[0])
     assert set(found["models"]) == {"wrong", "0-small.base", "0-small.all"}
     assert set(found["rungs"][0]["comparisons"]) == {"all"}
-    assert headline_arm(found["rungs"][0]) == "all"
+    assert headline_arm(read(climbed[0] / "report").rungs[0]) == "all"
     assert found["rungs"][1]["comparisons"] == {}
     assert found["verdict"]["rungs"][1]["verdict"] == "unknown"
 
@@ -102,7 +103,7 @@ def test_page_console_and_results_say_what_was_skipped_and_why(
     warned = "\n".join(told.warned)
     assert "0-small.correct is skipped: curation left nothing" in warned
     assert "rung 1 (large) will be skipped too" in warned
-    said = notes(results(directory))
+    said = notes(read(directory / "report"))
     assert said[0].startswith("“0-small.correct” was skipped and is in no number here: curation left nothing")
     assert said[1] == "Skipped with it, since they need “0-small.correct”: “1-large.base” and “1-large.all”."
     page = (directory / "report" / "index.html").read_text()

@@ -73,7 +73,7 @@ def _compare(argv: list[str], _: Stop) -> int:
     parser.add_argument("--out", type=Path, default=None, help="also write compare.html and compare.json into this directory")
     add_root(parser)
     options = parser.parse_args(argv)
-    from w2sr_jax.runs.compare import compare
+    from w2sr_jax.runs.compare.command import compare
 
     runs = [run_directory(run, options.root) for run in options.runs]
     compare(runs, options.out, terminal.say, metric=options.metric, model=options.model)

@@ -10,12 +10,12 @@ from rich.console import Console as Rich
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from w2sr_jax.core import files, sentences
+from w2sr_jax.core import sentences
 from w2sr_jax.core.process import terminal
 
 if TYPE_CHECKING:
     from w2sr_jax.graph.planner import StageStatus
-    from w2sr_jax.report.required import Finding
+    from w2sr_jax.report.requirements.judging import Finding
 
 QUIET = 15.0  # seconds between lines of progress where there is no terminal
 
@@ -84,7 +84,7 @@ class Console:
 
     def rehearsal(self) -> None:
         """Before anything is done: that this is only a rehearsal."""
-        from w2sr_jax.report.verdict import REHEARSAL
+        from w2sr_jax.report.headline import REHEARSAL
 
         self.warn(REHEARSAL)
 
@@ -98,10 +98,11 @@ class Console:
 
     def summary(self, page: Path) -> None:
         """What happened on every rung, the answer, and where the report is."""
+        from w2sr_jax.report.headline import headline
         from w2sr_jax.report.notes import skipped
-        from w2sr_jax.report.verdict import headline
+        from w2sr_jax.report.write import read
 
-        results = files.read_json(page.with_name("results.json"))
+        results = read(page.parent)
         lines = [*headline(results).lines(), *(f"Note: {note}" for note in skipped(results))]
         self.line("\n" + "\n".join(lines) + f"\n\nReport: {page}")
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from w2sr_jax import __version__
 from w2sr_jax.configuration.words import name_of
-from w2sr_jax.convert.card_results import results, written
 from w2sr_jax.convert.exportable import OfRun, Source, ancestry
 from w2sr_jax.convert.markdown import Raw, code, environment, plain
+from w2sr_jax.convert.measured import measured, written
 from w2sr_jax.core import files, hub
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.curation.arms import LABELS
+from w2sr_jax.curation.funnel import Funnel
 from w2sr_jax.experiment import BASE, GOLD, Teacher
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.report import wording
@@ -104,7 +105,7 @@ def _of_run(part: OfRun) -> dict[str, Any]:
         "environment": ", ".join(f"{name} {value}" for name, value in sorted(made.environment.items()) if value),
         "tokenizer": experiment.tokenizer,
         "grader": said(experiment.grader),
-        **results(part),
+        **vars(measured(part)),
     }
 
 
@@ -188,14 +189,14 @@ def _curation(part: OfRun) -> dict[str, Any] | None:
     if made is None or part.model.arm is None:
         return None
     kept = dict(made.measures.get("kept") or {}).get(part.model.arm)
-    found = written(part.run, f"{directory}/curation.json") or {}
-    arm = found.get(part.model.arm) or {}
-    reasons = [(name, Raw(f"{count:,}")) for name, count in sorted(dict(arm.get("rejections") or {}).items())]
+    funnels = written(part.run, f"{directory}/curation.json", dict[str, Funnel]) or {}
+    funnel = funnels.get(part.model.arm)
+    accuracy = funnel.teacher_accuracy if funnel else None
     return {
         "kept": Raw(wording.count(kept)),
-        "given": Raw(wording.count(arm["given"])) if "given" in arm else None,
-        "right": Raw(wording.percent(arm.get("teacher_accuracy"))) if arm.get("teacher_accuracy") is not None else None,
-        "reasons": reasons,
+        "given": Raw(wording.count(funnel.given)) if funnel else None,
+        "right": Raw(wording.percent(accuracy)) if accuracy is not None else None,
+        "reasons": [(name, Raw(f"{count:,}")) for name, count in sorted(funnel.rejections.items())] if funnel else [],
     }
 
 

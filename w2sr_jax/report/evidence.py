@@ -10,16 +10,16 @@ A cell of `index.html` links to the group that it counts, where the page has it,
 - a page of teachers: each teacher's name, `union`, `disagree`, `same_wrong`
 """
 
+import dataclasses
 import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from w2sr_jax.core import codec
 from w2sr_jax.report import hostile, template
 from w2sr_jax.report.results import Source
-from w2sr_jax.report.sources import listed
+from w2sr_jax.report.sections.sources import listed
 
 FOLDER = "evidence"
 MOST_ROWS = 200
@@ -69,11 +69,11 @@ def _plain(name: str) -> str:
 
 def checked(pages: Iterable[Evidence]) -> list[Evidence]:
     """The pages, if each has a key of its own, its rows a value per column, and their groups a title; else a `ValueError`."""
-    found = list(pages)
-    twice = [name for name, number in Counter(file_name(page.key).lower() for page in found).items() if number > 1]
+    every = list(pages)
+    twice = [name for name, number in Counter(file_name(page.key).lower() for page in every).items() if number > 1]
     if twice:
         raise ValueError(f"two evidence pages would be written to {twice[0]}")
-    for page in found:
+    for page in every:
         for row in page.rows:
             if len(row.values) != len(page.columns):
                 raise ValueError(
@@ -81,38 +81,84 @@ def checked(pages: Iterable[Evidence]) -> list[Evidence]:
                 )
             if not set(row.groups) <= set(page.groups):
                 raise ValueError(f"evidence {page.key!r}, {row.problem_id}: no title for {set(row.groups) - set(page.groups)}")
-    return found
+    return every
 
 
-def render(page: Evidence, run: Any) -> str:
+@dataclasses.dataclass(frozen=True)
+class Links:
+    """Which cell of the report leads where: `groups` of each page that is written beside it, by the page's key."""
+
+    groups: Mapping[str, frozenset[str]]
+
+    @classmethod
+    def of(cls, pages: Iterable[Evidence]) -> "Links":
+        return cls({page.key: frozenset(page.groups) for page in pages})
+
+    def to(self, key: str | None, *groups: str) -> str | None:
+        """The address of the page's first group among those named that it has, or of its top; None where there is no page."""
+        if key is None or key not in self.groups:
+            return None
+        group = next((group for group in groups if group in self.groups[key]), None)
+        page = f"{FOLDER}/{file_name(key)}"
+        return page if group is None else f"{page}#{anchor(group)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cell:
+    """A text as it is shown, how many characters of it are not, and whether it needs a wide column."""
+
+    text: str
+    left: int
+    long: bool
+
+    @classmethod
+    def of(cls, value: str) -> "_Cell":
+        text, _ = hostile.capped(value, LONGEST_CELL)
+        text = "\n".join(text.split("\n")[:MOST_LINES])
+        return cls(text, len(value) - len(text), len(text) > 24 or "\n" in text)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    id: str
+    cells: list[_Cell | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """`rows` of the `count` that the group has; `left` are not shown."""
+
+    anchor: str
+    title: str
+    count: int
+    rows: list[_Row]
+    left: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shown:
+    """What the template of an evidence page is given; `run` is the run's name."""
+
+    run: str
+    page: Evidence
+    groups: list[_Group]
+    sources: list[Source]
+
+
+def render(page: Evidence, run: str) -> str:
     """The page's HTML; `run` is the run's name. Equal arguments give equal text."""
     groups = [_group(key, title, page) for key, title in page.groups.items()]
-    return template.rendered(
-        "evidence.html.j2",
-        run=run,
-        page=page,
-        groups=groups,
-        sources=listed(map(codec.encode, page.sources)),
-        paths=[source.path for source in page.sources],
-    )
+    return template.rendered("evidence.html.j2", _Shown(run, page, groups, listed(page.sources)))
 
 
-def _group(key: str, title: str, page: Evidence) -> dict[str, Any]:
+def _group(key: str, title: str, page: Evidence) -> _Group:
     members = [row for row in page.rows if key in row.groups]
-    shown: list[dict[str, Any]] = []
+    shown: list[_Row] = []
     length = 0
     for row in members[:MOST_ROWS]:
-        cells = [_cell(value) for value in row.values]
-        length += sum(len(cell["text"]) for cell in cells if cell is not None)
+        cells = [None if value is None else _Cell.of(value) for value in row.values]
+        length += sum(len(cell.text) for cell in cells if cell is not None)
         if shown and length > LONGEST_GROUP:
             break
-        shown.append({"id": row.problem_id, "cells": cells})
-    return {"anchor": anchor(key), "title": title, "count": len(members), "rows": shown, "left": len(members) - len(shown)}
-
-
-def _cell(value: str | None) -> dict[str, Any] | None:
-    if value is None:
-        return None
-    text, _ = hostile.capped(value, LONGEST_CELL)
-    text = "\n".join(text.split("\n")[:MOST_LINES])
-    return {"text": text, "left": len(value) - len(text), "long": len(text) > 24 or "\n" in text}
+        shown.append(_Row(row.problem_id, cells))
+    return _Group(anchor(key), title, len(members), shown, len(members) - len(shown))

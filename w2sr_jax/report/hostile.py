@@ -2,10 +2,11 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from markupsafe import Markup, escape
+
+from w2sr_jax.report.results import SampleStep
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _KEPT = "\n\t"
@@ -35,7 +36,7 @@ def visible(text: str) -> str:
     return "".join(shown)
 
 
-def one_line(text: Any, limit: int = 60) -> str:
+def one_line(text: object, limit: int = 60) -> str:
     """A name fit for a label: visible, on one line, at most `limit` characters."""
     line = " ".join(visible(str(text)[: 4 * limit]).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
@@ -46,15 +47,15 @@ def capped(text: str, limit: int) -> tuple[str, int]:
     return text[:limit], max(0, len(text) - limit)
 
 
-def marked(text: str, steps: Sequence[Mapping[str, Any]], limit: int) -> Markup:
+def marked(text: str, steps: Sequence[SampleStep], limit: int) -> Markup:
     """The text as HTML, each equation `start:end` marked right (✓) or wrong (✗). Overlapping or foreign spans are ignored."""
     shown, left_out = capped(text, limit)
     pieces, position = [], 0
-    for step in sorted(steps, key=lambda step: (step["start"], step["end"])):
-        start, end = step["start"], step["end"]
+    for step in sorted(steps, key=lambda step: (step.start, step.end)):
+        start, end = step.start, step.end
         if start < position or end <= start or end > len(shown):
             continue
-        kind, symbol, said = ("right", "✓", "right") if step["valid"] else ("wrong", "✗", "wrong")
+        kind, symbol, said = ("right", "✓", "right") if step.valid else ("wrong", "✗", "wrong")
         pieces.append(escape(visible(shown[position:start])))
         equation = escape(visible(shown[start:end]))
         pieces.append(

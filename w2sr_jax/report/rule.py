@@ -4,10 +4,11 @@ The rule is the same for every run and knows no score: which student speaks for 
 fixed before anything is measured.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-from w2sr_jax.report.schema_verdict import Answer, RungVerdict, Verdict
+from w2sr_jax.evaluation.scores import Comparison
+from w2sr_jax.evaluation.statistics import Difference
+from w2sr_jax.report.results import Answer, Results, Rung, RungVerdict, Verdict
 
 PREFERRED = ("correct", "majority", "all", "incorrect")
 UNLIKE_ARMS = ("gold", "base", "base-direct")
@@ -22,15 +23,15 @@ RULE = (
 )
 
 
-def verdict(results: Mapping[str, Any]) -> Verdict:
-    """The verdict of `results.json` (schema.Results) by the rule."""
-    rungs = [_rung(results, rung) for rung in ordered(results)]
-    return Verdict(overall=together(rung["verdict"] for rung in rungs), rungs=rungs, rule=RULE)
+def verdict(results: Results) -> Verdict:
+    """The verdict by the rule."""
+    rungs = tuple(_rung(results, rung) for rung in ordered(results))
+    return Verdict(together(rung.verdict for rung in rungs), rungs, RULE)
 
 
-def ordered(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def ordered(results: Results) -> list[Rung]:
     """The rungs from the first to the last."""
-    return sorted(results.get("rungs") or [], key=lambda rung: rung.get("index", 0))
+    return sorted(results.rungs, key=lambda rung: rung.index)
 
 
 def together(answers: Iterable[Answer]) -> Answer:
@@ -39,45 +40,50 @@ def together(answers: Iterable[Answer]) -> Answer:
     return distinct.pop() if len(distinct) == 1 else "not shown" if distinct else "unknown"
 
 
-def outcome(difference: Mapping[str, Any] | None) -> Answer:
+def outcome(difference: Difference | None) -> Answer:
     """What a difference's interval says: above 0, below 0, or neither."""
-    if not difference or difference.get("low") is None or difference.get("high") is None:
+    if difference is None:
         return "unknown"
-    return "yes" if difference["low"] > 0 else "no" if difference["high"] < 0 else "not shown"
+    return "yes" if difference.low > 0 else "no" if difference.high < 0 else "not shown"
 
 
-def headline_arm(rung: Mapping[str, Any]) -> str | None:
+def headline_arm(rung: Rung) -> str | None:
     """The arm that speaks for a rung; None where no student learnt from a teacher."""
-    present = [name for name in rung.get("comparisons") or {} if name not in UNLIKE_ARMS]
+    present = [name for name in rung.comparisons if name not in UNLIKE_ARMS]
     return min(present, key=lambda name: (PREFERRED.index(name) if name in PREFERRED else len(PREFERRED), name), default=None)
 
 
-def headline_comparison(rung: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The comparison of the student that speaks for a rung; empty where there is none."""
-    return (rung.get("comparisons") or {}).get(headline_arm(rung) or "") or {}
+def headline_comparison(rung: Rung) -> Comparison | None:
+    """The comparison of the student that speaks for a rung; None where there is none."""
+    return rung.comparisons.get(headline_arm(rung) or "")
 
 
-def problems(comparison: Mapping[str, Any]) -> int | None:
+def headline_difference(rung: Rung) -> Difference | None:
+    """How far the student that speaks for a rung is above its teacher; None where that is not known."""
+    comparison = headline_comparison(rung)
+    return None if comparison is None else comparison.vs_teacher
+
+
+def problems(comparison: Comparison) -> int | None:
     """On how many problems a comparison rests."""
-    pairs = (comparison.get(name) for name in ("vs_teacher", "vs_base", "vs_ceiling"))
-    return next((pair["n"] for pair in pairs if pair and pair.get("n") is not None), None)
+    differences = (comparison.vs_teacher, comparison.vs_base, comparison.vs_ceiling)
+    return next((difference.n for difference in differences if difference is not None), None)
 
 
-def teacher_name(rung: Mapping[str, Any], comparison: Mapping[str, Any]) -> str | None:
+def teacher_name(rung: Rung, comparison: Comparison | None) -> str | None:
     """The teacher a comparison is against: the one it names, or the rung's only one."""
-    teachers = rung.get("teachers") or []
-    named = comparison.get("teacher")
-    return str(named) if named else str(teachers[0]) if len(teachers) == 1 else None
+    if comparison is not None and comparison.teacher:
+        return comparison.teacher
+    return rung.teachers[0] if len(rung.teachers) == 1 else None
 
 
-def _rung(results: Mapping[str, Any], rung: Mapping[str, Any]) -> RungVerdict:
+def _rung(results: Results, rung: Rung) -> RungVerdict:
     arm, comparison = headline_arm(rung), headline_comparison(rung)
-    student = (rung.get("models") or {}).get(arm or "")
     return RungVerdict(
-        rung=rung.get("index", 0),
-        name=str(rung.get("name") or ""),
+        rung=rung.index,
+        name=rung.name,
         arm=arm,
-        student=None if student is None else str(student),
+        student=rung.models.get(arm or ""),
         teacher=teacher_name(rung, comparison),
-        verdict="unknown" if results.get("rehearsal") else outcome(comparison.get("vs_teacher")),
+        verdict="unknown" if results.rehearsal else outcome(headline_difference(rung)),
     )

@@ -1,7 +1,10 @@
 """How numbers and names are written."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol
+
+from w2sr_jax.report import hostile
+from w2sr_jax.report.results import Model, Results, Rung
 
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EN DASH}"
@@ -30,22 +33,54 @@ _ROLE_ORDER = tuple(ROLES)
 _ARM_ORDER = tuple(ARMS)
 
 
+class Range(Protocol):
+    """What has an interval; an end that is None is not known, or without bound."""
+
+    @property
+    def low(self) -> float | None: ...
+
+    @property
+    def high(self) -> float | None: ...
+
+
 def arm(name: str | None) -> str:
     return ARMS.get(name or "", name or MISSING)
 
 
-def order(name: str, model: Mapping[str, Any]) -> tuple[Any, ...]:
+def kind(model: Model) -> str:
+    """By which colour and shape a model is drawn: its arm, or its role where it has none."""
+    return model.arm or model.role if model.role == "student" else model.role
+
+
+def rung_title(rung: Rung) -> str:
+    return f"Rung {rung.index}: {hostile.one_line(rung.name, 30)}"
+
+
+def model_title(results: Results, name: str | None) -> str:
+    """A model's name as readers know it: a lower rung's student as `small, W2SR-P`, others as they are called."""
+    model = results.models.get(name or "")
+    rung = next((rung for rung in results.rungs if model is not None and rung.index == model.rung), None)
+    if model is not None and rung is not None and model.role in ("student", "gold", "base"):
+        return f"{hostile.one_line(rung.name, 30)}, {arm(model.arm)}"
+    return hostile.one_line(name or MISSING)
+
+
+def order(name: str, model: Model) -> tuple[int, int, int, str]:
     """Teachers of the run, then rung by rung: bases, arms, ceiling."""
-    rung = model.get("rung")
-    return (-1 if rung is None else rung, _index(_ROLE_ORDER, model.get("role")), _index(_ARM_ORDER, model.get("arm")), name)
+    return (-1 if model.rung is None else model.rung, _index(_ROLE_ORDER, model.role), _index(_ARM_ORDER, model.arm), name)
 
 
 def arm_order(name: str) -> tuple[int, str]:
     return _index(_ARM_ORDER, name), name
 
 
-def _index(names: tuple[str, ...], name: Any) -> int:
+def _index(names: tuple[str, ...], name: str | None) -> int:
     return names.index(name) if name in names else len(names)
+
+
+def confidence(level: float) -> str:
+    """The level of an interval, `95 %`."""
+    return f"{100 * level:g}{THIN}%"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -62,21 +97,18 @@ def points(difference: float | None, digits: int = 1) -> str:
     return sign + text
 
 
-def percent_range(interval: Mapping[str, Any] | None, digits: int = 1) -> str:
+def percent_range(interval: Range | None, digits: int = 1) -> str:
     """`67.2 to 74.3 %`."""
-    low, high = _bounds(interval)
-    if low is None and high is None:
+    if interval is None or (interval.low is None and interval.high is None):
         return MISSING
-    return f"{_open(low, digits)} to {_open(high, digits)}{THIN}%"
+    return f"{_open(interval.low, digits)} to {_open(interval.high, digits)}{THIN}%"
 
 
-def points_range(interval: Mapping[str, Any] | None, digits: int = 1) -> str:
-    low, high = _bounds(interval)
-    return MISSING if low is None or high is None else f"{points(low, digits)} to {points(high, digits)}"
-
-
-def _bounds(interval: Mapping[str, Any] | None) -> tuple[float | None, float | None]:
-    return (None, None) if interval is None else (interval.get("low"), interval.get("high"))
+def points_range(interval: Range | None, digits: int = 1) -> str:
+    """`+2.0 to +5.0`."""
+    if interval is None or interval.low is None or interval.high is None:
+        return MISSING
+    return f"{points(interval.low, digits)} to {points(interval.high, digits)}"
 
 
 def _open(bound: float | None, digits: int) -> str:
@@ -133,6 +165,6 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600}{THIN}h {whole % 3600 // 60:02d}{THIN}min"
 
 
-def listing(words: list[str]) -> str:
+def listing(words: Sequence[str]) -> str:
     """`a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""

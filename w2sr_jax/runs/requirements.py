@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from w2sr_jax.experiment import Experiment
-from w2sr_jax.report import required, requirement
-from w2sr_jax.report.required import Finding
-from w2sr_jax.report.requirement import Names, Requirement, RungNames, Target
+from w2sr_jax.report.requirements import judging, language
+from w2sr_jax.report.requirements.judging import Finding
+from w2sr_jax.report.requirements.language import Names, Requirement, RungNames, Target
 from w2sr_jax.report.write import read
 from w2sr_jax.stages import models
 
@@ -21,9 +21,9 @@ class Required(NamedTuple):
 
 def understood(texts: Sequence[str], experiment: Experiment) -> list[Required]:
     """The requirements in order. `UserError` for the first that is none, or speaks of what the experiment does not have."""
-    known = names(experiment)
-    found = [requirement.parsed(text) for text in texts]
-    return [Required(one, requirement.target(one, known)) for one in found]
+    own = names(experiment)
+    requirements = [language.parsed(text) for text in texts]
+    return [Required(one, language.target(one, own)) for one in requirements]
 
 
 def names(experiment: Experiment) -> Names:
@@ -41,5 +41,7 @@ def judged(page: Path | None, wanted: Sequence[Required]) -> list[Finding]:
     """How the report of a run meets each requirement; without a report it meets none."""
     if page is None:
         return [Finding(one, False, (f"{one.text}: not met, since there is no report yet",)) for one, _ in wanted]
-    results = read(page.parent) if wanted else {}
-    return [required.judged(one, meant, results) for one, meant in wanted]
+    if not wanted:
+        return []
+    results = read(page.parent)
+    return [judging.judged(one, target, results) for one, target in wanted]

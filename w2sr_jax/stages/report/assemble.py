@@ -56,7 +56,7 @@ def pooled(run: RunStore, experiment: Experiment, runs: Sequence[RunStore]) -> S
     sources = Sources(runs)
     with tables.remembered():
         found, pages = results(experiment, sources)
-    written = write(run.path(layout.REPORT), codec.encode(found), codec.encode(timings(sources)), pages)
+    written = write(run.path(layout.REPORT), found, timings(sources), pages)
     # Numbers and rows must reproduce; the page shows times.
     seals = [path for path in (written.index, written.timings) if path is not None]
     return StageResult([written.numbers, *written.evidence], note=f"report at {written.index}", seals=seals)

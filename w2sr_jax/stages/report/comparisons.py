@@ -96,10 +96,10 @@ def _comparison(experiment: Experiment, scored: Scored, own: Mapping[str, str], 
 def climb(experiment: Experiment, rungs: Sequence[Rung], scored: Scored) -> Climb | None:
     """From end to end: the last rung's student against the teacher of the first, each as the rule has it."""
     first, last = rungs[0], rungs[-1]
-    if len(rungs) < 2 or (arm := headline_arm(codec.encode(first))) is None:
+    if len(rungs) < 2 or (arm := headline_arm(first)) is None:
         return None
     teacher = first.comparisons[arm].teacher
-    student = last.models.get(headline_arm(codec.encode(last)) or "")
+    student = last.models.get(headline_arm(last) or "")
     scores, columns = scored.of(teacher)
     if teacher is None or student is None or student not in scored.greedy or scores is None:
         return None

@@ -1,0 +1,1 @@
+"""What a run is required to show, and whether it does."""

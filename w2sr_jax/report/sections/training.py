@@ -1,0 +1,142 @@
+"""What was seen while models trained: curves of the loss, and what the probe saw."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from w2sr_jax.evaluation.probe import ProbePoint
+from w2sr_jax.report import wording
+from w2sr_jax.report.charts import curves
+from w2sr_jax.report.charts.drawing import Chart
+from w2sr_jax.report.results import CurvePoint
+from w2sr_jax.report.sections.models import ModelRow
+
+MOST_POINTS = 160
+MOST_PANELS = 6
+
+Lines = list[list[tuple[float, float]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRow:
+    """A model that was trained; `last` is the last logged step of its last seed."""
+
+    row: ModelRow
+    last: CurvePoint | None
+
+    @property
+    def group(self) -> str:
+        return self.row.group
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeRow:
+    """A probed model at its first and its last step, means over seeds; `points` counts steps."""
+
+    row: ModelRow
+    first_step: int
+    last_step: int
+    points: int
+    accuracy_first: float | None
+    accuracy_last: float | None
+    induced_first: float | None
+    induced_last: float | None
+    n: int
+    n_induced: int
+
+    @property
+    def group(self) -> str:
+        return self.row.group
+
+
+def trained(models: Sequence[ModelRow]) -> list[TrainedRow]:
+    """The models of which a training or a likelihood of held-out traces is known."""
+    return [
+        TrainedRow(row, row.model.training.curve[-1] if row.model.training and row.model.training.curve else None)
+        for row in models
+        if row.model.training or row.model.held_out
+    ]
+
+
+def probed(models: Sequence[ModelRow]) -> list[ProbeRow]:
+    """The models that were probed."""
+    return [_probe_row(row, [one.point for one in row.model.probe]) for row in models if row.model.probe]
+
+
+def _probe_row(row: ModelRow, points: Sequence[ProbePoint]) -> ProbeRow:
+    steps = sorted({point.step for point in points})
+    first, last = ([point for point in points if point.step == step] for step in (steps[0], steps[-1]))
+    return ProbeRow(
+        row=row,
+        first_step=steps[0],
+        last_step=steps[-1],
+        points=len(steps),
+        accuracy_first=_mean(point.accuracy for point in first),
+        accuracy_last=_mean(point.accuracy for point in last),
+        induced_first=_mean(point.induced for point in first),
+        induced_last=_mean(point.induced for point in last),
+        n=points[0].n,
+        n_induced=points[0].n_induced,
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def chart(models: Sequence[ModelRow]) -> Chart | None:
+    """Training loss of each arm, one panel per rung; teachers and bases in a panel of their own."""
+    panels: dict[str, dict[str, Lines]] = {}
+    for row in models:
+        lines = _lines(row.model.training.curve) if row.model.training else []
+        if lines:
+            before = row.rung is None or row.kind.startswith("base")
+            name = row.label if row.rung is None else f"base, {row.group.lower()}" if before else row.kind
+            panels.setdefault("Before the ladder" if before else row.group, {})[name] = lines
+    if not panels:
+        return None
+    shown = sorted(panels.items(), key=lambda panel: (panel[0] == "Before the ladder", panel[0]))[:MOST_PANELS]
+    said = _said(shown, 2)
+    alt = f"Training curves, negative log-likelihood by step. {said}."
+    return curves.curves("training", shown, "NLL, nats per token", alt)
+
+
+def _lines(curve: Sequence[CurvePoint]) -> Lines:
+    """One line per seed, thinned to a readable number of points, first and last kept."""
+    seeds: dict[int, list[tuple[float, float]]] = {}
+    for point in curve:
+        if point.nll is not None:
+            seeds.setdefault(point.seed, []).append((point.step, point.nll))
+    lines = []
+    for line in seeds.values():
+        stride = -(-len(line) // MOST_POINTS)
+        lines.append([*line[:-1:stride], line[-1]])
+    return lines
+
+
+def probe_chart(models: Sequence[ModelRow]) -> Chart | None:
+    """Accuracy and the rate of induced errors by step: a panel of each per rung, a line per seed."""
+    panels: dict[str, dict[str, Lines]] = {}
+    for row in models:
+        points = row.model.probe or ()
+        accuracy = [(one.seed, one.point.step, one.point.accuracy) for one in points]
+        induced = [(one.seed, one.point.step, one.point.induced) for one in points]
+        for title, values in (("accuracy", accuracy), ("induced errors", induced)):
+            seeds: dict[int, list[tuple[float, float]]] = {}
+            for seed, step, value in values:
+                if value is not None:
+                    seeds.setdefault(seed, []).append((step, 100 * value))
+            if seeds:
+                panels.setdefault(f"{row.group}, {title}", {})[row.kind] = [sorted(line) for line in seeds.values()]
+    if not panels:
+        return None
+    shown = list(panels.items())[:MOST_PANELS]
+    alt = f"Accuracy on the probe problems, and errors induced by the teacher, in percent by training step. {_said(shown, 1)}."
+    return curves.curves("probe", shown, "%", alt, legend="best")
+
+
+def _said(panels: Sequence[tuple[str, dict[str, Lines]]], digits: int) -> str:
+    return "; ".join(
+        f"{title}: {', '.join(f'{wording.arm(kind)} ends at {lines[0][-1][1]:.{digits}f}' for kind, lines in entries.items())}"
+        for title, entries in panels
+    )

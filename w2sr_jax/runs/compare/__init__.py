@@ -1,0 +1,1 @@
+"""`w2sr compare`: finished runs side by side."""
