@@ -138,7 +138,8 @@ def _problem_means(scores: Reals, resamples: int) -> Reals:
     problems = scores.shape[1]
     weights = _problem_weights(problems, resamples)
     chunks = (weights[i : i + _CHUNK].astype(np.float64) for i in range(0, resamples, _CHUNK))
-    return np.concatenate([chunk @ scores.T for chunk in chunks]) / problems
+    means: Reals = np.concatenate([chunk @ scores.T for chunk in chunks]) / problems
+    return means
 
 
 def _drawn_seeds(means: Reals) -> Reals:
@@ -152,7 +153,8 @@ def _drawn_seeds(means: Reals) -> Reals:
 
 def bootstrap_means(scores: Reals, resamples: int) -> Reals:
     """Means of `[seeds, problems]` under each resample of problems, then of seeds: `[resamples]`."""
-    return _drawn_seeds(_problem_means(scores, resamples)).mean(axis=1)
+    means: Reals = _drawn_seeds(_problem_means(scores, resamples)).mean(axis=1)
+    return means
 
 
 def interval(scores: ArrayLike, settings: Evaluation, bounds: tuple[float, float] = (0.0, 1.0)) -> Interval:
@@ -256,7 +258,7 @@ def mcnemar_exact(only_left: int, only_right: int) -> float:
     """Two-sided exact McNemar p: discordant pairs fall to either side with probability one half."""
     n, k = only_left + only_right, min(only_left, only_right)
     tail = sum(math.comb(n, i) for i in range(k + 1))
-    return min(1.0, 2 * tail / 2**n)
+    return min(1.0, 2 * tail / (1 << n))
 
 
 def permutation_p(differences: ArrayLike, resamples: int) -> float:
