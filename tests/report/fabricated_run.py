@@ -10,8 +10,8 @@ from fabricated_evidence import source
 from w2sr_jax.answers.steps import steps
 from w2sr_jax.core import keys as randomness
 from w2sr_jax.core.records import Problem, Trace, VerdictName
+from w2sr_jax.curation.arms import LABELS
 from w2sr_jax.curation.funnel import Difficulty, Funnel, Histogram, Step
-from w2sr_jax.curation.settings import NAMES
 from w2sr_jax.evaluation import scores
 from w2sr_jax.evaluation.cost import StageCost, StageTime, Timings
 from w2sr_jax.evaluation.scores import Comparison, HeldOut
@@ -89,7 +89,7 @@ def funnel(kept: int, arm: str) -> Funnel:
     accuracy = {"all": 0.44, "correct": 1.0, "incorrect": 0.0}[arm]
     return Funnel(
         arm=arm,
-        name=NAMES[arm],  # type: ignore[index]
+        name=LABELS[arm],
         given=4000,
         kept=kept,
         steps=(

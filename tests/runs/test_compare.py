@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hand_made import finish
+from hand_made import commit, finish
 from minimal_results import comparison, model, results, rung
 
 from w2sr_jax.configuration.encoding import encode
@@ -28,7 +28,6 @@ from w2sr_jax.evaluation.ledger import Consistency, Ledger, Metrics
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.evaluation.statistics import Estimate, Interval, gap_recovered, interval, paired
 from w2sr_jax.experiment import Experiment, Rung
-from w2sr_jax.graph import manifest
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.report.results import FORMAT, LedgerEntry, Model
 from w2sr_jax.runs.compare.command import compare
@@ -70,7 +69,7 @@ def make(
                     rows.append(made.graded(said))
             records.write(directory / "evaluations" / author / "generations.parquet", Trace, rows)
     for directory in runs if finished else []:
-        manifest.Stage(directory, "report", "report", "0" * 64).commit([], {}, {"finished": finished})
+        commit(directory, "report", "report", measures={"finished": finished})
     scores = {name: np.array(rows, float) for name, rows in right.items()}
     student, teacher, base, gold = (scores.get(n) for n in ("0-small.correct", "teacher", "0-small.base", "0-small.gold"))
     compared = {}

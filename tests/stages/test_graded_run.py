@@ -4,16 +4,18 @@ from pathlib import Path
 
 import pytest
 from hand_made import finish
-from w2sr_jax.curation.fates import KEPT, Fate
 
 from w2sr_jax.answers.grade import NumberGrader
 from w2sr_jax.core import records
 from w2sr_jax.core.records import Problem, Trace
+from w2sr_jax.curation.dispositions import KEPT, Disposition
 from w2sr_jax.evaluation.grading import Doubts
 from w2sr_jax.experiment import Experiment, ModelTeacher, Rung
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.report.evidence import checked
-from w2sr_jax.stages.outcomes import GENERATIONS, GREEDY
+from w2sr_jax.stages import layout
+from w2sr_jax.stages.outcomes import GREEDY
 from w2sr_jax.stages.report import grading
 from w2sr_jax.stages.report.sources import Sources
 
@@ -38,10 +40,10 @@ def write_run(run: Path, misjudged: bool) -> None:
     path = run / "teachers" / "teacher" / "rung-0" / "traces-00000.parquet"
     traces = write_traces(path, "teacher", 0, TEXTS)
     kept = {traces[0].id, traces[2].id, *([traces[1].id] if misjudged else [])}
-    fates = [Fate(t.id, t.problem_id, "incorrect", "last", KEPT if t.id in kept else "wrong_verdict") for t in traces]
-    records.write(run / "rungs" / "0-a" / "incorrect" / "fates.parquet", Fate, fates)
-    write_traces(run / "evaluations" / "teacher" / GENERATIONS, "teacher", GREEDY, TEXTS)
-    records.write(run / "evaluations" / STUDENT / GENERATIONS, Trace, [])
+    rows = [Disposition(t.id, t.problem_id, "incorrect", "last", KEPT if t.id in kept else "wrong_verdict") for t in traces]
+    records.write(run / layout.within(layout.arm(layout.rung(0, "a"), "incorrect"), layout.DISPOSITIONS), Disposition, rows)
+    write_traces(run / "evaluations" / "teacher" / layout.GENERATIONS, "teacher", GREEDY, TEXTS)
+    records.write(run / "evaluations" / STUDENT / layout.GENERATIONS, Trace, [])
     finish(run)
 
 
@@ -52,7 +54,7 @@ def experiment() -> Experiment:
 
 def test_rules_graders_and_doubts_of_a_run(experiment: Experiment, tmp_path: Path) -> None:
     write_run(tmp_path, misjudged=True)
-    found, pages = grading.grading(experiment, Sources([tmp_path]), ["teacher", STUDENT])
+    found, pages = grading.grading(experiment, Sources([RunStore(tmp_path)]), ["teacher", STUDENT])
     traces, answers = found.readings
     assert (traces.what, traces.name, traces.rung) == ("traces", "teacher", 0)
     assert (answers.what, answers.rung, answers.evidence) == ("answers", None, "answers-teacher")
@@ -73,7 +75,7 @@ def test_seeds_are_pooled_and_told_apart_in_the_rows(experiment: Experiment, tmp
     runs = [tmp_path / "seed-0", tmp_path / "seed-1"]
     for number, run in enumerate(runs):
         write_run(run, misjudged=bool(number))
-    found, pages = grading.grading(experiment, Sources(runs), ["teacher", STUDENT])
+    found, pages = grading.grading(experiment, Sources([RunStore(run) for run in runs]), ["teacher", STUDENT])
     assert [entry.readings.texts for entry in found.readings] == [8, 8]
     assert (found.wrong[0].doubts.traces, found.wrong[0].doubts.doubted) == (5, 1)
     assert pages[0].columns[0] == "seed"
@@ -83,7 +85,9 @@ def test_seeds_are_pooled_and_told_apart_in_the_rows(experiment: Experiment, tmp
 def test_a_rung_without_an_arm_of_wrong_traces_has_no_doubts(tmp_path: Path) -> None:
     write_run(tmp_path, misjudged=True)
     rung = Rung("a", ModelConfig(), teachers=("teacher",), arms=("all", "correct"))
-    found, pages = grading.grading(Experiment("x", (rung,), teachers=(ModelTeacher("teacher"),)), Sources([tmp_path]), [])
+    found, pages = grading.grading(
+        Experiment("x", (rung,), teachers=(ModelTeacher("teacher"),)), Sources([RunStore(tmp_path)]), []
+    )
     assert found.wrong == ()
     assert pages == []
     assert [entry.what for entry in found.readings] == ["traces"]
@@ -94,6 +98,6 @@ def test_ungraded_traces_are_not_read_as_if_they_were(experiment: Experiment, tm
     path = tmp_path / "teachers" / "teacher" / "rung-0" / "traces-00000.parquet"
     records.write(path, Trace, [Trace("t", PROBLEMS[0].id, "teacher", 0, "#### 3", None, "ungraded", "stop", 3, None, "")])
     finish(tmp_path)
-    found, _ = grading.grading(experiment, Sources([tmp_path]), [])
+    found, _ = grading.grading(experiment, Sources([RunStore(tmp_path)]), [])
     assert found.readings == ()
     assert found.wrong == ()

@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.graph import verified
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.report.results import Results
-from w2sr_jax.report.write import RESULTS, read
-from w2sr_jax.stages.outcomes import GENERATIONS, GREEDY
-from w2sr_jax.stages.report.stage import NAME as REPORT
+from w2sr_jax.report.write import read
+from w2sr_jax.stages import layout
+from w2sr_jax.stages.outcomes import GREEDY
 
 Answers = Sequence[Mapping[str, float]]
 """Per seed, 1 or 0 for each graded problem by its id."""
@@ -21,12 +21,11 @@ Answers = Sequence[Mapping[str, float]]
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A finished run: its report's numbers, and the directories of its seeds. `date` is ISO, in UTC; `dated` says whence."""
+    """A finished run: its report's numbers, and what its seeds wrote. `date` is ISO, in UTC; `dated` says whence."""
 
-    path: Path
     label: str
     results: Results
-    seeds: Sequence[Path]
+    seeds: Sequence[RunStore]
     date: str
     dated: str
 
@@ -42,21 +41,22 @@ def load(paths: Sequence[Path]) -> list[Run]:
 
 
 def _load(path: Path, label: str) -> Run:
-    if not (path / "report" / RESULTS).is_file() and verified.manifest(path, REPORT) is None:
-        raise UserError(f"{path} has no report/{RESULTS}; w2sr report {path} makes it where the run is finished")
-    results = read(verified.file(path, f"report/{RESULTS}").parent)
+    store = RunStore(path)
+    if not store.path(layout.RESULTS).is_file() and store.manifest(layout.REPORT) is None:
+        raise UserError(f"{path} has no {layout.RESULTS}; w2sr report {path} makes it where the run is finished")
+    results = read(store.file(layout.RESULTS).parent)
     several = len(results.seeds) > 1
-    seeds = [path / f"seed-{seed}" for seed in results.seeds] if several else [path]
-    reports = {seed: verified.manifest(seed, REPORT) for seed in seeds}
-    pooled = verified.manifest(path, REPORT) if several else None
-    for seed, manifest in reports.items():
-        if pooled and manifest and pooled.inputs.get(f"{seed.name}/{REPORT}", manifest.digest()) != manifest.digest():
-            raise UserError(f"the report of {path} was made from another {seed.name} than is there now; w2sr report {path}")
+    seeds = [RunStore(store.path(layout.seed(seed))) for seed in results.seeds] if several else [store]
+    reports = {seed.name: seed.manifest(layout.REPORT) for seed in seeds}
+    pooled = store.manifest(layout.REPORT) if several else None
+    for name, manifest in reports.items():
+        if pooled and manifest and pooled.inputs.get(f"{name}/{layout.REPORT}", manifest.digest()) != manifest.digest():
+            raise UserError(f"the report of {path} was made from another {name} than is there now; w2sr report {path}")
     moments = [str(manifest.measures.get("finished") or "") for manifest in reports.values() if manifest]
     if any(moments):
-        return Run(path, label, results, seeds, max(moments), "the report's manifest")
-    changed = datetime.datetime.fromtimestamp((path / "report" / RESULTS).stat().st_mtime, datetime.UTC)
-    return Run(path, label, results, seeds, changed.isoformat(timespec="seconds"), "the file's time")
+        return Run(label, results, seeds, max(moments), "the report's manifest")
+    changed = datetime.datetime.fromtimestamp(store.path(layout.RESULTS).stat().st_mtime, datetime.UTC)
+    return Run(label, results, seeds, changed.isoformat(timespec="seconds"), "the file's time")
 
 
 def answers(run: Run, model: str) -> Answers:
@@ -64,7 +64,7 @@ def answers(run: Run, model: str) -> Answers:
     where a seed's file is not there."""
     of_seeds = []
     for seed in run.seeds:
-        path = verified.optional(seed, f"evaluations/{model}/{GENERATIONS}")
+        path = seed.optional(layout.within(layout.evaluation(model), layout.GENERATIONS))
         if path is None:
             return []
         of_seeds.append(_read(path))

@@ -18,7 +18,7 @@ from w2sr_jax.report import wording
 from w2sr_jax.report.results import Device, Model, Results
 from w2sr_jax.report.rule import headline_arm, ordered
 from w2sr_jax.runs.compare.load import Answers, Run, answers
-from w2sr_jax.stages.outcomes import GENERATIONS
+from w2sr_jax.stages import layout
 
 METRICS = {
     "accuracy": "greedy accuracy",
@@ -232,7 +232,7 @@ def _test(model: str, run: Run, against: Run) -> Test | str:
     """The model of one run minus that of the other, or in words why there is no test."""
     left, right = answers(run, model), answers(against, model)
     if not all((*left, *right)) or not left or not right:
-        return f"no graded {GENERATIONS}"
+        return f"no graded {layout.GENERATIONS}"
     shared = sorted(set.intersection(*map(set, (*left, *right))))
     if not shared:
         return "no test problem in common"
