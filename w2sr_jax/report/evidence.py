@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 from w2sr_jax.report import hostile, template
 from w2sr_jax.report.results import Source
-from w2sr_jax.report.sections.sources import listed
 
 FOLDER = "evidence"
 MOST_ROWS = 200
@@ -143,6 +142,12 @@ class _Shown:
     page: Evidence
     groups: list[_Group]
     sources: list[Source]
+
+
+def listed(sources: Iterable[Source]) -> list[Source]:
+    """Each file once (and each choice of its rows), in order of their paths."""
+    by_path = {(source.path, source.where or ""): source for source in sources}
+    return [by_path[key] for key in sorted(by_path)]
 
 
 def render(page: Evidence, run: str) -> str:

@@ -1,8 +1,9 @@
 """From which files a section's numbers were read."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from w2sr_jax.report.evidence import listed
 from w2sr_jax.report.results import Results, Source
 
 TRAINING = ("metrics.jsonl", "held_out.json")
@@ -22,12 +23,6 @@ class Files:
     ledger: list[Source]
     teachers: list[Source]
     grading: list[Source]
-
-
-def listed(sources: Iterable[Source]) -> list[Source]:
-    """Each file once (and each choice of its rows), in order of their paths."""
-    by_path = {(source.path, source.where or ""): source for source in sources}
-    return [by_path[key] for key in sorted(by_path)]
 
 
 def files(results: Results) -> Files:
