@@ -19,10 +19,10 @@ from w2sr_jax.configuration import saved
 from w2sr_jax.configuration.overrides import overridden
 from w2sr_jax.core import files
 from w2sr_jax.experiment import check
-from w2sr_jax.graph.runner import climb_all
 from w2sr_jax.graph.stage import Silent
 from w2sr_jax.losses.inputs import Distribution, Tokens
 from w2sr_jax.preflight import checks
+from w2sr_jax.stages.execute import execute
 
 EXAMPLES = [block for block in doc_pages.every("python") if not block.reason]
 CONFIGURATIONS = [block for block in EXAMPLES if "def experiment(" in block.text]
@@ -77,7 +77,7 @@ def test_problems_traces_and_a_grader_of_your_own(directory: Path) -> None:
     experiment = doc_runs.load("README.md", "configs/mine.py", directory)
     few = ["--mesh.data", "1", "--splits.probe", "6", "--splits.test", "12"]
     short = ["--rungs.0.training.steps", "2", "--rungs.0.model.width", "24"]
-    page = climb_all(overridden(experiment, [*few, *short], "w2sr run"), directory / "runs" / "mine", Silent())
+    page = execute(overridden(experiment, [*few, *short], "w2sr run"), directory / "runs" / "mine", Silent())
     assert page is not None
     results = files.read_json(page.with_name("results.json"))
     teacher = results["models"]["notes"]["scores"]["accuracy"]

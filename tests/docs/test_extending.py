@@ -1,9 +1,11 @@
 """The worked examples of docs/extending.md do what the page says, in files of their own beside an unchanged package."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,15 @@ import numpy as np
 import pytest
 from doc_pages import ROOT
 
-from w2sr_jax.core import files
-from w2sr_jax.graph.runner import climb_all
+from w2sr_jax.core import files, records
+from w2sr_jax.core.records import Trace
+from w2sr_jax.curation.dispositions import KEPT, Disposition
 from w2sr_jax.graph.stage import Silent
-from w2sr_jax.losses.token import Tokens
+from w2sr_jax.graph.store import RunStore
+from w2sr_jax.losses.inputs import Tokens
+from w2sr_jax.problems import source
+from w2sr_jax.stages.execute import execute
+from w2sr_jax.training.settings import Training
 
 PAGE = "docs/extending.md"
 
@@ -39,16 +46,89 @@ def test_the_loss_is_the_hinge_on_the_gap(directory: Path) -> None:
     np.testing.assert_allclose(loss(_tokens(logits, target, verdict)), nll + 0.1 * hinge * (verdict > 0), rtol=1e-5)
 
 
-def test_a_run_trains_with_the_loss_and_keeps_it(directory: Path) -> None:
-    experiment = doc_runs.small(doc_runs.load(PAGE, "configs/margin.py", directory))
-    page = climb_all(experiment, directory / "runs" / "margin", Silent())
-    assert page is not None
-    assert files.read_json(page.with_name("results.json"))["models"]["0-small.all"]
-    assert (directory / "runs" / "margin" / "config" / "margin.py").is_file()
+def test_the_source_gives_the_beginning_of_what_it_has(directory: Path) -> None:
+    experiment = doc_runs.load(PAGE, "configs/sums.py", directory)
+    problems, _ = source.load(experiment.problems, 30)
+    assert len(problems) == 30
+    assert problems == source.load(experiment.problems)[0][:30]
+    for problem in problems:
+        left, right = (int(word) for word in problem.question.split() if word.isdecimal())
+        assert problem.answer == str(left + right)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunStore]:
+    """One run with all that the page defines: loss, source, teacher, arm, training stage and stage."""
+    directory = tmp_path_factory.mktemp("extending")
+    with doc_runs.inside(directory):
+        loaded = {path.stem: doc_runs.load(PAGE, f"configs/{path.name}", directory) for path in doc_runs.files(PAGE)}
+        rung = loaded["margin"].rungs[0]
+        concise = loaded["concise"].rungs[0].selected_arms[1]
+        own = loaded["own_answers"].rungs[0].selected_arms[1]
+        stage = dataclasses.replace(own.train[1], training=Training(steps=2, batching=rung.training.batching))
+        own = dataclasses.replace(own, train=(own.train[0], stage))
+        experiment = dataclasses.replace(
+            loaded["clumsy"],
+            name="all-mine",
+            problems=loaded["sums"].problems,
+            rungs=(dataclasses.replace(rung, teachers=("clumsy",), arms=("correct", concise, own), gold=False),),
+            extra=loaded["lengths"].extra,
+        )
+        experiment = doc_runs.small(experiment, "--rungs.0.training.steps", "40", "--splits.pool", "80")
+        page = execute(experiment, directory / "runs" / "all-mine", Silent())
+        assert page is not None
+        yield RunStore(directory / "runs" / "all-mine")
+
+
+def test_the_run_has_a_report_with_every_student(run: RunStore) -> None:
+    models = files.read_json(run.file("report/results.json"))["models"]
+    assert {"0-small.correct", "0-small.concise", "0-small.all-own"} <= models.keys()
+    assert "W2SR-P, concise" in run.file("report/index.html").read_text(encoding="utf-8")
+
+
+def test_the_run_keeps_the_code_that_it_is_made_of(run: RunStore) -> None:
+    kept = {path.name for path in (run.directory / "config").rglob("*.py")}
+    assert {path.name for path in doc_runs.files(PAGE)} <= kept
+
+
+def test_the_teacher_is_wrong_as_often_as_it_is_told(run: RunStore) -> None:
+    traces = [trace for path in run.below("teachers/clumsy/rung-0/") for trace in records.iterate(path, Trace)]
+    wrong = sum(trace.verdict == "incorrect" for trace in traces)
+    assert len(traces) == 2 * len({trace.problem_id for trace in traces})
+    assert {trace.verdict for trace in traces} == {"correct", "incorrect"}
+    assert abs(wrong / len(traces) - 0.3) < 0.15
+
+
+def test_the_arm_keeps_correct_traces_that_are_not_long(run: RunStore) -> None:
+    table = {
+        arm: records.read(run.file(f"rungs/0-small/{arm}/dispositions.parquet"), Disposition) for arm in ("correct", "concise")
+    }
+    kept = {arm: {row.trace_id for row in rows if row.reason == KEPT} for arm, rows in table.items()}
+    assert kept["concise"]
+    assert kept["concise"] <= {row.trace_id for row in table["correct"] if row.reason in (KEPT, "over_quota")}
+
+
+def test_the_training_stage_goes_on_from_the_imitation_on_its_own_answers(run: RunStore) -> None:
+    first, second = (run.manifest(f"rungs/0-small/all-own/{name}") for name in ("stage-1/train", "train"))
+    assert first is not None
+    assert second is not None
+    assert "rungs/0-small/all-own/stage-1/train" in second.needs
+    assert 0 < second.measures["examples"] <= 4 * 80
+    assert second.artifacts.keys() != first.artifacts.keys()
+
+
+def test_the_stage_counts_what_the_teacher_wrote(run: RunStore) -> None:
+    lengths: dict[str, list[int]] = {}
+    for path in run.below("teachers/clumsy/rung-0/"):
+        for trace in records.iterate(path, Trace):
+            lengths.setdefault(trace.verdict, []).append(len(trace.text.split()))
+    expected = {verdict: int(np.quantile(each, 0.9, method="higher")) for verdict, each in lengths.items()}
+    assert files.read_json(run.file("lengths/clumsy.json")) == expected
 
 
 FAMILY = """
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
