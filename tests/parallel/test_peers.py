@@ -12,7 +12,7 @@ import pytest
 from w2sr_jax.parallel import peers as module
 from w2sr_jax.parallel import rendezvous
 from w2sr_jax.parallel.peers import LOST, Lost, Peers
-from w2sr_jax.parallel.rendezvous import Who
+from w2sr_jax.parallel.rendezvous import Identity
 
 Group = list[Peers]
 
@@ -27,7 +27,7 @@ def group() -> Iterator[Callable[..., Group]]:
             free.bind(("localhost", 0))
             address = f"localhost:{free.getsockname()[1]}"
         with ThreadPoolExecutor(count) as pool:
-            lines = list(pool.map(lambda index: rendezvous.gather(address, Who(index, count), 20), range(count)))
+            lines = list(pool.map(lambda index: rendezvous.connect(address, Identity(index, count), 20), range(count)))
         made.extend(Peers(index, count, lines[index]) for index in range(count))
         for each in made:
             if each.index not in mute:

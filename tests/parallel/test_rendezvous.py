@@ -12,7 +12,7 @@ import pytest
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.parallel import rendezvous
 from w2sr_jax.parallel.lines import Line, address
-from w2sr_jax.parallel.rendezvous import Who
+from w2sr_jax.parallel.rendezvous import Identity
 
 
 @pytest.fixture(autouse=True)
@@ -34,12 +34,12 @@ def taken() -> Iterator[socket.socket]:
         yield other
 
 
-def together(port: int, *whos: Who, seconds: float = 10.0) -> list[dict[int, Line] | str]:
+def together(port: int, *whos: Identity, seconds: float = 10.0) -> list[dict[int, Line] | str]:
     """What each process gets, or why it does not."""
 
-    def one(who: Who) -> dict[int, Line] | str:
+    def one(who: Identity) -> dict[int, Line] | str:
         try:
-            return rendezvous.gather(f"localhost:{port}", who, seconds)
+            return rendezvous.connect(f"localhost:{port}", who, seconds)
         except UserError as error:
             return str(error)
 
@@ -48,7 +48,7 @@ def together(port: int, *whos: Who, seconds: float = 10.0) -> list[dict[int, Lin
 
 
 def test_processes_find_each_other_in_any_order_and_the_port_is_free_afterwards(port: int) -> None:
-    whos = [Who(index, 3, {"dtype": "float32"}) for index in (2, 1, 0)]
+    whos = [Identity(index, 3, {"dtype": "float32"}) for index in (2, 1, 0)]
     found = together(port, *whos)
     assert [sorted(lines) for lines in found] == [[0], [0], [1, 2]]
     for index in (1, 2):
@@ -65,32 +65,35 @@ def test_processes_find_each_other_in_any_order_and_the_port_is_free_afterwards(
 @pytest.mark.parametrize(
     ("whos", "words"),
     [
-        ([Who(0, 3), Who(1, 3), Who(1, 3)], "two processes say that they are process 1 of 3; number them from 0 to 2"),
-        ([Who(0, 3), Who(1, 2)], "process 1 was told that there are 2 processes, process 0 that there are 3"),
         (
-            [Who(0, 2, {"--dtype": "float32"}), Who(1, 2, {"--dtype": "bfloat16"})],
+            [Identity(0, 3), Identity(1, 3), Identity(1, 3)],
+            "two processes say that they are process 1 of 3; number them from 0 to 2",
+        ),
+        ([Identity(0, 3), Identity(1, 2)], "process 1 was told that there are 2 processes, process 0 that there are 3"),
+        (
+            [Identity(0, 2, {"--dtype": "float32"}), Identity(1, 2, {"--dtype": "bfloat16"})],
             "process 1 was started otherwise than process 0: --dtype is 'bfloat16' and not 'float32'; start all alike",
         ),
         (
-            [Who(0, 2, {"a": "1"}), Who(1, 2)],
+            [Identity(0, 2, {"a": "1"}), Identity(1, 2)],
             "process 1 was started otherwise than process 0: a is nothing and not '1'; start all alike",
         ),
     ],
 )
-def test_processes_that_do_not_fit_are_told_why_all_alike(port: int, whos: list[Who], words: str) -> None:
+def test_processes_that_do_not_fit_are_told_why_all_alike(port: int, whos: list[Identity], words: str) -> None:
     assert together(port, *whos) == [words] * len(whos)
 
 
 def test_who_does_not_come_is_named(port: int) -> None:
     missing = "processes 1, 3 of 4 did not come in time; start all with the same --coordinator"
-    assert together(port, Who(0, 4), Who(2, 4), seconds=1.5) == [missing] * 2
-    (alone,) = together(port, Who(1, 2), seconds=1.0)
+    assert together(port, Identity(0, 4), Identity(2, 4), seconds=1.5) == [missing] * 2
+    (alone,) = together(port, Identity(1, 2), seconds=1.0)
     assert f"process 1 of 2 does not reach process 0 at localhost:{port} (Connection refused)" in alone
 
 
 def test_a_port_that_is_in_use_is_said_by_both_sides(taken: socket.socket) -> None:
     port = taken.getsockname()[1]
-    first, second = together(port, Who(0, 2), Who(1, 2))
+    first, second = together(port, Identity(0, 2), Identity(1, 2))
     assert f"port {port} of the coordinator localhost:{port} is in use on this machine" in first
     assert f"what listens at localhost:{port} does not answer as process 0 of this program does" in second
 
@@ -101,7 +104,7 @@ def test_another_program_that_talks_is_recognised_at_once(taken: socket.socket) 
         connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
 
     threading.Thread(target=serve, daemon=True).start()
-    (said,) = together(taken.getsockname()[1], Who(1, 2), seconds=60)
+    (said,) = together(taken.getsockname()[1], Identity(1, 2), seconds=60)
     assert "does not answer as process 0 of this program does" in said
 
 
@@ -131,10 +134,10 @@ def test_strangers_at_the_port_change_nothing(port: int) -> None:
 
     def late() -> dict[int, Line]:
         stop.wait(10)
-        return rendezvous.gather(f"localhost:{port}", Who(1, 2), 10)
+        return rendezvous.connect(f"localhost:{port}", Identity(1, 2), 10)
 
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(rendezvous.gather, f"localhost:{port}", Who(0, 2), 20)
+        first = pool.submit(rendezvous.connect, f"localhost:{port}", Identity(0, 2), 20)
         second = pool.submit(late)
         assert sorted(first.result()) == [1]
         assert sorted(second.result()) == [0]
@@ -143,7 +146,7 @@ def test_strangers_at_the_port_change_nothing(port: int) -> None:
 
 def test_a_process_that_is_interrupted_before_all_have_come_may_come_again(port: int) -> None:
     with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(rendezvous.gather, f"localhost:{port}", Who(0, 3), 20)
+        first = pool.submit(rendezvous.connect, f"localhost:{port}", Identity(0, 3), 20)
         connection = None
         while connection is None:
             with contextlib.suppress(OSError):
@@ -153,7 +156,7 @@ def test_a_process_that_is_interrupted_before_all_have_come_may_come_again(port:
         time.sleep(0.5)
         line.close()
         time.sleep(0.5)
-        others = [pool.submit(rendezvous.gather, f"localhost:{port}", Who(index, 3), 20) for index in (1, 2)]
+        others = [pool.submit(rendezvous.connect, f"localhost:{port}", Identity(index, 3), 20) for index in (1, 2)]
         assert [sorted(other.result()) for other in others] == [[0], [0]]
         assert sorted(first.result()) == [1, 2]
 
@@ -161,7 +164,7 @@ def test_a_process_that_is_interrupted_before_all_have_come_may_come_again(port:
 @pytest.mark.parametrize("text", ["", "host", "host:", ":1", "host:x", "host:0", "host:65536", "host:-1", "::1:5", "host:1²"])
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="is not the address of a coordinator; write HOST:PORT"):
-        rendezvous.gather(text, Who(0, 2), 1)
+        rendezvous.connect(text, Identity(0, 2), 1)
 
 
 def test_addresses_of_both_kinds_are_read() -> None:
@@ -172,9 +175,9 @@ def test_addresses_of_both_kinds_are_read() -> None:
 def test_a_host_that_nobody_knows_is_said() -> None:
     for index in (0, 1):
         with pytest.raises(UserError, match=r"the coordinator's host 'no-such-host\.invalid' is not known here"):
-            rendezvous.gather("no-such-host.invalid:1234", Who(index, 2), 5)
+            rendezvous.connect("no-such-host.invalid:1234", Identity(index, 2), 5)
 
 
 def test_a_coordinator_that_is_another_machine_is_said_by_process_0(port: int) -> None:
     with pytest.raises(UserError, match=rf"the coordinator 192\.0\.2\.1:{port} is not this machine"):
-        rendezvous.gather(f"192.0.2.1:{port}", Who(0, 2), 5)
+        rendezvous.connect(f"192.0.2.1:{port}", Identity(0, 2), 5)

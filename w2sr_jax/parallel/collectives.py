@@ -1,4 +1,4 @@
-"""What devices exchange in a compiled program, read from its text (`jax.stages.Compiled.as_text()`)."""
+"""The collective operations of a compiled program, read from its text (`jax.stages.Compiled.as_text()`)."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -30,12 +30,12 @@ class Collective(NamedTuple):
     """Of the result on one device. An all-to-all that gives a tuple is one array, the tuple's parts along its first axis."""
     groups: tuple[tuple[int, ...], ...]
     """Numbers of the devices that exchange with each other, of a collective-permute (source, target); empty: all with all, or
-    spelt in a way that is not known here."""
+    written in a way that this module does not read."""
     times: int
-    """How often a run of the program does it: trip counts of loops multiplied, 1 for a loop whose count is not known beforehand.
-    All branches of a conditional count."""
+    """How often a run of the program does it: the product of the trip counts of the loops around it, where a loop without a
+    trip count in the text counts as 1. All branches of a conditional count."""
     name: str
-    """What it was compiled from, such as jit(step)/transpose(jvp(Decoder))/…; empty where the text does not tell."""
+    """What it was compiled from, such as jit(step)/transpose(jvp(Decoder))/…; empty where the text does not say."""
 
     @property
     def size(self) -> int:
@@ -57,7 +57,7 @@ def collectives(hlo: str) -> list[Collective]:
         callers = [(caller, trips) for called, caller, trips in calls if called == computation]
         return sum(times(caller) * trips for caller, trips in callers) if callers else 1
 
-    found = []
+    listed = []
     for computation, line in _lines(hlo):
         match = _OPERATION.search(line)
         if match is None:
@@ -69,8 +69,8 @@ def collectives(hlo: str) -> list[Collective]:
             arrays = [(arrays[0][0], (len(arrays), *arrays[0][1]))]
         name = re.search(r'op_name="([^"]*)"', line)
         for dtype, shape in arrays:
-            found.append(Collective(match["kind"], dtype, shape, _groups(line), times(computation), name[1] if name else ""))
-    return found
+            listed.append(Collective(match["kind"], dtype, shape, _groups(line), times(computation), name[1] if name else ""))
+    return listed
 
 
 _OPERATION = re.compile(rf"= (?P<type>.*?) (?P<kind>{'|'.join(KINDS)})(?P<start>-start)?\(")
@@ -98,8 +98,8 @@ def _calls(hlo: str) -> Iterator[tuple[str, str, int]]:
     """(called, caller, how often a run of the caller does it)."""
     bounds = _bounds(hlo)
     for caller, line in _lines(hlo):
-        told, named = _TRIPS.search(line), dict(_CALLED.findall(line))
-        trips = int(told[1]) if told else bounds.get(named.get("condition", ""), 1)
+        trip_count, named = _TRIPS.search(line), dict(_CALLED.findall(line))
+        trips = int(trip_count[1]) if trip_count else bounds.get(named.get("condition", ""), 1)
         for how, called in named.items():
             yield called, caller, trips if how == "body" else 1
         for branches in _BRANCHES.findall(line):

@@ -1,4 +1,5 @@
-"""Compiled programs outlive the process: a second run of the same shapes starts in seconds. What compiles for long says so."""
+"""Compiled programs are kept on disk, so that a second run of the same shapes starts in seconds; long compilations are
+reported."""
 
 import contextlib
 import functools
@@ -15,7 +16,7 @@ from w2sr_jax.core import sentences
 SWITCH = "W2SR_COMPILATION_CACHE"
 BYTES = 4 << 30
 PATIENCE = 20.0
-"""Seconds of compiling after which it is said, and said again whenever twice as many have passed."""
+"""Seconds of compiling after which it is reported, and again whenever twice as many have passed."""
 
 _PHASES = {
     "/jax/core/compile/jaxpr_trace_duration": "tracing",
@@ -25,24 +26,23 @@ _PHASES = {
 
 
 def remember(environment: MutableMapping[str, str] | None = None) -> Path | None:
-    """Makes jax keep what it compiles; call it before jax is imported. The directory, None where it is switched off.
+    """Makes jax keep what it compiles; call it before jax is imported. Returns the directory, None where it is switched off.
 
     Programs lie in `$JAX_COMPILATION_CACHE_DIR`, by default `$XDG_CACHE_HOME/w2sr_jax/compiled` (`~/.cache/…`), up to 4 GiB,
-    those longest unused removed first. Their keys are digests of program, compiler, flags and devices, so that no setting, nor a
-    loss of the user's own, can meet another's program. `W2SR_COMPILATION_CACHE=0` switches it off. What jax's own variables say
-    comes first.
+    those longest unused removed first. Their keys are digests of program, compiler, flags and devices, so that a changed setting
+    or loss never takes another one's program. `W2SR_COMPILATION_CACHE=0` switches it off. jax's own variables come first.
     """
-    given = os.environ if environment is None else environment
-    if given.get(SWITCH, "1") in ("0", "off", "false", ""):
+    variables = os.environ if environment is None else environment
+    if variables.get(SWITCH, "1") in ("0", "off", "false", ""):
         return None
-    home = given.get("XDG_CACHE_HOME") or str(Path(given.get("HOME") or "~").expanduser() / ".cache")
-    given.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(home) / "w2sr_jax" / "compiled"))
-    given.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(BYTES))  # with a limit, jax locks what it reads and writes
-    given.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-    given.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    home = variables.get("XDG_CACHE_HOME") or str(Path(variables.get("HOME") or "~").expanduser() / ".cache")
+    variables.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(home) / "w2sr_jax" / "compiled"))
+    variables.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(BYTES))  # with a limit, jax locks what it reads and writes
+    variables.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    variables.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     # An entry that a killed process left half-written is compiled anew; nobody needs to hear of it.
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache entry")
-    return Path(given["JAX_COMPILATION_CACHE_DIR"])
+    return Path(variables["JAX_COMPILATION_CACHE_DIR"])
 
 
 @functools.cache
@@ -68,8 +68,8 @@ def tidy() -> None:
 
 @contextlib.contextmanager
 def announced(say: Callable[[str], None], patience: float = PATIENCE, every: float = 1.0) -> Iterator[None]:
-    """While inside, `say` hears of every program that takes more than `patience` seconds to trace, lower or compile, which blocks
-    the thread that asked for it. `say` is called from another thread, which looks `every` so many seconds."""
+    """While inside, `say` is called for every program that takes more than `patience` seconds to trace, lower or compile, which
+    blocks the thread that asked for it. `say` is called from another thread, which looks every `every` seconds."""
     import jax
 
     work, done = _Work(), threading.Event()

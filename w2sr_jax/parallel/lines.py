@@ -16,8 +16,8 @@ Message = dict[str, Any]
 
 
 class Line:
-    """One connection. Any thread may send; one receives. `heard` is when something last came, on the monotonic clock; `unread`
-    are messages that were received and are given out again; `foreign` is whether something came that was no message."""
+    """One connection. Any thread may send; one thread receives. `heard` is when something last came, on the monotonic clock;
+    `unread` are received messages that the next `receive` returns; `foreign` is whether something came that is no message."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.settimeout(SEND)
@@ -32,7 +32,7 @@ class Line:
         return self._connection.fileno()
 
     def send(self, message: Message) -> bool:
-        """Whether it was sent; False where the other side is gone or takes nothing."""
+        """Send a message. False where the other side is gone or takes nothing for `SEND` seconds."""
         try:
             with self._sending:
                 self._connection.sendall(json.dumps(message).encode() + b"\n")
@@ -41,11 +41,11 @@ class Line:
         return True
 
     def receive(self) -> list[Message] | None:
-        """The messages that have arrived; call it when there is something to read. None: the other side is gone, or says what no
-        process of ours does."""
+        """The messages that have arrived; call it when there is something to read. None: the other side is gone, or sent what is
+        no message."""
         if self.unread:
-            found, self.unread = self.unread, []
-            return found
+            messages, self.unread = self.unread, []
+            return messages
         try:
             data = self._connection.recv(1 << 16)
         except OSError:
@@ -78,21 +78,21 @@ def address(text: str) -> tuple[str, int]:
 
 
 def resolve(host: str, port: int, seconds: float) -> list[tuple[Any, ...]]:
-    """What `socket.getaddrinfo` says of a host's name, tried for some seconds (of a cluster's names some come late).
-    `UserError` where nobody knows it."""
-    end, found, said = time.monotonic() + seconds, list[tuple[Any, ...]](), ["no answer"]
+    """What `socket.getaddrinfo` says of a host's name, tried for some seconds, since some clusters register names late.
+    `UserError` where it cannot be resolved."""
+    end, addresses, reason = time.monotonic() + seconds, list[tuple[Any, ...]](), ["no answer"]
 
     def ask() -> None:
         try:
-            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            addresses.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
-            said[0] = str(getattr(error, "strerror", None) or error)
+            reason[0] = str(getattr(error, "strerror", None) or error)
 
-    while not found:
+    while not addresses:
         asking = threading.Thread(target=ask, daemon=True)  # a resolver may take minutes to give up
         asking.start()
         asking.join(max(0.1, end - time.monotonic()))
-        if not found and time.monotonic() + 0.5 > end:
-            raise UserError(f"the coordinator's host {host!r} is not known here ({said[0]}); give process 0's name or address")
-        time.sleep(0 if found else 0.5)
-    return found
+        if not addresses and time.monotonic() + 0.5 > end:
+            raise UserError(f"the coordinator's host {host!r} is not known here ({reason[0]}); give process 0's name or address")
+        time.sleep(0 if addresses else 0.5)
+    return addresses

@@ -33,28 +33,30 @@ RULES: Mapping[str, str | tuple[str, ...] | None] = {
 def make_mesh(settings: Mesh, devices: Sequence[jax.Device] | None = None) -> DeviceMesh:
     """The mesh over `devices` (default: all); a smaller mesh takes the first ones. Raises UserError where they do not suffice.
 
-    Of a TPU slice, any shape is laid over the physical links, the later axes over the closer ones. Several slices are told apart
-    by data as far as it goes, since it exchanges the least, then by fsdp.
+    Within a TPU slice, any shape is laid over the physical links, the later axes over the closer ones. Several slices are split
+    over data as far as it goes, since it exchanges the least, then over fsdp.
     """
-    found = list(jax.devices()) if devices is None else list(devices)
+    available = list(jax.devices()) if devices is None else list(devices)
     sizes = [settings.data, settings.fsdp, settings.tensor]
     for name, size in zip(AXES, sizes, strict=True):
         if size < 1 and not (name == "data" and size == -1):
             raise UserError(f"mesh.{name} is {size}; it must be at least 1" + (" or -1 (the rest)" if name == "data" else ""))
     if sizes[0] == -1:
-        sizes[0], rest = divmod(len(found), sizes[1] * sizes[2])
+        sizes[0], rest = divmod(len(available), sizes[1] * sizes[2])
         if rest or not sizes[0]:
             raise UserError(
-                f"mesh.fsdp × mesh.tensor = {sizes[1]} × {sizes[2]} does not divide the {len(found)} {_kind(found)} devices"
+                f"mesh.fsdp × mesh.tensor = {sizes[1]} × {sizes[2]} does not divide the {len(available)} {_kind(available)} "
+                "devices"
             )
-    if prod(sizes) > len(found):
+    if prod(sizes) > len(available):
         shape = " × ".join(map(str, sizes))
         raise UserError(
-            f"the mesh {shape} (data × fsdp × tensor) needs {prod(sizes)} devices; there are {len(found)} ({_kind(found)})"
+            f"the mesh {shape} (data × fsdp × tensor) needs {prod(sizes)} devices; there are {len(available)} "
+            f"({_kind(available)})"
         )
-    if prod(sizes) < len(found) and jax.process_count() > 1:
-        raise UserError(f"the mesh uses {prod(sizes)} of {len(found)} devices; with several processes it must use them all")
-    return DeviceMesh(_arranged(sizes, found[: prod(sizes)]), AXES, axis_types=(AxisType.Auto,) * 3)
+    if prod(sizes) < len(available) and jax.process_count() > 1:
+        raise UserError(f"the mesh uses {prod(sizes)} of {len(available)} devices; with several processes it must use them all")
+    return DeviceMesh(_arranged(sizes, available[: prod(sizes)]), AXES, axis_types=(AxisType.Auto,) * 3)
 
 
 def shardings(mesh: DeviceMesh, logical_axes: Any, shapes: Any) -> Any:
@@ -85,11 +87,11 @@ def batch_divisor(mesh: DeviceMesh) -> int:
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
-def describe(shapes: Any, placed: Any) -> str:
+def describe(shapes: Any, shardings: Any) -> str:
     """A plain table of every array: name, shape, type, how it is split, bytes per device; the total last. Allocates nothing."""
     rows = [("parameter", "shape", "type", "split over", "bytes/device")]
     total = 0
-    for (path, leaf), sharding in zip(jax.tree_util.tree_leaves_with_path(shapes), jax.tree.leaves(placed), strict=True):
+    for (path, leaf), sharding in zip(jax.tree_util.tree_leaves_with_path(shapes), jax.tree.leaves(shardings), strict=True):
         size = prod(sharding.shard_shape(tuple(leaf.shape))) * np.dtype(leaf.dtype).itemsize
         total += size
         split = ", ".join("+".join(part) if isinstance(part, tuple) else part or "–" for part in sharding.spec) or "–"

@@ -1,10 +1,9 @@
-"""The other processes while all are at work: who fails says so to all, who is killed or stopped is missed, and nobody waits for
-those who will not come.
+"""Watching the other processes while all are at work: one that fails tells all of them, one that is killed or stopped is noticed,
+and none waits for another one that will not come.
 
-Compiled collectives wait for ever for a process that is gone, and jax's own service aborts after minutes without a word to the
-user. So every process keeps a line (see `rendezvous`) with process 0, over which each says every second that it lives; a thread
-of its own watches it and ends the process where another one has failed. Over the same lines processes wait for each other by
-name.
+Compiled collectives wait for ever for a process that is gone, and jax's own service aborts after minutes without telling the user
+why. So every process has a connection (a line, see `rendezvous`) to process 0, over which both send a heartbeat every second. A
+thread watches it and ends the process where another one has failed. Named barriers use the same lines.
 """
 
 import _thread
@@ -25,9 +24,9 @@ from w2sr_jax.parallel.rendezvous import differing
 
 BEAT = 1.0  # seconds between signs of life
 SILENT = 20.0  # seconds without one after which a process counts as lost
-WAY_OUT = 1.0, 2.0  # seconds for a process to leave by itself when another one is lost, and once it is told to
-LOST = 75  # exit code where another process is gone without a word; the same command may work another time
-PATIENCE = 3600.0  # seconds in which all must come to where they wait for each other
+WAY_OUT = 1.0, 2.0  # seconds for a process to leave by itself when another one is lost, and once it is interrupted
+LOST = 75  # exit code where another process is gone without saying why; the same command may work another time
+PATIENCE = 3600.0  # seconds in which all processes must come to a barrier
 
 
 class Lost(Exception):
@@ -39,7 +38,8 @@ class Lost(Exception):
 
 
 class Peers:
-    """This process among `count`. `lines` are those of `rendezvous.gather`. `start()` begins to watch."""
+    """The other processes, as process `index` of `count` sees them. `lines` are those of `rendezvous.connect`. `start()` begins
+    to watch them."""
 
     def __init__(self, index: int, count: int, lines: Mapping[int, Line]) -> None:
         self.index, self.count = index, count
@@ -51,39 +51,39 @@ class Peers:
         self._passed: dict[str, Mapping[str, str]] = {}
         self._calls = 0
         self._leaving = False
-        self._saying, self._said = threading.Lock(), False
+        self._saying, self._announced = threading.Lock(), False
 
     def start(self, on_lost: Callable[[Lost], None] | None = None) -> None:
         """Watch the others in a thread; `on_lost` (default: end this process) is called in it once one is lost."""
         self._on_lost = on_lost or self._end
         threading.Thread(target=self._watch, daemon=True, name="peers").start()
 
-    def barrier(self, where: str, told: Mapping[str, str] | None = None, patience: float = PATIENCE) -> Mapping[str, str]:
-        """Returns when all processes have called it with the same words and told the same by the same names; what process 0
-        told. Names that begin with `*` are process 0's alone. `Lost` where that can not be any more."""
+    def barrier(self, name: str, facts: Mapping[str, str] | None = None, patience: float = PATIENCE) -> Mapping[str, str]:
+        """See `processes.barrier`. Raises `Lost` where the others cannot all come to it, or have not within `patience`
+        seconds."""
         with self._state:
             self._calls += 1
-            name = f"{self._calls} {where}"
-        self._at({"at": name, "told": dict(told or {})})
+            label = f"{self._calls} {name}"
+        self._at({"at": label, "told": dict(facts or {})})
         end = time.monotonic() + patience
         with self._state:
-            while name not in self._passed and self.lost is None:
+            while label not in self._passed and self.lost is None:
                 self._state.wait(0.2)  # a signal is handled between waits
-                if self.index and 0 in self._gone and name not in self._passed and self.lost is None:
+                if self.index and 0 in self._gone and label not in self._passed and self.lost is None:
                     self.lost = Lost(f"process 0 of {self.count} has finished while this one waits for it; start all alike", 2)
                 if time.monotonic() > end:
                     missing = [str(i) for i in range(self.count) if i not in self._waiting] if self.index == 0 else []
                     who = f"process {', '.join(missing)} of {self.count}" if missing else "the other processes"
-                    self.lost = Lost(f"{who} did not come to {where!r} within {patience:,.0f} s", LOST)
-            if name in self._passed:
-                return self._passed.pop(name)
+                    self.lost = Lost(f"{who} did not come to {name!r} within {patience:,.0f} s", LOST)
+            if label in self._passed:
+                return self._passed.pop(label)
             assert self.lost is not None
             lost = self.lost
         self.fail(str(lost), lost.code)
         raise lost
 
     def fail(self, words: str, code: int) -> None:
-        """Tell the others why this process ends; they end with the same code. What comes after it is not watched any more."""
+        """Tell the others why this process ends; they end with the same code. From then on this one does not watch them."""
         self._leaving = True
         for line in self._lines.values():
             line.send({"failed": words, "code": code})
@@ -95,7 +95,7 @@ class Peers:
             line.send({"bye": True})
 
     def cause(self, seconds: float) -> Lost | None:
-        """Whether another process is lost, as far as is known within some seconds."""
+        """The loss of another process that is noticed within so many seconds; None where there is none."""
         end = time.monotonic() + seconds
         with self._state:
             while self.lost is None and time.monotonic() < end:
@@ -142,8 +142,8 @@ class Peers:
         if "lost" in message:
             self._lose(Lost(sentences.shown(str(message["lost"]), 1200), _code(message)))
         elif "failed" in message:
-            said = sentences.shown(str(message["failed"]), 1000)
-            self._lose(Lost(f"process {index} of {self.count} ended: {said}", _code(message)))
+            words = sentences.shown(str(message["failed"]), 1000)
+            self._lose(Lost(f"process {index} of {self.count} ended: {words}", _code(message)))
         elif "at" in message:
             self._arrived(index, message)
         elif "pass" in message:
@@ -170,7 +170,7 @@ class Peers:
         threading.Thread(target=self._on_lost, args=(lost,), daemon=True, name="lost").start()
 
     def _arrived(self, index: int, message: Message) -> None:
-        """At process 0: one more process waits; once all do, they go on together or fail."""
+        """At process 0: one more process waits at a barrier. Once all do, they pass it, or fail where they do not agree."""
         with self._state:
             self._waiting[index] = message
             waiting = dict(self._waiting)
@@ -179,9 +179,9 @@ class Peers:
         if len(waiting) < self.count:
             self._unreachable()
             return
-        told = {str(name): str(value) for name, value in waiting[0]["told"].items()}
+        facts = {str(name): str(value) for name, value in waiting[0]["told"].items()}
         for other in sorted(waiting):
-            words = differing(_common(told), _common(waiting[other].get("told") or {}))
+            words = differing(_common(facts), _common(waiting[other].get("told") or {}))
             if waiting[other].get("at") != waiting[0]["at"]:
                 words = f"it is at {sentences.value(waiting[other].get('at'))} while process 0 is at {waiting[0]['at']!r}"
             if words is not None:
@@ -189,21 +189,21 @@ class Peers:
                     Lost(f"process {other} does not do the same as process 0: {words}; start all alike, with the same files", 2)
                 )
                 return
-        passing = {"pass": waiting[0]["at"], "told": told}
+        passing = {"pass": waiting[0]["at"], "told": facts}
         for line in self._lines.values():
             line.send(passing)
         self._take(0, passing)
 
     def _unreachable(self) -> None:
-        """Process 0 fails where one that has finished is waited for; the others do where process 0 has."""
+        """At process 0: fail where others wait for a process that has finished. The other processes see that of process 0."""
         with self._state:
             missing = self._gone - self._waiting.keys() if self._waiting else set()
         if missing:
             self._lose(Lost(f"process {min(missing)} of {self.count} has finished while others wait for it; start all alike", 2))
 
     def _end(self, lost: Lost) -> None:
-        """The main thread is told like by a signal, unless it has noticed, so that it removes what it has begun; then the process
-        ends, whatever that thread is at."""
+        """Interrupt the main thread as a signal does, so that it removes what it has begun; then end the process, whatever that
+        thread is at."""
         self.say()
         time.sleep(WAY_OUT[0])
         _thread.interrupt_main(signal.SIGTERM)
@@ -211,12 +211,12 @@ class Peers:
         stopping.leave(lost.code)
 
     def say(self) -> None:
-        """Say on the standard error why this process ends, once, and let nothing else reach it: on the way out compiled code
-        writes stack traces."""
+        """Print on the standard error, once, why this process ends, and nothing afterwards: on the way out compiled code writes
+        stack traces there."""
         with self._saying:
-            if self.lost is None or self._said:
+            if self.lost is None or self._announced:
                 return
-            self._said = True
+            self._announced = True
             with contextlib.suppress(OSError):
                 error, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, 2)
@@ -228,13 +228,13 @@ def _code(message: Message) -> int:
     return code if isinstance(code, int) and 0 < code < 256 else LOST
 
 
-def _common(told: Mapping[str, str]) -> dict[str, str]:
-    return {str(name): str(value) for name, value in told.items() if not name.startswith("*")}
+def _common(facts: Mapping[str, str]) -> dict[str, str]:
+    return {str(name): str(value) for name, value in facts.items() if not name.startswith("*")}
 
 
 def hold_abort() -> None:
-    """Let an abort of compiled code take six seconds. jax's service ends the process in compiled code when process 0 dies, at the
-    same moment at which `Peers` learns of it, which has something better to say."""
+    """Let an abort of compiled code take six seconds. When process 0 dies, jax's service aborts this process at the same moment
+    at which `Peers` learns of it; the delay leaves time for the sentence of `Peers`."""
     with contextlib.suppress(OSError, AttributeError, TypeError):
         library: Any = ctypes.CDLL(None)
         library.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]

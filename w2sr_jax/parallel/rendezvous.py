@@ -1,8 +1,8 @@
-"""How the processes of one program find each other, before jax is asked to: who does not come, comes twice or was given something
-else is named in a sentence, where jax would wait for minutes and abort.
+"""How the processes of one program find each other, before jax connects them. A process that does not come, comes twice or was
+started with other facts is named in a sentence, where jax would wait for minutes and abort.
 
 Process 0 listens at the coordinator's address, which is free for jax again afterwards; the others connect and say who they are.
-The connections stay, see `peers`.
+The connections stay open for `peers`.
 """
 
 import contextlib
@@ -19,23 +19,25 @@ from w2sr_jax.parallel.lines import Line, Message, address, resolve
 
 BANNER = "w2sr rendezvous 1"
 ANSWER = 10.0  # seconds in which what listens must say that it is process 0
-NAME = 10.0  # seconds for the name of the coordinator's host to be known
+NAME = 10.0  # seconds in which the name of the coordinator's host must be resolved
 _BACKLOG = 128
 
 
 @dataclasses.dataclass(frozen=True)
-class Who:
-    """What a process says of itself. `told` is what all must have been given alike, by name: a command's arguments, versions."""
+class Identity:
+    """What a process says of itself. `facts` are what all must be started with alike, by name: a command's arguments,
+    versions."""
 
     index: int
     count: int
-    told: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def gather(coordinator: str, who: Who, timeout: float) -> dict[int, Line]:
+def connect(coordinator: str, who: Identity, timeout: float) -> dict[int, Line]:
     """The lines to the other processes by index: process 0 has one to each, the others have one to process 0.
 
-    `UserError` within `timeout` seconds (or those that a name and an answer take) where the processes are not as they say.
+    `UserError` within `timeout` seconds (or those that a name and an answer take) where the processes do not all come, or do not
+    agree.
     """
     host, port = address(coordinator)
     end = time.monotonic() + timeout
@@ -49,10 +51,10 @@ def gather(coordinator: str, who: Who, timeout: float) -> dict[int, Line]:
 
 
 def differing(own: Mapping[str, str], other: Mapping[str, str]) -> str | None:
-    """The first thing that was told differently to two processes, in words."""
+    """The first fact in which two processes differ, in words; None where they agree."""
     for name in sorted({*own, *other}):
         if own.get(name) != other.get(name):
-            mine, theirs = (sentences.value(told[name]) if name in told else "nothing" for told in (own, other))
+            mine, theirs = (sentences.value(facts[name]) if name in facts else "nothing" for facts in (own, other))
             return f"{sentences.shown(name)} is {theirs} and not {mine}"
     return None
 
@@ -60,8 +62,8 @@ def differing(own: Mapping[str, str], other: Mapping[str, str]) -> str | None:
 def _listen(coordinator: str, port: int) -> socket.socket:
     try:
         dual = socket.has_dualstack_ipv6()
-        family, place = (socket.AF_INET6, "::") if dual else (socket.AF_INET, "0.0.0.0")
-        return socket.create_server((place, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
+        family, interface = (socket.AF_INET6, "::") if dual else (socket.AF_INET, "0.0.0.0")
+        return socket.create_server((interface, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UserError(
@@ -72,7 +74,7 @@ def _listen(coordinator: str, port: int) -> socket.socket:
 
 
 def _check_own(host: str, port: int, coordinator: str) -> None:
-    """That the coordinator's address leads to this process; it stays a connection that says nothing."""
+    """`UserError` where the coordinator's address does not lead to this process. The connection that tries it says nothing."""
     try:
         with socket.create_connection((host, port), timeout=ANSWER):
             return
@@ -86,17 +88,17 @@ def _check_own(host: str, port: int, coordinator: str) -> None:
 class _Host:
     """Process 0's side: takes connections until every other process has said who it is."""
 
-    def __init__(self, listener: socket.socket, who: Who, end: float) -> None:
+    def __init__(self, listener: socket.socket, who: Identity, end: float) -> None:
         self._listener, self._who, self._end = listener, who, end
         self._selector = selectors.DefaultSelector()
         self._open: set[Line] = set()
-        self._known: dict[int, Line] = {}
+        self._joined: dict[int, Line] = {}
 
     def gather(self) -> dict[int, Line]:
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ)
         try:
-            while len(self._known) < self._who.count - 1:
+            while len(self._joined) < self._who.count - 1:
                 for key, _ in self._selector.select(0.2):
                     if key.fileobj is self._listener:
                         self._accept()
@@ -112,11 +114,11 @@ class _Host:
             raise
         finally:
             self._selector.close()
-        for line in self._open - set(self._known.values()):
+        for line in self._open - set(self._joined.values()):
             line.close()
-        for line in self._known.values():
+        for line in self._joined.values():
             line.send({"go": True})
-        return self._known
+        return self._joined
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -131,41 +133,41 @@ class _Host:
         for message in messages or ():
             self._take(line, message)
         if messages is None:
-            gone = next((index for index, known in self._known.items() if known is line), None)
+            gone = next((index for index, other in self._joined.items() if other is line), None)
             self._selector.unregister(line.fileno())
             self._open.discard(line)
             line.close()
             if gone is not None:  # interrupted before all had come; it may be started again
-                del self._known[gone]
+                del self._joined[gone]
 
     def _take(self, line: Line, message: Message) -> None:
-        index, count, told = message.get("index"), message.get("count"), message.get("told")
-        if not isinstance(index, int) or not isinstance(count, int) or not isinstance(told, dict):
+        index, count, facts = message.get("index"), message.get("count"), message.get("told")
+        if not isinstance(index, int) or not isinstance(count, int) or not isinstance(facts, dict):
             return
         own = self._who
         if count != own.count:
             raise UserError(f"process {index} was told that there are {count} processes, process 0 that there are {own.count}")
-        if not 0 < index < count or index in self._known:
+        if not 0 < index < count or index in self._joined:
             raise UserError(f"two processes say that they are process {index} of {count}; number them from 0 to {count - 1}")
-        words = differing(own.told, told)
+        words = differing(own.facts, facts)
         if words is not None:
             raise UserError(f"process {index} was started otherwise than process 0: {words}; start all alike")
-        self._known[index] = line
+        self._joined[index] = line
 
     def _missing(self) -> str:
-        missing = [str(index) for index in range(1, self._who.count) if index not in self._known]
+        missing = [str(index) for index in range(1, self._who.count) if index not in self._joined]
         some = ", ".join(missing[:8]) + (", …" if len(missing) > 8 else "")
         return f"process{'es' if len(missing) > 1 else ''} {some} of {self._who.count}"
 
 
-def _connect(host: str, port: int, who: Who, end: float) -> Line:
-    """The line to process 0, which has said that all have come."""
-    said = "nobody listens there"
+def _connect(host: str, port: int, who: Identity, end: float) -> Line:
+    """The line to process 0, once it has said that all have come."""
+    reason = "nobody listens there"
     while True:
         try:
             line = Line(socket.create_connection((host, port), timeout=max(0.5, min(ANSWER, end - time.monotonic()))))
         except OSError as error:
-            said = error.strerror or str(error)
+            reason = error.strerror or str(error)
         else:
             banner = _next(line, ANSWER)
             if banner is not None and banner.get("w2sr") == BANNER:
@@ -175,14 +177,14 @@ def _connect(host: str, port: int, who: Who, end: float) -> Line:
                 raise UserError(
                     f"what listens at {host}:{port} does not answer as process 0 of this program does; give its address and port"
                 )
-            said = "the connection is closed at once, as by another program"
+            reason = "the connection is closed at once, as by another program"
         if time.monotonic() > end:
             raise UserError(
-                f"process {who.index} of {who.count} does not reach process 0 at {host}:{port} ({said}); start process 0 there, "
-                f"or give its address"
+                f"process {who.index} of {who.count} does not reach process 0 at {host}:{port} ({reason}); start process 0 "
+                f"there, or give its address"
             )
         time.sleep(0.3)
-    line.send({"index": who.index, "count": who.count, "told": dict(who.told)})
+    line.send({"index": who.index, "count": who.count, "told": dict(who.facts)})
     # Process 0 knows when its time is over and says so; it is waited for a little longer than that.
     answer = _next(line, max(0.0, end - time.monotonic()) + ANSWER)
     if answer is not None and answer.get("go") is True:

@@ -1,4 +1,4 @@
-"""Virtual devices: a CPU that counts as many, so that a rehearsal of an experiment has a mesh of the same shape."""
+"""Virtual devices: one CPU as several devices, so that a rehearsal of an experiment has a mesh of the same shape."""
 
 import contextlib
 import os
@@ -10,8 +10,8 @@ _FLAG = "xla_force_host_platform_device_count"
 
 
 def devices(mesh: Mesh) -> int:
-    """How many devices there are, once a CPU has been told to be as many as a mesh needs, if it still can be: before anything has
-    asked for a device. Flags of the user's, and accelerators, win."""
+    """Let jax see as many CPU devices as a mesh needs; the number of devices that there are then. It has no effect once a device
+    is in use, where the user's XLA_FLAGS say how many, and on accelerators."""
     import jax
 
     count = prod(max(1, size) for size in (mesh.data, mesh.fsdp, mesh.tensor))
