@@ -77,7 +77,7 @@ def test_a_training_text_is_prompt_raw_response_and_one_end(opened: dict[str, Re
 @given(words=st.lists(st.one_of(WEIRD, st.sampled_from(["<|user|>", "<s>", "<think>", "</think>", "[/INST]", "<bos>", "🙂"]))))
 def test_any_text_survives_and_never_ends_its_turn(opened: dict[str, Renderer], name: str, words: list[str]) -> None:
     renderer = opened[name]
-    others = [each for each in (*FAMILIES[name].specials, *FAMILIES[name].added, "") if each not in renderer.tokenizer.ends]
+    others = [each for each in (*FAMILIES[name].specials, *FAMILIES[name].added, "") if each not in renderer.tokenizer.end_texts]
     texts = ["x" + "".join([*words, control, *words]) + "x" for control in others]
     texts = [text for text in texts if not renderer.refusal(text)]  # an end may come together out of two words
     for text, rendered in zip(texts, renderer.encode_all([("q", text, "reason") for text in texts]), strict=True):
@@ -94,7 +94,7 @@ def test_an_end_of_turn_at_the_end_of_a_response_is_taken_off_and_one_within_is_
     opened: dict[str, Renderer], name: str
 ) -> None:
     renderer, said = opened[name], "so</think> 19" if name == "r1" else "so 19"
-    whole, ends = renderer.encode("q", said), renderer.tokenizer.ends
+    whole, ends = renderer.encode("q", said), renderer.tokenizer.end_texts
     assert {FAMILIES[name].end, FAMILIES[name].pad} <= set(ends)
     for end in (*ends, "<|im_end|>", "<|eot_id|>", "</s>"):
         for text in (f"{said}{end}", f"{said} {end}\n", f"{said}\n{end}{ends[0]}\n{end} \n"):
@@ -120,7 +120,7 @@ def test_what_was_sampled_is_trained_on_token_for_token(
 ) -> None:
     renderer = opened[name]
     told = f"{start}so {body}" + ("\n</think>\n\n3" if closes else "")
-    assume(not renderer.refusal(told) and turns.trimmed(told, renderer.tokenizer.ends) == (told, ""))
+    assume(not renderer.refusal(told) and turns.trimmed(told, renderer.tokenizer.end_texts) == (told, ""))
     sampled = renderer.tokenizer.encode([told])[0]
     text = renderer.decode([*sampled, renderer.end_tokens[0], 5])
     rendered = renderer.encode("How many?", text)
@@ -276,13 +276,13 @@ class Beginning(NamedTuple):
     """A tokenizer whose prompts end with what `turn` ends with; nothing else of one is needed here."""
 
     turn: chat.Turn
-    ends: tuple[str, ...] = ("<|im_end|>",)
+    end_texts: tuple[str, ...] = ("<|im_end|>",)
 
-    def begun(self, style: str) -> str:
-        return self.turn.begun
+    def response_prefix(self, style: str) -> str:
+        return self.turn.response_prefix
 
-    def rest(self, response: str, style: str) -> str:
-        return self.turn.rest(response)
+    def without_prefix(self, response: str, style: str) -> str:
+        return self.turn.without_prefix(response)
 
 
 @pytest.mark.parametrize("pair", thinking.PAIRS, ids=lambda pair: pair[0])
@@ -291,12 +291,12 @@ def test_every_pair_of_marks_is_known_open_or_closed_in_prompts_and_responses(pa
     for (begun, text), said in (THOUGHTS | STRAY).items():
         written, response = (one.format(o=opening, c=closing) for one in (BEGUN[begun], text))
         turn = chat.Turn("", f"<|im_start|>assistant\n{written}", False, False)
-        assert turn.begun == written
-        assert chat.opens(turn.begun) == (begun == "opened")
+        assert turn.response_prefix == written
+        assert chat.opens(turn.response_prefix) == (begun == "opened")
         renderer = Renderer(Beginning(turn))  # type: ignore[arg-type]
         assert renderer.remarks(response, "reason") == ([said] if said else []), (begun, response)
         assert renderer.unclosed([(response, "reason"), ("So 19", "plain")]) == bool(said)
-        rest = turn.rest(response)
+        rest = turn.without_prefix(response)
         assert rest in response
         assert (written + rest).casefold().count(opening.casefold()) <= response.casefold().count(opening.casefold()) + (
             begun != "nothing" and not response.startswith(opening)
@@ -307,16 +307,21 @@ def test_other_marks_than_the_prompt_s_do_not_close_its_thinking() -> None:
     turn = chat.Turn("", "assistant\n<think>\n", False, False)
     renderer = Renderer(Beginning(turn))  # type: ignore[arg-type]
     assert renderer.unclosed([("x</thinking>So", "reason"), ("[THINK]x[/THINK]So", "reason"), ("x</Think>So", "reason")]) == 2
-    assert turn.rest("<Think>\nx</Think>So") == "x</Think>So"
+    assert turn.without_prefix("<Think>\nx</Think>So") == "x</Think>So"
 
 
 def test_a_prompt_may_close_a_thinking_that_it_never_opened() -> None:
     turn = chat.Turn("", "<｜Assistant｜></think>", False, False)  # as DeepSeek-V3.1 writes it
-    assert (turn.begun, chat.opens(turn.begun), turn.rest("</think>So"), turn.rest("So")) == ("</think>", False, "So", "So")
+    assert (
+        turn.response_prefix,
+        chat.opens(turn.response_prefix),
+        turn.without_prefix("</think>So"),
+        turn.without_prefix("So"),
+    ) == ("</think>", False, "So", "So")
     renderer = Renderer(Beginning(turn))  # type: ignore[arg-type]
     assert renderer.unclosed([("So", "reason"), ("<think>x</think>So", "reason"), ("x</think>So", "reason")]) == 2
     for words in ("assistant\n<think>\nfirst words", "assistant\n</think> then", "<think>assistant</think>: "):
-        assert not chat.Turn("", words, False, False).begun
+        assert not chat.Turn("", words, False, False).response_prefix
 
 
 THINKERS = ("<think>", "[THINK]", "<|channel>thought", "<|inner_prefix|>")

@@ -109,7 +109,7 @@ def test_a_response_that_spells_a_token_of_the_template_does_not_write_it(tmp_pa
 
 def test_a_pad_token_that_is_an_ordinary_one_ends_no_turn(tmp_path: Path) -> None:
     renderer = Renderer(tokenizer.build(make(tmp_path, pad="!")))
-    assert renderer.tokenizer.ends == ("<|im_end|>",)
+    assert renderer.tokenizer.end_texts == ("<|im_end|>",)
     assert not renderer.refusal("So! It is 3!")
     assert not renderer.remarks("So! It is 3!", "reason")
 
@@ -135,7 +135,7 @@ def test_an_end_of_turn_that_cannot_be_told_from_text_is_refused(tmp_path: Path)
 def test_a_tokenizer_larger_than_the_embedding_is_refused(tmp_path: Path) -> None:
     renderer = Renderer(tokenizer.build(make(tmp_path)))
     size = renderer.vocab_size
-    needed = renderer.tokenizer.needed
+    needed = renderer.tokenizer.embedding_rows
     assert needed <= size
     renderer.check_vocabulary(needed)
     renderer.check_ids(size - 1, size)

@@ -85,8 +85,8 @@ def _sound(renderer: Renderer, prompt: list[int], ids: list[int]) -> None:
         raise UserError("the tokenizer's chat template writes another prompt before a response than without one")
     if ids[-1] != end or end in ids[len(prompt) : -1]:
         raise UserError("the tokenizer's chat template does not end a response with its end-of-turn token, once")
-    if max(ids) >= renderer.tokenizer.needed or min(ids) < 0:
-        raise UserError(f"the tokenizer gives the id {max(ids)}, beyond its own {renderer.tokenizer.needed:,} tokens")
+    if max(ids) >= renderer.tokenizer.embedding_rows or min(ids) < 0:
+        raise UserError(f"the tokenizer gives the id {max(ids)}, beyond its own {renderer.tokenizer.embedding_rows:,} tokens")
 
 
 def _end(renderer: Renderer) -> str:

@@ -1,1 +1,1 @@
-"""From text to tokens: tokenizers, the one renderer for sampling, training and evaluation, and the marks of its spans."""
+"""From text to tokens: tokenizers, chat templates, the one renderer for sampling, training and evaluation, and its spans."""

@@ -1,8 +1,8 @@
-"""What a chat template writes around a question, learnt once from the template itself.
+"""The text that a chat template writes around a question, learnt once from the template itself.
 
-The template is run in a process of its own (`text.template`) on a few stand-in questions. A prompt is then put together from what
-it wrote around them, so that a question is always data: no template runs on it, and nothing in it can steer one. Templates that
-do more to a question than trimming its ends are refused.
+The template is run on a few made-up questions, in a process of its own (`text.template`). Prompts are then composed of the text
+that it wrote around these, so that no template ever runs on a question of the data. Templates that do more to a question than
+trim its ends are refused.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.text import template as program
 
 PATIENCE = 60.0
-"""Seconds that the process of a template may take by the clock, its start on a busy machine included."""
+"""Seconds on the clock that the process of a template may take, including its start on a busy machine."""
 
 _QUESTION, _ANSWER = "Qw2srQuestionQ", "Aw2srAnswerA"
 _WEIRD = (
@@ -31,8 +31,8 @@ _WEIRD = (
 
 @dataclasses.dataclass(frozen=True)
 class Turn:
-    """A prompt is `before`, the user's text (without the whitespace at its `left` or `right` end where that is trimmed), and
-    `after`, which ends where the response begins."""
+    """The parts of a prompt: `before`, the user's text, and `after`, which ends where the response begins. `left` and `right` are
+    whether whitespace is trimmed at that end of the user's text."""
 
     before: str
     after: str
@@ -45,8 +45,9 @@ class Turn:
         return asked.rstrip() if self.right else asked
 
     @functools.cached_property
-    def begun(self) -> str:
-        """With what the prompt begins the response: an opened `<think>`, or a thinking that is closed already; else empty."""
+    def response_prefix(self) -> str:
+        """The beginning of the response that the prompt ends with: an opened `<think>`, or a closed one; "" where it ends with
+        neither."""
         tail = self.after.rstrip()
         for start in [*thinking.OPENING.finditer(tail)][-1:]:
             if tail[start.end() :].strip().casefold() in ("", thinking.closing(start.group()).casefold()):
@@ -54,36 +55,37 @@ class Turn:
         ends = [end for end in thinking.CLOSING.finditer(tail) if end.end() == len(tail)]
         return self.after[ends[-1].start() :] if ends else ""
 
-    def rest(self, response: str) -> str:
-        """The response without what the prompt has begun of it, so that no `<think>` comes twice."""
-        begun = self.begun
-        found = re.match(r"\s*" + r"\s*".join(map(re.escape, _pieces(begun))), response, re.I) if begun else None
-        if found is None:
+    def without_prefix(self, response: str) -> str:
+        """The response without the beginning that the prompt has already, so that no `<think>` is written twice."""
+        begun = self.response_prefix
+        match = re.match(r"\s*" + r"\s*".join(map(re.escape, _pieces(begun))), response, re.I) if begun else None
+        if match is None:
             return response
-        rest, space = response[found.end() :], begun[len(begun.rstrip()) :]
+        rest, space = response[match.end() :], begun[len(begun.rstrip()) :]
         return rest[shared(rest, space) :]
 
 
 @dataclasses.dataclass(frozen=True)
 class Chat:
-    """A template's turns by style, and what it writes after an assistant's words ("" where it renders no assistant)."""
+    """A template's turns by style, and the text that it writes after an assistant's words ("" where it renders no assistant)."""
 
     turns: Mapping[str, Turn]
     ending: str
 
 
 def opens(begun: str) -> bool:
-    """Whether what a prompt has begun is a thinking that the response has to close."""
+    """Whether a response prefix is an opened thought, which the response must close."""
     return thinking.OPENING.fullmatch(begun.strip()) is not None
 
 
 def shared(a: str, b: str) -> int:
-    """How many characters two texts have in common from their start."""
+    """The length of the longest common beginning of two texts."""
     return next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
 
 
 def learn(template: str, variables: Mapping[str, str], system: str | None, thinking: bool) -> Chat:
-    """The turns of `template`. `variables` are the special tokens by name. `UserError` says what is wrong with the template."""
+    """The turns of `template`. `variables` are the special tokens by name. Raises UserError with the second half of a sentence
+    that says what is wrong with the template."""
     return _learn(template, files.canonical_json(dict(variables)), system, thinking)
 
 
@@ -91,7 +93,7 @@ def learn(template: str, variables: Mapping[str, str], system: str | None, think
 def _learn(template: str, variables: str, system: str | None, thinking: bool) -> Chat:
     first = [{"role": "system", "content": system}] if system is not None else []
 
-    def asked(content: str, style: str, prompt: bool = True) -> dict[str, Any]:
+    def request(content: str, style: str, prompt: bool = True) -> dict[str, Any]:
         messages = [*first, {"role": "user", "content": content}]
         return {
             "messages": messages,
@@ -101,8 +103,8 @@ def _learn(template: str, variables: str, system: str | None, thinking: bool) ->
 
     weird = f"{_QUESTION}{_WEIRD}{_QUESTION}"
     contents = [_QUESTION, f" \n{_QUESTION}\t \n", weird]
-    requests = [asked(content, style) for style in ("reason", "direct") for content in contents]
-    answered = asked(_QUESTION, "reason", False)
+    requests = [request(content, style) for style in ("reason", "direct") for content in contents]
+    answered = request(_QUESTION, "reason", False)
     spoken = {**answered, "messages": [*answered["messages"], {"role": "assistant", "content": _ANSWER}]}
     *prompts, bare, spoke = _run(template, variables, [*requests, answered, spoken])
     turns = {style: _turn(weird, *prompts[3 * i : 3 * i + 3]) for i, style in enumerate(("reason", "direct"))}
@@ -112,9 +114,9 @@ def _learn(template: str, variables: str, system: str | None, thinking: bool) ->
 
 
 def _turn(weird: str, plain: dict[str, str], spaced: dict[str, str], odd: dict[str, str]) -> Turn:
-    for found in (plain, spaced, odd):
-        if "error" in found:
-            raise UserError(f"raises “{sentences.shown(found['error'], 300)}”")
+    for outcome in (plain, spaced, odd):
+        if "error" in outcome:
+            raise UserError(f"raises “{sentences.shown(outcome['error'], 300)}”")
     parts = plain["text"].split(_QUESTION)
     if len(parts) != 2:
         how = "drops or changes the question" if len(parts) == 1 else f"writes the question {len(parts) - 1} times"
@@ -131,13 +133,13 @@ def _turn(weird: str, plain: dict[str, str], spaced: dict[str, str], odd: dict[s
 
 
 def _check_generation(prompt: str, bare: str | None, dialogue: str) -> None:
-    """Refuse a template that begins an assistant's turn with words of its own which a prompt does not have: what is trained on
-    would not be in the model's own form. Marks of a thinking are no such words, since prompts open and close it as they like."""
+    """Raises UserError where a template begins an assistant's turn with words that a prompt does not end with: training texts
+    would not have the form that the model knows. Marks of a thought do not count, since prompts may open and close one."""
     if _ANSWER not in dialogue:
         return
     wanted = _wordless(prompt.rpartition(_QUESTION)[2])
-    said = _wordless(dialogue.partition(_ANSWER)[0].rpartition(_QUESTION)[2])
-    own = said[shared(said, wanted) :]
+    written = _wordless(dialogue.partition(_ANSWER)[0].rpartition(_QUESTION)[2])
+    own = written[shared(written, wanted) :]
     if not own:
         return
     if prompt == bare:
@@ -152,7 +154,7 @@ def _check_generation(prompt: str, bare: str | None, dialogue: str) -> None:
 
 
 def _wordless(text: str) -> str:
-    """Without whitespace and without marks of a thinking, an empty one's included."""
+    """The text without whitespace and without marks of thoughts, empty ones included."""
     bare = "".join(text.split())
     for opening, closing in thinking.PAIRS:
         bare = re.sub(re.escape(f"{opening}{closing}"), "", bare, flags=re.I)
@@ -160,17 +162,17 @@ def _wordless(text: str) -> str:
 
 
 def _pieces(begun: str) -> list[str]:
-    """The marks in what a prompt has begun, between which there may be any whitespace."""
+    """The marks of a response prefix, between which there may be any whitespace."""
     marks = [mark.group() for mark in thinking.OPENING.finditer(begun)][:1]
     rest = begun.strip()[len(marks[0]) :].strip() if marks else begun.strip()
     return [*marks, *([rest] if rest else [])]
 
 
 def _run(template: str, variables: str, requests: list[dict[str, Any]]) -> list[dict[str, str]]:
-    given = json.dumps({"template": template, "variables": json.loads(variables), "requests": requests})
+    job = json.dumps({"template": template, "variables": json.loads(variables), "requests": requests})
     try:
         done = subprocess.run(
-            [sys.executable, "-P", str(Path(program.__file__))], input=given.encode(), capture_output=True, timeout=PATIENCE
+            [sys.executable, "-P", str(Path(program.__file__))], input=job.encode(), capture_output=True, timeout=PATIENCE
         )
     except subprocess.TimeoutExpired:
         raise UserError(f"does not end within {PATIENCE:.0f} seconds") from None
@@ -179,5 +181,5 @@ def _run(template: str, variables: str, requests: list[dict[str, Any]]) -> list[
     if done.returncode > 0:
         last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise UserError(f"cannot be run: {sentences.shown(last)}")
-    found: list[dict[str, str]] = json.loads(done.stdout)
-    return found
+    outcomes: list[dict[str, str]] = json.loads(done.stdout)
+    return outcomes

@@ -10,11 +10,11 @@ LIKELY_VOCABULARY = 1024
 
 
 class Tokenizer(Protocol):
-    """Text to token ids and back, with the prompts in its own format.
+    """Text to token ids and back, with prompts in its own format.
 
-    `pad` never equals `end_of_turn`. `end_tokens` are all tokens that end a turn when sampled, `end_of_turn` (the one that
-    training appends) first. `unknown` is the id that stands for text outside the vocabulary, if there is one. `digest` changes
-    with anything that changes an encoding or a prompt.
+    `pad` never equals `end_of_turn`. `end_tokens` are all tokens that end a turn when sampled; the first is `end_of_turn`, which
+    training appends. `unknown` is the id for text outside the vocabulary; None where there is none. `digest` changes with
+    anything that changes an encoding or a prompt.
     """
 
     @property
@@ -28,41 +28,43 @@ class Tokenizer(Protocol):
     @property
     def vocab_size(self) -> int: ...
     @property
-    def needed(self) -> int:
-        """How many rows a model's embedding needs: tokens that were added and that nothing here writes may lie beyond."""
+    def embedding_rows(self) -> int:
+        """The least number of rows of a model's embedding. It may be less than `vocab_size`: added tokens that no text and no
+        prompt is encoded with may have larger ids."""
 
     @property
     def digest(self) -> str: ...
 
     @property
-    def ends(self) -> tuple[str, ...]:
-        """End and pad tokens as they look when a text spells them out."""
+    def end_texts(self) -> tuple[str, ...]:
+        """The end tokens and the pad token as texts spell them."""
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, without any special token being added."""
+        """The ids of each text, without added special tokens."""
 
     def encode_marked(self, texts: Sequence[str], marks: Sequence[int | None]) -> list[tuple[list[int], int | None]]:
-        """Ids of each text, and the index of the token that holds the character `marks[i]`."""
+        """The ids of each text, and the index of the token that holds the character `marks[i]` of it (None where that is
+        None)."""
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
-        """Text of each row of ids."""
+        """The text of each row of ids."""
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """What each token adds to the text, special ones by name."""
+        """The text that each token adds to those before it; a special token is its name."""
 
     def prompts(self, questions: Sequence[str], style: str) -> list[list[int]]:
-        """Ids up to where the response begins, for the style `reason` or `direct`."""
+        """The ids of each question's prompt, up to where the response begins, for the style `reason` or `direct`."""
 
-    def rest(self, response: str, style: str) -> str:
-        """The response without what the prompt of that style has begun of it already, as an opened `<think>`."""
+    def without_prefix(self, response: str, style: str) -> str:
+        """The response without the beginning that the prompt of that style has already, such as an opened `<think>`."""
 
-    def begun(self, style: str) -> str:
-        """With what the prompt of that style has begun the response: an opened thinking that the response has to close, or one
-        that is closed already; "" with nothing."""
+    def response_prefix(self, style: str) -> str:
+        """The beginning of the response that the prompt of that style ends with: an opened `<think>`, which the response must
+        close, or a closed one; "" where it ends with neither."""
 
     def save(self, directory: Path) -> None:
-        """Write what `load` needs, with a chat template and a generation config that lists all end tokens; the directory can be
-        opened by Hugging Face's AutoTokenizer too."""
+        """Write the files that `tokenizer.load` opens, with a chat template and a generation config that lists all end tokens.
+        Hugging Face's AutoTokenizer can open the directory too."""
 
 
 @runtime_checkable

@@ -1,13 +1,13 @@
 """A Hugging Face tokenizer, from a local directory or the Hub, as a `Tokenizer`.
 
-The prompt is what the chat template writes up to where the response begins; the raw response follows it. No assistant turn is
-ever rendered by the template, because templates of reasoning models delete what comes before `</think>` in it.
+The prompt is what the chat template writes up to where the response begins, and the raw response follows it. Assistant turns are
+not rendered by the template, because templates of reasoning models delete all that precedes `</think>` in them.
 
-Where the prompt has opened `<think>` itself, that is not repeated: a recorded trace that begins with `<think>` loses it, a
-sampled one never had it and is trained on token for token. Nothing is added: a trace that never closes the thinking is rendered
-as it is (`Renderer.remarks` says so).
+Where the prompt has opened `<think>`, it is not repeated: a recorded trace that begins with `<think>` loses it; a sampled trace
+never had it and is trained on token by token. Nothing is added: a trace that never closes its thought is rendered as it is
+(`Renderer.remarks` reports it).
 
-Special tokens, and those that the template writes around turns, are only ever written by the template: one that is spelt out in a
+Special tokens, and tokens that the template writes around turns, come from the template alone: one that is spelled out in a
 question or a response is encoded as the characters that it is, except `<think>` and its like, which belong to a response.
 """
 
@@ -21,20 +21,20 @@ from typing import TYPE_CHECKING, Any
 
 from w2sr_jax.core import files, hub, sentences, thinking
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.text import chat, foreign, pieces, portable
+from w2sr_jax.text import chat, pieces, portable, untrusted
 from w2sr_jax.text.literal import Literal, Written
 
 if TYPE_CHECKING:
     from w2sr_jax.text.settings import PretrainedTokenizer
 
 GENERATION = "generation_config.json"
-_ENDS_TURNS = "<|end|>"  # what ends a thought of gpt-oss is also what ends turns, its own and others'
-_SERVING = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # files of which one set has a vocabulary in it
+_ENDS_TURNS = "<|end|>"  # ends a thought of gpt-oss, and also turns of gpt-oss and other models
+_SERVING = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # sets of files that hold a vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """A `Tokenizer` over a fast transformers tokenizer. `extra_ends` are the end tokens of its generation config."""
+    """A `Tokenizer` over a fast tokenizer of transformers. `extra_ends` are the end tokens of its generation config."""
 
     inner: Any
     settings: PretrainedTokenizer
@@ -42,12 +42,12 @@ class Pretrained:
 
     @classmethod
     def open(cls, settings: PretrainedTokenizer, where: Path | None = None) -> Pretrained:
-        """Open `settings.path` (or `where` it was saved to). `UserError` where it cannot be read whole, or where its template,
-        padding or end of turn would spoil a training."""
+        """Open `settings.path`, or the directory `where` it was saved. Raises UserError where it cannot be read completely, or
+        where a model could not be trained with its template, padding or end of turn."""
         if where is None and not settings.path:
             raise UserError("tokenizer.path is empty; give the directory or the Hub id of a Hugging Face tokenizer")
         path = where or hub.snapshot(settings.path, "tokenizer")
-        foreign.check(path)
+        untrusted.check(path)
         inner = _read(path)
         if settings.pad is not None:
             if settings.pad not in inner.get_vocab():
@@ -67,7 +67,7 @@ class Pretrained:
 
     @functools.cached_property
     def end_of_turn(self) -> int:
-        """The special token that the chat template writes after an assistant's turn; without a template the eos token."""
+        """The special token that the chat template writes after an assistant's words; without a template, the eos token."""
         special = set(self.inner.all_special_ids) | set(self.inner.added_tokens_decoder)
         ending = self._raw(self._chat.ending) if self._chat else []
         for at, token in enumerate(ending):
@@ -101,7 +101,7 @@ class Pretrained:
         return max(len(self.inner), max(self.inner.get_vocab().values()) + 1)
 
     @functools.cached_property
-    def needed(self) -> int:
+    def embedding_rows(self) -> int:
         own = self.inner.backend_tokenizer.get_vocab(with_added_tokens=False).values()
         return 1 + max(*own, *self.end_tokens, self.pad)
 
@@ -112,7 +112,7 @@ class Pretrained:
         return files.digest_json([encoding, self._template, list(self.end_tokens), self.pad, prompt])
 
     @functools.cached_property
-    def ends(self) -> tuple[str, ...]:
+    def end_texts(self) -> tuple[str, ...]:
         own = [str(self.inner.convert_ids_to_tokens(token)) for token in (*self.end_tokens, self.pad)]
         written = self._chat.ending.strip() if self._chat else ""
         # A pad token may be an ordinary one, as "!" is in some models.
@@ -122,11 +122,11 @@ class Pretrained:
         return [ids for ids, _ in self.encode_marked(texts, [None] * len(texts))]
 
     def encode_marked(self, texts: Sequence[str], marks: Sequence[int | None]) -> list[tuple[list[int], int | None]]:
-        with foreign.working(self.settings.path):
+        with untrusted.working(self.settings.path):
             return [(ids, mark) for ids, mark in self._literal.encode([Written("", text, "") for text in texts], marks)]
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
-        with foreign.working(self.settings.path):
+        with untrusted.working(self.settings.path):
             return list(self.inner.backend_tokenizer.decode_batch([list(row) for row in rows], skip_special_tokens=False))
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
@@ -137,7 +137,7 @@ class Pretrained:
         before, after = self._around[style]
         written = [Written(before, self._asked(wording.replace("{question}", question), style), after) for question in questions]
         bare = self._bare_start
-        with foreign.working(self.settings.path):
+        with untrusted.working(self.settings.path):
             rows = [[*bare, *ids] for ids, _ in self._literal.encode(written, [None] * len(written))]
         wanted = self._control_ids([*bare, *self._raw(before + after)])
         for row, question in zip(rows, questions, strict=True):
@@ -148,12 +148,12 @@ class Pretrained:
                 )
         return rows
 
-    def rest(self, response: str, style: str) -> str:
-        return self._chat.turns[style].rest(response) if self._chat and style in self._chat.turns else response
+    def without_prefix(self, response: str, style: str) -> str:
+        return self._chat.turns[style].without_prefix(response) if self._chat and style in self._chat.turns else response
 
-    def begun(self, style: str) -> str:
+    def response_prefix(self, style: str) -> str:
         turn = self._chat.turns.get(style) if self._chat else None
-        return turn.begun if turn else ""
+        return turn.response_prefix if turn else ""
 
     def save(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -169,8 +169,8 @@ class Pretrained:
 
     @functools.cached_property
     def _template(self) -> str | None:
-        found = self.inner.chat_template
-        return found.get("default") if isinstance(found, dict) else found
+        templates = self.inner.chat_template
+        return templates.get("default") if isinstance(templates, dict) else templates
 
     @functools.cached_property
     def _chat(self) -> chat.Chat | None:
@@ -190,7 +190,7 @@ class Pretrained:
 
     @functools.cached_property
     def _bare_start(self) -> list[int]:
-        """What the tokenizer itself puts before a text (its bos token); nothing where a template has the say."""
+        """The ids that the tokenizer puts before a text (its bos token); none where there is a template, which writes its own."""
         if self._chat is not None:
             return []
         plain, dressed = self._raw("?"), list(self.inner("?")["input_ids"])
@@ -199,22 +199,23 @@ class Pretrained:
 
     @functools.cached_property
     def _controls(self) -> dict[str, int]:
-        """The tokens that belong to the template: special ones, end tokens, and added ones that it writes itself."""
+        """The ids, by name, of tokens that only the template may write: special tokens, end tokens, and added tokens that it
+        writes."""
         written = "\0".join(f"{before}\0{after}" for before, after in self._around.values())
         written += f"\0{self._chat.ending}" if self._chat else ""
-        found = {}
+        controls = {}
         for number, token in self.inner.added_tokens_decoder.items():
             name = str(token.content)
             content = not name.strip() or name in self._thoughts
             if not content and (token.special or number in self.end_tokens or name in written):
-                found[name] = int(number)
+                controls[name] = int(number)
         names = (self.inner.bos_token, self.inner.pad_token, self.inner.unk_token)
-        found.update({str(name): int(self.inner.convert_tokens_to_ids(name)) for name in names if name})
-        return found | {str(self.inner.convert_ids_to_tokens(end)): end for end in self.end_tokens}
+        controls.update({str(name): int(self.inner.convert_tokens_to_ids(name)) for name in names if name})
+        return controls | {str(self.inner.convert_ids_to_tokens(end)): end for end in self.end_tokens}
 
     @functools.cached_property
     def _thoughts(self) -> frozenset[str]:
-        """Tokens that are marks of thinking or begin one, which belong to a response; those that also end a turn do not."""
+        """The tokens that are marks of thoughts or begin one, and so belong to responses; without those that also end turns."""
         pairs = [pair for pair in thinking.PAIRS if pair[1] != _ENDS_TURNS]
         begin = {opening[: opening.find(">") + 1] for opening, _ in pairs}
         ends = {str(self.inner.convert_ids_to_tokens(end)) for end in self.end_tokens}
@@ -228,8 +229,8 @@ class Pretrained:
         return self._chat.turns[style].text(text) if self._chat else text
 
     def _raw(self, text: str) -> list[int]:
-        """Ids of a text of the template's, in which special tokens are what they say."""
-        with foreign.working(self.settings.path):
+        """The ids of a template's text, in which names of special tokens are these tokens."""
+        with untrusted.working(self.settings.path):
             return [int(token) for token in self.inner(text, add_special_tokens=False)["input_ids"]] if text else []
 
     def _control_ids(self, ids: Sequence[int]) -> list[int]:
@@ -256,7 +257,7 @@ class Pretrained:
                     )
 
     def _candidate(self) -> str:
-        """A token that would serve to pad, in words."""
+        """The end of a sentence that proposes a pad token; "" where there is none to propose."""
         ends = {self.inner.convert_ids_to_tokens(end) for end in self.end_tokens}
         names = [str(token.content) for token in self.inner.added_tokens_decoder.values() if str(token.content) not in ends]
         likely = [name for word in ("pad", "reserved", "unk", "unused") for name in names if word in name.lower()]
@@ -264,7 +265,7 @@ class Pretrained:
 
 
 def _read(path: Path) -> Any:
-    """A fast transformers tokenizer. The library opens a directory without a vocabulary as a tokenizer of nothing."""
+    """The fast tokenizer of a directory, which must have a vocabulary: without one, the library opens an empty tokenizer."""
     from transformers import AutoTokenizer
 
     if not any(all((path / name).is_file() for name in names) for names in _SERVING):
@@ -296,17 +297,17 @@ def _read(path: Path) -> Any:
 
 
 def _generation_ends(path: Path, inner: Any) -> tuple[int, ...]:
-    """The end tokens that a generation config names, each of which must be in the vocabulary."""
+    """The end tokens of a generation config. Raises UserError where one of them is not in the vocabulary."""
     if not path.exists():
         return ()
     config = files.read_json(path)
     named = config.get("eos_token_id") if isinstance(config, dict) else config
     ends = [] if named is None else named if isinstance(named, list) else [named]
-    known = set(inner.get_vocab().values())
+    vocabulary = set(inner.get_vocab().values())
     for end in ends:
-        if not isinstance(end, int) or isinstance(end, bool) or end not in known:
+        if not isinstance(end, int) or isinstance(end, bool) or end not in vocabulary:
             raise UserError(
                 f"{path} names {sentences.value(end)} as eos_token_id, which is not the id of a token; the tokenizer has "
-                f"{len(known):,} tokens"
+                f"{len(vocabulary):,} tokens"
             )
     return tuple(ends)

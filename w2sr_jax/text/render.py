@@ -1,10 +1,10 @@
 """The one renderer for sampling, training and evaluation.
 
-A training text is the prompt (for a chat model: the user's turn with the generation prompt), the raw response, and the
-end-of-turn token. Only response and end-of-turn are supervised, the latter exactly once. A response is never sent through a chat
-template, and none of it is left out but a `<think>` that the prompt has written already and ends of turns that are spelt out at
-its end; with one in its midst it is refused. Pretraining supervises all of a text: style `plain` is a response without a prompt,
-style `document` a question with its answer, rendered as in style `direct`.
+A training text is the prompt (for a chat model, the user's turn with the generation prompt), the raw response, and the
+end-of-turn token. Only the response and the end-of-turn token are supervised, the latter exactly once. A response never goes
+through a chat template. All of it is kept, except a `<think>` that the prompt has written already, and end-of-turn tokens that
+are spelled out at its end; a response that spells one out elsewhere is refused. Pretraining supervises all of a text: style
+`plain` is a response without a prompt, style `document` a question with its answer, rendered as in style `direct`.
 """
 
 import dataclasses
@@ -23,11 +23,12 @@ STYLES: tuple[str, ...] = get_args(Style)
 _CHUNK = 4096
 _CUT = "opens a thinking that it never closes"
 _STRAY = "closes a thinking that nothing opened"
-_SHARED = (("<|channel>", "<channel|>"), ("<|channel|>", "<|end|>"))  # ends that channels of thoughts share with others
+_SHARED = (("<|channel>", "<channel|>"), ("<|channel|>", "<|end|>"))  # marks that also enclose channels other than thoughts
 
 
 class Rendered(NamedTuple):
-    """One example as tokens: ids, the span each belongs to (`spans`), and whether it is imitated. All of one length."""
+    """One example: token ids, the span that each token belongs to (see `spans`), and whether it is supervised. Three equally long
+    lists."""
 
     tokens: list[int]
     span: list[int]
@@ -36,7 +37,7 @@ class Rendered(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Renderer:
-    """Renders with one tokenizer. Text that the tokenizer would lose is a `UserError` that names the row."""
+    """Renders with one tokenizer. Raises UserError with the name of the row where the tokenizer would lose text."""
 
     tokenizer: Tokenizer
 
@@ -57,9 +58,9 @@ class Renderer:
         return self.tokenizer.digest
 
     def check_vocabulary(self, model_vocab: int) -> None:
-        """`UserError` where a model's embedding has too few rows for the tokenizer. Tokens that were added to it may lie beyond,
-        as where a text model shares its tokenizer with one that sees images; `check_ids` finds where one is used."""
-        size = self.tokenizer.needed
+        """Raises UserError where a model's embedding has fewer rows than the tokenizer needs. Unused added tokens may have larger
+        ids, as where a text model shares its tokenizer with one that sees images; `check_ids` refuses texts that use them."""
+        size = self.tokenizer.embedding_rows
         if size > model_vocab:
             first = self.tokenizer.pieces([model_vocab])[0]
             raise UserError(
@@ -68,7 +69,7 @@ class Renderer:
             )
 
     def check_ids(self, largest: int, model_vocab: int) -> None:
-        """`UserError` where the largest token id of some texts has no row in a model's embedding."""
+        """Raises UserError where the `largest` token id of some texts has no row in a model's embedding."""
         if largest >= model_vocab:
             raise UserError(
                 f"the texts hold the token {sentences.value(self.tokenizer.pieces([largest])[0])} (id {largest}), which is "
@@ -76,46 +77,46 @@ class Renderer:
             )
 
     def refusal(self, response: str) -> str:
-        """Why a response cannot be rendered, whatever its question; "" where nothing is against it."""
-        bare, taken = turns.trimmed(response, self.tokenizer.ends)
+        """The reason for which a response cannot be rendered, whatever its question; "" where it can."""
+        bare, taken = turns.trimmed(response, self.tokenizer.end_texts)
         if taken and not bare:
             return f"is nothing but {sentences.value(taken)}, an end of turn, spelt out"
-        spelt = turns.first(bare, self.tokenizer.ends)
+        spelt = turns.first(bare, self.tokenizer.end_texts)
         return f"spells out {sentences.value(spelt)}, an end of turn, in its midst" if spelt else ""
 
     def remarks(self, response: str, style: str) -> list[str]:
-        """What is odd about a response that is rendered all the same, each in words that hold for others like it."""
-        bare, taken = turns.trimmed(response, self.tokenizer.ends)
+        """What is odd about a response that is rendered nevertheless, each in words that are equal for similar responses."""
+        bare, taken = turns.trimmed(response, self.tokenizer.end_texts)
         thoughts = self._thoughts(bare, style)
         return [*([f"ends with {taken!r} spelt out, which is taken off"] if taken else []), *([thoughts] if thoughts else [])]
 
     def unclosed(self, rows: Iterable[tuple[str, str]]) -> int:
-        """How many (response, style) have thoughts that are not in order: not closed, not opened, or begun although the prompt
-        has closed its thinking. They are rendered as they are: a student learns to answer inside its thinking, where programs
-        that strip it find nothing, or to think aloud."""
-        return sum(bool(self._thoughts(turns.trimmed(text, self.tokenizer.ends)[0], style)) for text, style in rows)
+        """How many of the (response, style) have unbalanced thoughts: not closed, not opened, or begun although the prompt has
+        closed its thought. They are rendered as they are, and teach a student to answer inside of its thoughts, where programs
+        that strip these find no answer, or to think outside of them."""
+        return sum(bool(self._thoughts(turns.trimmed(text, self.tokenizer.end_texts)[0], style)) for text, style in rows)
 
     def _thoughts(self, response: str, style: str) -> str:
-        """What is wrong with the marks of thinking in a response behind its prompt; "" where nothing is."""
+        """What is wrong with the marks of thoughts in a response behind its prompt; "" where nothing is."""
         asked = self._asked(style)
-        begun = self.tokenizer.begun(asked) if asked else ""
-        rest = self.tokenizer.rest(response, asked) if asked else response
+        begun = self.tokenizer.response_prefix(asked) if asked else ""
+        rest = self.tokenizer.without_prefix(response, asked) if asked else response
         if any((begun + rest).count(end) > (begun + rest).count(start) for start, end in _SHARED):
             return _STRAY
         if not begun and not thinking.marked(response):
             return ""
         if chat.opens(begun):
-            found = thinking.read(begun + rest)
-            if found.cut:
-                return "never closes the thinking that the prompt opens" if found.opened == 1 else _CUT
-            return "" if found.balanced else _STRAY
-        found = thinking.read(rest)
-        if begun and found.opened:
+            reading = thinking.read(begun + rest)
+            if reading.cut:
+                return "never closes the thinking that the prompt opens" if reading.opened == 1 else _CUT
+            return "" if reading.balanced else _STRAY
+        reading = thinking.read(rest)
+        if begun and reading.opened:
             return "thinks although the prompt has closed its thinking"
-        return _CUT if found.cut else "" if found.balanced else _STRAY
+        return _CUT if reading.cut else "" if reading.balanced else _STRAY
 
     def prompt(self, question: str, style: str = "reason") -> list[int]:
-        """Token ids up to where the response begins."""
+        """The token ids of a prompt, up to where the response begins."""
         return self.prompts([question], style)[0]
 
     def prompts(self, questions: Sequence[str], style: str = "reason") -> list[list[int]]:
@@ -127,27 +128,27 @@ class Renderer:
         return rows
 
     def encode(self, question: str, response: str, style: str = "reason") -> Rendered:
-        """Prompt, response and end-of-turn of one example."""
+        """Prompt, response and end-of-turn token of one example."""
         return next(self.encode_all([(question, response, style)], [f"the row with the question {question[:60]!r}"]))
 
     def encode_all(self, rows: Sequence[tuple[str, str, str]], names: Sequence[str] | None = None) -> Iterator[Rendered]:
-        """`encode` for many (question, response, style); `names` say in a refusal which row it is about."""
+        """`encode` for many (question, response, style). `names` are the rows' names in messages of errors."""
         names = names or [f"row {index}" for index in range(len(rows))]
         for start in range(0, len(rows), _CHUNK):
             yield from self._chunk(rows[start : start + _CHUNK], names[start : start + _CHUNK])
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of sampled ids, up to the first end token."""
+        """The text of sampled ids, up to the first end token."""
         return self.decode_all([ids])[0]
 
     def decode_all(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """`decode` for many rows."""
         ends = frozenset(self.end_tokens)
-        kept = []
+        cut_rows = []
         for row in rows:
             end = next((i for i, token in enumerate(row) if token in ends), len(row))
-            kept.append([int(token) for token in row[:end]])
-        return self.tokenizer.decode(kept)
+            cut_rows.append([int(token) for token in row[:end]])
+        return self.tokenizer.decode(cut_rows)
 
     def _chunk(self, rows: Sequence[tuple[str, str, str]], names: Sequence[str]) -> Iterator[Rendered]:
         prompts: list[list[int]] = [[] for _ in rows]
@@ -156,8 +157,10 @@ class Renderer:
             for i, prompt in zip(of_style, self.prompts([rows[i][0] for i in of_style], style), strict=True):
                 prompts[i] = prompt
         asked = [self._asked(row[2]) for row in rows]
-        told = [turns.trimmed(row[1], self.tokenizer.ends)[0] for row in rows]
-        responses = [self.tokenizer.rest(text, style) if style else text for text, style in zip(told, asked, strict=True)]
+        trimmed = [turns.trimmed(row[1], self.tokenizer.end_texts)[0] for row in rows]
+        responses = [
+            self.tokenizer.without_prefix(text, style) if style else text for text, style in zip(trimmed, asked, strict=True)
+        ]
         marks = [0 if style == "direct" else spans.answer_start(text) for style, text in zip(asked, responses, strict=True)]
         encoded = self.tokenizer.encode_marked(responses, marks)
         decoded = self.tokenizer.decode([ids for ids, _ in encoded])
@@ -186,7 +189,8 @@ class Renderer:
 
     @staticmethod
     def _asked(style: str) -> str:
-        """The style of the prompt; "" for none."""
+        """The style of the prompt for a style of rendering; "" where that has no prompt. Raises UserError for an unknown
+        style."""
         if style not in STYLES:
             raise UserError(f"the prompt style {style!r} is unknown; styles are {', '.join(STYLES)}")
         return {"plain": "", "document": "direct"}.get(style, style)
@@ -204,7 +208,7 @@ class Renderer:
 
 
 def _same(a: str, b: str) -> bool:
-    """Equal but for canonical Unicode form and the amount of whitespace, which some tokenizers normalise."""
+    """Whether two texts are equal up to canonical Unicode form and amounts of whitespace, which some tokenizers normalise."""
     return a == b or _normal(a) == _normal(b)
 
 
@@ -213,7 +217,7 @@ def _normal(text: str) -> str:
 
 
 def _difference(response: str, rendered: str) -> str:
-    """Where the two part, in words."""
+    """The first difference between a response and its rendering, in words."""
     if not response.strip():
         return "is empty"
     a, b = _normal(response), _normal(rendered)

@@ -1,4 +1,4 @@
-"""Which tokenizer a model has."""
+"""Settings of tokenizers."""
 
 import dataclasses
 from collections.abc import Iterable

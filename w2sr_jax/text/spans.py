@@ -1,4 +1,4 @@
-"""What part of a rendered example a token belongs to, and where the answer begins in a response."""
+"""The spans of a rendered example, one of which each token belongs to, and where the answer begins in a response."""
 
 import re
 
@@ -18,7 +18,7 @@ _MARKERS = (
 
 
 def answer_start(response: str) -> int | None:
-    """Index of the character at which the stated answer begins, its marker included; None where no marker is found."""
+    """The index of the character at which the stated answer begins, with its marker; None where there is no marker."""
     for marker in _MARKERS:
         matches = list(marker.finditer(response))
         if matches:

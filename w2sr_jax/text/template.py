@@ -1,11 +1,11 @@
-"""Runs a chat template: a process of its own, since a template is a program that came with a download.
+"""Runs a chat template in a process of its own, since a template is a program that came with a download.
 
-Run as a script. JSON on standard input, `{"template": …, "variables": {…}, "requests": [{…}, …]}`, each request being what one
-rendering is given; JSON on standard output, a list of `{"text": …}` or `{"error": …}`. It sees what transformers gives a
-template: Jinja's immutable sandbox with loop controls, `raise_exception`, `tojson`, `strftime_now` and the `generation` tag. The
-date is always `DATE` and nothing is drawn at random, so that a prompt depends neither on the day nor on luck.
+Run as a script. JSON on standard input: `{"template": …, "variables": {…}, "requests": [{…}, …]}`, where a request holds the
+variables of one rendering; JSON on standard output: a list of `{"text": …}` or `{"error": …}`. A template has what transformers
+gives it: Jinja's immutable sandbox with loop controls, `raise_exception`, `tojson`, `strftime_now` and the `generation` tag. The
+date is always `DATE` and nothing is random, so that a prompt depends neither on the day nor on chance.
 
-What bounds it: the sandbox reaches neither files nor Python's internals; the kernel ends the process after `SECONDS` of processor
+Its bounds: the sandbox reaches neither files nor Python's internals; the kernel ends the process after `SECONDS` of processor
 time or at `MEMORY` bytes of address space, and refuses every write to a file; a text longer than `LONGEST` is an error. Imports
 nothing of this package.
 """
@@ -20,14 +20,14 @@ import jinja2
 from jinja2 import ext, nodes, sandbox, utils
 
 DATE = datetime.datetime(2024, 7, 26)
-"""The day that Llama 3's own template falls back to."""
+"""The default date of Llama 3's own template."""
 SECONDS = 3
 MEMORY = 2**30
 LONGEST = 1_000_000
 
 
 class Generation(ext.Extension):
-    """`{% generation %}…{% endgeneration %}` marks what an assistant wrote; here it is only its content."""
+    """The tag `{% generation %}…{% endgeneration %}` around an assistant's words; it renders its content and nothing else."""
 
     tags = {"generation"}  # noqa: RUF012 (as Jinja declares it)
 
@@ -37,7 +37,7 @@ class Generation(ext.Extension):
 
 
 class Namespace(utils.Namespace):
-    """Jinja's namespace without names that begin with an underscore, which could reach what lies under it."""
+    """Jinja's namespace, without names that begin with an underscore, with which a template could reach Python's internals."""
 
     def __init__(*args: Any, **kwargs: Any) -> None:
         self, *rest = args
@@ -60,7 +60,7 @@ def compiled(template: str) -> jinja2.Template:
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, ext.loopcontrols]
     )
     environment.filters["tojson"] = _json
-    del environment.filters["random"], environment.globals["lipsum"]  # a prompt does not depend on luck
+    del environment.filters["random"], environment.globals["lipsum"]  # a prompt does not depend on chance
     environment.globals.update(raise_exception=_raise, strftime_now=DATE.strftime, namespace=Namespace)
     return environment.from_string(template)
 
@@ -70,7 +70,7 @@ def answer(template: str, variables: dict[str, Any], requests: list[dict[str, An
     try:
         program = compiled(template)
     except Exception as error:
-        return [{"error": _said(error)} for _ in requests]
+        return [{"error": _message(error)} for _ in requests]
     return [_rendered(program, variables, request) for request in requests]
 
 
@@ -83,11 +83,11 @@ def _rendered(program: jinja2.Template, variables: dict[str, Any], request: dict
             if length > LONGEST:
                 return {"error": f"it writes more than {LONGEST:,} characters"}
     except Exception as error:  # a template may raise anything
-        return {"error": _said(error)}
+        return {"error": _message(error)}
     return {"text": "".join(parts)}
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     line = getattr(error, "lineno", None)
     words = " ".join(str(error).split())[:300] or type(error).__name__
     return f"{words} (line {line})" if line else words
@@ -102,14 +102,14 @@ def _json(value: Any, ensure_ascii: bool = False, indent: Any = None, separators
 
 
 def main() -> None:
-    given = json.load(sys.stdin)
+    job = json.load(sys.stdin)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     # Not settable on macOS; there the time limit is what remains.
     if sys.platform.startswith("linux"):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    json.dump(answer(given["template"], given["variables"], given["requests"]), sys.stdout)
+    json.dump(answer(job["template"], job["variables"], job["requests"]), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def build(settings: TokenizerSettings, texts: Iterable[str] = ()) -> Tokenizer:
 
 
 def load(directory: Path) -> Tokenizer:
-    """Open what `Tokenizer.save` wrote."""
+    """The tokenizer that `Tokenizer.save` wrote to a directory. Raises UserError where there is none, or it is damaged."""
     manifest = directory / MANIFEST
     if not manifest.exists():
         raise UserError(f"{directory} is not a saved tokenizer: it has no {MANIFEST}")
@@ -42,12 +42,12 @@ def load(directory: Path) -> Tokenizer:
     raise UserError(f"{manifest} names the kind {sentences.value(kind.get('kind'))}; known are 'trained' and 'pretrained'")
 
 
-def _settings(manifest: Path, given: Any) -> dict[str, Any]:
-    """The settings that a saved tokenizer states, of the types that they have."""
+def _settings(manifest: Path, stated: Any) -> dict[str, Any]:
+    """The settings that a saved tokenizer states, checked for names and types."""
     kinds = typing.get_type_hints(PretrainedTokenizer)
-    if not isinstance(given, dict) or not given.keys() <= kinds.keys():
+    if not isinstance(stated, dict) or not stated.keys() <= kinds.keys():
         raise UserError(f"{manifest} does not hold the settings of a tokenizer; build the run's tokenizer again")
-    wrong = next((words for name, value in given.items() if (words := mistyped(value, kinds[name], name))), None)
+    wrong = next((words for name, value in stated.items() if (words := mistyped(value, kinds[name], name))), None)
     if wrong is not None:
         raise UserError(f"{manifest}: {wrong}")
-    return given
+    return stated

@@ -1,8 +1,8 @@
 """Tokenizers made from the experiment's own texts, with the `tokenizers` library.
 
-A prompt is `<q> question <think>` where a chain of thought is asked for and `<q> question <answer>` where the answer alone is.
-Special tokens lie above the vocabulary of words and are never found in text: a question that contains the characters `<end>`
-cannot end a turn.
+A prompt is `<q> question <think>` where a chain of thought is asked for, and `<q> question <answer>` where the answer alone is.
+Special tokens have ids above the vocabulary of words and are never read from text: a question with the characters `<end>` in it
+does not end a turn.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TEMPLATE = (
     f"{{{{ '{REASON}' if enable_thinking is not defined or enable_thinking else '{DIRECT}' }}}}"
     "{%- endfor -%}"
 )
-"""The prompt as a chat template, for other programs that open a saved tokenizer; here it is never run."""
+"""The prompt as a chat template, for other programs that open a saved tokenizer. It is never run here."""
 
 # Marks a digit that continues a number. `##`, the usual mark, would collide with the answer marker `####`.
 TIE = "⁀"
@@ -42,7 +42,7 @@ _WORD_CHARACTERS = 10_000
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A `Tokenizer` over one `tokenizers.Tokenizer` that holds the five special tokens."""
+    """A `Tokenizer` over a `tokenizers.Tokenizer` that has the five special tokens."""
 
     inner: tokenizers.Tokenizer
 
@@ -65,15 +65,15 @@ class Trained:
 
     @functools.cached_property
     def unknown(self) -> int | None:
-        found: int | None = self.inner.token_to_id(UNKNOWN)
-        return found
+        token: int | None = self.inner.token_to_id(UNKNOWN)
+        return token
 
     @property
     def vocab_size(self) -> int:
         return int(self.inner.get_vocab_size())
 
     @property
-    def needed(self) -> int:
+    def embedding_rows(self) -> int:
         return self.vocab_size
 
     @functools.cached_property
@@ -81,7 +81,7 @@ class Trained:
         return files.digest_bytes(self.inner.to_str().encode())
 
     @property
-    def ends(self) -> tuple[str, ...]:
+    def end_texts(self) -> tuple[str, ...]:
         return (END, PAD)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -96,8 +96,8 @@ class Trained:
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         unknown = self.unknown
-        known = [[i for i in row if i != unknown] for row in rows]
-        return [text.removeprefix(TIE) for text in self.inner.decode_batch(known, skip_special_tokens=True)]
+        readable = [[i for i in row if i != unknown] for row in rows]
+        return [text.removeprefix(TIE) for text in self.inner.decode_batch(readable, skip_special_tokens=True)]
 
     def prompts(self, questions: Sequence[str], style: str) -> list[list[int]]:
         first, last = self.ids[QUESTION], self.ids[MARKERS[style]]
@@ -106,10 +106,10 @@ class Trained:
     def pieces(self, ids: Sequence[int]) -> list[str]:
         return pieces.pieces(ids, self.decode, self.inner.id_to_token, {*self.ids.values(), self.unknown})
 
-    def rest(self, response: str, style: str) -> str:
+    def without_prefix(self, response: str, style: str) -> str:
         return response
 
-    def begun(self, style: str) -> str:
+    def response_prefix(self, style: str) -> str:
         return ""
 
     def save(self, directory: Path) -> None:
@@ -152,7 +152,7 @@ def with_specials(inner: tokenizers.Tokenizer) -> Trained:
 
 
 def _closed(inner: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """Read special tokens in text as the characters that they are. (Not part of the saved form.)"""
+    """The tokenizer, set to read special tokens in text as the characters that they are, which is not part of its saved form."""
     inner.encode_special_tokens = True
     return inner
 

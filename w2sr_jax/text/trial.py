@@ -1,5 +1,5 @@
-"""Opens a tokenizer.json and encodes a few texts with it: a process of its own, since a tokenizer is a program that came with a
-download: its rules can search without end, and make a gigabyte of a word.
+"""Opens a tokenizer.json and encodes a few texts with it, in a process of its own, since a tokenizer came with a download: its
+rules may search without end, or make a gigabyte of a word.
 
 Run as a script. JSON on standard input, `{"path": …, "texts": […]}`; JSON on standard output: null, or what is wrong, in words.
 The kernel ends the process after `SECONDS` of processor time or at `MEMORY` bytes of address space, and refuses every write to a
@@ -15,11 +15,11 @@ from typing import Any
 SECONDS = 30
 MEMORY = 3 * 2**30
 PER_CHARACTER = 16
-"""Tokens that a rule may make of one character of a text."""
+"""Tokens that a rule may make of each character of a text."""
 
 
 def main() -> None:
-    given = json.load(sys.stdin)
+    job = json.load(sys.stdin)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -30,12 +30,14 @@ def main() -> None:
     import tokenizers
 
     try:
-        opened = tokenizers.Tokenizer.from_file(given["path"])
+        opened = tokenizers.Tokenizer.from_file(job["path"])
         opened.no_padding()
         opened.no_truncation()
-        found = next((text for text in given["texts"] if _many(opened, text)), None)
-        words = None if found is None else f"it makes more than {PER_CHARACTER} tokens of each character of {found[:20]!r}"
-    except BaseException as error:  # what the library's own language raises is no Exception
+        excessive = next((text for text in job["texts"] if _many(opened, text)), None)
+        words = (
+            None if excessive is None else f"it makes more than {PER_CHARACTER} tokens of each character of {excessive[:20]!r}"
+        )
+    except BaseException as error:  # a panic of the library is no Exception
         words = str(error)[:300]
     json.dump(words, sys.stdout)
 

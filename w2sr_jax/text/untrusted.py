@@ -1,5 +1,6 @@
-"""What a tokenizer's directory must be before any library opens it: files within it, of a sane size, with rules that come to an
-end. No Jinja and no transformers here; see `template` for what a chat template may do."""
+"""Checks of a downloaded tokenizer's directory before any library opens it: its files lie within it, have sensible sizes, and
+hold rules that come to an end. This module imports neither Jinja nor transformers; see `template` for the bounds of a chat
+template."""
 
 import contextlib
 import functools
@@ -15,11 +16,11 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.text import trial
 
 PATIENCE = 120.0
-"""Seconds that a tokenizer's trial may take by the clock, its start on a busy machine included."""
+"""Seconds on the clock that a tokenizer's trial may take, including its start on a busy machine."""
 MOST_TOKENS = 2**24
-"""A vocabulary has fewer; the largest in use have a sixtieth of it."""
+"""Tokens of a vocabulary; the largest in use have a sixtieth of that."""
 MOST_ADDED = 20_000
-"""Tokens that are added to a vocabulary one by one; Gemma has 6,400."""
+"""Tokens that may be added to a vocabulary one by one; Gemma has 6,400."""
 MOST_LAYERS = 10_000
 LONGEST_TEMPLATE = 1_000_000
 
@@ -35,8 +36,8 @@ _TEXTS = (
 
 
 def check(directory: Path) -> None:
-    """`UserError` where a file leads out of the directory or is none, where settings are absurd, where a rule of tokenizer.json
-    does not end in time and memory, or makes thousands of tokens of a word."""
+    """Raises UserError where a link leads out of the directory, where an entry is no file, where settings are absurd, and where a
+    rule of tokenizer.json exceeds its time or memory, or makes thousands of tokens of a word."""
     hub.check_files(directory)
     for name in ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
         if (directory / name).is_file():
@@ -46,15 +47,15 @@ def check(directory: Path) -> None:
             raise UserError(f"{path} has more than {LONGEST_TEMPLATE:,} bytes, which no chat template needs")
     path = directory / "tokenizer.json"
     if path.is_file():
-        known = path.stat()
-        words = _fault(path, known.st_size, known.st_mtime_ns)
+        status = path.stat()
+        words = _fault(path, status.st_size, status.st_mtime_ns)
         if words is not None:
             raise UserError(f"{path} {words}")
 
 
 @contextlib.contextmanager
 def working(name: object) -> Iterator[None]:
-    """While a tokenizer works: what its rules end in is a `UserError`, also where the library's own language raises it."""
+    """Turns a panic of the tokenizers library, which is written in Rust, into a UserError. `name` is the tokenizer's."""
     try:
         yield
     except BaseException as error:
@@ -78,7 +79,7 @@ def _check_settings(path: Path, value: Any) -> None:
 
 
 def _numbers(value: Mapping[str, Any], depth: int = 3) -> Iterator[tuple[str, int | float]]:
-    """The numbers of an object and of those in it, by the names of their fields."""
+    """(name, value) of the numbers in an object and in objects within it."""
     for name, part in value.items():
         if isinstance(part, int | float) and not isinstance(part, bool):
             yield name, part
@@ -88,7 +89,8 @@ def _numbers(value: Mapping[str, Any], depth: int = 3) -> Iterator[tuple[str, in
 
 @functools.lru_cache(maxsize=16)
 def _fault(path: Path, size: int, modified: int) -> str | None:
-    """What is wrong with a tokenizer.json, in words; its size and time say whether that is known already."""
+    """What is wrong with a tokenizer.json, in words; None where nothing is. Size and time of the file are part of the cache's
+    key."""
     raw = files.read_json(path)
     added = raw.get("added_tokens") if isinstance(raw, dict) else None
     if not isinstance(raw, dict) or not isinstance(added, list | None) or not isinstance(raw.get("model"), dict):
@@ -105,10 +107,11 @@ def _fault(path: Path, size: int, modified: int) -> str | None:
 
 
 def _tried(path: Path) -> str | None:
-    given = json.dumps({"path": str(path), "texts": _TEXTS})
+    """What goes wrong when the tokenizer encodes a few texts in a process of its own (`text.trial`); None where nothing does."""
+    job = json.dumps({"path": str(path), "texts": _TEXTS})
     try:
         done = subprocess.run(
-            [sys.executable, "-P", str(Path(trial.__file__))], input=given.encode(), capture_output=True, timeout=PATIENCE
+            [sys.executable, "-P", str(Path(trial.__file__))], input=job.encode(), capture_output=True, timeout=PATIENCE
         )
     except subprocess.TimeoutExpired:
         return f"is not done with a few short texts within {PATIENCE:.0f} seconds"

@@ -11,7 +11,7 @@ import pytest
 from tokenizers import pre_tokenizers
 
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.text import chat, foreign, tokenizer
+from w2sr_jax.text import chat, tokenizer, untrusted
 from w2sr_jax.text.pretrained import Pretrained
 from w2sr_jax.text.settings import PretrainedTokenizer
 
@@ -129,7 +129,7 @@ def test_a_rule_that_fails_at_a_text_is_a_sentence(tmp_path: Path) -> None:
         """As the library's own language raises it."""
 
     def fail() -> None:
-        with foreign.working("model"):
+        with untrusted.working("model"):
             raise PanicException("over")
 
     with pytest.raises(UserError, match="the tokenizer model fails at a text: over"):
