@@ -17,30 +17,34 @@ NARROWEST, WIDEST = 72, 120  # characters of a line
 
 
 def parser(about: str) -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="w2sr grade", description=about)
-    made.add_argument("file", metavar="FILE", help="JSON Lines, JSON, CSV, TSV (all also .gz), Parquet, or hf:NAME, tfds:NAME")
-    made.add_argument(
+    arguments = argparse.ArgumentParser(prog="w2sr grade", description=about)
+    arguments.add_argument(
+        "file", metavar="FILE", help="JSON Lines, JSON, CSV, TSV (all also .gz), Parquet, or hf:NAME, tfds:NAME"
+    )
+    arguments.add_argument(
         "--gold", required=True, metavar="COLUMN", help="gold answers, or solutions that mark them by #### or a box"
     )
-    made.add_argument("--text", required=True, metavar="COLUMN", help="what is graded: texts, lists of texts, or messages")
-    made.add_argument("--label", metavar="COLUMN", help="what somebody else said: true or false, 1 or 0, correct or incorrect")
-    made.add_argument("--question", metavar="COLUMN", help="questions, for graders that look at them")
-    made.add_argument("--solution", metavar="COLUMN", help="worked solutions: whether gold is one of several boxes")
-    made.add_argument("--options", metavar="COLUMN", help="lists of options, for --grader choice")
+    arguments.add_argument("--text", required=True, metavar="COLUMN", help="what is graded: texts, lists of texts, or messages")
+    arguments.add_argument(
+        "--label", metavar="COLUMN", help="what somebody else said: true or false, 1 or 0, correct or incorrect"
+    )
+    arguments.add_argument("--question", metavar="COLUMN", help="questions, for graders that look at them")
+    arguments.add_argument("--solution", metavar="COLUMN", help="worked solutions: whether gold is one of several boxes")
+    arguments.add_argument("--options", metavar="COLUMN", help="lists of options, for --grader choice")
     graders = f"{', '.join(KNOWN)}, or FILE.py:NAME"
-    made.add_argument("--grader", default="math", metavar="NAME", help=f"{graders} (default: math)")
-    made.add_argument(
+    arguments.add_argument("--grader", default="math", metavar="NAME", help=f"{graders} (default: math)")
+    arguments.add_argument(
         "--against", default=SECOND, metavar="NAME", help=f"second: cheap rules for numbers (default); or a grader: {graders}"
     )
-    made.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
-    made.add_argument("--show", type=int, default=10, metavar="N", help="how many disagreements are printed (default: 10)")
-    made.add_argument("--out", type=Path, metavar="FILE", help=f"write each row's verdict: {', '.join(written.SUFFIXES)}")
-    made.add_argument("--plain", action="store_true", help="plain lines instead of progress bars")
-    return made
+    arguments.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
+    arguments.add_argument("--show", type=int, default=10, metavar="N", help="how many disagreements are printed (default: 10)")
+    arguments.add_argument("--out", type=Path, metavar="FILE", help=f"write each row's verdict: {', '.join(written.SUFFIXES)}")
+    arguments.add_argument("--plain", action="store_true", help="plain lines instead of progress bars")
+    return arguments
 
 
 def run(argv: list[str], about: str) -> int:
-    """Do what the command line asks for; the exit code. Raises UserError."""
+    """Run the command with its arguments and return the exit code. Raises UserError."""
     options = parser(about).parse_args(argv)
     if options.show < 0:
         raise UserError(f"--show {options.show} is no number of rows; give 0 or more")

@@ -1,1 +1,1 @@
-"""`w2sr grade`: the verdicts on texts that people have at hand, with all that lets them be doubted."""
+"""`w2sr grade`: verdicts on the texts of a file, compared with labels and with a second opinion."""

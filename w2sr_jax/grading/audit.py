@@ -1,4 +1,4 @@
-"""What a grader says of texts, beside what a label and a second opinion say of them."""
+"""Verdicts of a grader on texts, beside their labels and a second opinion."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from w2sr_jax.grading.columns import Item
 from w2sr_jax.grading.graders import Named
 from w2sr_jax.grading.kinds import kind
 
-TOGETHER = 10_000  # texts graded between two tellings of progress
+TOGETHER = 10_000  # texts that are graded between two reports of progress
 _SURE: dict[str, Literal["correct", "incorrect"]] = {"correct": "correct", "incorrect": "incorrect"}
 
 Progress = Callable[[int, int], None]
@@ -21,7 +21,7 @@ Progress = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True)
 class Graded:
-    """A text, what grading said of it, what the other opinion is, and the kind of its gold."""
+    """A text, its verdict, the other opinion on it, and the kind of its gold answer."""
 
     item: Item
     verdict: Verdict
@@ -30,7 +30,7 @@ class Graded:
 
     @property
     def right(self) -> bool | None:
-        """Whether the text counts as right; None where it was not graded."""
+        """Whether the verdict is "correct"; None where the text was not graded."""
         return None if self.verdict.verdict == "ungraded" else self.verdict.verdict == "correct"
 
     @property
@@ -39,7 +39,7 @@ class Graded:
 
     @property
     def judged(self) -> bool:
-        """Whether there are two opinions on it."""
+        """Whether there are two opinions on the text."""
         return self.right is not None and self.other.verdict is not None
 
     @property
@@ -48,8 +48,8 @@ class Graded:
 
 
 class Count(NamedTuple):
-    """Of `n` texts that have something in common: how many are right and unparsed, how many have two opinions, and how many of
-    these are alike."""
+    """A group of `n` texts: how many of them are graded, correct and unparsed, how many have two opinions (`judged`), and for how
+    many both opinions are equal (`alike`)."""
 
     name: str
     n: int
@@ -61,33 +61,34 @@ class Count(NamedTuple):
 
 
 def audit(items: Sequence[Item], grader: Named, against: Named | None, on_progress: Progress | None = None) -> list[Graded]:
-    """Each text graded, with the opinion of `against` (None: the rules of `answers.second`)."""
-    found: list[Graded] = []
+    """Each text with its verdict, and the opinion of the grader `against` (None: of `answers.second`). `on_progress` is called
+    with the numbers of graded and of all texts."""
+    graded: list[Graded] = []
     kinds: dict[str, str] = {}
     for start in range(0, len(items), TOGETHER):
-        part = items[start : start + TOGETHER]
+        chunk = items[start : start + TOGETHER]
 
-        def tell(done: int, of: int, start: int = start) -> None:
+        def report(done: int, of: int, start: int = start) -> None:
             if on_progress is not None:
                 on_progress(start + done, len(items))
 
-        verdicts = _verdicts(grader, part, tell)
-        others = _opinions(against, part)
-        for item, verdict, other in zip(part, verdicts, others, strict=True):
+        verdicts = _verdicts(grader, chunk, report)
+        others = _opinions(against, chunk)
+        for item, verdict, other in zip(chunk, verdicts, others, strict=True):
             gold = item.problem.answer or ""
             if gold not in kinds:
                 kinds[gold] = kind(gold)
-            found.append(Graded(item, verdict, other, kinds[gold]))
-        tell(len(part), len(part))
-    return found
+            graded.append(Graded(item, verdict, other, kinds[gold]))
+        report(len(chunk), len(chunk))
+    return graded
 
 
 def counts(rows: Sequence[Graded], key: Callable[[Graded], str]) -> list[Count]:
-    """The texts counted by what `key` says of them, the most frequent first."""
+    """The texts counted in groups of equal `key`, the largest group first."""
     groups: dict[str, list[Graded]] = {}
     for row in rows:
         groups.setdefault(key(row), []).append(row)
-    found = [
+    result = [
         Count(
             name,
             len(group),
@@ -99,7 +100,7 @@ def counts(rows: Sequence[Graded], key: Callable[[Graded], str]) -> list[Count]:
         )
         for name, group in groups.items()
     ]
-    return sorted(found, key=lambda count: (-count.n, count.name))
+    return sorted(result, key=lambda count: (-count.n, count.name))
 
 
 def _opinions(against: Named | None, items: Sequence[Item]) -> list[Opinion]:

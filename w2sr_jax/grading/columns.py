@@ -1,4 +1,4 @@
-"""The rows of a file as texts with their golds and labels. Rows that cannot be used are set aside with line and reason."""
+"""Read the rows of a file as texts with their gold answers and labels. Unusable rows are set aside with line and reason."""
 
 import dataclasses
 import difflib
@@ -21,24 +21,24 @@ _LABELS = {
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Which column holds what; `a.b` and `a.0` name values inside of values."""
+    """The names of the columns; `a.b` and `a.0` name values within values."""
 
     gold: str
     """The gold answer, or a worked solution that marks it by `####` or a box."""
     text: str
-    """What is graded: a text, a list of texts, or the messages of a dialogue with one answer."""
+    """The text to grade, a list of such texts, or the messages of a dialogue with one answer."""
     label: str | None = None
-    """What somebody else said of it: true or false, 1 or 0, correct or incorrect."""
+    """The verdict of somebody else: true or false, 1 or 0, correct or incorrect."""
     question: str | None = None
-    """The question, which graders may look at."""
+    """The question, which graders may read."""
     solution: str | None = None
-    """The worked solution, which tells `MathGrader` whether gold is one of several boxes."""
+    """The worked solution, from which `MathGrader` sees whether gold is one of several boxes."""
     options: str | None = None
     """The options of a multiple choice question, for `ChoiceGrader`."""
 
 
 class Item(NamedTuple):
-    """One text to grade; `sample` is its place among the texts of its row, None where the row has one."""
+    """One text to grade. `line` is its row's, from 1; `sample` its index among the texts of the row, None where that has one."""
 
     line: int
     sample: int | None
@@ -48,7 +48,7 @@ class Item(NamedTuple):
 
 
 class Items(NamedTuple):
-    """All texts of a file in order, how many rows it has, and the rows set aside."""
+    """The texts of a file in order, the number of its rows, and the rows that were set aside."""
 
     items: list[Item]
     rows: int
@@ -58,9 +58,9 @@ class Items(NamedTuple):
 def read(path: str, columns: Columns, limit: int | None = None) -> Items:
     """The texts of a file or data set (`datasets.read_rows`, `documents.read_rows`).
 
-    An empty text is a text without an answer; one that is missing, an unreadable label and a missing gold set the row aside. A
-    row without a label has none. Raises UserError where the file cannot be read, has no rows, lacks a column in all of them, or
-    has no usable row.
+    A row is set aside where its text or gold is missing or its label cannot be read. An empty text is a text without an answer,
+    and a row need not have a label. Raises UserError where the file cannot be read, has no rows, lacks a column in all of them,
+    or has no usable row.
     """
     items: list[Item] = []
     rejected: list[Rejected] = []
@@ -78,7 +78,7 @@ def read(path: str, columns: Columns, limit: int | None = None) -> Items:
         raise UserError(f"{path} is empty; it must hold one object or row a line")
     if missing and names:
         name, role = next(iter(missing.items()))
-        raise UserError(f"{path} has no column {sentences.value(name)} ({role}); {_there(name, list(names))}")
+        raise UserError(f"{path} has no column {sentences.value(name)} ({role}); {_columns_there(name, list(names))}")
     if not items:
         first = rejected[0]
         raise UserError(
@@ -92,7 +92,7 @@ def _wanted(columns: Columns) -> dict[str, str]:
     return {name: f"--{role}" for role, name in reversed(named.items()) if name is not None}
 
 
-def _there(name: str, names: Sequence[str]) -> str:
+def _columns_there(name: str, names: Sequence[str]) -> str:
     shown = ", ".join(sentences.shown(one, 40) for one in names[:_FIELDS])
     near = difflib.get_close_matches(name, names, 1)
     return f"did you mean {sentences.value(near[0])}? Its columns are {shown}" if near else f"its columns are {shown}"
@@ -126,8 +126,8 @@ def _texts(row: Row, name: str) -> str | list[str]:
     if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
         return [_sound(part, name) for part in value]
     if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
-        said = dialogue.turns(value, name)
-        answers = [turn.text for turn in said if turn.role == "assistant"]
+        turns = dialogue.turns(value, name)
+        answers = [turn.text for turn in turns if turn.role == "assistant"]
         if len(answers) != 1:
             raise Unusable(f"field {name!r} holds a dialogue with {len(answers)} answers, not one")
         return _sound(answers[0], name)
@@ -166,10 +166,10 @@ def _label(value: Any, name: str) -> bool | None:
     if value is None or value == "":
         return None
     spelt = str(int(value)) if isinstance(value, float) and value in (0, 1) else str(value)
-    found = _LABELS.get(spelt.strip().lower()) if isinstance(value, bool | int | float | str) else None
-    if found is None:
+    label = _LABELS.get(spelt.strip().lower()) if isinstance(value, bool | int | float | str) else None
+    if label is None:
         raise Unusable(f"field {name!r} holds {sentences.value(value, 40)}, which says neither correct nor incorrect")
-    return found
+    return label
 
 
 def _options(row: Row, name: str) -> list[str]:

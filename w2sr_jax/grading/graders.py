@@ -22,7 +22,7 @@ KNOWN = {
 
 
 class Named(NamedTuple):
-    """A grader, what it is called, and the user's file it comes from, if any."""
+    """A grader, its name, and the user's file that defines it; None for a grader of the package."""
 
     name: str
     grader: Grader
@@ -30,8 +30,8 @@ class Named(NamedTuple):
 
 
 def named(name: str) -> Named:
-    """A grader by the name of its class or the first part of it (`MathGrader`, `math`), or FILE.py:NAME, where NAME is what a
-    configuration could have as its `grader`. Raises UserError."""
+    """The grader of a name: a class of the package or the first part of its name (`MathGrader`, `math`), or FILE.py:NAME, where
+    NAME is a grader, or a class of graders, of that file. Raises UserError where there is none."""
     file, colon, own = name.rpartition(":")
     if colon and file.endswith(".py"):
         return _own(name, Path(file), own)
@@ -48,10 +48,10 @@ def _own(name: str, path: Path, own: str) -> Named:
     if not hasattr(module, own):
         raise UserError(f"{path} has no {sentences.value(own)}")
     with usercode.running(path):
-        found = getattr(module, own)
-        found = found() if inspect.isclass(found) else found
-    if not callable(found):
+        grader = getattr(module, own)
+        grader = grader() if inspect.isclass(grader) else grader
+    if not callable(grader):
         raise UserError(
-            f"{name} is no grader: it is {sentences.value(found, 40)}, not something to call with a text and its problem"
+            f"{name} is no grader: it is {sentences.value(grader, 40)}, not something to call with a text and its problem"
         )
-    return Named(sentences.shown(own, 40), found, path)
+    return Named(sentences.shown(own, 40), grader, path)

@@ -1,4 +1,4 @@
-"""What kind of thing a gold answer is: how well grading does differs by it more than by anything else."""
+"""Kinds of gold answers, on which the quality of grading depends more than on anything else."""
 
 import re
 
@@ -25,9 +25,9 @@ KINDS = (
     "text",
     "none",
 )
-"""In the order in which tables show them."""
+"""All kinds, in the order of the tables."""
 
-LONGEST = 500
+LONGEST = 500  # characters of a gold answer that are read
 _TEX_WORDS = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|textrm|textit|operatorname)\s*\{([^{}]*)\}")
 _SPACING = re.compile(r"\\[,;:! ]|\\(?:left|right|displaystyle)(?![a-zA-Z])|\{,\}")
 _SCIENTIFIC = re.compile(r"\d\s*[eE][-+]?\d|(?<!\d)10\s*(?:\^(?!\s*\{?\s*\\circ)|\*\*|[⁰¹²³⁴-⁹⁻])|\d\s*(?:\\times|×)\s*10")
@@ -39,7 +39,7 @@ _RELATION = re.compile(r"[<>≤≥≠]|\\(?:leq?|geq?|neq?|lt|gt)(?![a-zA-Z])|\\
 _MATRIX = re.compile(r"\\begin\s*\{(?:[bpvBV]?matrix|array|smallmatrix)\}")
 _SYMBOL = re.compile(r"\\[a-zA-Z]+|[\^_√π∞+*/=]|\d\s*[a-zA-Z](?![a-zA-Z])|(?<![a-zA-Z])[a-zA-Z](?![a-zA-Z])\s*(?:[-(]|$)")
 _WORDS = re.compile(r"(?<!\\)\b[^\W\d_]{2,}\b")
-_PROSE = 4  # words that make a sentence of it
+_PROSE = 4  # words; a gold answer with as many is a sentence
 
 
 def kind(gold: str | None) -> str:

@@ -1,4 +1,4 @@
-"""What `w2sr grade` prints: verdicts, rules, graders, kinds of gold, and where others disagree."""
+"""The lines that `w2sr grade` prints: verdicts, rules, graders, kinds of gold, and disagreements."""
 
 import textwrap
 from collections import Counter
@@ -17,7 +17,7 @@ from w2sr_jax.problems.rows import Rejected
 
 LETTERS = "choice letter"
 _REASONS = 8  # reasons for setting rows aside that are listed
-_LONG = 60  # cells of an answer that are looked at
+_LONG = 60  # cells of an answer that are printed
 _COMPARED = {
     "exact": "exact values or equal spelling",
     "math-verify": "computer algebra",
@@ -33,7 +33,8 @@ _COMPARED = {
 
 
 class Subject(NamedTuple):
-    """What was graded, by what: `against` names the other opinion, `label` the column of labels, if there is one."""
+    """What was graded: the file, the number of its rows, the names of the grader and of the other opinion (`against`), and the
+    column of labels, if there is one."""
 
     path: str
     rows: int
@@ -43,7 +44,8 @@ class Subject(NamedTuple):
 
 
 def lines(subject: Subject, rows: Sequence[Graded], rejected: Sequence[Rejected], show: int, width: int) -> Iterator[str]:
-    """All lines of the audit, none with a character that does not show."""
+    """All lines of the audit, without invisible characters. `show`: how many disagreements of each kind are listed; `width`: in
+    cells."""
     path = sentences.printable(subject.path)
     several = f"{_many(len(rows), 'text')} of " if subject.rows - len(rejected) != len(rows) else ""
     yield from _wrapped(f"{path}: {several}{_many(subject.rows, 'row')} graded by {subject.grader}", width)
@@ -57,8 +59,10 @@ def lines(subject: Subject, rows: Sequence[Graded], rejected: Sequence[Rejected]
 
 
 def _verdicts(rows: Sequence[Graded], width: int) -> Iterator[str]:
-    found: Counter[str] = Counter(row.verdict.verdict for row in rows)
-    shown = [(name, f"{found[name]:,}", share(found[name], len(rows))) for name in VERDICTS if found[name] or name == "correct"]
+    numbers: Counter[str] = Counter(row.verdict.verdict for row in rows)
+    shown = [
+        (name, f"{numbers[name]:,}", share(numbers[name], len(rows))) for name in VERDICTS if numbers[name] or name == "correct"
+    ]
     yield from _section("Verdicts")
     yield from table([Column("verdict"), Column("n", True), Column("share", True)], shown, width)
 
@@ -70,11 +74,11 @@ def _rules(rows: Sequence[Graded], width: int) -> Iterator[str]:
     yield from table(columns, shown, width)
     guessed = sum(map(_guessed, rows))
     if guessed > MOST_GUESSED * len(rows):
-        said = (
+        warning = (
             f"Warning: {guessed:,} of {_many(len(rows), 'text')} ({share(guessed, len(rows))}) state no answer in a form that is "
             f"known, and what stands last was taken for it. That is more than {MOST_GUESSED:.0%}: look at some of them."
         )
-        yield from _wrapped(said, width)
+        yield from _wrapped(warning, width)
 
 
 def _rule(row: Graded) -> str:
@@ -91,16 +95,16 @@ def _guessed(row: Graded) -> bool:
 def _graders(rows: Sequence[Graded], width: int) -> Iterator[str]:
     yield from _section("What compared it with gold")
     columns = [Column("grader"), Column("n", True), Column("share", True), Column("correct", True), Column("", gives_way=True)]
-    found = counts(rows, lambda row: row.verdict.grader)
+    groups = counts(rows, lambda row: row.verdict.grader)
     shown = [
         (one_line(count.name), *_n(count, len(rows)), share(count.correct, count.graded), _COMPARED.get(count.name, ""))
-        for count in found
+        for count in groups
     ]
     yield from table(columns, shown, width)
 
 
 def _kinds(subject: Subject, rows: Sequence[Graded], width: int) -> Iterator[str]:
-    found = sorted(counts(rows, lambda row: row.kind), key=lambda count: KINDS.index(count.name))
+    groups = sorted(counts(rows, lambda row: row.kind), key=lambda count: KINDS.index(count.name))
     columns = [
         Column("kind", gives_way=True),
         *(Column(name, True) for name in ("n", "share", "correct", "unparsed", "two opinions", "alike")),
@@ -114,14 +118,14 @@ def _kinds(subject: Subject, rows: Sequence[Graded], width: int) -> Iterator[str
             f"{count.judged:,}",
             share(count.alike, count.judged),
         )
-        for count in found
+        for count in groups
     ]
     yield from _section("Kinds of gold")
     yield from table(columns, shown, width)
     yield from _wrapped(
         f"Two opinions: texts on which {subject.against} has one as well; alike: right for both, or for neither.", width
     )
-    letters = sum(count.n for count in found if count.name == LETTERS)
+    letters = sum(count.n for count in groups if count.name == LETTERS)
     if 2 * letters > len(rows) and subject.grader != "ChoiceGrader":
         yield from _wrapped(
             f"{letters:,} of {_many(len(rows), 'gold answer')} are letters: --grader choice reads the letter that a text settles "
@@ -162,8 +166,8 @@ def _against(subject: Subject, rows: Sequence[Graded], show: int, width: int) ->
     yield from _differing(differ, "other", lambda row: f"{row.other.verdict}: {row.other.answer or ''}", show, width)
 
 
-def _differing(rows: Sequence[Graded], other: str, said: Callable[[Graded], str], show: int, width: int) -> Iterator[str]:
-    """The first rows on which opinions differ, each with the end of its text below it, behind a bar."""
+def _differing(rows: Sequence[Graded], other: str, opinion: Callable[[Graded], str], show: int, width: int) -> Iterator[str]:
+    """A table of the first `show` rows on which opinions differ, each with the end of its text on a line below it."""
     if not rows or not show:
         return
     columns = [
@@ -176,12 +180,12 @@ def _differing(rows: Sequence[Graded], other: str, said: Callable[[Graded], str]
     ]
     cells = [
         (
-            _place(row),
+            _position(row),
             _short(bare(row.item.problem.answer or "")),
             _short(row.verdict.answer),
             one_line(row.verdict.rule),
             row.verdict.verdict,
-            _short(said(row)),
+            _short(opinion(row)),
         )
         for row in rows[:show]
     ]
@@ -218,7 +222,7 @@ def _n(count: Count, whole: int) -> tuple[str, str]:
     return f"{count.n:,}", share(count.n, whole)
 
 
-def _place(row: Graded) -> str:
+def _position(row: Graded) -> str:
     return f"{row.item.line}" if row.item.sample is None else f"{row.item.line}.{row.item.sample}"
 
 
@@ -227,7 +231,7 @@ def _short(text: str | None) -> str:
 
 
 def _alike(part: int, whole: int) -> str:
-    """A share that says 100 % only where it is all."""
+    """A share in percent, which is 100 only where the part is the whole."""
     exact = f" ({min(100 * part / whole, 100 if part == whole else 99.99):.2f} %)" if whole else ""
     return f"{part:,} of {whole:,} alike{exact}"
 

@@ -1,4 +1,4 @@
-"""The audit as rows of a file: one for each text, and one for each row that was set aside."""
+"""Write the audit to a file: one row for each text, and one for each row that was set aside."""
 
 import gzip
 import json
@@ -36,7 +36,7 @@ SCHEMA = pa.schema(
 
 
 def check(path: Path, read: str) -> None:
-    """UserError where the file could not be written as asked for, or is the one that is read."""
+    """Raises UserError where the file cannot be written, or is the file `read` that is graded."""
     if not path.name.lower().endswith(SUFFIXES):
         raise UserError(f"--out {path}: unknown kind of file; its name must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     if path.is_dir():
@@ -49,13 +49,13 @@ def check(path: Path, read: str) -> None:
 
 
 def write(path: Path, rows: Sequence[Graded], rejected: Sequence[Rejected]) -> None:
-    """Write the rows in the order of their lines, in one step."""
-    made = sorted([*_graded(rows), *_set_aside(rejected)], key=lambda row: (row["line"], row["sample"] or 0))
+    """Write the rows in the order of their lines; the file is complete or not there."""
+    records = sorted([*_graded(rows), *_set_aside(rejected)], key=lambda row: (row["line"], row["sample"] or 0))
     with files.replacing(path) as temporary:
         if path.name.lower().endswith(".parquet"):
-            pq.write_table(pa.Table.from_pylist(made, schema=SCHEMA), temporary, compression="zstd")
+            pq.write_table(pa.Table.from_pylist(records, schema=SCHEMA), temporary, compression="zstd")
             return
-        lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in made)
+        lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in records)
         if path.name.lower().endswith(".gz"):
             with gzip.open(temporary, "wt", encoding="utf-8") as packed:
                 packed.writelines(lines)
