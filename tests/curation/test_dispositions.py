@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_select import PROBLEMS, mixed, trace
+from written_traces import PROBLEMS, mixed, trace
 
 from w2sr_jax.core import records
 from w2sr_jax.core.errors import UserError

@@ -11,13 +11,13 @@ from w2sr_jax.convert.importing import import_model
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.experiment import Experiment, FromCheckpoint, ModelTeacher, Rung
-from w2sr_jax.graph.runner import climb_all
 from w2sr_jax.graph.stage import Silent
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.hf import pretrained
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.problems.settings import Generated, Splits
+from w2sr_jax.stages.execute import execute
 from w2sr_jax.text.settings import WordTokenizer
 
 SMALL = ModelConfig(vocab_size=112, width=16, layers=1, heads=2, kv_heads=2, mlp=32)
@@ -57,4 +57,4 @@ def test_neither_a_teacher_nor_a_student_is_made_of_them(broken: str, tmp_path: 
     experiment = dataclasses.replace(EXPERIMENT, teachers=(teacher,), rungs=(rung,))
     name = "weak" if who == "teacher" else "0-plain.base"
     with pytest.raises(UserError, match=rf"{name}: .*broken cannot be used: layers.mlp.up holds 1 values"):
-        climb_all(experiment, tmp_path / "run", Silent(), "train")
+        execute(experiment, tmp_path / "run", Silent(), "train")

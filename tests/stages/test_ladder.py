@@ -13,7 +13,7 @@ from w2sr_jax.cli import main as cli
 from w2sr_jax.configuration import saved
 from w2sr_jax.core import files, records
 from w2sr_jax.core.records import Example, Problem, Trace
-from w2sr_jax.graph import manifest as lineage
+from w2sr_jax.graph.store import RunStore
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,12 +50,7 @@ def results(run):
 
 
 def digests(run):
-    return {
-        path.relative_to(run / "lineage").with_suffix("").as_posix(): lineage.load(
-            run, path.relative_to(run / "lineage").with_suffix("").as_posix()
-        ).digest()
-        for path in sorted((run / "lineage").rglob("*.json"))
-    }
+    return {manifest.stage: manifest.digest() for manifest in RunStore(run).manifests()}
 
 
 def test_the_quickstart_ends_in_a_report_with_a_verdict(quickstart):
@@ -150,7 +145,7 @@ def test_a_flipped_byte_in_a_checkpoint_is_named_and_the_stage_done_again_with_t
     run = tmp_path / "run"
     shutil.copytree(quickstart, run)
     before = digests(run)
-    manifest = lineage.load(run, "rungs/0-small/gold/train")
+    manifest = RunStore(run).manifest("rungs/0-small/gold/train")
     (step,) = (run / name for name in manifest.artifacts)
     victim = max((path for path in step.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
     content = bytearray(victim.read_bytes())

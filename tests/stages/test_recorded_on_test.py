@@ -10,7 +10,7 @@ import pytest
 from w2sr_jax.cli import main as cli
 from w2sr_jax.core import records
 from w2sr_jax.core.records import Example, Problem, Trace
-from w2sr_jax.graph import manifest
+from w2sr_jax.graph.store import RunStore
 
 CONFIG = """
 from w2sr_jax.batches.settings import Batching
@@ -150,14 +150,14 @@ def test_no_student_learns_from_them(partly: Path) -> None:
 
 
 def test_manifests_and_page_say_how_many(partly: Path) -> None:
-    made = manifest.load(partly, "evaluations/staff")
+    made = RunStore(partly).manifest("evaluations/staff")
     assert made is not None
     assert {name: made.measures[name] for name in ("traces", "problems", "test_problems")} == {
         "traces": 5,
         "problems": 4,
         "test_problems": 6,
     }
-    read = manifest.load(partly, "rungs/0-student/traces-staff")
+    read = RunStore(partly).manifest("rungs/0-student/traces-staff")
     assert read is not None
     assert read.measures["of_test_problems"] == 5
     page = " ".join((partly / "report" / "index.html").read_text().split())
@@ -192,7 +192,7 @@ def test_a_file_without_answers_to_the_test_leaves_the_question_open(tmp_path: P
     assert found["verdict"]["overall"] == "unknown"
     page = " ".join((found_run / "report" / "index.html").read_text().split())
     assert "staff.jsonl holds no answers to the test problems; the file that also has a trace for each of the 6 test" in page
-    made = manifest.load(found_run, "evaluations/staff")
+    made = RunStore(found_run).manifest("evaluations/staff")
     assert made is not None
     assert made.measures["traces"] == 0
     assert not (found_run / "evaluations" / "staff").exists()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from w2sr_jax.cli import main as cli
-from w2sr_jax.graph import manifest
+from w2sr_jax.graph.store import RunStore
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "teachers"))
 from stub_server import Stub, serving
@@ -58,7 +58,7 @@ def test_a_run_keeps_the_reference_once_per_data_set(tmp_path: Path, capsys: pyt
             config.write_text(CONFIG.format(url=stub.url, top=top))
             assert cli.run(["run", str(config), "--root", str(tmp_path / str(top)), "--plain"]) == 0, capsys.readouterr().err
         run = tmp_path / str(top) / "kept"
-        made = manifest.load(run, "rungs/0-student/all/train")
+        made = RunStore(run).manifest("rungs/0-student/all/train")
         assert made is not None
         flops[top] = made.measures["flops"]
         said = capsys.readouterr().out

@@ -9,7 +9,7 @@ import pytest
 from w2sr_jax.cli import main as cli
 from w2sr_jax.core import records
 from w2sr_jax.core.records import Trace
-from w2sr_jax.graph import manifest
+from w2sr_jax.graph.store import RunStore
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "teachers"))
 from stub_server import Stub, serving
@@ -61,7 +61,7 @@ def test_a_run_asks_a_server_once_and_says_what_it_cost(
     assert "oracle: 16 requests, at most" in said
     traces = [trace for path in sorted(run.glob("teachers/oracle/rung-0/*.parquet")) for trace in records.read(path, Trace)]
     assert len(traces) == 16
-    made = manifest.load(run, "rungs/0-student/traces-oracle")
+    made = RunStore(run).manifest("rungs/0-student/traces-oracle")
     assert made is not None
     assert made.measures["cost"] == pytest.approx(16 * (10 * 2.0 + 5 * 8.0) / 1e6)
     stages = json.loads((run / "report" / "results.json").read_text())["stages"]

@@ -14,8 +14,9 @@ from w2sr_jax.core.errors import NothingToTrain
 from w2sr_jax.core.records import Problem
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.experiment import Experiment, FromParent, Graduate, Rung, Scratch
-from w2sr_jax.graph import manifest, runner
+from w2sr_jax.graph import skips
 from w2sr_jax.graph.stage import Silent
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.problems.settings import Fields, Files, Splits
@@ -23,8 +24,8 @@ from w2sr_jax.report.notes import notes
 from w2sr_jax.report.rule import headline_arm
 from w2sr_jax.report.write import read
 from w2sr_jax.sampling.settings import Decoding
-from w2sr_jax.stages import skips
-from w2sr_jax.stages import train as learn
+from w2sr_jax.stages import training_work
+from w2sr_jax.stages.execute import execute
 from w2sr_jax.teachers.settings import Recorded
 from w2sr_jax.text.settings import BpeTokenizer
 from w2sr_jax.training.settings import Training
@@ -41,25 +42,25 @@ class Told(Silent):
     def warn(self, message: str) -> None:
         self.warned.append(message)
 
-    def end(self, task: str, note: str, seconds: float | None) -> None:
-        self.ended.append((task, "" if seconds is None else note))
+    def end(self, stage: str, note: str, seconds: float | None) -> None:
+        self.ended.append((stage, "" if seconds is None else note))
 
 
-def experiment(place: Path, arms: tuple[str, ...] = ("all", "correct"), solutions: bool = False) -> Experiment:
+def experiment(folder: Path, arms: tuple[str, ...] = ("all", "correct"), solutions: bool = False) -> Experiment:
     """A ladder of two rungs whose recorded teacher is always wrong; the second learns from the first one's `correct` student."""
     rows = [{"question": f"What is {n} plus {n} ?", "answer": str(2 * n), "why": f"{n} + {n} = {2 * n}"} for n in range(24)]
-    (place / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     traces = [{**row, "trace": f"It is {int(row['answer']) + 1} . #### {int(row['answer']) + 1}"} for row in rows]
-    (place / "traces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in traces))
+    (folder / "traces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in traces))
     first = Rung("small", SMALL, Scratch(), ("wrong",), arms=arms, training=TRAINING)  # type: ignore[arg-type]
     start = FromParent("correct") if "correct" in arms else Scratch()
     second = Rung("large", SMALL, start, ("graduate",), arms=("all",), gold=False, training=TRAINING)
     return Experiment(
         name="wrong",
-        problems=Files(str(place / "problems.jsonl"), Fields(solution="why" if solutions else None)),
+        problems=Files(str(folder / "problems.jsonl"), Fields(solution="why" if solutions else None)),
         splits=Splits(pool=12, probe=2, test=6),
         tokenizer=BpeTokenizer(vocab_size=300),
-        teachers=(Recorded("wrong", str(place / "traces.jsonl"), gold="answer"), Graduate("graduate", samples=1)),
+        teachers=(Recorded("wrong", str(folder / "traces.jsonl"), gold="answer"), Graduate("graduate", samples=1)),
         rungs=(first, second) if "correct" in arms else (first,),
         decoding=Decoding(temperature=0.0, max_tokens=8, batch=8),
         evaluation=Evaluation(resamples=20),
@@ -71,10 +72,10 @@ def experiment(place: Path, arms: tuple[str, ...] = ("all", "correct"), solution
 def climbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Experiment, Told]:
     """A run whose teacher is never right and whose problems have no solutions: `correct` and `gold` of its first rung are empty,
     and its second rung has neither a teacher nor a parent."""
-    place, told = tmp_path_factory.mktemp("skips"), Told()
-    made = experiment(place)
-    runner.climb_all(made, place / "run", told)
-    return place / "run", made, told
+    folder, told = tmp_path_factory.mktemp("skips"), Told()
+    made = experiment(folder)
+    execute(made, folder / "run", told)
+    return folder / "run", made, told
 
 
 def results(directory: Path) -> dict:
@@ -116,11 +117,11 @@ def test_a_run_with_skipped_students_is_finished(climbed: tuple[Path, Experiment
     directory, made, first = climbed
     before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
     again = Told()
-    runner.climb_all(made, directory, again)
-    assert [task for task, _ in again.ended] == [task for task, _ in first.ended]
+    execute(made, directory, again)
+    assert [stage for stage, _ in again.ended] == [stage for stage, _ in first.ended]
     assert not any(note for _, note in again.ended)
     assert {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()} == before
-    assert skips.of(manifest.load(directory, "rungs/0-small/correct/train")) is not None
+    assert skips.of(RunStore(directory).manifest("rungs/0-small/correct/train")) is not None
 
 
 def test_commands_that_look_at_it_say_that_it_was_skipped(
@@ -152,23 +153,23 @@ def test_a_rung_of_which_nothing_is_left_ends_the_run_in_a_sentence(tmp_path: Pa
         with pytest.raises(
             NothingToTrain, match=r"rung 0 \(small\) has nothing to train on: curation left nothing .*; none of the"
         ):
-            runner.climb_all(made, tmp_path / "run", Silent())
-    assert manifest.load(tmp_path / "run", "rungs/0-small/curation") is None
+            execute(made, tmp_path / "run", Silent())
+    assert RunStore(tmp_path / "run").manifest("rungs/0-small/curation") is None
 
 
 def test_a_training_that_finds_nothing_to_learn_is_skipped_and_the_last_one_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = experiment(tmp_path, arms=("all", "incorrect"), solutions=True)
-    train, refused = learn.fit, {"all"}
+    train, refused = training_work.fit, {"all"}
 
     def fit(program: Any, source: Any, directory: Path, *rest: Any) -> object:
         if directory.name in refused:
             raise NothingToTrain(f"{directory.name}: all weights are 0")
         return train(program, source, directory, *rest)
 
-    monkeypatch.setattr(learn, "fit", fit)
-    runner.climb_all(made, tmp_path / "run", Silent())
+    monkeypatch.setattr(training_work, "fit", fit)
+    execute(made, tmp_path / "run", Silent())
     found = results(tmp_path / "run")
     assert set(found["rungs"][0]["comparisons"]) == {"incorrect"}
     assert [(entry["model"], entry["reason"].endswith("all: all weights are 0")) for entry in found["skipped"]] == [
@@ -176,4 +177,4 @@ def test_a_training_that_finds_nothing_to_learn_is_skipped_and_the_last_one_ends
     ]
     refused |= {"incorrect", "gold"}
     with pytest.raises(NothingToTrain, match=r"rung 0 has no student that could be trained: .*all: .*incorrect: .*gold: "):
-        runner.climb_all(dataclasses.replace(made, name="other"), tmp_path / "other", Silent())
+        execute(dataclasses.refolder(made, name="other"), tmp_path / "other", Silent())

@@ -1,16 +1,18 @@
 """A model's parameters are those that its training made: no other sound checkpoint in their place, no later step beside them."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
 import pytest
+from hand_made import commit
 
-from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.keys import key
 from w2sr_jax.graph import manifest
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import make_mesh
@@ -22,7 +24,7 @@ from w2sr_jax.training.digest import params_digest
 
 TINY = ModelConfig(vocab_size=16, width=16, layers=1, heads=2, kv_heads=2)
 MODEL = Model("t", "teachers/t", TINY, "teacher")
-STEP = f"{MODEL.directory}/{models.CHECKPOINTS}/0"
+STEP = f"{MODEL.checkpoints}/0"
 
 
 def drawn(seed: int) -> Any:
@@ -31,7 +33,13 @@ def drawn(seed: int) -> Any:
 
 def read(run: Path) -> str:
     """The digest of the parameters that a stage would work with."""
-    return params_digest(models.parameters(run, MODEL, TINY, make_mesh(Mesh(), jax.devices()[:1])))
+    return params_digest(models.parameters(RunStore(run), MODEL, TINY, make_mesh(Mesh(), jax.devices()[:1])))
+
+
+def written(run: Path) -> manifest.Manifest:
+    made = manifest.read(run, MODEL.stage)
+    assert made is not None
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +48,8 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     runs = []
     for seed in range(2):
         run = tmp_path_factory.mktemp("runs") / f"run-{seed}"
-        digest = checkpoints.save_params(MODEL.checkpoints(run), drawn(seed), {"seed": seed})
-        manifest.Stage(run, MODEL.task, "train", "0").commit([], {STEP: digest}, {})
+        digest = checkpoints.save_params(run / MODEL.checkpoints, drawn(seed), {"seed": seed})
+        commit(run, MODEL.stage, "train", artifacts={STEP: digest})
         runs.append(run)
     return runs[0], runs[1]
 
@@ -53,29 +61,27 @@ def run(two: tuple[Path, Path], tmp_path: Path) -> Path:
 
 def test_a_later_step_beside_is_not_read(run: Path, two: tuple[Path, Path]) -> None:
     wanted = params_digest(drawn(0))
-    assert read(run) == models.digest(run, MODEL) == wanted
-    shutil.copytree(two[1] / STEP, MODEL.checkpoints(run) / "7")
-    assert checkpoints.latest(MODEL.checkpoints(run)) == MODEL.checkpoints(run) / "7"
+    assert read(run) == models.digest(RunStore(run), MODEL) == wanted
+    beside = run / MODEL.checkpoints / "7"
+    shutil.copytree(two[1] / STEP, beside)
+    assert checkpoints.latest(beside.parent) == beside
     assert read(run) == wanted
-    assert models.origin(run, MODEL)["seed"] == 0
+    assert models.origin(RunStore(run), MODEL)["seed"] == 0
 
 
 def test_another_sound_checkpoint_in_its_place_is_refused(run: Path, two: tuple[Path, Path]) -> None:
     shutil.rmtree(run / STEP)
     shutil.copytree(two[1] / STEP, run / STEP)
     assert checkpoints.restore_params(run / STEP)  # which by itself is sound
-    for ask in (lambda: read(run), lambda: models.origin(run, MODEL)):
+    for ask in (lambda: read(run), lambda: models.origin(RunStore(run), MODEL)):
         with pytest.raises(UserError, match=r"checkpoints/0/DIGESTS\.json is not what teachers/t/train wrote"):
             ask()
-    standing = manifest.Stage(run, MODEL.task, "train", "0").standing()
-    assert (standing.manifest, standing.damaged) == (None, (run / STEP,))
+    ((broken, _),) = manifest.broken_files(run, written(run))
+    assert broken == STEP
 
 
-def test_it_is_refused_too_where_the_manifest_is_of_an_earlier_version(run: Path, two: tuple[Path, Path]) -> None:
-    path = manifest.manifest_path(run, MODEL.task)
-    raw = {**files.read_json(path), "seals": {}}
-    del raw[manifest.OWN], raw["needs"]
-    files.write_json(path, {**raw, manifest.OWN: files.digest_json(raw)})
+def test_it_is_refused_too_where_the_manifest_does_not_name_its_digests(run: Path, two: tuple[Path, Path]) -> None:
+    manifest.write(run, dataclasses.replace(written(run), seals={}))
     assert read(run) == params_digest(drawn(0))
     shutil.rmtree(run / STEP)
     shutil.copytree(two[1] / STEP, run / STEP)
