@@ -103,7 +103,7 @@ def test_page_console_and_results_say_what_was_skipped_and_why(
     assert found["1-large.all"]["origin"] == "0-small.correct"
     warned = "\n".join(told.warned)
     assert "0-small.correct is skipped: curation left nothing" in warned
-    assert "rung 1 (large) will be skipped too" in warned
+    assert "rung 1 will be skipped too, since it needs that student" in warned
     said = notes(read(directory / "report"))
     assert said[0].startswith("“0-small.correct” was skipped and is in no number here: curation left nothing")
     assert said[1] == "Skipped with it, since they need “0-small.correct”: “1-large.base” and “1-large.all”."
@@ -177,4 +177,4 @@ def test_a_training_that_finds_nothing_to_learn_is_skipped_and_the_last_one_ends
     ]
     refused |= {"incorrect", "gold"}
     with pytest.raises(NothingToTrain, match=r"rung 0 has no student that could be trained: .*all: .*incorrect: .*gold: "):
-        execute(dataclasses.refolder(made, name="other"), tmp_path / "other", Silent())
+        execute(dataclasses.replace(made, name="other"), tmp_path / "other", Silent())
