@@ -40,4 +40,5 @@ def keys(seed: int, purpose: str, ids: Sequence[Sequence[str | int]]) -> "Key[Ar
     import jax.numpy as jnp
 
     data = np.array([words(seed, purpose, *row)[:2] for row in ids], dtype=np.uint32).reshape(len(ids), 2)
-    return jax.random.wrap_key_data(jnp.asarray(data), impl="threefry2x32")
+    every: Array = jax.random.wrap_key_data(jnp.asarray(data), impl="threefry2x32")
+    return every

@@ -15,10 +15,11 @@ from w2sr_jax.graph.store import RunStore
 from w2sr_jax.report import hostile
 from w2sr_jax.runs import history
 from w2sr_jax.runs.history import Found, Learnt, Use
-from w2sr_jax.stages import curate, examples, layout, models, problems
+from w2sr_jax.stages import examples, layout, models, problems
 from w2sr_jax.stages.execute import seed_stores
+from w2sr_jax.stages.layout import GENERATIONS
 from w2sr_jax.stages.models import Model
-from w2sr_jax.stages.outcomes import GENERATIONS, GREEDY
+from w2sr_jax.stages.outcomes import GREEDY
 
 LONGEST = 4000  # characters of one text
 LONGEST_REASON = 400
@@ -148,7 +149,7 @@ class _Story:
             rows = history.dispositions(self.run, experiment, index, arm, self.problem)
             self._line(2, f"{title} ({arm})")
             if not rows:
-                path = f"{models.rung_directory(experiment, index)}/{arm}/{curate.DISPOSITIONS}"
+                path = f"{models.rung_directory(experiment, index)}/{arm}/{layout.DISPOSITIONS}"
                 kind = "no trace of this problem was given" if self.run.path(path).exists() else f"{path} is not there"
                 self._missing(f"{models.rung_directory(experiment, index)}/curation", kind, 3)
                 continue

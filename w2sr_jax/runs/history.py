@@ -20,12 +20,12 @@ from w2sr_jax.graph.store import RunStore
 from w2sr_jax.runs import lookup
 from w2sr_jax.runs import packing as places
 from w2sr_jax.runs.packing import Packing, State
-from w2sr_jax.stages import curate, layout, models, outcomes, problems, tokenizer
 from w2sr_jax.stages import examples as batching
+from w2sr_jax.stages import layout, models, outcomes, problems, tokenizer
 from w2sr_jax.stages import traces as teach
-from w2sr_jax.stages.layout import PACKING
+from w2sr_jax.stages.layout import GENERATIONS, PACKING
 from w2sr_jax.stages.models import Model
-from w2sr_jax.stages.outcomes import GENERATIONS, GREEDY
+from w2sr_jax.stages.outcomes import GREEDY
 
 R = TypeVar("R", bound=Record)
 
@@ -117,7 +117,7 @@ def traces(run: RunStore, experiment: Experiment, index: int, teacher: str, prob
 def dispositions(run: RunStore, experiment: Experiment, index: int, arm: str, problem: str) -> list[Found[Disposition]]:
     """What became of those traces in an arm's curation."""
     directory = models.rung_directory(experiment, index)
-    return rows(run, f"{directory}/{arm}/{curate.DISPOSITIONS}", f"{directory}/curation", Disposition, problem)
+    return rows(run, f"{directory}/{arm}/{layout.DISPOSITIONS}", f"{directory}/curation", Disposition, problem)
 
 
 def learnt(run: RunStore, experiment: Experiment, model: Model, problem: Problem, seed: int) -> Learnt | None:

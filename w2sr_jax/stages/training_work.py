@@ -46,7 +46,7 @@ from w2sr_jax.training.protocols import Hooks
 from w2sr_jax.training.settings import Training
 
 if TYPE_CHECKING:
-    from w2sr_jax.stages.train import Train
+    from w2sr_jax.stages.train import Sampling, Train
 
 
 def steering(config: ModelConfig, training: Training, objective: Objective, seed: int) -> str:
@@ -80,7 +80,7 @@ class Work:
     def decoding(self) -> Decoding:
         return self._sampling().decoding
 
-    def _sampling(self) -> Any:
+    def _sampling(self) -> Sampling:
         if self.stage.sampling is None:
             raise UserError(
                 f"{self.model}: a training stage asked for the grader or the decoding without saying "
