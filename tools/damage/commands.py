@@ -74,9 +74,9 @@ GRADED = ("evaluations/0-small.all/generations.parquet", "teachers/teacher/rung-
 
 def forget() -> None:
     """What this process remembers of files, a new one would not."""
-    from w2sr_jax.graph import manifest, verified
+    from w2sr_jax.graph import manifest, store
 
-    for remembered in (manifest._cached_digest, verified._read):
+    for remembered in (manifest._cached_digest, store._read):
         remembered.cache_clear()
 
 
@@ -102,12 +102,12 @@ def _relative(text: str, places: Mapping[str, str]) -> str:
 
 def _digest(out: str, scratch: Path, run: Path | None) -> str:
     """Of what a reader printed and wrote, or of what all stages of a run are after a command that works on it."""
-    from w2sr_jax.graph import verified
+    from w2sr_jax.graph.store import RunStore
 
     hashed = hashlib.sha256()
     if run is not None:
         with contextlib.suppress(Exception):
-            for made in verified.manifests(run):
+            for made in RunStore(run).manifests():
                 hashed.update(f"{made.stage} {made.digest()} {dict(made.inputs)}\n".encode())
         return hashed.hexdigest()
     hashed.update(out.encode())

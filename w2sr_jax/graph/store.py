@@ -34,12 +34,6 @@ class RunStore:
 
     directory: Path
 
-    def __fspath__(self) -> str:  # transitional
-        return str(self.directory)
-
-    def __truediv__(self, name: str) -> Path:  # transitional
-        return self.directory / name
-
     @property
     def name(self) -> str:
         return self.directory.name
