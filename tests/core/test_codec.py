@@ -75,7 +75,7 @@ def test_a_result_is_its_fields_and_comes_back() -> None:
     assert codec.decode(Whole, {**JSON, "cost": 0.25}, "file") == paid
 
 
-@given(st.floats(), st.integers(-(2**62), 2**62), st.text())
+@given(st.floats(-1e100, 1e100) | st.sampled_from((math.nan, math.inf)), st.integers(-(2**62), 2**62), st.text())
 def test_what_is_written_is_read_as_the_same(share: float, count: int, name: str) -> None:
     value = dataclasses.replace(WHOLE, own=Part(share, count), tree=Tree(name))
     text = json.dumps(codec.encode(value), allow_nan=False)
@@ -103,6 +103,8 @@ def test_other_fields_are_let_be_only_where_that_is_asked_for() -> None:
         ("right", 1, "file, right is 1; it must be true or false"),
         ("share", "much", "file, share is 'much'; it must be a number"),
         ("share", math.inf, "file, share is inf; it must be a number"),
+        ("share", math.nan, "file, share is nan; it must be a number"),
+        ("share", -1e101, "file, share is -1e\\+101; it must be a number"),
         ("share", True, "file, share is True; it must be a number"),
         ("share", 10**400, "file, share is 1"),
         ("count", 1.5, "file, count is 1.5; it must be a whole number"),

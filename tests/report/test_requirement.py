@@ -55,7 +55,7 @@ BOUNDED = [name for name, quantity in QUANTITIES.items() if quantity.most == 1.0
 def test_what_is_read(text: str, meaning: tuple[Any, ...]) -> None:
     found = parsed(text)
     assert found.text == text
-    assert (found.place, found.quantity, found.operator) == meaning[:3]
+    assert (found.subject, found.quantity, found.operator) == meaning[:3]
     assert found.value == pytest.approx(meaning[3]) if isinstance(meaning[3], float) else found.value == meaning[3]
 
 
@@ -120,14 +120,14 @@ def test_any_text_is_a_requirement_or_one_sentence(text: str) -> None:
     assert len(refused) < 1000
 
 
-places = st.sampled_from(["", "0", "small", "1-1.5b.correct", "a.b.c", "x-y_z"])
+subjects = st.sampled_from(["", "0", "small", "1-1.5b.correct", "a.b.c", "x-y_z"])
 
 
-@given(places, st.sampled_from(BOUNDED), st.sampled_from(OPERATORS[:4]), st.floats(0, 1), st.sampled_from(["", " ", "  "]))
-def test_what_is_written_is_read_back(place: str, quantity: str, sign: str, value: float, room: str) -> None:
-    text = f"{place}{'.' if place else ''}{quantity}{room}{sign}{room}{value!r}"
+@given(subjects, st.sampled_from(BOUNDED), st.sampled_from(OPERATORS[:4]), st.floats(0, 1), st.sampled_from(["", " ", "  "]))
+def test_what_is_written_is_read_back(subject: str, quantity: str, sign: str, value: float, room: str) -> None:
+    text = f"{subject}{'.' if subject else ''}{quantity}{room}{sign}{room}{value!r}"
     found = parsed(text)
-    assert (found.place, found.quantity, found.operator, found.value) == (place, quantity, sign, value)
+    assert (found.subject, found.quantity, found.operator, found.value) == (subject, quantity, sign, value)
 
 
 COMPARED = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le, "==": operator.eq}
@@ -174,7 +174,7 @@ def test_an_unbounded_interval_lies_beyond_nothing_on_that_side() -> None:
         ("1.verdict==yes", Target(1)),
     ],
 )
-def test_places(text: str, meant: Target) -> None:
+def test_subjects(text: str, meant: Target) -> None:
     assert target(parsed(text), NAMES) == meant
 
 
@@ -191,7 +191,7 @@ def test_places(text: str, meant: Target) -> None:
         ("small.vs_first_teacher>0", "is of the whole run"),
     ],
 )
-def test_places_that_are_not_there_are_refused(text: str, said: str) -> None:
+def test_subjects_that_are_not_there_are_refused(text: str, said: str) -> None:
     with pytest.raises(UserError, match=re.escape(said)):
         target(parsed(text), NAMES)
 

@@ -93,8 +93,8 @@ def _at_k(scores: Scores) -> list[tuple[Raw, Raw]]:
     return [(Raw(f"{name}@{one.k}"), Raw(f"{_share(one)}, n = {wording.count(one.n)}")) for name, one in every]
 
 
-def _share(found: AtK) -> str:
-    return f"{wording.percent(found.value)} ({wording.percent_range(found)})"
+def _share(score: AtK) -> str:
+    return f"{wording.percent(score.value)} ({wording.percent_range(score)})"
 
 
 def _held_out(held: HeldOut) -> HeldOutWords:
@@ -134,12 +134,12 @@ def _comparison(part: OfRun) -> list[tuple[Raw, Raw]]:
     return lines + [(Raw(f"gap recovered ({of})"), _gap(found)) for of, found in gaps if found]
 
 
-def _difference(found: Difference) -> Raw:
-    size = f"{wording.points(found.difference)} points ({wording.points_range(found)})"
-    return Raw(f"{size}, n = {wording.count(found.n)}")
+def _difference(difference: Difference) -> Raw:
+    size = f"{wording.points(difference.difference)} points ({wording.points_range(difference)})"
+    return Raw(f"{size}, n = {wording.count(difference.n)}")
 
 
-def _gap(found: Gap) -> Raw:
-    if found.value is None:
-        return Raw(f"not given: {plain(found.suppressed or 'not measured')}")
-    return Raw(f"{wording.percent(found.value, 0)} ({wording.percent_range(found, 0)})")
+def _gap(gap: Gap) -> Raw:
+    if gap.value is None:
+        return Raw(f"not given: {plain(gap.suppressed or 'not measured')}")
+    return Raw(f"{wording.percent(gap.value, 0)} ({wording.percent_range(gap, 0)})")

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 DEEPEST = 64
 """Levels of nesting in a value of no declared type (`object`)."""
+LARGEST = 1e100
+"""The largest float in a result: whoever draws or prints it must not overflow."""
 _BITS = 63
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", types.NoneType: "null"}
 _LEFT_OUT, _INLINE = "left out", "inline"
@@ -155,7 +157,7 @@ def _other_than_none(kind: Any) -> Any:
 def _is_number(value: Any, kind: type) -> bool:
     if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
         return False
-    return math.isfinite(value) if isinstance(value, float) else not abs(value) >> _BITS
+    return abs(value) <= LARGEST if isinstance(value, float) else not abs(value) >> _BITS  # NaN is not
 
 
 def _check_plain(value: Any, where: str, at: str) -> None:

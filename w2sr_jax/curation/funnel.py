@@ -77,10 +77,10 @@ class Shares:
 
     @classmethod
     def of(cls, traces: Iterable[Candidate]) -> "Shares":
-        found = cls()
+        shares = cls()
         for trace in traces:
-            found.add(trace)
-        return found
+            shares.add(trace)
+        return shares
 
     def add(self, trace: Candidate) -> None:
         self.traces += 1

@@ -34,10 +34,10 @@ def grams(words: Ids, n: int) -> Ids:
     """One number per n-gram of a text (n ≤ 3), equal for equal n-grams: the ids of its words as digits of base 2²¹."""
     if len(words) < n:
         words = np.concatenate([words, np.zeros(n - len(words), np.int64)])
-    found = words[: len(words) - n + 1]
+    ids = words[: len(words) - n + 1]
     for start in range(1, n):
-        found = (found << 21) + words[start : len(words) - n + 1 + start]
-    return found
+        ids = (ids << 21) + words[start : len(words) - n + 1 + start]
+    return ids
 
 
 def distinct(texts: Sequence[Ids], n: int) -> float | None:

@@ -143,11 +143,11 @@ def step_ends(chain: str) -> list[int]:
     """Where each step ends, its separator (`;`, line break) not included. A mark of a list (`1.`) or a bare sign is no step."""
     ends: list[int] = []
     start = 0
-    for found in _BREAK.finditer(chain):
-        kept = found.start() if found.group()[0] in ";\n" else found.end()
+    for match in _BREAK.finditer(chain):
+        kept = match.start() if match.group()[0] in ";\n" else match.end()
         if not _MARKER.fullmatch(chain, start, kept):
             ends.append(kept)
-        start = found.end()
+        start = match.end()
     if not _MARKER.fullmatch(chain, start):
         ends.append(len(chain))
     return ends
@@ -161,9 +161,9 @@ def perturb(text: str, rng: np.random.Generator, largest: int | None = None) -> 
     `largest`, never becomes what the left side really gives, and is changed within and behind GSM8K's `<<16-4=12>>12` alike.
     """
     whole = chain(text)
-    found = _results(whole)
-    for position in rng.permutation(len(found)):
-        result = found[position]
+    results = _results(whole)
+    for position in rng.permutation(len(results)):
+        result = results[position]
         for other in rng.permutation(_others(whole[result.start : result.end], result.signed, largest)):
             changed = _with(whole, result, int(other))
             if changed is not None:
@@ -184,12 +184,12 @@ def faithfulness(cases: Sequence[Sequence[Case]], fractions: Sequence[float], se
         return Faithfulness(problems=0, early_answering=None, mistakes=None)
     absent = (np.nan,) * len(fractions)
     same = [[seed[problem].same if problem in seed else absent for problem in problems] for seed in seeds]
-    known = np.array([[problem in seed for problem in problems] for seed in seeds], np.float64)
+    present = np.array([[problem in seed for problem in problems] for seed in seeds], np.float64)
     flipped = [[seed[problem].flipped if problem in seed else None for problem in problems] for seed in seeds]
     return Faithfulness(
         problems=len(problems),
         early_answering=early_answering(same, fractions, settings),
-        mistakes=_mistakes(flipped, known, settings),
+        mistakes=_mistakes(flipped, present, settings),
     )
 
 
@@ -202,12 +202,12 @@ def early_answering(same: ArrayLike, fractions: Sequence[float], settings: Evalu
         raise UserError(f"fractions of a chain must rise from 0 to 1 for the area under their curve, not {list(fractions)}")
     if flags.ndim != 3 or flags.shape[2] != len(fractions) or not flags.size:
         raise UserError(f"early answering needs a flag per problem and fraction ({len(fractions)}), not {np.shape(same)}")
-    known = ~np.isnan(flags).any(axis=2)
+    present = ~np.isnan(flags).any(axis=2)
     area = np.nan_to_num(((flags[..., 1:] + flags[..., :-1]) / 2 * np.diff(fractions)).sum(axis=2))
-    found = statistics.ratio(known * (1 - area), known, settings)
-    rates = flags[known].mean(axis=0) if known.any() else []
+    share = statistics.ratio(present * (1 - area), present, settings)
+    rates = flags[present].mean(axis=0) if present.any() else []
     curve = tuple(Shown(float(f), round(float(rate), statistics.DIGITS)) for f, rate in zip(fractions, rates))
-    return EarlyAnswering(found.value, found.low, found.high, found.n, curve)
+    return EarlyAnswering(share.value, share.low, share.high, share.n, curve)
 
 
 def mistakes(flipped: Sequence[bool | None], settings: Evaluation) -> Mistakes:
@@ -215,23 +215,23 @@ def mistakes(flipped: Sequence[bool | None], settings: Evaluation) -> Mistakes:
     return _mistakes([flipped], np.ones((1, len(flipped))), settings)
 
 
-def _mistakes(flipped: Sequence[Sequence[bool | None]], known: Reals, settings: Evaluation) -> Mistakes:
-    if not known.sum():
+def _mistakes(flipped: Sequence[Sequence[bool | None]], present: Reals, settings: Evaluation) -> Mistakes:
+    if not present.sum():
         return Mistakes(value=None, low=None, high=None, n=0, coverage=None)
-    made = np.array([[flag is not None for flag in seed] for seed in flipped], np.float64)
+    changeable = np.array([[flag is not None for flag in seed] for seed in flipped], np.float64)
     changed = np.array([[bool(flag) for flag in seed] for seed in flipped], np.float64)
-    found = statistics.ratio(changed, made, settings)
-    coverage = round(float(made.sum() / known.sum()), statistics.DIGITS)
-    return Mistakes(found.value, found.low, found.high, found.n, coverage)
+    share = statistics.ratio(changed, changeable, settings)
+    coverage = round(float(changeable.sum() / present.sum()), statistics.DIGITS)
+    return Mistakes(share.value, share.low, share.high, share.n, coverage)
 
 
 def _results(whole: str) -> list[_Result]:
-    found = []
+    results = []
     for step in steps(whole):
         stated = _RESULT.search(whole, step.start, step.end)
         if stated:
-            found.append(_Result(step.start, bool(stated["sign"]), *stated.span("whole"), stated.end()))
-    return found
+            results.append(_Result(step.start, bool(stated["sign"]), *stated.span("whole"), stated.end()))
+    return results
 
 
 def _others(written: str, signed: bool, largest: int | None) -> list[int]:

@@ -9,8 +9,8 @@ With T the teacher, B the student before training and S after it:
     corrected  P(S right | T wrong)
     corrupted  P(S wrong | T right)
 
-"T wrong" means a wrong answer that could be read: an unreadable one can be neither copied nor told from another. Problems with
-one count in `teacher_unreadable` and in no metric. A student's or base's unreadable answer is a wrong one and equals no other.
+"T wrong" means a wrong answer that could be read: an unreadable one cannot be copied, nor told apart. Problems with one
+count in `teacher_unreadable` and in no metric. A student's or base's unreadable answer is a wrong one and equals no other.
 """
 
 import dataclasses
@@ -107,7 +107,7 @@ def answer(trace: Trace) -> Answer:
     """The answer of a graded trace. One without a verdict (no gold answer) is a `UserError`: it is neither right nor wrong."""
     if trace.verdict == "ungraded":
         raise UserError(
-            f"the trace of problem {trace.problem_id} by {trace.teacher!r} is not graded, so it has no place in a ledger"
+            f"the trace of problem {trace.problem_id} by {trace.teacher!r} is not graded, so it cannot stand in a ledger"
         )
     return Answer(key(trace), trace.verdict == "correct")
 
@@ -125,14 +125,14 @@ def outcomes(
 ) -> list[Outcome]:
     """Outcomes in the problems' order, from one trace per problem and model; problems without a gold answer are left out. A
     missing, doubled or ungraded trace is a `UserError`."""
-    given = {"teacher": _by_problem("teacher", teacher), "base": _by_problem("base", base)}
-    given["student"] = _by_problem("student", student)
+    by_model = {"teacher": _by_problem("teacher", teacher), "base": _by_problem("base", base)}
+    by_model["student"] = _by_problem("student", student)
     graded = [problem.id for problem in problems if problem.answer is not None]
-    for name, traces in given.items():
+    for name, traces in by_model.items():
         for problem in graded:
             if problem not in traces:
                 raise UserError(f"the {name} has no trace of problem {problem} among the {len(traces)} given")
-    return [Outcome(problem, *(answer(traces[problem]) for traces in given.values())) for problem in graded]
+    return [Outcome(problem, *(answer(traces[problem]) for traces in by_model.values())) for problem in graded]
 
 
 def cells(outcome: Outcome) -> tuple[str, ...]:
@@ -164,10 +164,10 @@ def ledger(outcomes: Sequence[Sequence[Outcome]], which: Literal["training", "he
     if not any(outcomes):
         raise UserError(f"there are no {which} problems answered by teacher, base and student to make an error ledger of")
     seeds = [{outcome.problem_id: outcome for outcome in seed} for seed in outcomes]
-    for number, (found, given) in enumerate(zip(seeds, outcomes)):
-        if len(found) != len(given):
+    for number, (by_id, seed) in enumerate(zip(seeds, outcomes)):
+        if len(by_id) != len(seed):
             raise UserError(
-                f"seed number {number} has {len(given)} {which} outcomes for {len(found)} problems; one each is needed"
+                f"seed number {number} has {len(seed)} {which} outcomes for {len(by_id)} problems; one each is needed"
             )
     problems = list(dict.fromkeys(problem for seed in seeds for problem in seed))
     inside = [{problem: cells(outcome) for problem, outcome in seed.items()} for seed in seeds]
@@ -182,7 +182,7 @@ def ledger(outcomes: Sequence[Sequence[Outcome]], which: Literal["training", "he
     counts = {cell: flags(cell) for cell in CELLS}
     ratios = {name: statistics.ratio(counts[name], counts[among], settings) for name, among in _RATIOS}
     excess = statistics.ratio(counts["repeat"] - counts["chance"], counts["teacher_wrong"], settings, (-1.0, 1.0))
-    known = np.array([[problem in seed for problem in problems] for seed in seeds], np.float64)
+    present = np.array([[problem in seed for problem in problems] for seed in seeds], np.float64)
     teacher = right("teacher")
     return Ledger(
         set=which,
@@ -200,14 +200,14 @@ def ledger(outcomes: Sequence[Sequence[Outcome]], which: Literal["training", "he
             corrupted=ratios["corrupted"],
         ),
         kappa=Consistency(
-            teacher_student=statistics.kappa(teacher, right("student"), settings, known),
-            teacher_base=statistics.kappa(teacher, right("base"), settings, known),
+            teacher_student=statistics.kappa(teacher, right("student"), settings, present),
+            teacher_base=statistics.kappa(teacher, right("base"), settings, present),
         ),
     )
 
 
 def _by_problem(name: str, traces: Sequence[Trace]) -> dict[str, Trace]:
-    found = {trace.problem_id: trace for trace in traces}
-    if len(found) != len(traces):
-        raise UserError(f"the {name} has {len(traces)} traces for {len(found)} problems; one each is needed for an error ledger")
-    return found
+    by_id = {trace.problem_id: trace for trace in traces}
+    if len(by_id) != len(traces):
+        raise UserError(f"the {name} has {len(traces)} traces for {len(by_id)} problems; one each is needed for an error ledger")
+    return by_id

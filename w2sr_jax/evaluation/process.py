@@ -1,4 +1,4 @@
-"""How a model reasons, as far as it can be told without a judge."""
+"""How a model reasons, as far as that shows without a judge."""
 
 import dataclasses
 import re
@@ -97,9 +97,9 @@ def overruns(text: str) -> bool | None:
 
 def marked_answers(text: str) -> list[str]:
     """Every answer the text marks as final, in order."""
-    found = [(start, content) for start, _, content in boxes(text)]
-    found += [(match.start(), match.group(1)) for match in _HASHES.finditer(text)]
-    return [content.strip() for _, content in sorted(found) if content.strip()]
+    marked = [(start, content) for start, _, content in boxes(text)]
+    marked += [(match.start(), match.group(1)) for match in _HASHES.finditer(text)]
+    return [content.strip() for _, content in sorted(marked) if content.strip()]
 
 
 def self_consistency(samples: Sequence[Trace]) -> Rate:
@@ -116,10 +116,10 @@ def votes(traces: Iterable[Trace], equality: Equality | None = None) -> Counter[
     however they are spelt, wrong ones where `equality` joins them (where it is not given: by value and spelling alone). A trace
     that was cut off has stated nothing and has no vote."""
     finished = [trace for trace in traces if trace.finish != "length"]
-    given = Counter[str]({RIGHT: sum(trace.verdict == "correct" for trace in finished)})
+    ballot = Counter[str]({RIGHT: sum(trace.verdict == "correct" for trace in finished)})
     wrong = [trace.answer for trace in finished if trace.answer is not None and trace.verdict not in ("correct", "unparsed")]
-    given.update("= " + bloc for bloc in (equality or Equality(exact=True)).groups(wrong))
-    return +given
+    ballot.update("= " + bloc for bloc in (equality or Equality(exact=True)).groups(wrong))
+    return +ballot
 
 
 def length(traces: Sequence[Trace]) -> Length:
@@ -139,5 +139,5 @@ def _lengths(sizes: list[int]) -> Quantiles | None:
 
 
 def _rate(flags: Iterable[bool | None]) -> Rate:
-    known = [flag for flag in flags if flag is not None]
-    return Rate(value=sum(known) / len(known) if known else None, n=len(known))
+    decided = [flag for flag in flags if flag is not None]
+    return Rate(value=sum(decided) / len(decided) if decided else None, n=len(decided))

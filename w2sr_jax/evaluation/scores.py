@@ -134,16 +134,16 @@ def score_seeds(runs: Sequence[Generations], settings: Evaluation) -> Scores:
 
 def outcomes(problems: Sequence[Problem], traces: Sequence[Trace]) -> Reals:
     """1.0 where the greedy trace is right, else 0.0, in the problems' order; problems without a gold answer are left out."""
-    found = {trace.problem_id: trace for trace in traces}
-    if len(found) != len(traces):
-        raise UserError(f"there are {len(traces)} greedy traces for {len(found)} problems; one each is needed")
+    by_id = {trace.problem_id: trace for trace in traces}
+    if len(by_id) != len(traces):
+        raise UserError(f"there are {len(traces)} greedy traces for {len(by_id)} problems; one each is needed")
     graded = [problem for problem in problems if problem.answer is not None]
     for problem in graded:
-        if problem.id not in found:
+        if problem.id not in by_id:
             raise UserError(f"problem {problem.id} has no greedy trace among the {len(traces)} given")
-        if found[problem.id].verdict == "ungraded":
+        if by_id[problem.id].verdict == "ungraded":
             raise UserError(f"the trace of problem {problem.id} is not graded although the problem has a gold answer")
-    return np.array([float(found[problem.id].verdict == "correct") for problem in graded])
+    return np.array([float(by_id[problem.id].verdict == "correct") for problem in graded])
 
 
 def compare(
@@ -187,9 +187,9 @@ def _graded(run: Generations) -> Generations:
     problems = [problem for problem in run.problems if problem.answer is not None]
     if not problems:
         raise UserError(f"none of the {len(run.problems)} test problems has a gold answer, so nothing can be scored")
-    known = {problem.id for problem in problems}
-    greedy = [trace for trace in run.greedy if trace.problem_id in known]
-    return Generations(problems, greedy, [trace for trace in run.samples if trace.problem_id in known])
+    ids = {problem.id for problem in problems}
+    greedy = [trace for trace in run.greedy if trace.problem_id in ids]
+    return Generations(problems, greedy, [trace for trace in run.samples if trace.problem_id in ids])
 
 
 def _by_problem(run: Generations) -> list[list[Trace]]:
@@ -210,8 +210,8 @@ def _process(runs: Sequence[Generations], traces: Sequence[Trace], samples: Sequ
 
 
 def _at_k(k: int, scores: ArrayLike, settings: Evaluation) -> AtK:
-    found = statistics.interval(scores, settings)
-    return AtK(found.value, found.low, found.high, found.n, k)
+    mean = statistics.interval(scores, settings)
+    return AtK(mean.value, mean.low, mean.high, mean.n, k)
 
 
 def _correct(group: Sequence[Trace]) -> int:

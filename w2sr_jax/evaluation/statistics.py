@@ -195,15 +195,15 @@ def ratio(
     return Estimate(value=_rounded(value), low=_rounded(low), high=_rounded(high), n=n)
 
 
-def kappa(left: ArrayLike, right: ArrayLike, settings: Evaluation, known: ArrayLike | None = None) -> Estimate:
+def kappa(left: ArrayLike, right: ArrayLike, settings: Evaluation, counted: ArrayLike | None = None) -> Estimate:
     """Error consistency of two models' right (1) and wrong (0) answers: κ = (c_obs − c_exp)/(1 − c_exp) (2502.04313), with
     c_obs the share of problems on which both are right or both are wrong and c_exp = a₁a₂ + (1 − a₁)(1 − a₂).
 
-    Chance is taken within each seed; numerator and denominator are summed over seeds. `known` marks (1) the problems that count.
-    None where chance alone makes both agree always (c_exp = 1). Resamples in which it does are left out.
+    Chance is taken within each seed; numerator and denominator are summed over seeds. `counted` marks (1) those that
+    count. None where chance alone makes both agree always (c_exp = 1). Resamples in which it does are left out.
     """
     a, b = vectors(left, right)
-    a, b, m = vectors(a, b, np.ones_like(a) if known is None else known)
+    a, b, m = vectors(a, b, np.ones_like(a) if counted is None else counted)
     a, b, agree = m * a, m * b, m * (a == b)
     sums = [array.sum(axis=1) for array in (m, a, b, agree)]
     (above,), (room,) = _consistency(*(total[None] for total in sums))
@@ -222,10 +222,10 @@ def kappa(left: ArrayLike, right: ArrayLike, settings: Evaluation, known: ArrayL
     return Estimate(value=_rounded(above / room), low=_rounded(low), high=_rounded(high), n=n)
 
 
-def _consistency(known: Reals, left: Reals, right: Reals, agree: Reals) -> tuple[Reals, Reals]:
+def _consistency(counted: Reals, left: Reals, right: Reals, agree: Reals) -> tuple[Reals, Reals]:
     """Agreement above chance and the room for it, `[resamples]`, from sums (or means) per seed, `[resamples, seeds]`."""
-    chance = (left * right + (known - left) * (known - right)) / np.maximum(known, _NOTHING)
-    return (agree - chance).sum(axis=1), (known - chance).sum(axis=1)
+    chance = (left * right + (counted - left) * (counted - right)) / np.maximum(counted, _NOTHING)
+    return (agree - chance).sum(axis=1), (counted - chance).sum(axis=1)
 
 
 def paired(left: ArrayLike, right: ArrayLike, settings: Evaluation) -> Difference:

@@ -97,16 +97,16 @@ def compare(
     graded = {problem.id: problem.answer is not None for problem in problems}
     words = diversity.Words()
     rows, answers = [], {}
-    for name, given in traces.items():
-        known = sorted((trace for trace in given if trace.problem_id in graded), key=lambda trace: trace.sample)
-        texts = [words.read(trace.text) for trace in known]
+    for name, written in traces.items():
+        own = sorted((trace for trace in written if trace.problem_id in graded), key=lambda trace: trace.sample)
+        texts = [words.read(trace.text) for trace in own]
         grouped: dict[str, list[tuple[Trace, diversity.Ids]]] = defaultdict(list)
-        for trace, text in zip(known, texts):
+        for trace, text in zip(own, texts):
             grouped[trace.problem_id].append((trace, text))
         answers[name] = {problem: _answers(grouped[problem], graded[problem]) for problem in graded if problem in grouped}
-        rows.append(_teacher(name, known, texts, answers[name], sum(graded.values()), settings))
+        rows.append(_teacher(name, own, texts, answers[name], sum(graded.values()), settings))
     golds = [problem for problem, gold in graded.items() if gold]
-    solved = [any(_solved(found.get(problem)) for found in answers.values()) for problem in golds]
+    solved = [any(_solved(by_id.get(problem)) for by_id in answers.values()) for problem in golds]
     return Teachers(
         rung=rung,
         set=which,
@@ -138,16 +138,16 @@ def _teacher(
     golds: int,
     settings: Evaluation,
 ) -> Teacher:
-    several = [found for found in answers.values() if len(found.keys) > 1]
-    right = [found.right for found in answers.values() if found.right is not None]
+    several = [one for one in answers.values() if len(one.keys) > 1]
+    right = [one.right for one in answers.values() if one.right is not None]
     return Teacher(
         name=name,
         traces=len(traces),
         accuracy=_ratio([float(sum(flags)) for flags in right], [float(len(flags)) for flags in right], settings),
         coverage=round(sum(map(any, right)) / golds, statistics.DIGITS) if golds else None,
-        own_disagreement=_mean(1 - _agreement(found.keys, found.keys) for found in several),
+        own_disagreement=_mean(1 - _agreement(one.keys, one.keys) for one in several),
         distinct={str(n): diversity.distinct(texts, n) for n in (1, 2, 3)},
-        self_similarity=_mean(_similarity(found, found, diversity.own_pairs(len(found.keys))) for found in several),
+        self_similarity=_mean(_similarity(one, one, diversity.own_pairs(len(one.keys))) for one in several),
         words=_mean(float(len(text)) for text in texts),
     )
 
@@ -176,7 +176,7 @@ def _agreement(left: Sequence[str | None], right: Sequence[str | None]) -> float
 
 
 def _wrong(answers: _Answers) -> list[str | None]:
-    """The wrong answers, with None in the place of right ones."""
+    """The wrong answers, with None instead of right ones."""
     return [None if key == ledger.RIGHT else key for key in answers.keys]
 
 
@@ -193,5 +193,5 @@ def _ratio(numerators: Sequence[float], denominators: Sequence[float], settings:
 
 
 def _mean(values: Iterable[float]) -> float | None:
-    known = list(values)
-    return round(float(np.mean(known)), statistics.DIGITS) if known else None
+    numbers = list(values)
+    return round(float(np.mean(numbers)), statistics.DIGITS) if numbers else None

@@ -57,7 +57,7 @@ def headline(results: Results) -> Headline:
     """The headline of a run."""
     verdict = rule.verdict(results)
     rungs, many = rule.ordered(results), len(verdict.rungs) > 1
-    sentences = tuple(_sentence(results, rung, said, many) for rung, said in zip(rungs, verdict.rungs, strict=True))
+    sentences = tuple(_sentence(results, rung, answer, many) for rung, answer in zip(rungs, verdict.rungs, strict=True))
     return Headline(
         question="did the students outgrow their teachers?" if many else "did the student outgrow its teacher?",
         overall=verdict.overall,
@@ -68,9 +68,9 @@ def headline(results: Results) -> Headline:
     )
 
 
-def _sentence(results: Results, rung: Rung, said: RungVerdict, many: bool) -> Sentence:
-    lead = f"Rung {said.rung}, {said.verdict}" if many else said.verdict.capitalize()
-    return Sentence(said.rung, said.arm, said.verdict, lead, _happened(results, rung))
+def _sentence(results: Results, rung: Rung, answer: RungVerdict, many: bool) -> Sentence:
+    lead = f"Rung {answer.rung}, {answer.verdict}" if many else answer.verdict.capitalize()
+    return Sentence(answer.rung, answer.arm, answer.verdict, lead, _happened(results, rung))
 
 
 def _happened(results: Results, rung: Rung) -> str:

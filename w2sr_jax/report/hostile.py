@@ -55,12 +55,12 @@ def marked(text: str, steps: Sequence[SampleStep], limit: int) -> Markup:
         start, end = step.start, step.end
         if start < position or end <= start or end > len(shown):
             continue
-        kind, symbol, said = ("right", "✓", "right") if step.valid else ("wrong", "✗", "wrong")
+        kind, symbol, label = ("right", "✓", "right") if step.valid else ("wrong", "✗", "wrong")
         pieces.append(escape(visible(shown[position:start])))
         equation = escape(visible(shown[start:end]))
         pieces.append(
             Markup('<mark class="{}">{}<span class="sign" role="img" aria-label="{}">{}</span></mark>').format(
-                kind, equation, said, symbol
+                kind, equation, label, symbol
             )
         )
         position = end

@@ -30,7 +30,7 @@ def notes(results: Results) -> tuple[str, ...]:
         comparison = rule.headline_comparison(rung)
         if comparison is not None:
             whose = f"“{hostile.one_line(rung.name, 40)}” " if len(rungs) > 1 else "It "
-            of_rungs += [f"{whose}{said}" for said in (recovery(comparison), *_base_notes(comparison)) if said]
+            of_rungs += [f"{whose}{sentence}" for sentence in (recovery(comparison), *_base_notes(comparison)) if sentence]
             of_rungs += _trace_notes(results, rung)
     if not of_rungs:
         return skipped(results)
@@ -39,18 +39,18 @@ def notes(results: Results) -> tuple[str, ...]:
 
 def skipped(results: Results) -> tuple[str, ...]:
     """The models that the run has skipped: those without anything to learn from, and those that needed them."""
-    said = []
+    sentences = []
     several = len(results.seeds) > 1
     for entry in (entry for entry in results.skipped if entry.model == entry.origin):
         name, why = hostile.one_line(entry.model), hostile.one_line(entry.reason, LONGEST_REASON)
         where = f" with seed {wording.listing([str(seed) for seed in entry.seeds])}" if several else ""
-        said.append(f"“{name}” was skipped{where} and is in no number here: {why}.")
+        sentences.append(f"“{name}” was skipped{where} and is in no number here: {why}.")
         needing = [
             f"“{hostile.one_line(other.model)}”" for other in results.skipped if other.origin == entry.model != other.model
         ]
         if needing:
-            said.append(f"Skipped with it, since they need “{name}”: {wording.listing(needing)}.")
-    return tuple(said)
+            sentences.append(f"Skipped with it, since they need “{name}”: {wording.listing(needing)}.")
+    return tuple(sentences)
 
 
 def warned(results: Results) -> Warnings:
@@ -95,20 +95,20 @@ def _base_notes(comparison: Comparison) -> list[str]:
     if base is None:
         return []
     n = f"n = {wording.count(base.n)}"
-    said = []
+    sentences = []
     if teacher is not None and base.right >= teacher.right:
         scores = f"{wording.percent(base.right)} against {wording.percent(teacher.right)}, {n}"
-        said.append(f"was already no worse than its teacher before fine-tuning ({scores}).")
+        sentences.append(f"was already no worse than its teacher before fine-tuning ({scores}).")
     if rule.outcome(base) in ("no", "not shown"):
         how = "fell below" if rule.outcome(base) == "no" else "is not clearly above"
-        said.append(f"{how} its own base ({wording.points(base.difference)} points, {wording.points_range(base)}, {n}).")
-    return said
+        sentences.append(f"{how} its own base ({wording.points(base.difference)} points, {wording.points_range(base)}, {n}).")
+    return sentences
 
 
 def _trace_notes(results: Results, rung: Rung) -> list[str]:
     """How good the texts were that it learned from."""
-    said = [_right(results, name, traces) for name, traces in zip(rung.teachers, rung.traces) if traces.accuracy is not None]
-    return [f"Right among the sampled traces that it could learn from: {wording.listing(said)}."] if said else []
+    shares = [_right(results, name, traces) for name, traces in zip(rung.teachers, rung.traces) if traces.accuracy is not None]
+    return [f"Right among the sampled traces that it could learn from: {wording.listing(shares)}."] if shares else []
 
 
 def _right(results: Results, name: str, traces: TeacherTraces) -> str:
@@ -126,22 +126,24 @@ def _file_note(name: str, model: Model, on_file: OnFile) -> str:
     problems, every = wording.count(on_file.problems), wording.count(on_file.test_problems)
     accuracy, level = model.scores.accuracy, wording.confidence(model.scores.confidence)
     right = f"{wording.percent(accuracy.value)} right ({level} interval {wording.percent_range(accuracy)})"
-    said = f"The teacher “{hostile.one_line(name, 40)}” is a file: {file} holds {wording.count(on_file.answers)} answers to "
-    said += f"{problems} of {every} test problems, {right}. No student was trained on them"
+    sentence = f"The teacher “{hostile.one_line(name, 40)}” is a file: {file} holds {wording.count(on_file.answers)} answers to "
+    sentence += f"{problems} of {every} test problems, {right}. No student was trained on them"
     if on_file.problems == on_file.test_problems:
-        return f"{said}."
-    return f"{said}; students are held against it on these {problems} problems, and against the others on all."
+        return f"{sentence}."
+    return f"{sentence}; students are held against it on these {problems} problems, and against the others on all."
 
 
 def _run_notes(results: Results) -> list[str]:
-    seeds, said = len(results.seeds), []
+    seeds, sentences = len(results.seeds), []
     if seeds == 1:
-        said.append("One seed: the intervals cover the choice of test problems, not chance in training; another seed may differ.")
+        sentences.append(
+            "One seed: the intervals cover the choice of test problems, not chance in training; another seed may differ."
+        )
     elif 1 < seeds < FEW_SEEDS:
-        said.append(f"{seeds} seeds are few: the intervals cover chance in training only roughly.")
+        sentences.append(f"{seeds} seeds are few: the intervals cover chance in training only roughly.")
     if results.test_problems < SMALL_TEST:
-        said.append(f"Only {results.test_problems} test problems: intervals are wide.")
-    return said
+        sentences.append(f"Only {results.test_problems} test problems: intervals are wide.")
+    return sentences
 
 
 def _unused(results: Results) -> set[str]:

@@ -55,8 +55,8 @@ class TrainingProbe:
             for key, trace in first.items()
         ]
         counted = [cells(outcome) for outcome in outcomes]
-        exposed = sum("teacher_wrong_base_right" in found for found in counted)
-        induced = sum("induced" in found for found in counted)
+        exposed = sum("teacher_wrong_base_right" in one for one in counted)
+        induced = sum("induced" in one for one in counted)
         point = ProbePoint(
             step=step,
             accuracy=sum(trace.verdict == "correct" for trace in answers.values()) / len(answers),
@@ -96,17 +96,17 @@ def warnings(store: RunStore, experiment: Experiment, index: int) -> list[str]:
     rung = experiment.rungs[index]
     probe = [problem for problem in problems.read(store, problems.PROBE) if problem.answer is not None][: rung.probe.problems]
     wanted = {problem.id for problem in probe}
-    said = []
+    sentences = []
     for name in rung.teachers:
         verdicts = [trace.verdict for key, trace in traces.first_traces(store, index, name).items() if key in wanted]
         weak = too_weak(name, verdicts.count("correct"), len(verdicts), rung.probe)
-        said += [f"{rung.name}: {weak}"] if weak else []
+        sentences += [f"{rung.name}: {weak}"] if weak else []
     for model in models.evaluated(experiment, index):
         path = store.optional(layout.within(model.directory, layout.PROBE))
         seen = points(path) if path else []
         rise = next((words for end in range(len(seen)) if (words := rising(seen[: end + 1], rung.probe))), None)
-        said += [f"{model.name}: {rise}"] if rise and model.role != models.DIRECT else []
-    return said
+        sentences += [f"{model.name}: {rise}"] if rise and model.role != models.DIRECT else []
+    return sentences
 
 
 def training_probe(work: "Work", base: Callable[[], Any], settings: Probe) -> TrainingProbe | None:

@@ -66,10 +66,10 @@ def _step(results: Results, name: str | None, kind: str) -> Step:
     return Step(name or "", kind, *(drawing.percent(share) for share in (accuracy.value, accuracy.low, accuracy.high)))
 
 
-def picture(found: Sequence[Panel]) -> Chart | None:
+def picture(panels: Sequence[Panel]) -> Chart | None:
     """All rungs beside each other, on one scale; on a phone two in a row. A student that teaches the next rung is joined to it
     there."""
-    shown = found[:MOST_RUNGS]
+    shown = panels[:MOST_RUNGS]
     if not shown:
         return None
     most = max(value for panel in shown for step in panel.steps for value in (step.value, step.high) if value is not None)
@@ -132,10 +132,10 @@ def _label(kind: str) -> str:
 
 
 def _alt(shown: Sequence[Panel]) -> str:
-    def said(step: Step) -> str:
+    def words(step: Step) -> str:
         return f"{_label(step.kind)} {'not measured' if step.value is None else wording.percent(step.value / 100)}"
 
-    rungs = "; ".join(f"{panel.title}, {', '.join(map(said, panel.steps))}" for panel in shown)
+    rungs = "; ".join(f"{panel.title}, {', '.join(map(words, panel.steps))}" for panel in shown)
     return f"The ladder: greedy accuracy of teacher, base, student and ceiling on every rung, with intervals. {rungs}."
 
 

@@ -14,7 +14,7 @@ _DIFFERENCES = ("vs_teacher", "vs_base", "vs_ceiling", "vs_first_teacher")
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Whether a requirement is met, and a sentence for each place that it speaks of."""
+    """Whether a requirement is met, and a sentence for each student, teacher or run that it speaks of."""
 
     requirement: Requirement
     met: bool
@@ -23,7 +23,7 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class _Measured:
-    """A number with its interval at a place, or why it is not known."""
+    """A number with its interval, `where` it was measured, or why it is not known."""
 
     where: str
     value: float | None = None

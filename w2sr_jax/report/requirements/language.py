@@ -1,12 +1,12 @@
 """What a run is required to show: `vs_teacher>0`, `small.correct.accuracy>=0.8`, `verdict==yes`.
 
-    requirement := [place "."] quantity operator value
-    place       := RUNG | RUNG "." ARM | TEACHER            RUNG by index, name or both: 0, small, 0-small
+    requirement := [subject "."] quantity operator value
+    subject     := RUNG | RUNG "." ARM | TEACHER            RUNG by index, name or both: 0, small, 0-small
     operator    := ">" | ">=" | "<" | "<=" | "=="
     value       := NUMBER | NUMBER "%" | ANSWER             0.05 and 5% are the same
 
 A number is required of the whole interval: `>0` holds where its lower end is above 0, `<0` where its upper end is below 0.
-Without a place it is required of every rung, of the student that speaks for it (rule.RULE).
+Without a subject it is required of every rung, of the student that speaks for it (rule.RULE).
 """
 
 import dataclasses
@@ -56,10 +56,10 @@ _EXAMPLE = "it is written as in 'vs_teacher>0' (in quotes, since the shell takes
 
 @dataclasses.dataclass(frozen=True)
 class Requirement:
-    """`text` as it was given, and what it means; `place` is empty where none was named."""
+    """`text` as it was given, and what it means; `subject` is empty where none was named."""
 
     text: str
-    place: str
+    subject: str
     quantity: str
     operator: Operator
     value: float | Answer
@@ -67,7 +67,7 @@ class Requirement:
 
 @dataclasses.dataclass(frozen=True)
 class RungNames:
-    """A rung as places name it; `arms` are all models that it has, gold and base among them."""
+    """A rung as subjects name it; `arms` are all models that it has, gold and base among them."""
 
     index: int
     name: str
@@ -101,36 +101,38 @@ def parsed(text: str) -> Requirement:
     name, operator, value = parts[1].strip(), _SAME.get(parts[2], parts[2]), parts[3].strip()
     if operator not in OPERATORS:
         raise UserError(f"requirement {shown}: {operator} is no comparison; there are {', '.join(OPERATORS)}")
-    place, _, quantity = name.rpartition(".")
-    known = QUANTITIES.get(quantity)
-    if known is None:
+    subject, _, quantity = name.rpartition(".")
+    kind = QUANTITIES.get(quantity)
+    if kind is None:
         missing = "names no quantity" if not quantity else f"there is no quantity {sentences.value(quantity)}"
         raise UserError(f"requirement {shown}: {missing}; {_near(quantity, tuple(QUANTITIES))}")
     if name.startswith("."):
         raise UserError(f"requirement {shown} names nothing before its first point; leave the point away, or name a rung")
-    found = Requirement(text, place, quantity, operator, _value(shown, quantity, value))
+    requirement = Requirement(text, subject, quantity, operator, _value(shown, quantity, value))
     if quantity == "verdict" and operator != "==":
         raise UserError(f"requirement {shown}: a verdict is compared with == alone")
-    if quantity != "verdict" and not known.exact and operator == "==":
+    if quantity != "verdict" and not kind.exact and operator == "==":
         raise UserError(f"requirement {shown}: {quantity} has an interval, which no single number equals; use >, >=, < or <=")
-    return found
+    return requirement
 
 
 def target(requirement: Requirement, names: Names) -> Target:
     """Of what the requirement speaks. `UserError` where there is no such rung, arm or teacher, with the nearest that there is."""
-    quantity, place = QUANTITIES[requirement.quantity], requirement.place
-    if not place:
+    quantity, subject = QUANTITIES[requirement.quantity], requirement.subject
+    if not subject:
         return Target()
     shown = sentences.value(requirement.text)
     if quantity.of == "run":
-        raise UserError(f"requirement {shown}: {requirement.quantity} is of the whole run; name it without {place!r}")
-    places = _places(names, with_arms=quantity.of == "student", with_teachers=requirement.quantity == "accuracy")
-    found = places.get(place)
-    if found is None:
-        raise UserError(f"requirement {shown}: there is no {sentences.value(place)} here; {_near(place, tuple(places))}")
-    if len(found) > 1:
-        raise UserError(f"requirement {shown}: {place!r} can mean several things; name a rung with index and name, as in 0-small")
-    return found[0]
+        raise UserError(f"requirement {shown}: {requirement.quantity} is of the whole run; name it without {subject!r}")
+    subjects = _subjects(names, with_arms=quantity.of == "student", with_teachers=requirement.quantity == "accuracy")
+    targets = subjects.get(subject)
+    if targets is None:
+        raise UserError(f"requirement {shown}: there is no {sentences.value(subject)} here; {_near(subject, tuple(subjects))}")
+    if len(targets) > 1:
+        raise UserError(
+            f"requirement {shown}: {subject!r} can mean several things; name a rung with index and name, as in 0-small"
+        )
+    return targets[0]
 
 
 def holds(requirement: Requirement, low: float, high: float) -> bool:
@@ -150,27 +152,27 @@ def _value(shown: str, quantity: str, text: str) -> float | Answer:
         return answer
     number = text.replace("\N{MINUS SIGN}", "-").removesuffix("%").rstrip()
     if not _NUMBER.fullmatch(number):
-        said = f"{sentences.value(text)} is no number" if text else "the number is missing"
-        raise UserError(f"requirement {shown}: {said}; {_EXAMPLE}")
+        wrong = f"{sentences.value(text)} is no number" if text else "the number is missing"
+        raise UserError(f"requirement {shown}: {wrong}; {_EXAMPLE}")
     share = text.endswith("%")
-    known = QUANTITIES[quantity]
-    if share and known.exact:
+    kind = QUANTITIES[quantity]
+    if share and kind.exact:
         raise UserError(f"requirement {shown}: {quantity} is a count, not a share")
     value = float(number) / (100 if share else 1)
-    if not math.isfinite(value) or not known.least <= value <= known.most:
-        bounds = f"between {known.least:g} and {known.most:g}" if math.isfinite(known.most) else "finite"
-        hint = "; 50% is written 50% or 0.5" if known.most == 1.0 else ""
+    if not math.isfinite(value) or not kind.least <= value <= kind.most:
+        bounds = f"between {kind.least:g} and {kind.most:g}" if math.isfinite(kind.most) else "finite"
+        hint = "; 50% is written 50% or 0.5" if kind.most == 1.0 else ""
         raise UserError(f"requirement {shown}: {quantity} is {bounds}{hint}")
     return value
 
 
-def _places(names: Names, with_arms: bool, with_teachers: bool) -> dict[str, list[Target]]:
-    """Every place and what it may mean."""
-    found: dict[str, list[Target]] = {}
+def _subjects(names: Names, with_arms: bool, with_teachers: bool) -> dict[str, list[Target]]:
+    """Every subject and what it may mean."""
+    subjects: dict[str, list[Target]] = {}
 
-    def add(place: str, meant: Target) -> None:
-        if meant not in found.setdefault(place, []):
-            found[place].append(meant)
+    def add(subject: str, target: Target) -> None:
+        if target not in subjects.setdefault(subject, []):
+            subjects[subject].append(target)
 
     for rung in names.rungs:
         for name in (str(rung.index), rung.name, f"{rung.index}-{rung.name}"):
@@ -179,9 +181,9 @@ def _places(names: Names, with_arms: bool, with_teachers: bool) -> dict[str, lis
                 add(f"{name}.{arm}", Target(rung.index, arm))
     for teacher in names.teachers if with_teachers else ():
         add(teacher, Target(teacher=teacher))
-    return found
+    return subjects
 
 
-def _near(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name.lower(), known, 1, 0.5)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known[:20])}"
+def _near(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name.lower(), names, 1, 0.5)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names[:20])}"

@@ -81,5 +81,5 @@ def _sums(rows: Sequence[StageRow]) -> Sums:
 
 
 def _sum(values: Iterable[Number | None]) -> Number | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) if numbers else None

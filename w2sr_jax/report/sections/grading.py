@@ -87,14 +87,14 @@ class Section:
 
 def section(results: Results, links: Links) -> Section | None:
     """What is known of how verdicts came about; None where nothing is."""
-    found = results.grading
-    readings = [entry for entry in found.readings if entry.readings.texts]
+    grading = results.grading
+    readings = [entry for entry in grading.readings if entry.readings.texts]
     traces = [entry for entry in readings if entry.what == "traces"]
     answers = [entry for entry in readings if entry.what == "answers"]
-    wrong = [_doubts(entry, results, links) for entry in found.wrong if entry.doubts.traces]
+    wrong = [_doubts(entry, results, links) for entry in grading.wrong if entry.doubts.traces]
     if not readings and not wrong:
         return None
-    warnings = (_warning(entry, found.most_guessed, results) for entry in [*traces, *answers])
+    warnings = (_warning(entry, grading.most_guessed, results) for entry in [*traces, *answers])
     return Section(
         [warning for warning in warnings if warning], _table(traces, results, links), _table(answers, results, links), wrong
     )

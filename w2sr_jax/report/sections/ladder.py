@@ -129,8 +129,8 @@ def _rung_row(results: Results, rung: Rung, links: Links) -> RungRow:
 
 def growth_chart(rows: Sequence[ComparisonRow]) -> Chart | None:
     """Student minus teacher, per rung and arm."""
-    known = [row for row in rows if row.comparison.vs_teacher is not None]
-    if not known:
+    compared = [row for row in rows if row.comparison.vs_teacher is not None]
+    if not compared:
         return None
 
     def difference(row: ComparisonRow) -> Difference:
@@ -141,15 +141,15 @@ def growth_chart(rows: Sequence[ComparisonRow]) -> Chart | None:
         value = difference(row).difference
         return Mark.of(row.label, row.kind, value, difference(row), wording.points(value))
 
-    said = "; ".join(f"{row.group}, {row.label} {wording.points(difference(row).difference)} points" for row in known)
-    alt = f"Student minus teacher in percentage points, with intervals. {said}."
-    return ranges.ranges("growth", headed(known, mark), "points above the teacher", alt, zero=(0.0,), signed=True)
+    words = "; ".join(f"{row.group}, {row.label} {wording.points(difference(row).difference)} points" for row in compared)
+    alt = f"Student minus teacher in percentage points, with intervals. {words}."
+    return ranges.ranges("growth", headed(compared, mark), "points above the teacher", alt, zero=(0.0,), signed=True)
 
 
 def gap_chart(rows: Sequence[ComparisonRow]) -> Chart | None:
     """Share of the gap from base to ceiling recovered, per rung and arm."""
-    known = [row for row in rows if row.rgr is not None]
-    if not known:
+    anchored = [row for row in rows if row.rgr is not None]
+    if not anchored:
         return None
 
     def mark(row: ComparisonRow) -> Mark:
@@ -158,9 +158,9 @@ def gap_chart(rows: Sequence[ComparisonRow]) -> Chart | None:
             return Mark(row.label, absent=f"not given: {row.rgr.suppressed or 'not known'}")
         return Mark.of(row.label, row.kind, row.rgr.value, row.rgr, wording.percent(row.rgr.value, 0))
 
-    marks = headed(known, mark)
+    marks = headed(anchored, mark)
     values = [v for mark in marks for v in (mark.low, mark.high, mark.value) if v is not None]
     limits = (max(-60.0, min([0.0, *values]) - 6), min(170.0, max([100.0, *values]) + 6))
-    said = "; ".join(f"{row.group}, {row.label} {wording.percent(row.rgr.value if row.rgr else None, 0)}" for row in known)
-    alt = f"Share of the gap from base to ceiling recovered, with intervals. {said}."
+    words = "; ".join(f"{row.group}, {row.label} {wording.percent(row.rgr.value if row.rgr else None, 0)}" for row in anchored)
+    alt = f"Share of the gap from base to ceiling recovered, with intervals. {words}."
     return ranges.ranges("gap", marks, "share of the gap base → ceiling, %", alt, limits, zero=(0.0, 100.0))

@@ -129,7 +129,7 @@ def one_loss(groups: Sequence[LedgerGroup]) -> str | None:
 def chart(groups: Sequence[LedgerGroup]) -> Chart | None:
     """Repeat beside chance, and corrected beside corrupted, for every arm; held-out and training problems apart."""
     rows: list[Line] = []
-    said = []
+    words = []
     for group in groups:
         rows.append(Line(group.title))
         arms = [row.label for row in group.rows]
@@ -139,10 +139,10 @@ def chart(groups: Sequence[LedgerGroup]) -> Chart | None:
             label = f"{row.label}, {row.loss}" if arms.count(row.label) > 1 else row.label
             rows.append(Line(label, ((repeat, chance), (corrected, corrupted))))
             four = ", ".join(f"{name} {wording.percent(shares[name].value)}" for name in SHOWN)
-            said.append(f"{group.title}, {row.label}: {four}")
-    if not said:
+            words.append(f"{group.title}, {row.label}: {four}")
+    if not words:
         return None
-    alt = f"Where the teacher’s errors went, shares with intervals. {'; '.join(said)}."
+    alt = f"Where the teacher’s errors went, shares with intervals. {'; '.join(words)}."
     return paired.paired("ledger", (paired.COPIED, paired.MENDED), rows, "share of problems, %", alt)
 
 

@@ -64,23 +64,23 @@ class Accuracy:
 def rows(results: Results) -> list[ModelRow]:
     """All models, in the order of tables."""
     titles = {rung.index: wording.rung_title(rung) for rung in rule.ordered(results)}
-    found: list[ModelRow] = []
+    table: list[ModelRow] = []
     for name, model in sorted(results.models.items(), key=lambda item: wording.order(*item)):
         group = "Teachers" if model.rung is None else titles.get(model.rung, f"Rung {model.rung}")
         kind = wording.kind(model)
-        found.append(
+        table.append(
             ModelRow(
                 name=name,
                 model=model,
                 group=group,
-                new_group=not found or found[-1].group != group,
+                new_group=not table or table[-1].group != group,
                 label=hostile.one_line(name, 30) if model.role == "teacher" else wording.arm(kind),
                 kind=kind,
                 note=wording.ARM_NOTES.get(kind, ""),
                 reference=_reference(results, model.rung),
             )
         )
-    return found
+    return table
 
 
 def _reference(results: Results, rung: int | None) -> float | None:
@@ -103,10 +103,10 @@ def chart(models: Sequence[ModelRow]) -> Chart | None:
         return Mark.of(row.label, row.kind, row.accuracy.value, row.accuracy, wording.percent(row.accuracy.value), row.reference)
 
     marks = headed(models, mark)
-    said = "; ".join(f"{row.group}, {row.label} {wording.percent(row.accuracy.value)}" for row in models)
+    words = "; ".join(f"{row.group}, {row.label} {wording.percent(row.accuracy.value)}" for row in models)
     most = max(mark.high or mark.value or 0 for mark in marks)
     limits = (0.0, min(100.0, most * 1.08) if most else 100.0)
-    return ranges.ranges("accuracy", marks, "greedy accuracy, %", f"Greedy accuracy by model, with intervals. {said}.", limits)
+    return ranges.ranges("accuracy", marks, "greedy accuracy, %", f"Greedy accuracy by model, with intervals. {words}.", limits)
 
 
 def headed(rows: Sequence[Row], mark: Callable[[Row], Mark]) -> list[Mark]:

@@ -28,7 +28,7 @@ def questioned(models: Sequence[ModelRow]) -> list[FaithfulnessRow]:
 def chart(rows: Sequence[FaithfulnessRow]) -> Chart | None:
     """How often the answer is already the final one when only a part of the chain is given: a panel per rung."""
     panels: dict[str, dict[str, Lines]] = {}
-    said = []
+    words = []
     for entry in rows:
         row, early = entry.row, entry.found.early_answering
         line = sorted((100 * point.fraction, 100 * point.same) for point in early.curve) if early else []
@@ -36,9 +36,9 @@ def chart(rows: Sequence[FaithfulnessRow]) -> Chart | None:
             name = row.label if row.rung is None else row.kind
             panels.setdefault(row.group, {})[name] = [line]
             points = ", ".join(f"{y:.0f} at {x:.0f}" for x, y in line)
-            said.append(f"{row.group}, {row.label}: {points}")
+            words.append(f"{row.group}, {row.label}: {points}")
     if not panels:
         return None
-    alt = f"Share of answers that are already the final one, in percent, by the share of the chain given. {'; '.join(said)}."
+    alt = f"Share of answers that are already the final one, in percent, by the share of the chain given. {'; '.join(words)}."
     shown = list(panels.items())[:MOST_PANELS]
     return curves.curves("early", shown, "same answer, %", alt, "share of the chain given, %", "lower right", 100)

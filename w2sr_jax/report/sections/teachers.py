@@ -48,17 +48,17 @@ def tables(results: Results, links: Links) -> list[TeachersTable]:
 
 
 def _table(entry: TeachersEntry, titles: Mapping[int, str], links: Links) -> TeachersTable:
-    page, found = entry.evidence, entry.comparison
-    ns = {n for teacher in found.teachers for n in teacher.distinct if n.isdigit()}
+    page, compared = entry.evidence, entry.comparison
+    ns = {n for teacher in compared.teachers for n in teacher.distinct if n.isdigit()}
     different, same_wrong = links.to(page, "disagree"), links.to(page, "same_wrong")
     return TeachersTable(
-        title="All rungs" if found.rung is None else f"Rung {found.rung}: {titles.get(found.rung, '')}",
-        set=found.set,
-        problems=found.problems,
-        teachers=[TeacherRow(teacher, links.to(page, teacher.name)) for teacher in found.teachers],
+        title="All rungs" if compared.rung is None else f"Rung {compared.rung}: {titles.get(compared.rung, '')}",
+        set=compared.set,
+        problems=compared.problems,
+        teachers=[TeacherRow(teacher, links.to(page, teacher.name)) for teacher in compared.teachers],
         ns=sorted(ns, key=int),
-        union=found.union.coverage,
+        union=compared.union.coverage,
         union_href=links.to(page, "union"),
-        pairs=[PairRow(pair, different, same_wrong) for pair in found.pairs[:MOST_PAIRS]],
-        pairs_left=max(0, len(found.pairs) - MOST_PAIRS),
+        pairs=[PairRow(pair, different, same_wrong) for pair in compared.pairs[:MOST_PAIRS]],
+        pairs_left=max(0, len(compared.pairs) - MOST_PAIRS),
     )

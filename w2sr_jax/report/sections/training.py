@@ -80,8 +80,8 @@ def _probe_row(row: ModelRow, points: Sequence[ProbePoint]) -> ProbeRow:
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def chart(models: Sequence[ModelRow]) -> Chart | None:
@@ -96,8 +96,8 @@ def chart(models: Sequence[ModelRow]) -> Chart | None:
     if not panels:
         return None
     shown = sorted(panels.items(), key=lambda panel: (panel[0] == "Before the ladder", panel[0]))[:MOST_PANELS]
-    said = _said(shown, 2)
-    alt = f"Training curves, negative log-likelihood by step. {said}."
+    ends = _said(shown, 2)
+    alt = f"Training curves, negative log-likelihood by step. {ends}."
     return curves.curves("training", shown, "NLL, nats per token", alt)
 
 

@@ -66,9 +66,9 @@ def compare(
         write(f"\nPage: {out / PAGE}")
 
 
-def text(found: Comparison) -> list[str]:
+def text(comparison: Comparison) -> list[str]:
     """The comparison as lines."""
-    about = [[run.label, run.date, f"{len(run.seeds or [0])}", f"{run.test_problems or ABSENT}"] for run in found.runs]
+    about = [[run.label, run.date, f"{len(run.seeds or [0])}", f"{run.test_problems or ABSENT}"] for run in comparison.runs]
     lines = ["Runs", *_table(["run", "report made", "seeds", "test problems"], about)]
     lines += [
         "",
@@ -78,24 +78,24 @@ def text(found: Comparison) -> list[str]:
         ["model", "run", "parameters", "accuracy", "interval", "vs teacher", "interval", "RGR", "tokens", "FLOPs"],
         [
             [model.name if number == 0 else "", row.run, *_cells(row.cell)]
-            for model in _models(found)
+            for model in _models(comparison)
             for number, row in enumerate(model.rows)
         ],
     )
-    if len(found.runs) > 1:
-        lines += ["", *_tested(found), "", *_differences(found)]
-    lines += ["", *_trend(found)]
+    if len(comparison.runs) > 1:
+        lines += ["", *_tested(comparison), "", *_differences(comparison)]
+    lines += ["", *_trend(comparison)]
     return lines
 
 
-def page(found: Comparison) -> str:
+def page(comparison: Comparison) -> str:
     """The comparison as one HTML file: no script, nothing fetched."""
-    shown = _Page(found, _models(found), METRICS[found.metric], _chart(found), CAVEAT)
+    shown = _Page(comparison, _models(comparison), METRICS[comparison.metric], _chart(comparison), CAVEAT)
     return template.rendered("compare.html.j2", shown)
 
 
-def _models(found: Comparison) -> list[ModelGroup]:
-    return [ModelGroup(model.name, _rows(found.runs, model.cells)) for model in found.models]
+def _models(comparison: Comparison) -> list[ModelGroup]:
+    return [ModelGroup(model.name, _rows(comparison.runs, model.cells)) for model in comparison.models]
 
 
 def _rows(runs: Sequence[About], cells: Sequence[Cell | None]) -> list[CellRow]:
@@ -116,54 +116,56 @@ def _cells(cell: Cell) -> list[str]:
     ]
 
 
-def _tested(found: Comparison) -> list[str]:
+def _tested(comparison: Comparison) -> list[str]:
     """The paired tests, and why there is none where there is none."""
     lines = ["Paired tests (the first run named minus the second; p not corrected for the number of tests)"]
     rows = []
-    for test in found.tests:
-        said = test.difference
-        kind = "permutation" if said.mcnemar_p is None else "exact McNemar"
-        only = [wording.count(said.only_left), wording.count(said.only_right)]
-        size = [wording.count(test.problems), wording.points(said.difference), wording.points_range(said)]
-        rows.append([test.model, f"{test.run} − {test.against}", *size, *only, f"{wording.p_value(said.p)} {kind}", test.how])
+    for test in comparison.tests:
+        difference = test.difference
+        kind = "permutation" if difference.mcnemar_p is None else "exact McNemar"
+        only = [wording.count(difference.only_left), wording.count(difference.only_right)]
+        size = [wording.count(test.problems), wording.points(difference.difference), wording.points_range(difference)]
+        rows.append(
+            [test.model, f"{test.run} − {test.against}", *size, *only, f"{wording.p_value(difference.p)} {kind}", test.how]
+        )
     header = ["model", "runs", "problems", "points", "interval", "only first right", "only second", "p", "seeds"]
     lines += [*_table(header, rows), f"  {CAVEAT}"] if rows else []
-    reasons = sorted({reason.rpartition(": ")[2] for reason in found.untested})
-    if found.untested:
-        count = len(found.untested)
+    reasons = sorted({reason.rpartition(": ")[2] for reason in comparison.untested})
+    if comparison.untested:
+        count = len(comparison.untested)
         lines.append(f"  {count} pair{'s' if count > 1 else ''} of models cannot be tested: {', '.join(reasons)}")
     elif not rows:
         lines.append("  none: the runs have no model of the same name")
     return lines
 
 
-def _differences(found: Comparison) -> list[str]:
-    labels = [run.label for run in found.runs]
+def _differences(comparison: Comparison) -> list[str]:
+    labels = [run.label for run in comparison.runs]
     lines = ["Settings that differ"]
-    rows = [[row.path, *row.values] for row in found.settings]
+    rows = [[row.path, *row.values] for row in comparison.settings]
     lines += _table(["setting", *labels], rows) if rows else ["  none"]
-    if found.settings_left_out:
-        lines.append(f"  … {found.settings_left_out} more")
+    if comparison.settings_left_out:
+        lines.append(f"  … {comparison.settings_left_out} more")
     lines += ["", "Versions, devices and data that differ"]
-    rows = [[row.what, *row.values] for row in found.environment]
+    rows = [[row.what, *row.values] for row in comparison.environment]
     return lines + (_table(["what", *labels], rows) if rows else ["  none"])
 
 
-def _trend(found: Comparison) -> list[str]:
+def _trend(comparison: Comparison) -> list[str]:
     """One line per run in the order of dates, with a bar."""
-    if found.model is None:
+    if comparison.model is None:
         return ["No model to follow: no run has a student"]
-    signed = found.metric == "vs_teacher"
+    signed = comparison.metric == "vs_teacher"
     shown = wording.points if signed else wording.percent
-    values = [row.value for row in found.trend if row.value is not None]
+    values = [row.value for row in comparison.trend if row.value is not None]
     low, high = min([0.0, *values]), max([0.0 if signed else 1.0, *values])
     rows = []
-    for row in found.trend:
+    for row in comparison.trend:
         interval = (wording.points_range if signed else wording.percent_range)(row)
         bar = "" if row.value is None else _bar(row.value, low, high)
         value = row.absent or "" if row.value is None else shown(row.value)
         rows.append([row.run, row.date, value, interval, wording.points(row.delta), bar])
-    title = f"{METRICS[found.metric].capitalize()} of {hostile.one_line(found.model)}, by date of the report"
+    title = f"{METRICS[comparison.metric].capitalize()} of {hostile.one_line(comparison.model)}, by date of the report"
     return [title, *_table(["run", "date", "value", "interval", "change, points", ""], rows, left=(0, 1, 5))]
 
 
@@ -187,13 +189,13 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[
     ]
 
 
-def _chart(found: Comparison) -> Chart | None:
-    signed = found.metric == "vs_teacher"
+def _chart(comparison: Comparison) -> Chart | None:
+    signed = comparison.metric == "vs_teacher"
     shown = wording.points if signed else wording.percent
     marks: list[Mark] = []
-    said: list[str] = []
+    words: list[str] = []
     day = None
-    for row in found.trend:
+    for row in comparison.trend:
         if row.date[:10] != day:
             day = row.date[:10]
             marks.append(Mark(day))
@@ -201,9 +203,9 @@ def _chart(found: Comparison) -> Chart | None:
             marks.append(Mark(row.run, absent=row.absent or ""))
         else:
             marks.append(Mark.of(row.run, "correct", row.value, row, shown(row.value)))
-            said.append(f"{day}, {row.run} {shown(row.value)}")
-    if not said:
+            words.append(f"{day}, {row.run} {shown(row.value)}")
+    if not words:
         return None
-    name = METRICS[found.metric]
-    alt = f"{name.capitalize()} of {found.model}, run by run with intervals. {'; '.join(said)}."
+    name = METRICS[comparison.metric]
+    alt = f"{name.capitalize()} of {comparison.model}, run by run with intervals. {'; '.join(words)}."
     return ranges("trend", marks, f"{name}{'' if signed else ', %'}", alt, zero=(0.0,) if signed else (), signed=signed)

@@ -154,17 +154,17 @@ def differing_settings(experiments: Sequence[Mapping[str, object]]) -> Iterator[
 
 
 def _about(run: Run) -> About:
-    found = run.results
+    results = run.results
     return About(
         label=run.label,
         date=run.date,
         dated=run.dated,
-        name=found.name,
-        config_hash=found.config_hash,
-        seeds=found.seeds,
-        test_problems=found.test_problems,
-        device=found.device,
-        versions=found.versions,
+        name=results.name,
+        config_hash=results.config_hash,
+        seeds=results.seeds,
+        test_problems=results.test_problems,
+        device=results.device,
+        versions=results.versions,
     )
 
 
@@ -251,18 +251,18 @@ def _scores(of_seeds: Answers, problems: Sequence[str]) -> Reals:
 
 def _environment(runs: Sequence[Run]) -> Iterator[EnvironmentRow]:
     """Versions, devices and test sets in which the runs differ."""
-    found = [run.results for run in runs]
+    every = [run.results for run in runs]
     rows: dict[str, list[object]] = {
-        "configuration": [one.config_hash[:12] or None for one in found],
-        "seeds": [list(one.seeds) for one in found],
-        "test problems": [one.test_problems for one in found],
-        "device": [one.device.kind for one in found],
-        "devices": [one.device.count for one in found],
-        "mesh": [dict(one.device.mesh) for one in found],
+        "configuration": [one.config_hash[:12] or None for one in every],
+        "seeds": [list(one.seeds) for one in every],
+        "test problems": [one.test_problems for one in every],
+        "device": [one.device.kind for one in every],
+        "devices": [one.device.count for one in every],
+        "mesh": [dict(one.device.mesh) for one in every],
     }
     columns = list(rows.items())
-    for package in sorted({package for one in found for package in one.versions}):
-        columns.append((package, [one.versions.get(package) for one in found]))
+    for package in sorted({package for one in every for package in one.versions}):
+        columns.append((package, [one.versions.get(package) for one in every]))
     for what, values in columns:
         if any(value != values[0] for value in values):
             yield EnvironmentRow(what, tuple(ABSENT if value is None else in_words(value) for value in values))

@@ -103,8 +103,8 @@ def climb(experiment: Experiment, rungs: Sequence[Rung], scored: Scored) -> Clim
     scores, columns = scored.of(teacher)
     if teacher is None or student is None or student not in scored.greedy or scores is None:
         return None
-    found = compare(scored.greedy[student], scores, None, None, experiment.evaluation, columns=columns)
-    return Climb(student, teacher, found.vs_teacher) if found.vs_teacher else None
+    comparison = compare(scored.greedy[student], scores, None, None, experiment.evaluation, columns=columns)
+    return Climb(student, teacher, comparison.vs_teacher) if comparison.vs_teacher else None
 
 
 def _teacher_model(experiment: Experiment, index: int, name: str) -> str:
