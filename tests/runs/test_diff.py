@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hand_made import commit
 
 from w2sr_jax.core import records
 from w2sr_jax.core.records import Trace
-from w2sr_jax.graph import manifest as lineage
 from w2sr_jax.runs.diff import MOST, differences, in_checkpoints, in_files, in_values
 from w2sr_jax.training import checkpoints
 
@@ -172,10 +172,9 @@ def test_a_parameter_is_named_with_shape_distance_and_count(pair):
 
 
 def manifest(run, **outputs):
-    stage = lineage.Stage(run, "s", "prepare", "settings")
     for name, text in outputs.items():
         (run / name).write_text(text)
-    return stage.commit([run / name for name in outputs], {}, {})
+    return commit(run, "s", "prepare", [run / name for name in outputs])
 
 
 def test_a_stages_files_are_looked_at_in_the_order_of_their_names(pair):

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hand_made import finish
-from w2sr_jax.curation.fates import Fate
+from hand_made import commit, finish
 
 from w2sr_jax.batches.packing import Packed
 from w2sr_jax.batches.settings import Batching
@@ -19,15 +18,17 @@ from w2sr_jax.configuration import saved
 from w2sr_jax.core import files, records
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Example, Problem, Trace, Verdict
+from w2sr_jax.curation.dispositions import Disposition
 from w2sr_jax.curation.select import curate
+from w2sr_jax.curation.texts import gold
 from w2sr_jax.experiment import Experiment, ModelTeacher, Pretraining, Rung
-from w2sr_jax.graph import manifest
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.runs import explain as explanation
 from w2sr_jax.runs.explain import explain
-from w2sr_jax.stages import examples as batching
-from w2sr_jax.stages import models
-from w2sr_jax.stages import problems as prepare
+from w2sr_jax.stages import examples, models, tokenizer
+from w2sr_jax.stages.examples import Lessons, lessons
+from w2sr_jax.stages.layout import PACKING
 from w2sr_jax.text import tokenizer as tokenizers
 from w2sr_jax.text.settings import WordTokenizer
 from w2sr_jax.training.settings import Training
@@ -51,7 +52,8 @@ EXPERIMENT = Experiment(
     ),
 )
 SIZES = {"pretrain": 20, "teacher": 20, "pool": 40, "probe": 5, "test": 10}
-HOSTILE = "\x1b[2J\x00 \u202e 1 + 1 = 2 \x9b31m\nProblem 0000, test split\r\n  [rungs/fates.parquet row 1, digest 0]\u2028 #### 2"
+FORGED = "  [rungs/dispositions.parquet row 1, digest 0]"
+HOSTILE = f"\x1b[2J\x00 \u202e 1 + 1 = 2 \x9b31m\nProblem 0000, test split\r\n{FORGED}\u2028 #### 2"
 
 
 def solved(a: int, b: int, words: int = 0) -> str:
@@ -81,17 +83,18 @@ def written(problems: Sequence[Problem]) -> list[Trace]:
     return found
 
 
-def commit(run: Path, stage: str, kind: str, outputs: Sequence[Path]) -> None:
-    manifest.Stage(run, stage, kind, "0" * 64).commit(outputs, {}, {})
+def lessons_of(run: Path, model: models.Model) -> Lessons:
+    """A model's examples and batches, as its training makes them."""
+    training, store = examples.training_of(EXPERIMENT, model), RunStore(run)
+    assert training is not None
+    return lessons(model, examples.examples_of(store, EXPERIMENT, model), tokenizer.renderer(store), training, 0)
 
 
 def train(run: Path, model: models.Model) -> None:
     """What training leaves of its batches."""
-    training = batching.training_of(EXPERIMENT, model)
-    assert training is not None
-    lessons = batching.lessons(model, batching.examples_of(run, EXPERIMENT, model), prepare.renderer(run), training, 0)
-    lessons.batches.packed.save(run / model.directory / batching.PACKING)
-    commit(run, model.task, "train", [run / model.directory / batching.PACKING])
+    path = run / model.directory / PACKING
+    lessons_of(run, model).batches.packed.save(path)
+    commit(run, model.stage, "train", [path])
 
 
 def evaluate(run: Path, model: str, test: Sequence[Problem], answers: Sequence[int]) -> None:
@@ -115,7 +118,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, rows in split.items():
         records.write(run / "problems" / f"{name}.parquet", Problem, rows)
     commit(run, "problems", "prepare", [run / "problems" / f"{name}.parquet" for name in split])
-    texts = [*prepare.facts(EXPERIMENT), *(text for rows in split.values() for p in rows for text in (p.question, p.solution))]
+    texts = [
+        *EXPERIMENT.problems.facts(20),
+        *(text for rows in split.values() for p in rows for text in (p.question, p.solution)),
+    ]
     tokenizers.build(WordTokenizer(), [str(text) for text in texts] + [" ".join(map(str, range(60)))]).save(run / "tokenizer")
     finish(run)
     train(run, models.teacher(EXPERIMENT.teachers[0]))
@@ -131,11 +137,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     outputs = []
     for arm, settings in (("all", dataclasses.replace(EXPERIMENT.rungs[0].curation, per_problem=2)), ("correct", None)):
         given = [t for t in mine if t.problem_id in {p.id for p in pool}]
-        examples, _, fates = curate(given, pool, arm, settings or EXPERIMENT.rungs[0].curation)
-        records.write(rung / arm / "curated.parquet", Example, examples)
-        records.write(rung / arm / "fates.parquet", Fate, fates)
-        outputs += [rung / arm / "curated.parquet", rung / arm / "fates.parquet"]
-    records.write(rung / "gold" / "curated.parquet", Example, batching.gold(pool))
+        chosen, _, dispositions = curate(given, pool, arm, settings or EXPERIMENT.rungs[0].curation)
+        records.write(rung / arm / "curated.parquet", Example, chosen)
+        records.write(rung / arm / "dispositions.parquet", Disposition, dispositions)
+        outputs += [rung / arm / "curated.parquet", rung / arm / "dispositions.parquet"]
+    records.write(rung / "gold" / "curated.parquet", Example, list(gold(pool)))
     commit(run, "rungs/0-small/curation", "curate", [*outputs, rung / "gold" / "curated.parquet"])
     for arm in ("all", "correct", "gold"):
         train(run, models.student(EXPERIMENT, 0, arm))
@@ -163,16 +169,14 @@ def read(run: Path, split: str) -> list[Problem]:
 @functools.cache
 def rows_by_step(run: Path, model: models.Model) -> list[str]:
     """The tokens of each step's batch, as text in which a row's tokens stand between spaces."""
-    training = batching.training_of(EXPERIMENT, model)
-    assert training is not None
-    lessons = batching.lessons(model, batching.examples_of(run, EXPERIMENT, model), prepare.renderer(run), training, 0)
-    batches = (lessons.batches.batch_at(step).tokens.tolist() for step in range(training.steps))
-    return ["|".join(f" {' '.join(map(str, row))} " for row in rows) for rows in batches]
+    batches = lessons_of(run, model).batches
+    read = (batches.batch_at(step).tokens.tolist() for step in range(LEARNING.steps))
+    return ["|".join(f" {' '.join(map(str, row))} " for row in rows) for rows in read]
 
 
 def steps_by_hand(run: Path, model: models.Model, example: Example) -> list[int]:
     """Steps whose batch holds the example's tokens."""
-    tokens = prepare.renderer(run).encode(example.question, example.response, example.style).tokens[:-1]
+    tokens = tokenizer.renderer(RunStore(run)).encode(example.question, example.response, example.style).tokens[:-1]
     wanted = f" {' '.join(map(str, tokens))} "
     return [step for step, rows in enumerate(rows_by_step(run, model), 1) if wanted in rows]
 
@@ -189,17 +193,18 @@ def steps_told(text: str, model: str, who: str) -> list[int] | None:
 
 def test_the_steps_told_are_those_whose_batches_hold_the_example(made: Path) -> None:
     model = models.student(EXPERIMENT, 0, "all")
-    examples = records.read(made / model.directory / "curated.parquet", Example)
-    asked = {example.problem_id for example in examples}
+    chosen = records.read(made / model.directory / "curated.parquet", Example)
+    asked = {example.problem_id for example in chosen}
     left_out = 0
     for identity in sorted(asked)[:4]:
         text = told(made, identity)
-        for example in (e for e in examples if e.problem_id == identity):
+        for example in (e for e in chosen if e.problem_id == identity):
             found = steps_told(text, model.name, f"trace {example.trace_id}")
             if found is None:
                 left_out += 1
                 assert (
-                    len(prepare.renderer(made).encode(example.question, example.response).tokens) - 1 > LEARNING.batching.length
+                    len(tokenizer.renderer(RunStore(made)).encode(example.question, example.response).tokens) - 1
+                    > LEARNING.batching.length
                 )
             else:
                 assert found == steps_by_hand(made, model, example)
@@ -213,11 +218,11 @@ def test_the_steps_told_are_those_whose_batches_hold_the_example(made: Path) -> 
 def test_teachers_and_bases_learn_too(made: Path, split: str, model: str, who: str) -> None:
     problem = read(made, split)[7]
     found = {"weak": models.teacher(EXPERIMENT.teachers[0]), "0-small.base": models.student(EXPERIMENT, 0, "base")}[model]
-    (example,) = [e for e in batching.examples_of(made, EXPERIMENT, found) if e.problem_id == problem.id]
+    (example,) = [e for e in examples.examples_of(RunStore(made), EXPERIMENT, found) if e.problem_id == problem.id]
     assert steps_told(told(made, problem.id), model, who) == steps_by_hand(made, found, example)
 
 
-def test_traces_fates_and_files_are_told_with_row_and_digest(made: Path) -> None:
+def test_traces_dispositions_and_files_are_told_with_row_and_digest(made: Path) -> None:
     problem = read(made, "pool")[4]
     text = told(made, problem.id[:9])
     assert text.startswith(f"Problem {problem.id}, pool split")
@@ -231,15 +236,14 @@ def test_traces_fates_and_files_are_told_with_row_and_digest(made: Path) -> None
     curation = text.partition("Kept or left out")[2].partition("Steps that learnt")[0]
     for arm, name in (("all", "W2SR (all)"), ("correct", "W2SR-P (correct)")):
         part = curation.partition(f"    {name}\n")[2].partition("    W2SR")[0]
-        fates = {
-            f.trace_id: f for f in records.read(made / f"rungs/0-small/{arm}/fates.parquet", Fate) if f.problem_id == problem.id
-        }
-        assert len(fates) == 3
+        rows = records.read(made / f"rungs/0-small/{arm}/dispositions.parquet", Disposition)
+        dispositions = {row.trace_id: row for row in rows if row.problem_id == problem.id}
+        assert len(dispositions) == 3
         for _, _, one in mine:
             line = next(line for line in part.splitlines() if f"sample {one.sample} of weak" in line)
-            reason = fates[one.id].reason
+            reason = dispositions[one.id].reason
             assert line.endswith(
-                "kept" if reason == "kept" else f"left out at “{fates[one.id].step}”: {reason.replace('_', ' ')}"
+                "kept" if reason == "kept" else f"left out at “{dispositions[one.id].step}”: {reason.replace('_', ' ')}"
             )
     assert "1-large" not in text
     assert "this problem is in another" in text.partition("Rung 1, large")[2]
@@ -365,6 +369,6 @@ def test_every_seed_has_its_part(made: Path, tmp_path: Path) -> None:
     assert [part[0] for part in parts] == ["0", "1", "2"]
     assert "Not started yet." in parts[2]
     first = steps_told(parts[0], model.name, "its solution")
-    (example,) = [e for e in batching.examples_of(made, EXPERIMENT, model) if e.problem_id == read(made, "pool")[2].id]
+    (example,) = [e for e in examples.examples_of(RunStore(made), EXPERIMENT, model) if e.problem_id == read(made, "pool")[2].id]
     assert first == steps_by_hand(made, model, example)
     assert steps_told(parts[1], model.name, "its solution") != first

@@ -12,15 +12,16 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.curation.settings import Curation
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.experiment import Experiment, ModelTeacher, Rung
-from w2sr_jax.graph import manifest as lineage
-from w2sr_jax.graph.runner import climb_all
+from w2sr_jax.graph import manifest as manifests
 from w2sr_jax.graph.stage import Silent
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.problems.settings import Files, Splits
 from w2sr_jax.runs.reproduce import MARKER, POOLED, RECORD, reproduce
+from w2sr_jax.sampling import shards
 from w2sr_jax.sampling.settings import Decoding
-from w2sr_jax.stages import traces
+from w2sr_jax.stages.execute import execute
 from w2sr_jax.training.settings import Training
 
 SAMPLING, CURATION, ARM = "rungs/0-a/traces-teacher", "rungs/0-a/curation", "rungs/0-a/all/train"
@@ -28,17 +29,17 @@ LATER = (ARM, "evaluations/0-a.base", "evaluations/0-a.all", "report")
 
 
 class Watcher(Silent):
-    """Notes what is done and what is said, and stops before a task where asked."""
+    """Notes what is done and what is said, and stops before a stage where asked."""
 
     def __init__(self, before=None):
         self.before, self.done, self.stood, self.said = before, [], [], []
 
-    def begin(self, task, index, total):
-        if task == self.before:
+    def begin(self, stage, index, total):
+        if stage == self.before:
             raise KeyboardInterrupt
 
-    def end(self, task, note, seconds):
-        (self.stood if seconds is None else self.done).append(task)
+    def end(self, stage, note, seconds):
+        (self.stood if seconds is None else self.done).append(stage)
 
     def warn(self, message):
         self.said.append(message)
@@ -69,7 +70,7 @@ def seeds(tmp_path_factory):
         decoding=dataclasses.replace(decoding, temperature=0.0),
         mesh=Mesh(data=1),
     )
-    climb_all(experiment, directory / "hens", Silent())
+    execute(experiment, directory / "hens", Silent())
     return directory / "hens"
 
 
@@ -83,19 +84,19 @@ def run(seeds, tmp_path):
 def unfinished(run):
     """A run that has come as far as its curation."""
     for name in LATER:
-        lineage.manifest_path(run, name).unlink()
+        manifests.path(run, name).unlink()
     return run
 
 
 @pytest.fixture
 def other_traces(monkeypatch):
     """A machine on which the teacher writes other traces."""
-    original = traces.draw_shards
+    original = shards.draw_shards
 
     def draw_shards(where, author, *arguments, **named):
         return original(where, dataclasses.replace(author, seed=author.seed + 1000), *arguments, **named)
 
-    monkeypatch.setattr(traces, "draw_shards", draw_shards)
+    monkeypatch.setattr(shards, "draw_shards", draw_shards)
 
 
 def outcomes(found):
@@ -146,7 +147,7 @@ def test_the_first_difference_is_named_and_what_follows_from_it_is_told_apart(ru
 
 def test_what_is_not_as_it_was_is_named(run, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")  # read by nobody after JAX has started
-    monkeypatch.setitem(lineage.versions.__globals__, "_version", lambda package: "9.9" if package == "jaxlib" else "1.0")
+    monkeypatch.setitem(manifests.versions.__globals__, "_version", lambda package: "9.9" if package == "jaxlib" else "1.0")
     found = reproduce(run, None, "tokenizer", Silent())
     names = {condition.name: condition for condition in found.conditions}
     assert names["xla_flags"].now == "--xla_cpu_enable_fast_math=true"
@@ -250,10 +251,10 @@ def test_a_directory_that_holds_something_else_is_left_alone(run):
 def test_the_command_says_so_with_its_exit_code(run, capsys):
     assert cli.run(["reproduce", str(run), "--stage", "problems", "--plain"]) == 0
     assert "Reproduced: 1 stage" in capsys.readouterr().out
-    manifest = lineage.load(run, "tokenizer")
-    stage = lineage.Stage(run, "tokenizer", manifest.kind, manifest.settings, ("problems",))
-    changed = next(run / name for name in sorted(manifest.outputs))
-    changed.write_bytes(changed.read_bytes() + b" ")
-    stage.commit([run / name for name in manifest.outputs], {}, manifest.measures)
+    store = RunStore(run)
+    manifest = store.peek("tokenizer")
+    paths = [run / name for name in sorted(manifest.outputs)]
+    paths[0].write_bytes(paths[0].read_bytes() + b" ")
+    store.commit(dataclasses.replace(manifest, outputs=store.digests(paths)))
     assert cli.run(["reproduce", str(run), "--stage", "tokenizer", "--plain"]) == 1
     assert "Not reproduced: the first stage" in capsys.readouterr().out

@@ -23,13 +23,14 @@ from w2sr_jax.core import records
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Example
 from w2sr_jax.experiment import Experiment, ModelTeacher, Rung
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.weights import TokenWeights
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.runs import show as showing
 from w2sr_jax.runs.show import show
 from w2sr_jax.stages import examples as batching
-from w2sr_jax.stages import models, problems
+from w2sr_jax.stages import models, tokenizer
 from w2sr_jax.stages.examples import Lessons
 from w2sr_jax.text import tokenizer as tokenizers
 from w2sr_jax.text.settings import BpeTokenizer
@@ -77,7 +78,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     saved.save(run, EXPERIMENT)
     tokenizers.build(BpeTokenizer(vocab_size=300), [response(i) for i in range(20)]).save(run / "tokenizer")
     finish(run)
-    renderer = problems.renderer(run)
+    renderer = tokenizer.renderer(RunStore(run))
     examples = [example(i) for i in range(20)]
     records.write(run / "rungs/0-small/all/curated.parquet", Example, examples)
     sure = []
@@ -98,8 +99,8 @@ def told(run: Path, number: int, rung: int = 0, arm: str | None = None) -> str:
 
 def lessons_of(run: Path, rung: int, arm: str) -> Lessons:
     model = models.student(EXPERIMENT, rung, arm)
-    examples = batching.examples_of(run, EXPERIMENT, model)
-    return batching.lessons(model, examples, problems.renderer(run), LEARNING, 0)
+    examples = batching.examples_of(RunStore(run), EXPERIMENT, model)
+    return batching.lessons(model, examples, tokenizer.renderer(RunStore(run)), LEARNING, 0)
 
 
 def pieces_told(text: str) -> list[str]:
@@ -115,7 +116,7 @@ def as_written(pieces: list[str]) -> str:
 @pytest.mark.parametrize("number", [0, 4, 19])
 def test_every_token_is_shown_with_its_span(made: Path, number: int) -> None:
     text = told(made, number)
-    renderer = problems.renderer(made)
+    renderer = tokenizer.renderer(RunStore(made))
     rendered = renderer.encode(f"Ann has {number} more?", response(number))
     pieces = pieces_told(text)
     assert len(pieces) == len(rendered.tokens)
@@ -164,7 +165,7 @@ def test_weights_are_those_of_the_objective(made: Path, number: int) -> None:
 
 def test_weights_by_confidence_are_those_of_the_first_step(made: Path) -> None:
     lessons = lessons_of(made, 1, "correct")
-    rendered = problems.renderer(made).encode("Ann has 5 more?", response(5))
+    rendered = tokenizer.renderer(RunStore(made)).encode("Ann has 5 more?", response(5))
     wanted = rendered.tokens
     weights = None
     for step in range(LEARNING.steps):
@@ -211,7 +212,7 @@ def test_row_positions_and_steps_are_those_of_the_batches(made: Path, number: in
     )
     assert found
     row, first, last = (int(found[i]) for i in (1, 2, 3))
-    tokens = problems.renderer(made).encode(f"Ann has {number} more?", response(number)).tokens
+    tokens = tokenizer.renderer(RunStore(made)).encode(f"Ann has {number} more?", response(number)).tokens
     assert lessons.batches.packed.tokens[row, first : last + 1].tolist() == tokens[:-1]
     assert lessons.batches.packed.target[row, first : last + 1].tolist() == tokens[1:]
     mine = lessons.batches.packed.tokens[row].tolist()

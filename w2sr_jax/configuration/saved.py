@@ -118,6 +118,11 @@ def load_trusted(run: Path, trusted: bool = False) -> Experiment:
     return experiment
 
 
+def settings_of(run: Path) -> dict[str, Any]:
+    """The settings of a run as JSON, as `save` wrote them."""
+    return {name: value for name, value in _raw(run).items() if name not in _OWN}
+
+
 def config_hash(experiment: Experiment) -> str:
     """Digest of all settings but the run's name."""
     return files.digest_json(encode(dataclasses.replace(experiment, name="-")))
@@ -156,7 +161,7 @@ def _load(run: Path, raw: Mapping[str, Any], stand_for: Any) -> Experiment:
         return stand_for(reference)
 
     try:
-        value = encoding.decode({key: part for key, part in raw.items() if key not in _OWN}, path, "", resolve)
+        value = encoding.decode({name: part for name, part in raw.items() if name not in _OWN}, path, "", resolve)
     except RecursionError:
         raise UserError(f"{path} is nested too deeply") from None
     if not isinstance(value, Experiment):

@@ -127,9 +127,7 @@ def _check_external(part: Part, stage: Stage) -> None:
 
 def _code(run: Path, experiment: Experiment) -> tuple[Condition, ...]:
     """Whether the saved experiment still reads as it was written: functions of the user's, settings and their defaults."""
-    known = files.read_json(run / saved.EXPERIMENT)
-    known = {name: value for name, value in known.items() if name not in ("digest", "code")}
-    words = in_values(known, encode(experiment))
+    words = in_values(saved.settings_of(run), encode(experiment))
     return () if words is None else (Condition("experiment", "as saved", f"read as another one ({words})"),)
 
 
