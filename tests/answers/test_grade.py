@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def running() -> set[str]:
     """Process ids of grading workers that are children of this process."""
-    found = set()
+    pids = set()
     for entry in Path("/proc").iterdir() if Path("/proc").is_dir() else []:
         try:
             command = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
@@ -30,8 +30,8 @@ def running() -> set[str]:
         except OSError:
             continue
         if b"worker.py" in command and parent == str(os.getpid()):
-            found.add(entry.name)
-    return found
+            pids.add(entry.name)
+    return pids
 
 
 def state(pid: int) -> str:
@@ -342,11 +342,11 @@ def dies():
         if len(file.read()) < {pool.TRIES}:
             os.kill(os.getpid(), signal.SIGKILL)
 """
-    place = "            _end_with(own)\n" if who == "its child" else "    parent = os.getppid()\n"
-    assert text.count(place) == 1
-    call = place[: len(place) - len(place.lstrip())] + "dies()\n"
+    folder = "            _end_with(own)\n" if who == "its child" else "    parent = os.getppid()\n"
+    assert text.count(folder) == 1
+    call = folder[: len(folder) - len(folder.lstrip())] + "dies()\n"
     script = tmp_path / "worker.py"
-    script.write_text(text.replace(place, place + call).replace("\ndef main()", dies + "\n\ndef main()"))
+    script.write_text(text.replace(folder, folder + call).replace("\ndef main()", dies + "\n\ndef main()"))
     monkeypatch.setattr(pool, "WORKER", script)
     assert [o.equal for o in pool.compare([("a", "a"), ("b", "x")], workers=1, timeout=20, memory=0)] == [True, False]
     assert len(times.read_text()) >= pool.TRIES

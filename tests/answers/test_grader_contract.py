@@ -121,15 +121,15 @@ def test_a_wrong_grader_is_refused(load: Callable[[str], Any], case: str) -> Non
     module = load(source)
     with pytest.raises(UserError) as caught:
         check_grader(module.grader, PROBLEMS)
-    said = str(caught.value)
-    assert re.search(words, said), said
-    assert said.startswith("grader")
-    assert "\n" not in said
+    message = str(caught.value)
+    assert re.search(words, message), message
+    assert message.startswith("grader")
+    assert "\n" not in message
     if "# here" in source:
         line = next(number for number, text in enumerate((HEAD + source).splitlines(), 1) if "# here" in text)
-        assert f"{Path(module.__file__).name}, line {line}: " in said, said
+        assert f"{Path(module.__file__).name}, line {line}: " in message, message
     elif case == "decorated":
-        assert f"{Path(module.__file__).name}, line " in said
+        assert f"{Path(module.__file__).name}, line " in message
 
 
 @pytest.mark.parametrize("case", RIGHT)

@@ -104,8 +104,8 @@ def test_numbers_within_numbers_are_no_options() -> None:
 @given(st.text(max_size=200) | st.text("ABCDabcd()[]{}*_\\ #:.,\nboxedanswr is", max_size=200))
 @settings(deadline=None)
 def test_no_text_breaks_choosing(text: str) -> None:
-    found = read(text, CITIES, "ABCD")
-    assert found.letter is None or found.letter in "ABCD"
+    verdict = read(text, CITIES, "ABCD")
+    assert verdict.letter is None or verdict.letter in "ABCD"
 
 
 def test_hostile_texts_are_read_quickly() -> None:
@@ -168,7 +168,7 @@ def test_a_gold_that_is_no_letter_is_one_sentence() -> None:
 )
 def test_verdicts(grader: ExactGrader | NumericGrader | RegexGrader, text: str, gold: str | None, verdict: str) -> None:
     assert grader(text, problem(gold)).verdict == verdict
-    assert [found.verdict for found in grade_all(grader, [text] * 2, [problem(gold)] * 2)] == [verdict] * 2
+    assert [result.verdict for result in grade_all(grader, [text] * 2, [problem(gold)] * 2)] == [verdict] * 2
 
 
 @given(

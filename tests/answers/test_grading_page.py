@@ -21,10 +21,10 @@ def test_the_page_has_its_tables() -> None:
 
 @pytest.mark.parametrize(("text", "gold", "verdict", "rule"), TEXTS)
 def test_a_text_is_read_as_the_page_says(text: str, gold: str, verdict: str, rule: str) -> None:
-    found = grade([(text.replace("⏎", "\n").replace("\\|", "|"), gold)], workers=1)[0]
-    assert (found.verdict, f"`{found.rule}`") == (verdict, rule)
+    result = grade([(text.replace("⏎", "\n").replace("\\|", "|"), gold)], workers=1)[0]
+    assert (result.verdict, f"`{result.rule}`") == (verdict, rule)
 
 
 def test_answers_compare_as_the_page_says() -> None:
     verdicts = grade([(f"So it is $\\boxed{{{answer}}}$.", gold) for answer, gold, _, _ in ANSWERS], workers=1)
-    assert [(row, found.verdict) for row, found in zip(ANSWERS, verdicts, strict=True) if found.verdict != row[2]] == []
+    assert [(row, verdict.verdict) for row, verdict in zip(ANSWERS, verdicts, strict=True) if verdict.verdict != row[2]] == []

@@ -219,8 +219,8 @@ def test_towers_in_equations_are_not_computed() -> None:
     ],
 )
 def test_what_follows_an_equals_sign_is_read_as_far_as_it_goes(text: str, stated: int | None, valid: bool) -> None:
-    found = steps(text)
-    assert [(int(step.stated), step.valid) for step in found[:1]] == ([] if stated is None else [(stated, valid)])
+    parsed = steps(text)
+    assert [(int(step.stated), step.valid) for step in parsed[:1]] == ([] if stated is None else [(stated, valid)])
 
 
 @pytest.mark.parametrize("gap", [" ", "\t", "\u00a0"])
@@ -242,11 +242,11 @@ def fuzzer() -> ModuleType:
 def test_the_grader_outlives_hostile_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", sys.path[:])
     tool = fuzzer()
-    found = tool.fuzz(tool.SHORT, seed=1, timeout=tool.SHORT_TIMEOUT, workers=2)
-    assert not found.violations, "\n".join([tool.table(found), *found.violations])
-    assert {verdict.grader for verdict in found.verdicts} >= {"exact", "math-verify", "limits", "timeout"}
-    assert found.watch.memory > 0
-    assert found.watch.processor > 0.3 * tool.SHORT_TIMEOUT
+    verdicts = tool.fuzz(tool.SHORT, seed=1, timeout=tool.SHORT_TIMEOUT, workers=2)
+    assert not verdicts.violations, "\n".join([tool.table(verdicts), *verdicts.violations])
+    assert {verdict.grader for verdict in verdicts.verdicts} >= {"exact", "math-verify", "limits", "timeout"}
+    assert verdicts.watch.memory > 0
+    assert verdicts.watch.processor > 0.3 * tool.SHORT_TIMEOUT
 
 
 @linux
@@ -259,7 +259,7 @@ def test_the_fuzzer_notices(monkeypatch: pytest.MonkeyPatch) -> None:
     violations = tool.fuzz(1, seed=0, timeout=1.0, workers=1).violations
     assert sum(" took " in violation for violation in violations) >= len(tool.FUNCTIONS)
     assert any("honest" in violation and "incorrect" in violation for violation in violations)
-    found = tool.Findings(growth=1 << 40)
-    found.watch.memory, found.watch.processor, found.watch.wall = 1 << 40, 99.0, 999.0
-    tool._judge(found, 0, 1.0, 1 << 30)
-    assert len(found.violations) == 4
+    complaints = tool.Findings(growth=1 << 40)
+    complaints.watch.memory, complaints.watch.processor, complaints.watch.wall = 1 << 40, 99.0, 999.0
+    tool._judge(complaints, 0, 1.0, 1 << 30)
+    assert len(complaints.violations) == 4

@@ -117,11 +117,11 @@ def test_no_mixture_of_marks_makes_it_fail(text: str) -> None:
     st.booleans(),
     st.sampled_from(["{}", "${}", " {} ", "{} apples", "{}%", "{}."]),
 )
-def test_decimals_are_exact(digits: int, places: int, commas: bool, form: str) -> None:
-    value = Fraction(digits, 10**places)
-    whole, part = divmod(abs(digits), 10**places)
+def test_decimals_are_exact(digits: int, decimals: int, commas: bool, form: str) -> None:
+    value = Fraction(digits, 10**decimals)
+    whole, part = divmod(abs(digits), 10**decimals)
     text = f"{whole:,}" if commas else str(whole)
-    text = ("-" if digits < 0 else "") + text + (f".{part:0{places}d}" if places else "")
+    text = ("-" if digits < 0 else "") + text + (f".{part:0{decimals}d}" if decimals else "")
     read = number(form.format(text))
     assert read is not None
     assert (read.value, read.percent) == (value, "%" in form)

@@ -56,9 +56,9 @@ from w2sr_jax.problems.settings import Files
     ],
 )
 def test_examples(text: str, expected: list[tuple[str, bool]]) -> None:
-    found = steps(text)
-    assert [(step.left, step.valid) for step in found] == expected
-    for step in found:
+    parsed = steps(text)
+    assert [(step.left, step.valid) for step in parsed] == expected
+    for step in parsed:
         assert text[step.start :].startswith(step.left)
         assert "=" in text[step.start : step.end]
     assert validity(text) == (sum(valid for _, valid in expected), len(expected))

@@ -39,8 +39,8 @@ def graded(tmp_path, monkeypatch, capsys):
             Path(name).write_text("\n".join(lines) + "\n")
             rows = Path(name)
         code = cli.run(["grade", str(rows), "--gold", "gold", "--text", "trace", *argv])
-        said = capsys.readouterr()
-        return code, said.out.splitlines(), said.err
+        printed = capsys.readouterr()
+        return code, printed.out.splitlines(), printed.err
 
     return run
 
@@ -51,7 +51,7 @@ def section(lines, title):
     return [line.split() for line in lines[start + 1 : end]]
 
 
-def found(lines, title, name):
+def table_rows(lines, title, name):
     """The cells of a table's row."""
     return next(cells for cells in section(lines, title) if cells[0] == name)
 
@@ -60,26 +60,38 @@ def test_verdicts_rules_graders_and_kinds_are_counted(graded):
     code, lines, _ = graded(ROWS, "--grader", "number")
     assert code == 0
     assert "rows.jsonl: 7 rows graded by NumberGrader" in lines
-    assert found(lines, "Verdicts", "correct") == ["correct", "3", "42.9", "%"]
-    assert found(lines, "Verdicts", "incorrect")[1] == "3"
-    assert found(lines, "Verdicts", "unparsed")[1] == "1"
-    assert found(lines, "Where the answer stood", "####") == ["####", "3", "42.9", "%", "33.3", "%"]
-    assert found(lines, "Where the answer stood", "boxed")[1] == "2"
-    assert found(lines, "Where the answer stood", "last_number")[:4] == ["last_number", "(a", "guess)", "1"]
-    assert found(lines, "What compared", "exact")[1] == "6"
-    assert found(lines, "Kinds of gold", "integer") == ["integer", "5", "71.4", "%", "20.0", "%", "20.0", "%", "4", "100.0", "%"]
-    assert found(lines, "Kinds of gold", "fraction")[1] == "1"
-    assert found(lines, "Kinds of gold", "tuple") == ["tuple", "1", "14.3", "%", "100.0", "%", "0.0", "%", "0", "–"]
+    assert table_rows(lines, "Verdicts", "correct") == ["correct", "3", "42.9", "%"]
+    assert table_rows(lines, "Verdicts", "incorrect")[1] == "3"
+    assert table_rows(lines, "Verdicts", "unparsed")[1] == "1"
+    assert table_rows(lines, "Where the answer stood", "####") == ["####", "3", "42.9", "%", "33.3", "%"]
+    assert table_rows(lines, "Where the answer stood", "boxed")[1] == "2"
+    assert table_rows(lines, "Where the answer stood", "last_number")[:4] == ["last_number", "(a", "guess)", "1"]
+    assert table_rows(lines, "What compared", "exact")[1] == "6"
+    assert table_rows(lines, "Kinds of gold", "integer") == [
+        "integer",
+        "5",
+        "71.4",
+        "%",
+        "20.0",
+        "%",
+        "20.0",
+        "%",
+        "4",
+        "100.0",
+        "%",
+    ]
+    assert table_rows(lines, "Kinds of gold", "fraction")[1] == "1"
+    assert table_rows(lines, "Kinds of gold", "tuple") == ["tuple", "1", "14.3", "%", "100.0", "%", "0.0", "%", "0", "–"]
 
 
 def test_disagreements_with_a_label_are_listed_and_agreement_is_not(graded):
     _, lines, _ = graded(ROWS, "--grader", "number", "--label", "ok")
     start = next(number for number, line in enumerate(lines) if line.startswith("Against the label ok"))
-    told = "\n".join(lines[start:])
-    assert "6 of 7 alike (85.71 %)" in told
-    assert re.search(r"^ +3  7 +9 +#### +incorrect +correct$", told, re.M)
-    assert "│ 3 + 4 = 9 ⏎ #### 9" in told
-    assert "│ 3 + 4 = 8" not in told
+    printed_lines = "\n".join(lines[start:])
+    assert "6 of 7 alike (85.71 %)" in printed_lines
+    assert re.search(r"^ +3  7 +9 +#### +incorrect +correct$", printed_lines, re.M)
+    assert "│ 3 + 4 = 9 ⏎ #### 9" in printed_lines
+    assert "│ 3 + 4 = 8" not in printed_lines
 
 
 def test_disagreements_are_counted_where_they_are_not_shown(graded):
@@ -100,10 +112,10 @@ def test_what_the_second_opinion_says_otherwise_is_listed(graded, tmp_path):
         "    return Verdict('incorrect', '0', 'blind', 'blind')\n"
     )
     _, lines, _ = graded(ROWS[:4], "--grader", "grade_command_blind.py:blind")
-    told = "\n".join(lines)
-    assert "2 of 4 alike (50.00 %)" in told
-    assert re.search(r"^ +1  7 +0 +blind +incorrect  correct: 7$", told, re.M)
-    assert not re.search(r"^ +2  7 +0 +blind", told, re.M)
+    printed_lines = "\n".join(lines)
+    assert "2 of 4 alike (50.00 %)" in printed_lines
+    assert re.search(r"^ +1  7 +0 +blind +incorrect  correct: 7$", printed_lines, re.M)
+    assert not re.search(r"^ +2  7 +0 +blind", printed_lines, re.M)
     _, lines, _ = graded(ROWS[:4], "--grader", "number", "--against", "grade_command_blind.py:blind")
     assert any("2 of 4 alike" in line for line in lines)
     assert "Against blind" in lines
@@ -126,7 +138,7 @@ def test_letters_that_are_read_as_text_are_noticed(graded):
     assert "--grader choice" in " ".join(lines)
     _, lines, _ = graded(rows, "--grader", "choice", "--options", "options")
     assert "--grader choice" not in " ".join(lines)
-    assert found(lines, "Verdicts", "correct")[1] == "3"
+    assert table_rows(lines, "Verdicts", "correct")[1] == "3"
 
 
 def test_bad_rows_are_set_aside_with_line_and_reason(graded):
@@ -143,10 +155,10 @@ def test_bad_rows_are_set_aside_with_line_and_reason(graded):
     code, lines, _ = graded(rows, "--label", "ok", "--out", "out.jsonl")
     assert code == 0
     assert "Set aside: 5 rows" in lines
-    told = "\n".join(lines)
-    assert re.search(r"^ +1 +3  field 'gold' is empty$", told, re.M)
-    assert re.search(r"^ +1 +2  not valid JSON", told, re.M)
-    assert found(lines, "Verdicts", "unparsed")[1] == "1"
+    printed_lines = "\n".join(lines)
+    assert re.search(r"^ +1 +3  field 'gold' is empty$", printed_lines, re.M)
+    assert re.search(r"^ +1 +2  not valid JSON", printed_lines, re.M)
+    assert table_rows(lines, "Verdicts", "unparsed")[1] == "1"
     written = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     assert [row["line"] for row in written] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert [row["verdict"] for row in written] == ["correct", None, None, None, None, None, "incorrect", "unparsed"]
@@ -193,7 +205,7 @@ def test_all_kinds_of_files_give_the_same_verdicts(graded, tmp_path, name):
             stream.write("\n".join(map(json.dumps, rows)))
     code, lines, _ = graded(path, "--label", "ok", "--out", "out.jsonl")
     assert code == 0
-    assert found(lines, "Verdicts", "correct")[1] == "3"
+    assert table_rows(lines, "Verdicts", "correct")[1] == "3"
     written = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     assert [row["label"] for row in written] == [row["ok"] for row in ROWS]
 
@@ -219,7 +231,7 @@ def test_lists_of_texts_and_dialogues_are_read(graded):
     code, lines, _ = graded(rows, "--label", "ok")
     assert code == 0
     assert "rows.jsonl: 3 texts of 4 rows graded by MathGrader" in lines
-    assert found(lines, "Verdicts", "correct")[1] == "2"
+    assert table_rows(lines, "Verdicts", "correct")[1] == "2"
     assert "Set aside: 2 rows" in lines
     assert any(re.match(r" +1\.1  7 +8 +#### +incorrect +correct$", line) for line in lines)
 
@@ -251,7 +263,7 @@ def test_hostile_names_in_errors_are_spelt_out(graded):
 
 
 @pytest.mark.parametrize(
-    ("rows", "argv", "said"),
+    ("rows", "argv", "printed"),
     [
         ([{"golt": "7", "trace": "7"}], [], "no column 'gold' (--gold); did you mean 'golt'? Its columns are golt, trace"),
         ([{"gold": "7", "text": "7"}], [], "no column 'trace' (--text)"),
@@ -275,13 +287,13 @@ def test_hostile_names_in_errors_are_spelt_out(graded):
         (Path("twice.csv"), [], "two columns that are called 'gold'"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_exit_code_2(graded, tmp_path, rows, argv, said):
+def test_a_mistake_is_one_sentence_and_exit_code_2(graded, tmp_path, rows, argv, printed):
     (tmp_path / "object.json").write_text(json.dumps({"gold": 1}))
     (tmp_path / "lines.json").write_text('{"gold": 1}\n{"gold": 2}\n')
     (tmp_path / "twice.csv").write_text("gold,gold,trace\n1,1,1\n")
     code, _, error = graded(rows, *argv)
     assert code == 2
-    assert said in error
+    assert printed in error
     assert len(error.strip().splitlines()) == 1
     assert not (tmp_path / "out.txt").exists()
 
@@ -298,14 +310,14 @@ def test_golds_may_be_worked_solutions(graded):
     _, lines, _ = graded(
         [{"gold": solution, "trace": "#### 8", "ok": 1}, {"gold": solution, "trace": "#### 7", "ok": 1}], "--label", "ok"
     )
-    assert found(lines, "Verdicts", "correct")[1] == "1"
+    assert table_rows(lines, "Verdicts", "correct")[1] == "1"
     assert any(re.match(r" +1  7 +8 +#### +incorrect +correct$", line) for line in lines)
 
 
 def test_a_share_is_all_only_where_it_is(graded):
     rows = [{"gold": "7", "trace": "#### 7", "ok": 1}] * 3000 + [{"gold": "7", "trace": "#### 8", "ok": 1}]
     _, lines, _ = graded(rows, "--label", "ok")
-    assert found(lines, "Verdicts", "correct")[2] == "99.9"
+    assert table_rows(lines, "Verdicts", "correct")[2] == "99.9"
     assert any("3,000 of 3,001 alike (99.97 %)" in line for line in lines)
 
 
@@ -361,4 +373,4 @@ def test_recorded_traces_with_labels(graded, shared_data):
     _, lines, _ = graded(shared_data / "traces" / "openai_gsm8k_test.jsonl.gz", "--label", "is_correct")
     assert any("4,220 of 4,220 alike (100.00 %)" in line for line in lines)
     assert any("0 correct there" in line for line in " ".join(lines).split("."))
-    assert found(lines, "Where the answer stood", "A:")[1] == "4,210"
+    assert table_rows(lines, "Where the answer stood", "A:")[1] == "4,210"

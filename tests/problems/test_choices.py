@@ -25,14 +25,14 @@ def row(options: list[str], answer: object) -> Row:
 @given(words, st.lists(words, min_size=2, max_size=26, unique=True), st.data())
 def test_the_gold_letter_follows_its_option(question: str, options: list[str], data: st.DataObject) -> None:
     right = data.draw(st.integers(0, len(options) - 1))
-    made = multiple_choice(row(options, right), INDEX, question)
-    assert sorted(made.options) == sorted(options)
-    assert [options[place] for place in made.permutation] == list(made.options)
-    assert made.options[ord(made.answer) - ord("A")] == options[right]
-    assert made.question == question + "\n" + "".join(f"\n{chr(65 + n)}) {option}" for n, option in enumerate(made.options))
+    item = multiple_choice(row(options, right), INDEX, question)
+    assert sorted(item.options) == sorted(options)
+    assert [options[index] for index in item.permutation] == list(item.options)
+    assert item.options[ord(item.answer) - ord("A")] == options[right]
+    assert item.question == question + "\n" + "".join(f"\n{chr(65 + n)}) {option}" for n, option in enumerate(item.options))
     order = data.draw(st.permutations(range(len(options))))
-    again = multiple_choice(row([options[place] for place in order], order.index(right)), INDEX, question)
-    assert (again.question, again.answer) == (made.question, made.answer)  # whatever order a copy has them in
+    again = multiple_choice(row([options[index] for index in order], order.index(right)), INDEX, question)
+    assert (again.question, again.answer) == (item.question, item.answer)  # whatever order a copy has them in
 
 
 def test_all_orders_occur_equally_often() -> None:
@@ -43,28 +43,28 @@ def test_all_orders_occur_equally_often() -> None:
 
 def test_the_order_never_changes() -> None:
     """Problem ids, and so splits and keys, hang on it."""
-    made = multiple_choice(row(["red", "green", "blue", "white"], 2), INDEX, "Which colour?")
-    assert (made.options, made.answer) == (("white", "blue", "red", "green"), "B")
+    item = multiple_choice(row(["red", "green", "blue", "white"], 2), INDEX, "Which colour?")
+    assert (item.options, item.answer) == (("white", "blue", "red", "green"), "B")
 
 
 @pytest.mark.parametrize("option", ["Both A and B", "A and C only", "Neither B nor C", "(A) or (D)", "A only", "A, B and C"])
 def test_options_that_name_letters_keep_all_in_place(option: str) -> None:
     for number in range(20):
-        made = multiple_choice(row(["red", "green", "blue", option], 0), INDEX, f"{number}?")
-        assert made.options == ("red", "green", "blue", option)
+        item = multiple_choice(row(["red", "green", "blue", option], 0), INDEX, f"{number}?")
+        assert item.options == ("red", "green", "blue", option)
 
 
 def test_of_the_above_stays_last() -> None:
-    made = [multiple_choice(row(["red", "None of the above", "green"], 1), INDEX, f"{number}?") for number in range(20)]
-    assert {each.options[-1] for each in made} == {"None of the above"}
-    assert {each.answer for each in made} == {"C"}
-    assert len({each.options for each in made}) == 2
+    items = [multiple_choice(row(["red", "None of the above", "green"], 1), INDEX, f"{number}?") for number in range(20)]
+    assert {each.options[-1] for each in items} == {"None of the above"}
+    assert {each.answer for each in items} == {"C"}
+    assert len({each.options for each in items}) == 2
 
 
 def test_shuffling_can_be_left_out() -> None:
     fields = Fields(choices=("choices",), answer_is="index", shuffle=False)
-    made = multiple_choice(row(["d", "c", "b", "a"], 1), fields, "q")
-    assert (made.options, made.answer, made.permutation) == (("d", "c", "b", "a"), "B", (0, 1, 2, 3))
+    item = multiple_choice(row(["d", "c", "b", "a"], 1), fields, "q")
+    assert (item.options, item.answer, item.permutation) == (("d", "c", "b", "a"), "B", (0, 1, 2, 3))
 
 
 @pytest.mark.parametrize(

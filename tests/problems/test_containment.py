@@ -26,42 +26,48 @@ from w2sr_jax.teachers import arrayrecord
 ROW = json.dumps({"question": "2+2? SECRET", "answer": "4"}) + "\n"
 
 
-def readme(place: Path, target: str) -> None:
-    (place / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files: {target}\n---\n")
+def readme(directory: Path, target: str) -> None:
+    (directory / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files: {target}\n---\n")
 
 
-def archive(place: Path) -> None:
-    with tarfile.open(place / "a.tar", "w") as file:
+def archive(directory: Path) -> None:
+    with tarfile.open(directory / "a.tar", "w") as file:
         data = pickle.dumps(1)
         member = tarfile.TarInfo("0.pth")
         member.size = len(data)
         file.addfile(member, io.BytesIO(data))
 
 
-def state(place: Path, name: str) -> None:
-    shutil.copy(place.parent / "real" / "dataset_info.json", place)
-    known = json.loads((place.parent / "real" / "state.json").read_text())
-    (place / "state.json").write_text(json.dumps(known | {"_data_files": [{"filename": name}]}))
+def state(directory: Path, name: str) -> None:
+    shutil.copy(directory.parent / "real" / "dataset_info.json", directory)
+    saved = json.loads((directory.parent / "real" / "state.json").read_text())
+    (directory / "state.json").write_text(json.dumps(saved | {"_data_files": [{"filename": name}]}))
 
 
 HF: dict[str, tuple[Callable[[Path], None], str]] = {
-    "a link to a file": (lambda place: (place / "train.jsonl").symlink_to(place.parent / "secret.jsonl"), "is a link"),
-    "a link to a directory": (lambda place: (place / "data").symlink_to(place.parent), "is a link"),
-    "a link within a folder": (
-        lambda place: ((place / "data").mkdir(), (place / "data" / "train.jsonl").symlink_to("../../secret.jsonl")),  # type: ignore[dict-item,return-value]
+    "a link to a file": (
+        lambda directory: (directory / "train.jsonl").symlink_to(directory.parent / "secret.jsonl"),
         "is a link",
     ),
-    "a pipe": (lambda place: os.mkfifo(place / "train.jsonl"), "neither a file nor a directory"),
-    "a card that climbs": (lambda place: readme(place, "../secret.jsonl"), "lies outside"),
-    "a card with a path": (lambda place: readme(place, str(place.parent / "secret.jsonl")), "lies outside"),
-    "a saved set's file": (lambda place: state(place, "../real/data-00000-of-00001.arrow"), "lies outside"),
-    "a saved set's path": (lambda place: state(place, str(place.parent / "real" / "data-00000-of-00001.arrow")), "lies outside"),
+    "a link to a directory": (lambda directory: (directory / "data").symlink_to(directory.parent), "is a link"),
+    "a link within a folder": (
+        lambda directory: ((directory / "data").mkdir(), (directory / "data" / "train.jsonl").symlink_to("../../secret.jsonl")),  # type: ignore[dict-item,return-value]
+        "is a link",
+    ),
+    "a pipe": (lambda directory: os.mkfifo(directory / "train.jsonl"), "neither a file nor a directory"),
+    "a card that climbs": (lambda directory: readme(directory, "../secret.jsonl"), "lies outside"),
+    "a card with a path": (lambda directory: readme(directory, str(directory.parent / "secret.jsonl")), "lies outside"),
+    "a saved set's file": (lambda directory: state(directory, "../real/data-00000-of-00001.arrow"), "lies outside"),
+    "a saved set's path": (
+        lambda directory: state(directory, str(directory.parent / "real" / "data-00000-of-00001.arrow")),
+        "lies outside",
+    ),
     "a saved set's split": (
-        lambda place: (place / "dataset_dict.json").write_text(json.dumps({"splits": ["../real"]})),  # type: ignore[dict-item,return-value]
+        lambda directory: (directory / "dataset_dict.json").write_text(json.dumps({"splits": ["../real"]})),  # type: ignore[dict-item,return-value]
         "lies outside",
     ),
     "an archive of objects": (archive, "of the kind 'webdataset'"),
-    "a pickle": (lambda place: (place / "train.pkl").write_bytes(pickle.dumps(1)), "cannot be read"),  # type: ignore[dict-item,return-value]
+    "a pickle": (lambda directory: (directory / "train.pkl").write_bytes(pickle.dumps(1)), "cannot be read"),  # type: ignore[dict-item,return-value]
 }
 
 
@@ -69,22 +75,22 @@ HF: dict[str, tuple[Callable[[Path], None], str]] = {
 def test_a_directory_of_a_data_set_leads_nowhere_else(tmp_path: Path, name: str) -> None:
     (tmp_path / "secret.jsonl").write_text(ROW)
     datasets.Dataset.from_list([json.loads(ROW)]).save_to_disk(str(tmp_path / "real"))
-    place = tmp_path / "set"
-    place.mkdir()
+    directory = tmp_path / "set"
+    directory.mkdir()
     make, words = HF[name]
-    make(place)
+    make(directory)
     with pytest.raises(UserError, match=words) as refused:
-        files.load(Files(f"hf:{place}"))
+        files.load(Files(f"hf:{directory}"))
     assert "\n" not in str(refused.value)
     assert "2+2" not in str(refused.value)
 
 
 def test_links_within_a_directory_are_followed(tmp_path: Path) -> None:
-    place = tmp_path / "set"
-    (place / "blobs").mkdir(parents=True)
-    (place / "blobs" / "a").write_text(ROW)
-    (place / "train.jsonl").symlink_to("blobs/a")
-    assert len(files.load(Files(f"hf:{place}"))[0]) == 1
+    directory = tmp_path / "set"
+    (directory / "blobs").mkdir(parents=True)
+    (directory / "blobs" / "a").write_text(ROW)
+    (directory / "train.jsonl").symlink_to("blobs/a")
+    assert len(files.load(Files(f"hf:{directory}"))[0]) == 1
 
 
 @pytest.fixture
@@ -105,11 +111,11 @@ def test_no_class_that_a_prepared_set_names_is_imported(
     (prepared.parent / "w2sr_evil.py").write_text(f"open({str(prepared.parent / 'owned')!r}, 'w')")
     monkeypatch.syspath_prepend(str(prepared.parent))
     path = prepared / "features.json"
-    known = json.loads(path.read_text())
-    place = next(iter(known["featuresDict"]["features"].values())) if inner else known
-    place.pop("pythonClassName")
-    place[spelling] = "w2sr_evil.Evil"
-    path.write_text(json.dumps(known))
+    features = json.loads(path.read_text())
+    directory = next(iter(features["featuresDict"]["features"].values())) if inner else features
+    directory.pop("pythonClassName")
+    directory[spelling] = "w2sr_evil.Evil"
+    path.write_text(json.dumps(features))
     with pytest.raises(UserError, match=r"names the class 'w2sr_evil\.Evil'"):
         files.load(Files(f"tfds:{prepared}:train"))
     assert not (prepared.parent / "owned").exists()

@@ -50,15 +50,15 @@ def cached(hub: Path, name: str, config: str, rows: list[dict[str, Any]] = ROWS,
     scratch = hub.parent / "scratch"
     builder = datasets.load_dataset_builder(str(parquet(scratch / "data", rows)), cache_dir=str(scratch / "cache"))
     builder.download_and_prepare()
-    place = hub / name.replace("/", "___") / config / "0.0.0" / commit
-    shutil.copytree(builder.cache_dir, place)
+    directory = hub / name.replace("/", "___") / config / "0.0.0" / commit
+    shutil.copytree(builder.cache_dir, directory)
     stem = name.partition("/")[2]
-    for arrow in place.glob("*.arrow"):
-        arrow.rename(place / arrow.name.replace("data-", f"{stem}-"))
-    info = json.loads((place / "dataset_info.json").read_text())
-    (place / "dataset_info.json").write_text(json.dumps(info | {"config_name": config, "dataset_name": stem}))
+    for arrow in directory.glob("*.arrow"):
+        arrow.rename(directory / arrow.name.replace("data-", f"{stem}-"))
+    info = json.loads((directory / "dataset_info.json").read_text())
+    (directory / "dataset_info.json").write_text(json.dumps(info | {"config_name": config, "dataset_name": stem}))
     shutil.rmtree(scratch)
-    return place
+    return directory
 
 
 def tfds_set(directory: Path, rows: list[dict[str, Any]] = ROWS, split: str = "train") -> Path:
@@ -148,12 +148,12 @@ def test_pictures_are_not_opened(tmp_path: Path, hub: Path) -> None:
 def test_the_cache_is_read_without_asking_anyone(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import HfApi
 
-    place = cached(hub, "openai/gsm8k", "main")
+    directory = cached(hub, "openai/gsm8k", "main")
     monkeypatch.setattr(HfApi, "dataset_info", lambda *args, **options: pytest.fail("the Hub was asked"))
     for path in ("hf:openai/gsm8k:main", "hf:openai/gsm8k:main:train[:3]", f"hf:openai/gsm8k@{COMMIT}:main"):
         problems, _ = load(Files(path))
         assert [p.answer for p in problems] == [str(n + 1) for n in range(len(problems))]
-        assert source_files(path) == (place / "gsm8k-train.arrow",)
+        assert source_files(path) == (directory / "gsm8k-train.arrow",)
     assert len(problems) == 10
     assert problems[0].meta == {"file": "openai/gsm8k:main", "line": 1}
 
@@ -183,11 +183,11 @@ def test_without_a_network_the_message_says_what_would_serve(hub: Path, monkeypa
     for ask in (questions, source_files):
         with pytest.raises(UserError) as caught:
             ask("hf:openai/gsm8k:main:train")
-        said = str(caught.value)
-        assert "\n" not in said
+        message = str(caught.value)
+        assert "\n" not in message
         for words in (str(hub), "has no copy", "local directory", "HF_HOME", "hf:DIRECTORY"):
-            assert words in said
-        assert ("HF_DATASETS_OFFLINE forbids" if offline else "cannot be reached (ConnectionError: Name or") in said
+            assert words in message
+        assert ("HF_DATASETS_OFFLINE forbids" if offline else "cannot be reached (ConnectionError: Name or") in message
     assert datasets.config.HF_HUB_OFFLINE is offline
 
 

@@ -45,7 +45,7 @@ def test_fields_can_be_nested_joined_and_transformed(tmp_path: Path) -> None:
 )
 def test_named_transforms(tmp_path: Path, steps: tuple[Any, ...], text: str, answer: str) -> None:
     path = tmp_path / "p.jsonl"
-    path.write_text("\n".join(json.dumps({"question": "q", "answer": given}) for given in ("#### 1 \\boxed{1}\n1", text)))
+    path.write_text("\n".join(json.dumps({"question": "q", "answer": fields}) for fields in ("#### 1 \\boxed{1}\n1", text)))
     problems, quarantine = load(Files(str(path), Fields(answer_by=steps)))
     assert (problems[-1].answer if not quarantine.rows else quarantine.rows[0].reason).endswith(answer)
     assert len(problems) + len(quarantine) == 2

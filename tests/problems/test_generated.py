@@ -187,12 +187,12 @@ def test_difficulties_are_equally_frequent(sample: list[Problem]) -> None:
 def test_facts_are_exact_and_cover_all() -> None:
     lines = facts(Generated(largest=12), 200)
     assert all(steps_module.validity(line) == (12, 12) for line in lines)
-    told = [fact for line in lines for fact in line.split(" ; ")]
+    written = [fact for line in lines for fact in line.split(" ; ")]
     additions = {f"{a} + {b} = {a + b}" for a in range(13) for b in range(13 - a)}
     subtractions = {f"{a} - {b} = {a - b}" for a in range(13) for b in range(a + 1)}
     products = {f"{a} * {m} = {a * m}" for m in (2, 3) for a in range(12 // m + 1)}
-    assert set(told) == additions | subtractions | products
-    assert all(abs(sum(mark in fact for fact in told) - 800) < 120 for mark in "+-*")
+    assert set(written) == additions | subtractions | products
+    assert all(abs(sum(mark in fact for fact in written) - 800) < 120 for mark in "+-*")
     assert facts(Generated(largest=12), 50) == lines[:50]
     assert len(facts(Generated(), 1, per_line=3)[0].split()) == 17
 

@@ -116,14 +116,14 @@ def test_a_preset_reads_the_columns_of_its_data_set(tmp_path: Path, name: str) -
     preset, row, wanted = CASES[name]
     problem = local(preset, tmp_path / "data", row)
     assert problem.task == name
-    found = {"question": problem.question, "answer": problem.answer, "solution": problem.solution, **problem.meta}
+    problems = {"question": problem.question, "answer": problem.answer, "solution": problem.solution, **problem.meta}
     if "right" in wanted:
-        found["right"] = problem.meta["options"][ord(str(problem.answer)) - 65]
-        assert ChoiceGrader()(f"The answer is {found['right']}.", problem).verdict == "correct"
+        problems["right"] = problem.meta["options"][ord(str(problem.answer)) - 65]
+        assert ChoiceGrader()(f"The answer is {problems['right']}.", problem).verdict == "correct"
         assert ChoiceGrader()(f"The answer is ({problem.answer}).", problem).verdict == "correct"
     else:
         assert MathGrader()(f"So \\boxed{{{problem.answer}}}", problem).verdict == "correct"
-    assert {key: found[key] for key in wanted} == wanted
+    assert {key: problems[key] for key in wanted} == wanted
     assert wanted.keys() - {"question", "answer", "solution", "right"} <= problem.meta.keys()
     problem.row()
 

@@ -30,8 +30,8 @@ from w2sr_jax.problems.reference import Bound, Part, parse
     ],
 )
 def test_paths_are_taken_apart(path: str, kind: str, name: str, configs: tuple[str, ...], parts: tuple[Part, ...]) -> None:
-    found = parse(path)
-    assert (found.kind, found.name, found.configs, found.parts) == (kind, name, configs, parts)
+    parsed = parse(path)
+    assert (parsed.kind, parsed.name, parsed.configs, parsed.parts) == (kind, name, configs, parts)
 
 
 def test_revisions_and_titles() -> None:

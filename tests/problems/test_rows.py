@@ -82,8 +82,8 @@ def test_any_rows_are_usable_or_set_aside(
     assert [problem.meta["line"] for problem in problems] == [number for number, fine in enumerate(readable, 1) if fine]
     assert [row.line for row in quarantine.rows] == [number for number, fine in enumerate(readable, 1) if not fine]
     assert all(row.file == str(path) and row.reason and row.reason.isprintable() for row in quarantine.rows)
-    found = next(problem for problem in problems if problem.question == GOOD["question"])
-    assert (found.answer, found.meta["level"]) == ("5", 3)
+    rows = next(problem for problem in problems if problem.question == GOOD["question"])
+    assert (rows.answer, rows.meta["level"]) == ("5", 3)
 
 
 def test_lines_end_where_json_lines_end(tmp_path: Path) -> None:
@@ -255,6 +255,6 @@ def test_what_is_set_aside_is_one_printable_line(tmp_path: Path) -> None:
     problems, quarantine = files.load(Files(str(path)))
     assert [problem.meta["file"] for problem in problems] == [r"a\n\u202eb.jsonl"] * 2
     assert str(quarantine.rows[0]).isprintable()
-    kept: list[rows.Rejected] = []
-    rows.set_aside(kept, "p.jsonl", 3, "it says\n\x00this")
-    assert str(kept[0]) == r"p.jsonl, line 3: it says\n\x00this"
+    rejected: list[rows.Rejected] = []
+    rows.set_aside(rejected, "p.jsonl", 3, "it says\n\x00this")
+    assert str(rejected[0]) == r"p.jsonl, line 3: it says\n\x00this"

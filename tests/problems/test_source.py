@@ -43,14 +43,14 @@ class Doubles(ProblemSource):
 
 
 @dataclasses.dataclass(frozen=True)
-class Given(ProblemSource):
+class Returning(ProblemSource):
     """Returns whatever `make` returns; for mistakes."""
 
     make: Callable[[], Any]
 
     def load(self, limit: int | None = None) -> tuple[list[Problem], Quarantine]:
-        made: tuple[list[Problem], Quarantine] = self.make()
-        return made
+        returned: tuple[list[Problem], Quarantine] = self.make()
+        return returned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,9 +148,9 @@ def test_files_are_the_same_through_the_protocol(tmp_path: Path) -> None:
     [
         (lambda: [ONE], "it must return a tuple of a list of problems and a Quarantine"),
         (lambda: ([ONE], None), "it must return a tuple of a list of problems and a Quarantine"),
-        (lambda: ([], Quarantine()), r"Given.load returned \[\]; it must return a list of at least one problem"),
+        (lambda: ([], Quarantine()), r"Returning.load returned \[\]; it must return a list of at least one problem"),
         (lambda: (iter([ONE]), Quarantine()), "it must return a list of at least one problem"),
-        (lambda: ([ONE] * 3, Quarantine()), "Given.load returned 3 problems; its limit was 2"),
+        (lambda: ([ONE] * 3, Quarantine()), "Returning.load returned 3 problems; its limit was 2"),
         (lambda: ([ONE, "What?"], Quarantine()), "problem 2 is no sound problem: it is 'What[?]', of type str"),
         (lambda: ([dataclasses.replace(ONE, answer=1)], Quarantine()), "problem 1 is no sound problem: it.answer is 1"),
         (lambda: ([Problem.of(" ", "1")], Quarantine()), "problem 1 has an empty question"),
@@ -161,7 +161,7 @@ def test_files_are_the_same_through_the_protocol(tmp_path: Path) -> None:
 )
 def test_what_a_source_of_ones_own_does_wrong_is_one_sentence(make: Callable[[], Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence) as caught:
-        load(Given(make), 2)
+        load(Returning(make), 2)
     assert "test_source.py" in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -93,11 +93,11 @@ def test_any_text_survives_and_never_ends_its_turn(opened: dict[str, Renderer], 
 def test_an_end_of_turn_at_the_end_of_a_response_is_taken_off_and_one_within_is_refused(
     opened: dict[str, Renderer], name: str
 ) -> None:
-    renderer, said = opened[name], "so</think> 19" if name == "r1" else "so 19"
-    whole, ends = renderer.encode("q", said), renderer.tokenizer.end_texts
+    renderer, spelled = opened[name], "so</think> 19" if name == "r1" else "so 19"
+    whole, ends = renderer.encode("q", spelled), renderer.tokenizer.end_texts
     assert {FAMILIES[name].end, FAMILIES[name].pad} <= set(ends)
     for end in (*ends, "<|im_end|>", "<|eot_id|>", "</s>"):
-        for text in (f"{said}{end}", f"{said} {end}\n", f"{said}\n{end}{ends[0]}\n{end} \n"):
+        for text in (f"{spelled}{end}", f"{spelled} {end}\n", f"{spelled}\n{end}{ends[0]}\n{end} \n"):
             assert renderer.encode("q", text) == whole
             assert renderer.remarks(text, "reason") == [f"ends with {end!r} spelt out, which is taken off"]
             assert renderer.unclosed([(text, "reason")]) == 0
@@ -119,9 +119,9 @@ def test_what_was_sampled_is_trained_on_token_for_token(
     opened: dict[str, Renderer], name: str, start: str, body: str, closes: bool
 ) -> None:
     renderer = opened[name]
-    told = f"{start}so {body}" + ("\n</think>\n\n3" if closes else "")
-    assume(not renderer.refusal(told) and turns.trimmed(told, renderer.tokenizer.end_texts) == (told, ""))
-    sampled = renderer.tokenizer.encode([told])[0]
+    spelled = f"{start}so {body}" + ("\n</think>\n\n3" if closes else "")
+    assume(not renderer.refusal(spelled) and turns.trimmed(spelled, renderer.tokenizer.end_texts) == (spelled, ""))
+    sampled = renderer.tokenizer.encode([spelled])[0]
     text = renderer.decode([*sampled, renderer.end_tokens[0], 5])
     rendered = renderer.encode("How many?", text)
     assert rendered.tokens == [*renderer.prompt("How many?"), *sampled, renderer.tokenizer.end_of_turn]
@@ -188,19 +188,19 @@ SPOILT = {
 }
 
 
-@pytest.mark.parametrize("said", SPOILT)
-def test_a_template_that_cannot_serve_is_refused_in_one_line(tmp_path: Path, said: str) -> None:
-    given = write(tmp_path, dataclasses.replace(FAMILIES["chatml"], template=SPOILT[said]))
-    with pytest.raises(UserError, match=said) as refused:
-        tokenizer.build(given)
+@pytest.mark.parametrize("message", SPOILT)
+def test_a_template_that_cannot_serve_is_refused_in_one_line(tmp_path: Path, message: str) -> None:
+    template = write(tmp_path, dataclasses.replace(FAMILIES["chatml"], template=SPOILT[message]))
+    with pytest.raises(UserError, match=message) as refused:
+        tokenizer.build(template)
     assert "\n" not in str(refused.value)
     assert str(refused.value).startswith(f"the chat template of {tmp_path} ")
 
 
 def test_what_a_template_raises_is_said(tmp_path: Path) -> None:
-    given = dataclasses.replace(write(tmp_path, FAMILIES["mistral"]), system="Be good.")
+    template = dataclasses.replace(write(tmp_path, FAMILIES["mistral"]), system="Be good.")
     with pytest.raises(UserError, match=r"raises “Roles must alternate, user first\.”$"):
-        tokenizer.build(given)
+        tokenizer.build(template)
 
 
 def test_a_template_cannot_write_files(tmp_path: Path) -> None:
@@ -288,19 +288,19 @@ class Beginning(NamedTuple):
 @pytest.mark.parametrize("pair", thinking.PAIRS, ids=lambda pair: pair[0])
 def test_every_pair_of_marks_is_known_open_or_closed_in_prompts_and_responses(pair: tuple[str, str]) -> None:
     opening, closing = pair
-    for (begun, text), said in (THOUGHTS | STRAY).items():
+    for (begun, text), remark in (THOUGHTS | STRAY).items():
         written, response = (one.format(o=opening, c=closing) for one in (BEGUN[begun], text))
         turn = chat.Turn("", f"<|im_start|>assistant\n{written}", False, False)
         assert turn.response_prefix == written
         assert chat.opens(turn.response_prefix) == (begun == "opened")
         renderer = Renderer(Beginning(turn))  # type: ignore[arg-type]
-        assert renderer.remarks(response, "reason") == ([said] if said else []), (begun, response)
-        assert renderer.unclosed([(response, "reason"), ("So 19", "plain")]) == bool(said)
+        assert renderer.remarks(response, "reason") == ([remark] if remark else []), (begun, response)
+        assert renderer.unclosed([(response, "reason"), ("So 19", "plain")]) == bool(remark)
         rest = turn.without_prefix(response)
         assert rest in response
         assert (written + rest).casefold().count(opening.casefold()) <= response.casefold().count(opening.casefold()) + (
             begun != "nothing" and not response.startswith(opening)
-        ) + ("although" in said)
+        ) + ("although" in remark)
 
 
 def test_other_marks_than_the_prompt_s_do_not_close_its_thinking() -> None:
@@ -366,9 +366,9 @@ BEGINNINGS = [
 
 @pytest.mark.parametrize(("words", "text"), BEGINNINGS)
 def test_a_template_that_begins_the_answer_with_words_of_its_own_is_refused(tmp_path: Path, words: str, text: str) -> None:
-    given = write(tmp_path, dataclasses.replace(FAMILIES["chatml"], template=text))
+    template = write(tmp_path, dataclasses.replace(FAMILIES["chatml"], template=text))
     with pytest.raises(UserError, match=f"begins an assistant's turn with '{re.escape(words)}' behind its generation prompt"):
-        tokenizer.build(given)
+        tokenizer.build(template)
 
 
 HARMLESS = {
@@ -393,6 +393,6 @@ def test_a_template_that_ends_an_answer_with_words_of_its_own_is_refused(tmp_pat
         text = CHATML.replace(
             "{{ m.content }}<|im_end|>", "{{ m.content }}{% if m.role == 'assistant' %}" + words + "{% endif %}<|im_end|>"
         )
-        given = write(tmp_path, dataclasses.replace(FAMILIES["chatml"], template=text))
+        template = write(tmp_path, dataclasses.replace(FAMILIES["chatml"], template=text))
         with pytest.raises(UserError, match=f"writes '{re.escape(words.strip())}' behind an assistant's words"):
-            tokenizer.build(given)
+            tokenizer.build(template)

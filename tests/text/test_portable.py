@@ -29,8 +29,8 @@ class Opened:
     def __init__(self, directory: Path) -> None:
         config = json.loads((directory / "tokenizer_config.json").read_text())
         name = config["tokenizer_class"].removesuffix("Fast")
-        known = [each.removesuffix("Fast") for each in CLASSES_OF_4]
-        if name not in known:
+        rules = [each.removesuffix("Fast") for each in CLASSES_OF_4]
+        if name not in rules:
             raise ValueError(f"Tokenizer class {name} does not exist or is not currently imported.")
         self.named = dict(config.get("extra_special_tokens", {}).items())
         self.unnamed = config.get("additional_special_tokens", [])
@@ -58,12 +58,12 @@ def edited(
     directory: Path, config: dict[str, Any] | None = None, pre_tokenizer: dict[str, Any] | None = None
 ) -> PretrainedTokenizer:
     for name, changes in (("tokenizer_config.json", config), ("tokenizer.json", pre_tokenizer)):
-        found = json.loads((directory / name).read_text())
+        entries = json.loads((directory / name).read_text())
         if name == "tokenizer.json":
-            found["pre_tokenizer"] |= changes or {}
+            entries["pre_tokenizer"] |= changes or {}
         else:
-            found |= changes or {}
-        (directory / name).write_text(json.dumps(found))
+            entries |= changes or {}
+        (directory / name).write_text(json.dumps(entries))
     return PretrainedTokenizer(str(directory))
 
 
@@ -113,8 +113,8 @@ def test_a_family_s_own_class_tokenizes_as_it_did(tmp_path: Path, kind: str) -> 
     built = tokenizer.build(edited(tmp_path / "a", {"tokenizer_class": kind, "model_max_length": 4096}))
     built.save(tmp_path / "b")
     assert same(built, tmp_path / "b").longest == 4096
-    found = json.loads((tmp_path / "b" / "tokenizer_config.json").read_text())["tokenizer_class"]
-    assert found == ("Qwen2Tokenizer" if kind == "Qwen2Tokenizer" else "PreTrainedTokenizerFast")
+    config = json.loads((tmp_path / "b" / "tokenizer_config.json").read_text())["tokenizer_class"]
+    assert config == ("Qwen2Tokenizer" if kind == "Qwen2Tokenizer" else "PreTrainedTokenizerFast")
 
 
 def test_a_space_before_a_text_is_kept(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ TOKENIZER = {"added_tokens": [{"id": 7, "content": "<a>", "special": True}]}
 
 
 def test_what_version_5_writes_becomes_what_version_4_reads() -> None:
-    given = {
+    config = {
         "backend": "tokenizers",
         "is_local": True,
         "local_files_only": True,
@@ -139,7 +139,7 @@ def test_what_version_5_writes_becomes_what_version_4_reads() -> None:
         "eos_token": "<e>",
         "own": 1,
     }
-    assert portable.portable(given, TOKENIZER, "{{ x }}", 77) == {
+    assert portable.portable(config, TOKENIZER, "{{ x }}", 77) == {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "additional_special_tokens": ["<a>", "<b>"],
         "extra_special_tokens": {"image_token": "<image>"},
@@ -154,7 +154,7 @@ def test_what_version_5_writes_becomes_what_version_4_reads() -> None:
 
 
 def test_what_version_4_wrote_stays_as_it_was() -> None:
-    given = {
+    config = {
         "tokenizer_class": "LlamaTokenizer",
         "add_bos_token": True,
         "additional_special_tokens": ["<a>"],
@@ -164,9 +164,9 @@ def test_what_version_4_wrote_stays_as_it_was() -> None:
         "model_max_length": 512,
         "chat_template": "{{ y }}",
     }
-    told = portable.portable(given, TOKENIZER, None, 4096)
-    assert told == given | {"added_tokens_decoder": {"7": {"content": "<a>", "special": True}}}
-    assert portable.portable(told, TOKENIZER, None, 4096) == told
+    rewritten = portable.portable(config, TOKENIZER, None, 4096)
+    assert rewritten == config | {"added_tokens_decoder": {"7": {"content": "<a>", "special": True}}}
+    assert portable.portable(rewritten, TOKENIZER, None, 4096) == rewritten
     bare = portable.portable({"extra_special_tokens": None, "additional_special_tokens": []}, {})
     assert not {"extra_special_tokens", "additional_special_tokens", "chat_template", "model_max_length"} & bare.keys()
 

@@ -163,10 +163,10 @@ def test_pieces_are_what_each_token_adds(tmp_path: Path) -> None:
     built = tokenizer.build(make(tmp_path))
     text = "so  it is\n\né <think> 12"
     ids = [*built.encode([text])[0], built.end_of_turn]
-    found = built.pieces(ids)
-    assert len(found) == len(ids)
-    assert found[-1] == "<|im_end|>"
-    assert "".join(piece for piece in found if piece in text).replace(" ", "") == text.replace("é", "").replace(" ", "")
+    pieces = built.pieces(ids)
+    assert len(pieces) == len(ids)
+    assert pieces[-1] == "<|im_end|>"
+    assert "".join(piece for piece in pieces if piece in text).replace(" ", "") == text.replace("é", "").replace(" ", "")
 
 
 def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
@@ -216,9 +216,9 @@ def test_a_saved_directory_tells_other_programs_how_to_ask_and_when_to_stop(tmp_
 
 def test_bad_directories_are_named(tmp_path: Path) -> None:
     def refused(words: str, path: object) -> None:
-        with pytest.raises(UserError, match=words) as said:
+        with pytest.raises(UserError, match=words) as message:
             tokenizer.build(PretrainedTokenizer(str(path)))
-        assert "\n" not in str(said.value)
+        assert "\n" not in str(message.value)
 
     refused("does not exist", tmp_path / "absent")
     refused("path is empty", "")

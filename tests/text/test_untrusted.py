@@ -29,9 +29,9 @@ def split(pattern: str) -> dict[str, Any]:
     return {"type": "Sequence", "pretokenizers": [cut, level]}
 
 
-def make(place: Path, model: dict[str, Any] | None = None, settings: dict[str, Any] | None = None, **changes: Any) -> Path:
+def make(directory: Path, model: dict[str, Any] | None = None, settings: dict[str, Any] | None = None, **changes: Any) -> Path:
     """A directory with a sound tokenizer of bytes but for the changes."""
-    place.mkdir()
+    directory.mkdir()
     vocab = {name: number for number, name in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     whole: dict[str, Any] = {
         "version": "1.0",
@@ -42,10 +42,15 @@ def make(place: Path, model: dict[str, Any] | None = None, settings: dict[str, A
         "model": {"type": "BPE", "vocab": vocab, "merges": [], **(model or {})},
         **changes,
     }
-    (place / "tokenizer.json").write_text(json.dumps(whole))
-    known = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<eos>", "pad_token": "<pad>", "chat_template": TEMPLATE}
-    (place / "tokenizer_config.json").write_text(json.dumps(known | (settings or {})))
-    return place
+    (directory / "tokenizer.json").write_text(json.dumps(whole))
+    tokenizer_json = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": "<eos>",
+        "pad_token": "<pad>",
+        "chat_template": TEMPLATE,
+    }
+    (directory / "tokenizer_config.json").write_text(json.dumps(tokenizer_json | (settings or {})))
+    return directory
 
 
 def replaced(path: Path, make_it: Callable[[Path], object]) -> None:
@@ -54,9 +59,9 @@ def replaced(path: Path, make_it: Callable[[Path], object]) -> None:
 
 
 def with_file(name: str, make_it: Callable[[Path], object]) -> Callable[[Path], Path]:
-    def build(place: Path) -> Path:
-        replaced(make(place) / name, make_it)
-        return place
+    def build(directory: Path) -> Path:
+        replaced(make(directory) / name, make_it)
+        return directory
 
     return build
 
@@ -67,17 +72,17 @@ def text(words: str) -> Callable[[Path], object]:
 
 REPLACE = {"type": "Replace", "pattern": {"Regex": "."}, "content": "a" * 1000}
 ATTACKS: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "a search without end": (lambda place: make(place, pre_tokenizer=split(r"(a+)+$|(\w+\s?)+!$|[^\n]")), "retry-limit"),
+    "a search without end": (lambda directory: make(directory, pre_tokenizer=split(r"(a+)+$|(\w+\s?)+!$|[^\n]")), "retry-limit"),
     "a rule that swells": (
-        lambda place: make(place, normalizer={"type": "Sequence", "normalizers": [REPLACE] * 5}),
+        lambda directory: make(directory, normalizer={"type": "Sequence", "normalizers": [REPLACE] * 5}),
         "is not done with a few short texts within|makes more than",
     ),
     "a prefix of a megabyte": (
-        lambda place: make(place, normalizer={"type": "Prepend", "prepend": "a" * 10**6}),
+        lambda directory: make(directory, normalizer={"type": "Prepend", "prepend": "a" * 10**6}),
         "more than 16 tokens of each character",
     ),
-    "a far id": (lambda place: make(place, model={"vocab": {"a": 2**32 - 2}}), "of the id 4294967294"),
-    "a far added id": (lambda place: make(place, added_tokens=[special(2**31, "<eos>")]), "of the id 2147483648"),
+    "a far id": (lambda directory: make(directory, model={"vocab": {"a": 2**32 - 2}}), "of the id 4294967294"),
+    "a far added id": (lambda directory: make(directory, added_tokens=[special(2**31, "<eos>")]), "of the id 2147483648"),
     "a million layers": (
         with_file("config.json", text(json.dumps({"model_type": "qwen2", "num_hidden_layers": 10**9}))),
         "'num_hidden_layers' is 1000000000",
@@ -87,7 +92,7 @@ ATTACKS: dict[str, tuple[Callable[[Path], Path], str]] = {
         "'num_hidden_layers' is 1000000000",
     ),
     "many tokens": (
-        lambda place: make(place, settings={"extra_special_tokens": [f"<{n}>" for n in range(30_000)]}),
+        lambda directory: make(directory, settings={"extra_special_tokens": [f"<{n}>" for n in range(30_000)]}),
         "has 30,000 entries",
     ),
     "depth": (with_file("special_tokens_map.json", text("[" * 10**5 + "]" * 10**5)), "not valid JSON"),
@@ -100,8 +105,8 @@ ATTACKS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a process's secrets": (with_file("added_tokens.json", lambda path: path.symlink_to("/proc/self/environ")), "is a link to"),
     "a link in a loop": (with_file("tokenizer.json", lambda path: path.symlink_to(path.name)), "no tokenizer.json"),
     "code of its own": (
-        lambda place: make(
-            place, settings={"auto_map": {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}, "tokenizer_class": "Evil"}
+        lambda directory: make(
+            directory, settings={"auto_map": {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}, "tokenizer_class": "Evil"}
         ),
         "custom code",
     ),
@@ -111,10 +116,10 @@ ATTACKS: dict[str, tuple[Callable[[Path], Path], str]] = {
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_stranger_s_tokenizer_is_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
     build, words = ATTACKS[name]
-    place = build(tmp_path / "model")
-    (place / "evil.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')")
+    directory = build(tmp_path / "model")
+    (directory / "evil.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')")
     with pytest.raises(UserError, match=words) as refused:
-        Pretrained.open(PretrainedTokenizer(str(place)))
+        Pretrained.open(PretrainedTokenizer(str(directory)))
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "owned").exists()
 
@@ -136,9 +141,9 @@ def test_a_rule_that_fails_at_a_text_is_a_sentence(tmp_path: Path) -> None:
         fail()
 
 
-@pytest.mark.parametrize("given", [None, [], {"reason": 5}, {"evil": 1}, {"path": "x", "thinking": "yes"}])
-def test_a_saved_tokenizer_s_settings_have_their_types(tmp_path: Path, given: Any) -> None:
-    (tmp_path / tokenizer.MANIFEST).write_text(json.dumps({"kind": "pretrained", "settings": given}))
+@pytest.mark.parametrize("settings", [None, [], {"reason": 5}, {"evil": 1}, {"path": "x", "thinking": "yes"}])
+def test_a_saved_tokenizer_s_settings_have_their_types(tmp_path: Path, settings: Any) -> None:
+    (tmp_path / tokenizer.MANIFEST).write_text(json.dumps({"kind": "pretrained", "settings": settings}))
     with pytest.raises(UserError, match=r"w2sr_tokenizer\.json"):
         tokenizer.load(tmp_path)
 

@@ -174,28 +174,28 @@ def _rewritten_mathematics() -> Iterator[tuple[str, str]]:
 
 def copies() -> list[tuple[str, str, str]]:
     """(question, copy, what was done to it)."""
-    found = []
+    pairs = []
     for dress in ANY:
-        found += [(base, dress.format(base), dress) for base in BASES]
+        pairs += [(base, dress.format(base), dress) for base in BASES]
     for dresses, bases in (
         (IN_ENGLISH, ENGLISH),
         (IN_CHINESE, (CHINESE,)),
         (IN_FRENCH, (FRENCH,)),
         (IN_GERMAN, (GERMAN,)),
     ):
-        found += [(base, dress.format(base), dress) for dress in dresses for base in bases]
+        pairs += [(base, dress.format(base), dress) for dress in dresses for base in bases]
     for base in BASES:
-        found += [(base, copy, what) for what, copy in _rewritten(base)]
-    found += [(STORY, copy, what) for what, copy in _rewritten_story()]
+        pairs += [(base, copy, what) for what, copy in _rewritten(base)]
+    pairs += [(STORY, copy, what) for what, copy in _rewritten_story()]
     for what, copy in _rewritten_mathematics():
         base = GEOMETRY if "angle" in copy else CHOICE if "train" in copy else FORMULA
-        found.append((base, copy, what))
+        pairs.append((base, copy, what))
     for old, new in (("，", ","), ("。", "."), ("？", "?"), ("，", "， "), ("12本", "12 本"), ("12", "十二"), ("请问", "")):
-        found.append((CHINESE, CHINESE.replace(old, new), f"{old} → {new}"))
-    found.append((FRENCH, FRENCH.replace("’", "'").replace(" ?", "?"), "apostrophes"))
-    found.append((FRENCH, "".join(c for c in unicodedata.normalize("NFD", FRENCH) if not unicodedata.combining(c)), "no accents"))
-    found.append((GERMAN, GERMAN.replace("größte", "GRÖSSTE"), "ß"))
-    return [(base, copy, what) for base, copy, what in dict.fromkeys(found) if copy != base]
+        pairs.append((CHINESE, CHINESE.replace(old, new), f"{old} → {new}"))
+    pairs.append((FRENCH, FRENCH.replace("’", "'").replace(" ?", "?"), "apostrophes"))
+    pairs.append((FRENCH, "".join(c for c in unicodedata.normalize("NFD", FRENCH) if not unicodedata.combining(c)), "no accents"))
+    pairs.append((GERMAN, GERMAN.replace("größte", "GRÖSSTE"), "ß"))
+    return [(base, copy, what) for base, copy, what in dict.fromkeys(pairs) if copy != base]
 
 
 CLUBS = (

@@ -19,8 +19,8 @@ from w2sr_jax.problems.splits import split
 PLAIN = Copies()
 
 
-def match(known: str, asked: str, settings: Copies = PLAIN) -> str | None:
-    return CopyIndex([Problem.of(known, "1")], settings).match(Problem.of(asked, "1"))
+def match(original: str, asked: str, settings: Copies = PLAIN) -> str | None:
+    return CopyIndex([Problem.of(original, "1")], settings).match(Problem.of(asked, "1"))
 
 
 def both_ways(one: str, other: str, settings: Copies = PLAIN) -> tuple[bool, bool]:
@@ -28,14 +28,14 @@ def both_ways(one: str, other: str, settings: Copies = PLAIN) -> tuple[bool, boo
 
 
 def test_recall_and_precision_on_the_list(capsys: pytest.CaptureFixture[str]) -> None:
-    found = {(one, other): both_ways(one, other) for one, other, _ in copies()}
+    reasons = {(one, other): both_ways(one, other) for one, other, _ in copies()}
     mistaken = {pair: both_ways(*pair) for pair in NEAR_MISSES}
-    hits, false = (sum(map(sum, pairs.values())) for pairs in (found, mistaken))
-    recall, precision = hits / (2 * len(found)), hits / (hits + false)
+    hits, false = (sum(map(sum, pairs.values())) for pairs in (reasons, mistaken))
+    recall, precision = hits / (2 * len(reasons)), hits / (hits + false)
     with capsys.disabled():
-        print(f"\n{len(found)} copies, {len(mistaken)} near misses: recall {recall:.1%}, precision {precision:.1%}")
-    assert min(len(found), len(mistaken)) >= 60
-    assert recall >= 0.95, [pair for pair, says in found.items() if not all(says)]
+        print(f"\n{len(reasons)} copies, {len(mistaken)} near misses: recall {recall:.1%}, precision {precision:.1%}")
+    assert min(len(reasons), len(mistaken)) >= 60
+    assert recall >= 0.95, [pair for pair, says in reasons.items() if not all(says)]
     # The list has four times as many copies as near misses, so the share of near misses is bounded, too.
     assert precision >= 0.98
     assert false <= 0.02 * 2 * len(mistaken), [pair for pair, says in mistaken.items() if any(says)]
@@ -43,10 +43,10 @@ def test_recall_and_precision_on_the_list(capsys: pytest.CaptureFixture[str]) ->
 
 def test_the_near_misses_stay_apart_among_all_other_questions() -> None:
     """Against one another and all copies at once, as in a run, nothing is taken for what it is not."""
-    known = CopyIndex([Problem.of(one, "1") for one, _, _ in copies()])
+    index = CopyIndex([Problem.of(one, "1") for one, _, _ in copies()])
     bases = {one for one, _, _ in copies()}
     for _, other in NEAR_MISSES:
-        assert other in bases or known.match(Problem.of(other, "1")) is None, other
+        assert other in bases or index.match(Problem.of(other, "1")) is None, other
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ RENAMED = READER.replace("Lena", "Mia Rose").replace("Paul", "Otto")
 
 
 @pytest.mark.parametrize(
-    ("known", "asked", "copies", "reason"),
+    ("original", "asked", "copies", "reason"),
     [
         (READER, RENAMED, NAMES, "other_names"),
         (READER, RENAMED, NUMBERS, None),
@@ -91,9 +91,9 @@ RENAMED = READER.replace("Lena", "Mia Rose").replace("Paul", "Otto")
     ],
 )
 def test_other_names_and_numbers_count_where_they_are_asked_for(
-    known: str, asked: str, copies: Copies, reason: str | None
+    original: str, asked: str, copies: Copies, reason: str | None
 ) -> None:
-    assert match(known, asked, copies) == reason
+    assert match(original, asked, copies) == reason
 
 
 def test_splits_and_curation_are_asked_for_what_counts_as_a_copy() -> None:
@@ -159,8 +159,8 @@ def real(path: Path) -> list[Problem]:
         return [Problem.of(json.loads(line)["question"], "1") for line in lines]
 
 
-def copies_in(known: Path, asked: Path) -> list[str]:
-    seen = CopyIndex(real(known))
+def copies_in(originals: Path, asked: Path) -> list[str]:
+    seen = CopyIndex(real(originals))
     return [problem.question for problem in real(asked) if seen.match(problem)]
 
 
@@ -188,4 +188,4 @@ def test_questions_of_one_data_set_with_other_answers_are_not_copies(shared_data
         answers = {
             text: {answer.replace("\\mathbf{2340}", "2340").replace(" ", "") for _, answer in group} for text, group in groups
         }
-        assert [text for text, given in answers.items() if len(given) > 1] == []
+        assert [text for text, problems in answers.items() if len(problems) > 1] == []

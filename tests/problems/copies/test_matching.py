@@ -47,11 +47,11 @@ def test_recorded_traces_of_test_problems_are_known_in_another_dress(tmp_path: P
     ]
     path = tmp_path / "traces.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
-    found = recorded.load(Recorded("staff", str(path)), [], tested=[PLAIN, OTHER])
-    assert found.problems == [PLAIN]
-    assert [(trace.problem_id, trace.sample) for trace in found.traces] == [(PLAIN.id, 0), (PLAIN.id, 1)]
-    assert found.unmatched == 1
-    assert [(bad.line, "contradicts" in bad.reason) for bad in found.quarantine] == [(3, True)]
+    loaded = recorded.load(Recorded("staff", str(path)), [], tested=[PLAIN, OTHER])
+    assert loaded.problems == [PLAIN]
+    assert [(trace.problem_id, trace.sample) for trace in loaded.traces] == [(PLAIN.id, 0), (PLAIN.id, 1)]
+    assert loaded.unmatched == 1
+    assert [(bad.line, "contradicts" in bad.reason) for bad in loaded.quarantine] == [(3, True)]
     learnt = recorded.load(Recorded("staff", str(path)), [PLAIN, OTHER])
     assert ([trace.text for trace in learnt.traces], learnt.unmatched) == (["It is 1,800."], 3)
 
