@@ -19,9 +19,9 @@ COUNTS = ("pretrain", "teacher", "pool", "probe", "test")
 
 @dataclasses.dataclass(frozen=True)
 class SplitReport:
-    """The result of splitting in numbers: how many `problems` there were, the `sizes` of the splits, problems that no split needed
-    (`unused`), problems with an id that another one has (`repeated`), and near-duplicates that were left out (`removed`), by the
-    split that would have had them and by reason (see `CopyIndex`)."""
+    """The result of splitting in numbers: how many `problems` there were, the `sizes` of the splits, problems that no split
+    needed (`unused`), problems with an id that another one has (`repeated`), and near-duplicates that were left out (`removed`),
+    by the split that would have had them and by reason (see `CopyIndex`)."""
 
     problems: int
     sizes: Mapping[str, int]
