@@ -181,7 +181,7 @@ def test_a_requirement_that_means_nothing_is_refused_before_anything_is_written(
 def finished(low, **more):
     """What takes the place of the work: a report on rung "a" whose student is so much better, at the least."""
 
-    def climb_all(experiment, run, *_):
+    def execute(experiment, run, *_):
         from w2sr_jax.report.write import write
 
         growth = minimal_results.difference(0.1, low, 0.2, n=50, left=0.6, right=0.5)
@@ -189,7 +189,7 @@ def finished(low, **more):
         rung = minimal_results.rung(0, "a", ["teacher"], {"correct": "0-a.correct"}, {"correct": comparison})
         return write(run / "report", minimal_results.results([rung], name="tiny", test_problems=50, **more)).index
 
-    return climb_all
+    return execute
 
 
 @pytest.mark.parametrize("command", ["run", "report"])
@@ -205,7 +205,7 @@ def finished(low, **more):
     ],
 )
 def test_a_requirement_that_is_not_met_is_an_exit_code_of_its_own(config, capsys, monkeypatch, command, low, wanted, code):
-    monkeypatch.setattr("w2sr_jax.graph.runner.climb_all", finished(low))
+    monkeypatch.setattr("w2sr_jax.stages.execute.execute", finished(low))
     assert cli.run([command, str(config), *(part for one in wanted for part in ("--require", one))]) == code
     said = capsys.readouterr()
     assert "the student “a” (W2SR-P)" in said.out
@@ -214,18 +214,18 @@ def test_a_requirement_that_is_not_met_is_an_exit_code_of_its_own(config, capsys
 
 
 def test_without_a_report_no_requirement_is_met(config, capsys, monkeypatch):
-    monkeypatch.setattr("w2sr_jax.graph.runner.climb_all", lambda *_: None)
+    monkeypatch.setattr("w2sr_jax.stages.execute.execute", lambda *_: None)
     assert cli.run(["run", str(config), "--require", "vs_teacher>-1"]) == 3
     assert "there is no report yet" in capsys.readouterr().err
     assert cli.run(["run", str(config)]) == 0
 
 
 def test_a_rehearsal_says_so_before_and_after_and_meets_no_verdict(config, capsys, monkeypatch):
-    monkeypatch.setattr("w2sr_jax.graph.runner.climb_all", finished(0.05, rehearsal=True))
+    monkeypatch.setattr("w2sr_jax.stages.execute.execute", finished(0.05, rehearsal=True))
     assert cli.run(["run", str(config), "--rehearsal", "--require", "verdict==yes"]) == 3
     said = capsys.readouterr().out
     assert said.count("Rehearsal: tiny models that began with random weights") == 2
     assert "Answer: unknown, since this is a rehearsal." in said
-    monkeypatch.setattr("w2sr_jax.graph.runner.climb_all", finished(0.05))
+    monkeypatch.setattr("w2sr_jax.stages.execute.execute", finished(0.05))
     assert cli.run(["run", str(config)]) == 0
     assert "ehearsal" not in capsys.readouterr().out

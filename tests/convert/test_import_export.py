@@ -27,7 +27,6 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.experiment import Experiment, FromCheckpoint, ModelTeacher, Rung
 from w2sr_jax.graph import manifest
-from w2sr_jax.graph.runner import climb_all
 from w2sr_jax.graph.stage import Silent
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
@@ -37,6 +36,7 @@ from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.problems.settings import Generated, Splits
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.stages import models, problems, weights
+from w2sr_jax.stages.execute import execute
 from w2sr_jax.text import tokenizer as tokenizers
 from w2sr_jax.text.settings import WordTokenizer
 from w2sr_jax.training import checkpoints
@@ -101,7 +101,7 @@ def run(theirs, tmp_path_factory) -> Path:
         decoding=Decoding(temperature=0.0, max_tokens=8),
         mesh=Mesh(data=1),
     )
-    climb_all(experiment, directory, Silent())
+    execute(experiment, directory, Silent())
     return directory
 
 

@@ -160,11 +160,11 @@ def origin(store: RunStore, model: Model) -> dict[str, Any]:
 def parameters(store: RunStore, model: Model, config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:
     """A trained model's parameters, on the mesh; adapters are merged into those of their base. They are those that its training
     made, whatever checkpoints lie beside them. `UserError` where they are not."""
-    layout = parameter_shardings(config, mesh)
+    placement = parameter_shardings(config, mesh)
     if model.base is None:
-        return _restored(store, model.stage, layout)
-    base = _restored(store, layout.train_stage(model.base), layout)
-    return jax.jit(partial(lora.merge, config, model.lora), out_shardings=layout)(base, adapters(store, model, config, mesh))
+        return _restored(store, model.stage, placement)
+    base = _restored(store, layout.train_stage(model.base), placement)
+    return jax.jit(partial(lora.merge, config, model.lora), out_shardings=placement)(base, adapters(store, model, config, mesh))
 
 
 def adapters(store: RunStore, model: Model, config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:
@@ -182,6 +182,6 @@ def author_of(store: RunStore, training: "Train", name: str) -> "Author":
     return Author(name, config, params, renderer, training.seed, digest(store, training.model), mesh)
 
 
-def _restored(store: RunStore, stage: str, layout: Any) -> Any:
+def _restored(store: RunStore, stage: str, placement: Any) -> Any:
     artifact = store.artifact(stage)
-    return checkpoints.restore_params(artifact.path, layout, artifact.digest)
+    return checkpoints.restore_params(artifact.path, placement, artifact.digest)
