@@ -16,19 +16,19 @@ from w2sr_jax.models.attention_blocks import blocked_attention
 from w2sr_jax.models.attention_kernels import LANES, pallas_attention, splash_attention
 from w2sr_jax.models.config import AttentionKind, ModelConfig
 
-KEPT = "attention"
-"""The checkpoint name of what attention gives, with what its own backward pass needs of it."""
+SAVED = "attention"
+"""The checkpoint name of attention's outputs, and of what its own backward pass needs of them."""
 
 LONG = 256
-"""Tokens of a row from which on attention pays for no more than it must; below, one dense product is faster."""
+"""Tokens of a row from which on `auto` computes attention in blocks or by a kernel; below, one dense product is faster."""
 
 HEAD_AXIS = "tensor"
 """Mesh axis that heads are split over."""
 
 
 class Seen(NamedTuple):
-    """Who sees whom: a token sees itself and the earlier tokens of its row with its segment id, and where there is a `reach` only
-    those whose position is less than this before its own."""
+    """Which tokens a token sees: itself and the earlier tokens of its row with its segment id; with a `reach`, only those of them
+    whose position is less than `reach` before its own."""
 
     segments: Int[Array, "B L"]
     positions: Int[Array, "B L"]
@@ -74,14 +74,15 @@ def packed(
     split = dict(sharding.mesh.shape).get(HEAD_AXIS, 1)
     rows, heads = sharding.spec[0], HEAD_AXIS if key.shape[2] % split == 0 else None
     each = PartitionSpec(rows, None, heads)
-    places = Seen(PartitionSpec(rows), PartitionSpec(rows), None if seen.reach is None else PartitionSpec())  # type: ignore[arg-type]
-    return jax.shard_map(local, mesh=sharding.mesh, in_specs=(each, each, each, places), out_specs=each, check_vma=False)(
+    specs = Seen(PartitionSpec(rows), PartitionSpec(rows), None if seen.reach is None else PartitionSpec())  # type: ignore[arg-type]
+    return jax.shard_map(local, mesh=sharding.mesh, in_specs=(each, each, each, specs), out_specs=each, check_vma=False)(
         query, key, value, seen
     )
 
 
 def platform_of(sharding: NamedSharding | None) -> str:
-    """Of the mesh's devices, which need not be this process's own, or without a mesh of the default ones: cpu, gpu or tpu."""
+    """The platform (cpu, gpu or tpu) of the mesh's devices, which may be another one than this process's default; without a mesh
+    that of the default devices."""
     mesh = None if sharding is None else sharding.mesh
     name: str = mesh.devices.flat[0].platform if isinstance(mesh, Mesh) else jax.default_backend()
     return "gpu" if name in ("cuda", "rocm") else name
@@ -98,7 +99,7 @@ def chosen(
 ) -> Literal["dense", "blocks", "splash", "pallas"]:
     """How attention is computed on a platform for rows of `length` tokens and heads of `size`. auto: dense where rows are short,
     else Splash on a TPU, Pallas on a GPU, and blocks elsewhere or where shapes are not for these kernels. `UserError` for a
-    kernel that was asked for and is for another platform or other shapes."""
+    kernel that `how` names and that is for another platform or other shapes."""
     whole = length % LANES == 0
     fits = {"splash": whole and size % 64 == 0, "pallas": whole and cap is None and window is None and size <= 256}
     if how == "auto":
@@ -119,12 +120,12 @@ def chosen(
 
 
 def mask(seen: Seen) -> Bool[Array, "B L L"]:
-    """Where a token (second axis) sees another one (third axis)."""
+    """True where a token (second axis) sees another one (third axis)."""
     length = seen.segments.shape[1]
-    found = jnp.tril(jnp.ones((length, length), bool))[None] & (seen.segments[:, :, None] == seen.segments[:, None, :])
+    causal = jnp.tril(jnp.ones((length, length), bool))[None] & (seen.segments[:, :, None] == seen.segments[:, None, :])
     if seen.reach is None:
-        return found
-    return found & (seen.positions[:, :, None] - seen.positions[:, None, :] < seen.reach)
+        return causal
+    return causal & (seen.positions[:, :, None] - seen.positions[:, None, :] < seen.reach)
 
 
 def attend(

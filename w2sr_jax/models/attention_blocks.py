@@ -2,8 +2,8 @@
 no query of a block can see cost nothing.
 
 The keys that a block of queries sees lie in one stretch that ends with the block itself. It is rounded up to one of a few widths,
-each compiled once, and the widest that the block needs is chosen as it runs. The softmax over a stretch is made in one go; the
-backward pass makes it again from the logarithm of its denominator, as FlashAttention does (Dao et al. 2022, arXiv:2205.14135).
+each compiled once, and the widest that the block needs is chosen as it runs. The softmax over a stretch is computed at once; the
+backward pass computes it again from the logarithm of its denominator, as FlashAttention does (Dao et al. 2022, arXiv:2205.14135).
 
 Index names: B rows, L tokens, H query heads, K key/value heads, G = H / K, C head size, Q tokens of a block, W keys of a stretch.
 """
@@ -28,8 +28,8 @@ class _Static(NamedTuple):
     group: int
 
 
-class _Places(NamedTuple):
-    """What decides who sees whom; `first` is the earliest token that anyone in a block sees."""
+class _Masking(NamedTuple):
+    """What decides which tokens a token sees; `first` is, for each block of queries, the earliest token that one of them sees."""
 
     segments: Int[Array, "B L"]
     positions: Int[Array, "B L"]
@@ -49,8 +49,8 @@ def blocked_attention(
     block: int = 64,
     group: int | None = None,
 ) -> Float[Array, "B L H C"]:
-    """As `attention.packed`. `group` rows are gone through together, and have the stretches of the one that needs the longest;
-    None: all of them. On a CPU one at a time is faster."""
+    """As `attention.packed`. `group` rows are computed together, with stretches as long as the one of them that needs the
+    longest; None: all rows. On a CPU one row at a time is faster."""
     rows, length = segments.shape
     group = rows if group is None else group
     block = min(block, -(-length // 8) * 8)
@@ -61,39 +61,42 @@ def blocked_attention(
         positions = jnp.pad(positions, [(0, 0), (0, padding)], mode="edge")
     limit = jnp.asarray(jnp.iinfo(jnp.int32).max if reach is None else reach, jnp.int32)
     static = _Static(scale, cap, block, group if rows % group == 0 else 1)
-    return _attention(static, query, key, value, _places(static, segments, positions, limit))[:, :length]
+    return _attention(static, query, key, value, _masking(static, segments, positions, limit))[:, :length]
 
 
-def _places(static: _Static, segments: Int[Array, "B L"], positions: Int[Array, "B L"], reach: Int[Array, ""]) -> _Places:
+def _masking(static: _Static, segments: Int[Array, "B L"], positions: Int[Array, "B L"], reach: Int[Array, ""]) -> _Masking:
     total, start = segments.shape[1], jnp.int32(0)
 
     def first(number: Array) -> Int[Array, " B"]:
         seen = _seen(static, segments, positions, reach, number, start, total)
         return jnp.min(jnp.where(seen, jnp.arange(total), total), axis=(1, 2, 3, 4))
 
-    return _Places(segments, positions, jax.lax.map(first, jnp.arange(total // static.block, dtype=jnp.int32)).T, reach)
+    return _Masking(segments, positions, jax.lax.map(first, jnp.arange(total // static.block, dtype=jnp.int32)).T, reach)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _attention(
-    static: _Static, query: Float[Array, "B L H C"], key: Float[Array, "B L K C"], value: Float[Array, "B L K C"], places: _Places
+    static: _Static,
+    query: Float[Array, "B L H C"],
+    key: Float[Array, "B L K C"],
+    value: Float[Array, "B L K C"],
+    masking: _Masking,
 ) -> Float[Array, "B L H C"]:
-    return _forward(static, query, key, value, places)[0]
+    return _forward(static, query, key, value, masking)[0]
 
 
-def _forward(static: _Static, query: Array, key: Array, value: Array, places: _Places) -> tuple[Array, Any]:
-    # Who sees whom is the same in every layer: without this, JAX takes it out of the loop over layers, as masks of all blocks at
-    # all widths.
-    query, places = jax.lax.optimization_barrier((query, places))
+def _forward(static: _Static, query: Array, key: Array, value: Array, masking: _Masking) -> tuple[Array, Any]:
+    # The masks are the same in every layer: without this, JAX takes them out of the loop over layers, for all blocks and widths.
+    query, masking = jax.lax.optimization_barrier((query, masking))
     kv, total = key.shape[2], key.shape[1]
     blocks, rows = (
         _blocks(static, query, kv),
-        _rows(static, (key.swapaxes(1, 2), value.swapaxes(1, 2), places.segments, places.positions)),
+        _rows(static, (key.swapaxes(1, 2), value.swapaxes(1, 2), masking.segments, masking.positions)),
     )
-    starts = _starts(static, places.first)
+    starts = _starts(static, masking.first)
 
-    def row(_: None, given: Any) -> tuple[None, Any]:
-        queries, (keys, values, segments, positions), first = given
+    def row(_: None, inputs: Any) -> tuple[None, Any]:
+        queries, (keys, values, segments, positions), first = inputs
 
         def one(_: None, each: Any) -> tuple[None, Any]:
             number, part, start = each
@@ -101,7 +104,7 @@ def _forward(static: _Static, query: Array, key: Array, value: Array, places: _P
             def stretch(width: int) -> tuple[Array, Array]:
                 at = _at(static, number, width)
                 there, held = _cut(keys, at, width), _cut(values, at, width)
-                seen = _seen(static, segments, positions, places.reach, number, at, width)
+                seen = _seen(static, segments, positions, masking.reach, number, at, width)
                 scores = jnp.where(seen, _capped(_scores(part, there), static.cap), HIDDEN)
                 most = jnp.max(scores, axis=-1, keepdims=True)
                 weights = jnp.exp(scores - most)
@@ -111,26 +114,26 @@ def _forward(static: _Static, query: Array, key: Array, value: Array, places: _P
 
             return None, _choose(static, stretch, number, start, total)
 
-        _, found = jax.lax.scan(one, None, (jnp.arange(first.shape[0], dtype=jnp.int32), queries, first))
-        return None, found
+        _, outputs = jax.lax.scan(one, None, (jnp.arange(first.shape[0], dtype=jnp.int32), queries, first))
+        return None, outputs
 
     _, (mixed, normal) = jax.lax.scan(row, None, (blocks, rows, starts))
     out = checkpoint_name(_unblocked(mixed, query.shape), "attention")
     normal = checkpoint_name(normal, "attention")
-    return out, (query, key, value, places, out, normal)
+    return out, (query, key, value, masking, out, normal)
 
 
-def _backward(static: _Static, kept: Any, slope: Array) -> tuple[Array, Array, Array, None]:
-    query, key, value, places, out, normal = kept
+def _backward(static: _Static, saved: Any, slope: Array) -> tuple[Array, Array, Array, None]:
+    query, key, value, masking, out, normal = saved
     kv, total = key.shape[2], key.shape[1]
     blocks, slopes = _blocks(static, query, kv), _blocks(static, slope, kv, scale=1.0)
     products = jnp.sum(slope.astype(jnp.float32) * out.astype(jnp.float32), axis=-1, keepdims=True)
     products = _blocks(static, products, kv, scale=1.0)[..., 0]
-    rows = _rows(static, (key.swapaxes(1, 2), value.swapaxes(1, 2), places.segments, places.positions))
-    starts = _starts(static, places.first)
+    rows = _rows(static, (key.swapaxes(1, 2), value.swapaxes(1, 2), masking.segments, masking.positions))
+    starts = _starts(static, masking.first)
 
-    def row(_: None, given: Any) -> tuple[None, Any]:
-        parts, (keys, values, segments, positions), first = given
+    def row(_: None, inputs: Any) -> tuple[None, Any]:
+        parts, (keys, values, segments, positions), first = inputs
         zero = jnp.zeros(keys.shape, jnp.float32)
 
         def one(sums: tuple[Array, Array], each: Any) -> tuple[tuple[Array, Array], Array]:
@@ -139,7 +142,7 @@ def _backward(static: _Static, kept: Any, slope: Array) -> tuple[Array, Array, A
             def stretch(width: int) -> tuple[Array, Array, Array]:
                 at = _at(static, number, width)
                 there, held = _cut(keys, at, width), _cut(values, at, width)
-                seen = _seen(static, segments, positions, places.reach, number, at, width)
+                seen = _seen(static, segments, positions, masking.reach, number, at, width)
                 scores = _capped(_scores(part, there), static.cap)
                 weights = jnp.exp(jnp.where(seen, scores, HIDDEN) - normal[..., None])
                 to_weights = jnp.einsum("rkgqc,rkwc->rkgqw", slope, held, preferred_element_type=jnp.float32)
@@ -188,7 +191,7 @@ def _widths(block: int, total: int) -> list[int]:
 
 
 def _starts(static: _Static, first: Int[Array, "B n"]) -> Int[Array, "N n"]:
-    """The first token that anyone in a block sees, for each group of rows."""
+    """For each group of rows and each block, the first token that one of its queries sees."""
     return first.reshape(-1, static.group, first.shape[1]).min(1)
 
 
@@ -206,9 +209,9 @@ def _unblocked(x: Float[Array, "N n R K G Q C"], shape: tuple[int, ...]) -> Floa
     return x.transpose(0, 2, 1, 5, 3, 4, 6).reshape(shape)
 
 
-def _rows(static: _Static, given: Any) -> Any:
+def _rows(static: _Static, tree: Any) -> Any:
     """[B, …] by groups of rows, [N, R, …]."""
-    return jax.tree.map(lambda x: x.reshape(x.shape[0] // static.group, static.group, *x.shape[1:]), given)
+    return jax.tree.map(lambda x: x.reshape(x.shape[0] // static.group, static.group, *x.shape[1:]), tree)
 
 
 def _at(static: _Static, number: Int[Array, ""], width: int) -> Int[Array, ""]:
@@ -240,11 +243,11 @@ def _seen(
     at: Int[Array, ""],
     width: int,
 ) -> Bool[Array, "R 1 1 Q W"]:
-    """Where a block's queries see the stretch's keys; the same for each of the query heads that share a key head."""
+    """True where a block's queries see the stretch's keys; the same for each of the query heads that share a key head."""
     own = number * static.block
     index = (own + jnp.arange(static.block, dtype=jnp.int32))[:, None] >= (at + jnp.arange(width, dtype=jnp.int32))[None]
     here, there = (_cut(x, own, static.block, 1)[:, :, None] for x in (segments, positions))
-    found = (
+    visible = (
         index[None] & (here == _cut(segments, at, width, 1)[:, None]) & (there - _cut(positions, at, width, 1)[:, None] < reach)
     )
-    return found[:, None, None]
+    return visible[:, None, None]

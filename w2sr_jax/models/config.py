@@ -19,7 +19,7 @@ LARGEST: Mapping[str, int] = {
     "head_size": 2**16,
     "mlp_size": 2**24,
 }
-"""Sizes beyond which nobody has a model: what a foreign file says is refused before anything is made by it."""
+"""Sizes that no model exceeds: a foreign file that says more is refused before anything is allocated."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,12 @@ class ModelConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of activations, matrix products and the KV cache; norms, softmax and logits are float32 in any case."""
     param_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type in which parameters are kept."""
+    """Type in which parameters are stored."""
     attention: AttentionKind = "auto"
     """How attention among packed tokens is computed in training; auto: by platform and shape."""
     remat: RematKind = "attention"
-    """What the backward pass of training makes again instead of keeping it. layers: all inside a layer; attention: the same, but
-    what attention gives is kept; products: all but matrix products and what attention gives; none: nothing."""
+    """What the backward pass of training recomputes instead of storing it. layers: everything inside a layer; attention: the same
+    but for attention's outputs; products: everything but matrix products and attention's outputs; none: nothing."""
 
     @property
     def head_size(self) -> int:
@@ -113,7 +113,7 @@ class ModelConfig:
 
     def check(self) -> None:
         """Raises UserError for sizes that make no model, naming the field."""
-        for field, most in LARGEST.items():  # the number of heads first, by which the heads' size is found
+        for field, most in LARGEST.items():  # the number of heads first, from which the heads' size follows
             value = getattr(self, field)
             if value < 1:
                 raise UserError(f"the model's {field} is {value}; it must be at least 1")

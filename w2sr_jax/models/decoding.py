@@ -20,27 +20,28 @@ from w2sr_jax.models.config import AttentionKind, ModelConfig
 from w2sr_jax.models.transformer import Block, Params, View
 
 Cache: TypeAlias = tuple[tuple[Float[Array, "B K N C J"], Float[Array, "B K S C"]], ...]
-"""Keys and values of each layer. Both products of attention then run along what lies together in memory; that with the keys goes
-tile by tile, since what has more columns than one of XLA's CPU kernels takes is copied before it is multiplied."""
+"""Keys and values of each layer. In this layout both products of attention run along contiguous memory. The product with the keys
+is computed tile by tile, since XLA's CPU kernels copy a matrix of more columns than they take before they multiply it."""
 
 TILE = 64
 """Slots of a tile."""
 
 
 class Weights(NamedTuple):
-    """Parameters as decoding multiplies them: layer by layer, in `config.dtype`, the output matrix in its own right."""
+    """Parameters as decoding multiplies them: one tree for each layer, in `config.dtype`, and the output matrix also where it is
+    the embedding's transpose."""
 
     layers: tuple[Params, ...]
     rest: Params
     output: Float[Array, "D V"]
     angles: Mapping[bool, tuple[Float[Array, "P C/2"], Float[Array, "P C/2"]]]
-    """Cosines and sines by position, for local layers (True) and the others. Computed where a layer uses them, XLA would compute
-    them again in each layer, for each head."""
+    """Cosines and sines by position, for local layers (True) and global ones (False). Where a layer computed them itself, XLA
+    would do so in each layer, for each head."""
 
 
 def weights(config: ModelConfig, params: Params, positions: int, kind: Literal["model", "int8"] = "model") -> Weights:
-    """Made once per call of the engine, for rows of up to so many `positions`; `int8` rounds the layers' matrices to 8 bits (see
-    `quantized`)."""
+    """The parameters laid out for decoding rows of up to `positions` tokens, once per call of the engine. `int8` rounds the
+    layers' matrices to 8 bits (see `quantized`)."""
     cast = transformer.cast(config, params)
     layers = quantized.quantize("int8", params)["layers"] if kind == "int8" else cast["layers"]
     rest = {"embedding": cast["embedding"], "norm": cast["norm"]}
@@ -53,19 +54,19 @@ def weights(config: ModelConfig, params: Params, positions: int, kind: Literal["
 
 
 def empty(config: ModelConfig, rows: int, slots: int) -> Cache:
-    """A cache that holds nothing."""
+    """A cache of zeros for `rows` rows of at least `slots` tokens."""
     key = (rows, config.kv_heads, _tiles(slots), config.head_size, TILE)
     value = (rows, config.kv_heads, _tiles(slots) * TILE, config.head_size)
     return tuple((jnp.zeros(key, config.dtype), jnp.zeros(value, config.dtype)) for _ in range(config.layers))
 
 
 def slots(cache: Cache) -> int:
-    """How many tokens of a row it has room for, in whole tiles."""
+    """How many tokens of a row the cache has room for, in whole tiles."""
     return int(cache[0][1].shape[2])
 
 
 def resized(cache: Cache, size: int) -> Cache:
-    """The cache with so many slots: empty ones are added, or the last ones are dropped."""
+    """The cache with `size` slots, rounded up to whole tiles: zeros are added, or the last slots are dropped."""
 
     def one(leaf: Array, size: int) -> Array:
         more = size - leaf.shape[2]
@@ -83,7 +84,7 @@ def prefill(
     lengths: Int[Array, " B"],
     sharding: NamedSharding | None = None,
 ) -> tuple[Float[Array, "B V"], Cache]:
-    """Logits after each prompt's last token, and the prompts' cache; prompts are padded on the right."""
+    """float32 logits after each prompt's last token, and the prompts' cache. Prompts are padded on the right to one length L."""
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
     segments = (positions < lengths[:, None]).astype(jnp.int32)
     cap, scale = config.attention_softcap, _scale(config)
@@ -102,8 +103,8 @@ def prefill(
     x = transformer.embed(config, weights.rest, tokens, sharding, whole_width=True)
     flat, cache = x.reshape(-1, config.width), list[Any]()
     for params, local in zip(weights.layers, config.local_layers, strict=True):
-        flat, kept = Block(config, mix).apply({"params": params}, flat, views[local])
-        cache.append(kept)
+        flat, layer_cache = Block(config, mix).apply({"params": params}, flat, views[local])
+        cache.append(layer_cache)
     last = jnp.take_along_axis(flat.reshape(x.shape), jnp.maximum(lengths, 1)[:, None, None] - 1, axis=1)
     return _logits(config, weights, last[:, 0]), tuple(cache)
 
@@ -116,21 +117,22 @@ def step(
     positions: Int[Array, " B"],
     sharding: NamedSharding | None = None,
 ) -> tuple[Float[Array, "B V"], Cache]:
-    """Logits after one more token of each row, and the cache with it. A position beyond the cache overwrites the last slot."""
-    places = jnp.arange(slots(cache), dtype=jnp.int32)
+    """float32 logits after one more token of each row, and the cache with its keys and values. A position beyond the cache
+    overwrites the last slot."""
+    every_slot = jnp.arange(slots(cache), dtype=jnp.int32)
     views = {}
     for local in sorted(set(config.local_layers)):
-        seen = places[None] <= positions[:, None]
+        seen = every_slot[None] <= positions[:, None]
         if local:
-            seen = seen & (positions[:, None] - places[None] < (config.window or 0))
+            seen = seen & (positions[:, None] - every_slot[None] < (config.window or 0))
         views[local] = *_turned(weights, local, positions[:, None]), seen[:, None, None]
     x = transformer.embed(config, weights.rest, tokens, sharding, whole_width=True)
     new: list[Any] = []
     mix = partial(_mix, _scale(config), config.attention_softcap)
     for params, local, old in zip(weights.layers, config.local_layers, cache, strict=True):
         cos, sin, seen = views[local]
-        x, kept = Block(config, mix).apply({"params": params}, x, View(cos, sin, (old, positions, seen)))
-        new.append(kept)
+        x, layer_cache = Block(config, mix).apply({"params": params}, x, View(cos, sin, (old, positions, seen)))
+        new.append(layer_cache)
     return _logits(config, weights, x), tuple(new)
 
 
@@ -142,7 +144,7 @@ def _mix(
     value: Float[Array, "B 1 K C"],
     state: tuple[tuple[Array, Array], Int[Array, " B"], Bool[Array, "B 1 1 S"]],
 ) -> tuple[Float[Array, "B 1 H C"], tuple[Array, Array]]:
-    """Attention of one token of each row to its cache, which it enters; softmax in float32."""
+    """Attention of one token of each row to its cache, to which its key and value are added first; softmax in float32."""
     (keys, values), positions, seen = state
     rows, heads, size = query.shape[0], query.shape[2], query.shape[3]
     at = jnp.minimum(positions, values.shape[2] - 1)
@@ -157,21 +159,21 @@ def _mix(
     return mixed.reshape(rows, 1, heads, size), (keys, values)
 
 
-def _enter(cache: Float[Array, "B K N *A"], new: Float[Array, "B K C"], place: tuple[Int[Array, " B"], ...]) -> Array:
-    """The cache with each row's new keys (`place`: tile and column) or values (`place`: slot)."""
+def _enter(cache: Float[Array, "B K N *A"], new: Float[Array, "B K C"], slot: tuple[Int[Array, " B"], ...]) -> Array:
+    """The cache with each row's new keys (`slot`: tile and column) or values (`slot`: the slot alone)."""
     new = new.astype(cache.dtype)
-    if len(new) == 1:  # with an index for each head: of a single one XLA makes something that copies the cache
-        return cache.at[(0, jnp.arange(new.shape[1]), *_index(place))].set(new[0], mode="promise_in_bounds")
+    if len(new) == 1:  # with an index for each head: a slice over the heads compiles to a scatter that copies the cache
+        return cache.at[(0, jnp.arange(new.shape[1]), *_index(slot))].set(new[0], mode="promise_in_bounds")
 
-    def one(cache: Array, new: Array, place: tuple[Array, ...]) -> Array:
-        return cache.at[_index(place)].set(new, mode="promise_in_bounds")
+    def one(cache: Array, new: Array, slot: tuple[Array, ...]) -> Array:
+        return cache.at[_index(slot)].set(new, mode="promise_in_bounds")
 
     # Mapped over rows and heads, the scatter is split over a mesh as the cache is.
-    return jax.vmap(jax.vmap(one, (0, 0, None)))(cache, new, place)
+    return jax.vmap(jax.vmap(one, (0, 0, None)))(cache, new, slot)
 
 
-def _index(place: tuple[Array, ...]) -> tuple[Any, ...]:
-    return place if len(place) == 1 else (place[0], slice(None), place[1])
+def _index(slot: tuple[Array, ...]) -> tuple[Any, ...]:
+    return slot if len(slot) == 1 else (slot[0], slice(None), slot[1])
 
 
 def _turned(weights: Weights, local: bool, positions: Int[Array, "B L"]) -> tuple[Array, Array]:
@@ -180,7 +182,7 @@ def _turned(weights: Weights, local: bool, positions: Int[Array, "B L"]) -> tupl
 
 
 def _laid_out(config: ModelConfig, key: Float[Array, "B L K C"], value: Float[Array, "B L K C"]) -> tuple[Array, Array]:
-    """A layer's keys and values as the cache has them."""
+    """A layer's keys and values in the cache's layout."""
     rows, length, heads, size = key.shape
     key, value = (jnp.pad(x.astype(config.dtype), [(0, 0), (0, -length % TILE), (0, 0), (0, 0)]) for x in (key, value))
     return key.reshape(rows, -1, TILE, heads, size).transpose(0, 3, 1, 4, 2), value.swapaxes(1, 2)

@@ -1,4 +1,4 @@
-"""Looking up tokens in a table of embeddings that is split over a mesh.
+"""Rows of an embedding table that is split over a mesh.
 
 Index names: B rows, V vocabulary, D width.
 """
@@ -25,10 +25,10 @@ def lookup(
     """The tokens' rows of the table, in `dtype`. Differentiable in the table.
 
     `sharding` says over which mesh and axes the rows B are split, of the tokens and of the result alike; None is one device. The
-    table is split over `VOCABULARY_AXIS` and, unless each device has the `whole_width`, over `WIDTH_AXIS`. Left to itself the
-    partitioner may gather the rows of all devices on every one, or move the table. Here the devices of one `WIDTH_AXIS` exchange
-    ids, each looks up its own columns for all of them, and these go back to the rows' devices: no device ever receives more than
-    its own rows' worth of embeddings.
+    table is split over `VOCABULARY_AXIS` and, unless `whole_width` says that each device has all columns, over `WIDTH_AXIS`. Left
+    to itself the partitioner may gather the rows of all devices on every one, or move the table. Here the devices of one
+    `WIDTH_AXIS` exchange ids, each looks up its own columns for all of them, and the columns go back to the rows' devices: no
+    device ever receives more than the embeddings of its own rows.
     """
     if sharding is None or sharding.mesh.size == 1:
         return table[tokens].astype(dtype)
@@ -46,12 +46,12 @@ def lookup(
         if width is not None:
             tokens = jax.lax.all_gather(tokens, width, tiled=True)
         if vocabulary is None:
-            found = table[tokens].astype(dtype)
+            embedded = table[tokens].astype(dtype)
         else:
             own = tokens - jax.lax.axis_index(vocabulary) * len(table)
             held = (own >= 0) & (own < len(table))
-            found = jnp.where(held[..., None], table[jnp.where(held, own, 0)].astype(dtype), 0)
-            found = jax.lax.psum(found, vocabulary)
-        return found if width is None else jax.lax.all_to_all(found, width, 0, found.ndim - 1, tiled=True)
+            embedded = jnp.where(held[..., None], table[jnp.where(held, own, 0)].astype(dtype), 0)
+            embedded = jax.lax.psum(embedded, vocabulary)
+        return embedded if width is None else jax.lax.all_to_all(embedded, width, 0, embedded.ndim - 1, tiled=True)
 
     return jax.shard_map(local, mesh=sharding.mesh, in_specs=(P(vocabulary, width), P(rows)), out_specs=P(rows))(table, tokens)

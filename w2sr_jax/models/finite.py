@@ -1,4 +1,4 @@
-"""Whether all of a model's parameters are finite numbers: one that is not spoils everything that is computed with it."""
+"""Whether all parameters of a model are finite numbers. A single nan would make everything that is computed with it nan."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +9,9 @@ import numpy as np
 
 
 def not_finite(params: Any) -> dict[str, int]:
-    """By name, the arrays that hold nan or an infinity, and how many values each. Arrays lie on the host or on devices, where
-    they are counted; whole numbers, as quantised matrices have them, are finite. With several processes all must call it."""
+    """The arrays that hold nan or an infinity: how many such values each, by name. Arrays may be on the host or on devices, where
+    the values are counted. Arrays of whole numbers (quantised matrices) count as finite. With several processes all must call
+    it."""
     named = {
         jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)
     }
@@ -21,10 +22,10 @@ def not_finite(params: Any) -> dict[str, int]:
     return {name: counted[name] for name in real if counted[name]}
 
 
-def words(found: Mapping[str, int]) -> str:
-    """What `not_finite` found, in words."""
-    first, count = next(iter(found.items()))
-    more = f", and {sum(found.values()) - count:,} in {len(found) - 1} other arrays" if len(found) > 1 else ""
+def words(counts: Mapping[str, int]) -> str:
+    """The result of `not_finite`, which must not be empty, in words."""
+    first, count = next(iter(counts.items()))
+    more = f", and {sum(counts.values()) - count:,} in {len(counts) - 1} other arrays" if len(counts) > 1 else ""
     return f"{first} holds {count:,} values that are not finite numbers (nan or infinite){more}"
 
 
@@ -34,6 +35,6 @@ def _counts(arrays: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
 
 
 def _on_host(array: Any) -> int:
-    """Part by part, so that no second array of its size is made."""
+    """Counted part by part, so that no second array of its size is allocated."""
     flat = np.asarray(array).reshape(-1)
     return sum(int(np.count_nonzero(~np.isfinite(flat[start : start + (1 << 24)]))) for start in range(0, flat.size, 1 << 24))

@@ -1,4 +1,4 @@
-"""Function-preserving growth (Net2Net, Chen et al. 2016; Gong et al. 2019): a larger model that starts out computing the same."""
+"""Function-preserving growth (Net2Net, Chen et al. 2016; Gong et al. 2019): a larger model that computes the same at first."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,9 +22,10 @@ GROWING = ("layers", "heads", "kv_heads", "mlp_size")
 def grow(small: ModelConfig, params: transformer.Params, large: ModelConfig, key: Key[Array, ""]) -> transformer.Params:
     """Parameters of `large` that compute what `params` compute in `small`, to rounding.
 
-    What is new is drawn as `transformer.init` does, but writes nothing to the residual stream: new layers (put on top) have zero
-    output and down matrices, new heads zero rows in the output matrix, new SwiGLU units zero rows in the down matrix. Those rows
-    learn from the first step, the rest from the second. Raises UserError where a size that must stay differs, or one shrinks.
+    New parameters are drawn as by `transformer.init`, but write nothing to the residual stream: new layers (after the old ones)
+    have zero output and down matrices, new heads zero rows in the output matrix, new SwiGLU units zero rows in the down matrix.
+    The zeros have a gradient from the first step on, the other new parameters from the second. Raises UserError where a size that
+    must stay differs, or one shrinks.
     """
     large.check()
     check(small, large)
@@ -41,18 +42,18 @@ def _layers(small: ModelConfig, old: Mapping[str, Any], fresh: Mapping[str, Any]
         value: Any = old
         for name in names:
             value = value[name]
-        place = _place(small, names, heads)
+        index = _index(small, names, heads)
         base = jnp.zeros_like(new) if names in (["attention", "output"], ["mlp", "down"]) else new
-        return base.at[place].set(jnp.asarray(value).astype(new.dtype))
+        return base.at[index].set(jnp.asarray(value).astype(new.dtype))
 
     return jax.tree_util.tree_map_with_path(one, dict(fresh))
 
 
-def _place(small: ModelConfig, names: list[str], heads: Int[Array, " H"]) -> tuple[Any, ...]:
-    """Where in the large model's stacked array the small one's lies."""
+def _index(small: ModelConfig, names: list[str], heads: Int[Array, " H"]) -> tuple[Any, ...]:
+    """The part of the large model's stacked array that takes the small one's."""
     layers, every = slice(small.layers), slice(None)
     keys, units = slice(small.kv_heads), slice(small.mlp_size)
-    places: dict[str, tuple[Any, ...]] = {
+    indices: dict[str, tuple[Any, ...]] = {
         "query": (layers, every, heads),
         "key": (layers, every, keys),
         "value": (layers, every, keys),
@@ -65,7 +66,7 @@ def _place(small: ModelConfig, names: list[str], heads: Int[Array, " H"]) -> tup
         "down": (layers, units),
         "scale": (layers,),
     }
-    return places[names[-1]]
+    return indices[names[-1]]
 
 
 def check(small: ModelConfig, large: ModelConfig) -> None:

@@ -1,8 +1,8 @@
-"""Adapters beside the matrices of the decoder: their shapes, first values, their place in the forward pass, and the
-parameters that they amount to.
+"""Low-rank adapters beside the matrices of the decoder: their shapes, first values, the forward pass with them, and the
+parameters that they are merged to.
 
-Two trees take the place of the parameters: the frozen base (`freeze`), and what is trained, float32: for each target `NAME` of
-each layer `NAME_lora_a` [N, inputs, rank] and `NAME_lora_b` [N, rank, outputs], with `embeddings` also `embedding` and `output`.
+Two trees stand for the parameters: the frozen base (`freeze`), and the trained tree, float32, with `NAME_lora_a` [N, inputs,
+rank] and `NAME_lora_b` [N, rank, outputs] for each target `NAME`, and with `embeddings` also `embedding` and `output`.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ PARTS: Mapping[str, str] = {name: "attention" if name in ("query", "key", "value
 
 
 def shapes(config: ModelConfig, lora: Lora) -> Params:
-    """What is trained, as `jax.ShapeDtypeStruct`s."""
+    """The trained tree as `jax.ShapeDtypeStruct`s."""
     base = transformer.shapes(config)
 
     def pair(name: str) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def shapes(config: ModelConfig, lora: Lora) -> Params:
 
 
 def logical_axes(config: ModelConfig, lora: Lora) -> Params:
-    """The axes' names of what is trained: those of the base; the rank is never split."""
+    """The axes' names of the trained tree: those of the base; the rank is never split."""
     base = transformer.logical_axes(config)
 
     def pair(name: str) -> dict[str, Any]:
@@ -50,13 +50,13 @@ def logical_axes(config: ModelConfig, lora: Lora) -> Params:
 
 
 def frozen_axes(config: ModelConfig, lora: Lora) -> Params:
-    """The axes' names of what `freeze` gives."""
+    """The axes' names of the frozen base that `freeze` returns."""
     axes = transformer.logical_axes(config)
     return axes if lora.quantize == "none" else quantized.logical_axes(lora.quantize, axes, transformer.shapes(config))
 
 
 def init(config: ModelConfig, lora: Lora, base: Params, key: Key[Array, ""]) -> Params:
-    """What is trained, before the first step: A uniform within ±1/√inputs (as peft draws it), B 0, the rest the base's."""
+    """The trained tree before the first step: A uniform within ±1/√inputs (as peft draws it), B 0, the rest as in the base."""
 
     def pair(name: str) -> dict[str, Any]:
         first, second = whole["layers"][PARTS[name]][name + A], whole["layers"][PARTS[name]][name + B]
@@ -69,12 +69,12 @@ def init(config: ModelConfig, lora: Lora, base: Params, key: Key[Array, ""]) -> 
 
 
 def freeze(lora: Lora, base: Params) -> Params:
-    """The base as it is kept while adapters are trained: itself, or quantised."""
+    """The frozen base beside which adapters are trained: `base` itself, or quantised."""
     return base if lora.quantize == "none" else quantized.quantize(lora.quantize, base)
 
 
 def beside(lora: Lora, frozen: Params, trained: Params) -> dict[str, Any]:
-    """One tree of both for `transformer.forward`, which adds the adapters' products; alpha / rank is multiplied into B."""
+    """One tree of both for `transformer.forward`, which adds the adapters' products. B is multiplied by alpha / rank."""
 
     def scaled(name: str, leaf: Array) -> Array:
         return leaf * lora.scale if name.endswith(B) else leaf
@@ -87,13 +87,13 @@ def beside(lora: Lora, frozen: Params, trained: Params) -> dict[str, Any]:
 
 
 def merge(config: ModelConfig, lora: Lora, base: Params, trained: Params) -> Params:
-    """Parameters like any others, of `config.param_dtype`, that compute what was trained beside `base`. A quantised base counts
-    with the values that it had in training."""
+    """Plain parameters, in `config.param_dtype`, that compute what `base` and the trained adapters do together. A quantised base
+    has the dequantised values that it had in training."""
     return effective(config, lora, freeze(lora, base), trained)
 
 
 def effective(config: ModelConfig, lora: Lora, frozen: Params, trained: Params) -> Params:
-    """As `merge`, of a base that is frozen already."""
+    """As `merge`, for a base that is frozen already."""
     like = transformer.shapes(config)
     whole = dict(frozen) if lora.quantize == "none" else quantized.dequantize(config, frozen, like)
     layers = {part: dict(group) for part, group in whole["layers"].items()}
@@ -106,14 +106,14 @@ def effective(config: ModelConfig, lora: Lora, frozen: Params, trained: Params) 
 
 
 def _whole(config: ModelConfig, lora: Lora) -> tuple[str, ...]:
-    """Parameters that are trained whole."""
+    """The parameters that are trained whole, without adapters."""
     if not lora.embeddings:
         return ()
     return ("embedding",) if config.tied_embeddings else ("embedding", "output")
 
 
 def _layers(lora: Lora, pair: Callable[[str], dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+    layers: dict[str, dict[str, Any]] = {}
     for name in (name for name in MATRICES if name in lora.targets):
-        found.setdefault(PARTS[name], {}).update(pair(name))
-    return found
+        layers.setdefault(PARTS[name], {}).update(pair(name))
+    return layers

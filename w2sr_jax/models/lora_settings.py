@@ -1,5 +1,5 @@
-"""What can be set of low-rank adapters beside frozen matrices (LoRA, Hu et al. 2021, arXiv:2106.09685), and of a quantised base
-under them (QLoRA, Dettmers et al. 2023, arXiv:2305.14314). No jax."""
+"""Settings of low-rank adapters beside frozen matrices (LoRA, Hu et al. 2021, arXiv:2106.09685) and of a quantised base under
+them (QLoRA, Dettmers et al. 2023, arXiv:2305.14314). No jax."""
 
 import math
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ class Lora:
     targets: tuple[Matrix, ...] = MATRICES
     """Which matrices of each layer have adapters."""
     quantize: Kind = "none"
-    """Type in which the layers' frozen matrices are kept: int8 with a scale per column, int4 and nf4 with one per 64 inputs."""
+    """Type in which the layers' frozen matrices are stored: int8 with a scale per column, int4 and nf4 with one per 64 inputs."""
     embeddings: bool = False
     """Train the embedding and the output matrix too, whole."""
 
     def __post_init__(self) -> None:
         _require(self.rank >= 0, "rank", self.rank, "0 (no adapters) or more")
         _require(math.isfinite(self.alpha) and self.alpha > 0, "alpha", self.alpha, "above 0")
-        known = bool(self.targets) and set(self.targets) <= set(MATRICES) and len(set(self.targets)) == len(self.targets)
-        _require(known, "targets", self.targets, f"one or more of {', '.join(MATRICES)}, each once")
+        sound = bool(self.targets) and set(self.targets) <= set(MATRICES) and len(set(self.targets)) == len(self.targets)
+        _require(sound, "targets", self.targets, f"one or more of {', '.join(MATRICES)}, each once")
         _require(
             self.quantize == "none" or self.rank > 0,
             "quantize",

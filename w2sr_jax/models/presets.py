@@ -1,7 +1,7 @@
 """Well-known architectures, as the `config.json` of their repositories on the Hugging Face Hub say, set up for training.
 
 Variants are `dataclasses.replace` of them. Where a family's instruction-tuned repositories differ from the base ones, it is
-noted; `families.architecture(directory)` reads what a downloaded model really is. No jax.
+noted; `hf.config_json.architecture(directory)` reads what a downloaded model really is. No jax.
 """
 
 from functools import partial

@@ -25,7 +25,7 @@ def product(
     inputs: int = 1,
 ) -> Float[Array, "T O"]:
     """x · the parameter `name` of a module (`start`, `shape` and `dtype` as for `nn.Module.param`), whose first `inputs` axes are
-    inputs. Where adapters lie beside it (`lora.py`), x · A · B is added; a `qwix.QArray` in its place is dequantised."""
+    inputs. Where the parameters have adapters of it (`lora.py`), x · A · B is added; a `qwix.QArray` is dequantised."""
     stored: Any = module.get_variable("params", name)
     if hasattr(stored, "qvalue"):
         out = _quantized(x, stored)
@@ -40,7 +40,7 @@ def product(
 
 
 def _quantized(x: Float[Array, "T I"], kernel: Any) -> Float[Array, "T O"]:
-    """The backward pass dequantises again: kept, the float kernels of all layers would be in memory."""
+    """The backward pass dequantises again, so that the float kernels of all layers are never in memory together."""
     import qwix
 
     @jax.checkpoint

@@ -1,8 +1,8 @@
-"""The layers' matrices in a few bits each (qwix), as a frozen base is kept under adapters. Norms, biases, embedding and output
-matrix stay as they are.
+"""The layers' matrices in a few bits per weight (qwix), for a frozen base under adapters and for decoding. Norms, biases,
+embedding and output matrix stay as they are.
 
-A quantised matrix is a `qwix.QArray`, shaped as its products see it: values [layers, inputs, outputs], scales [layers, blocks of
-inputs, outputs].
+A quantised matrix is a `qwix.QArray` with one axis of inputs and one of outputs: values [layers, inputs, outputs], scales
+[layers, blocks of inputs, outputs].
 """
 
 from collections.abc import Callable, Mapping
@@ -29,19 +29,20 @@ def quantize(kind: Kind, params: Mapping[str, Any]) -> Any:
 
 
 def dequantize(config: ModelConfig, params: Mapping[str, Any], shapes: Mapping[str, Any]) -> Any:
-    """The parameters that `quantize` made approximate, float32, with the shapes of `shapes`: exactly the values that products in
-    `config.dtype` see."""
+    """The parameters that `quantize` rounded, float32, with the shapes of `shapes`: exactly the values by which products in
+    `config.dtype` multiply."""
     import qwix
 
     def one(name: str, leaf: Any) -> Array:
         return jax.lax.map(lambda layer: qwix.dequantize(layer.astype(config.dtype)), leaf).astype(jnp.float32)
 
-    found = _matrices(params, one)
-    return jax.tree.map(lambda leaf, like: leaf.reshape(like.shape), found, dict(shapes))
+    restored = _matrices(params, one)
+    return jax.tree.map(lambda leaf, like: leaf.reshape(like.shape), restored, dict(shapes))
 
 
 def logical_axes(kind: Kind, axes: Mapping[str, Any], shapes: Mapping[str, Any]) -> Any:
-    """The axes' names of what `quantize` gives, from those and the shapes of the parameters. Blocks of inputs are not split."""
+    """The axes' names of the tree that `quantize` returns, from the names and shapes of the parameters. Blocks of inputs are not
+    split."""
     quantized = jax.eval_shape(lambda: quantize(kind, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), dict(shapes))))
 
     def one(name: str, names: tuple[str, ...], leaf: Any) -> Any:

@@ -29,8 +29,8 @@ def frequencies(size: int, theta: float, scaling: RopeScaling = PLAIN) -> Float[
         return plain / scaling.factor
     if scaling.kind == "llama3":
         turns = scaling.original * plain / (2 * math.pi)
-        kept = jnp.clip((turns - scaling.low) / (scaling.high - scaling.low), 0.0, 1.0)
-        return (1 - kept) * plain / scaling.factor + kept * plain
+        share = jnp.clip((turns - scaling.low) / (scaling.high - scaling.low), 0.0, 1.0)
+        return (1 - share) * plain / scaling.factor + share * plain
     return plain
 
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int, Key
 
-from w2sr_jax.models.attention import KEPT, Seen, capped, packed
+from w2sr_jax.models.attention import SAVED, Seen, capped, packed
 from w2sr_jax.models.config import ModelConfig, RematKind
 from w2sr_jax.models.embedding import lookup
 from w2sr_jax.models.product import Initializer, product
@@ -28,12 +28,13 @@ from w2sr_jax.models.rotary import PLAIN, angles, rotate
 Params: TypeAlias = Mapping[str, Any]
 
 Mix: TypeAlias = Callable[[Array, Array, Array, Any], tuple[Array, Any]]
-"""Attention proper: (query [B, L, H, C], key and value [B, L, K, C], what is seen) → (the heads' results [B, L, H, C], what is
-kept). Queries and keys are rotated already; what is kept, such as a cache, is the layer's second result."""
+"""Attention proper: (query [B, L, H, C], key and value [B, L, K, C], `View.seen`) → (the heads' results [B, L, H, C], a cache or
+None). Queries and keys are rotated already. The cache is the layer's second result."""
 
 
 class View(NamedTuple):
-    """What a layer knows of the tokens' places: the rotary angles, and what its `Mix` is to know."""
+    """What a layer takes beside the hidden states: cosines and sines of the rotary angles of each token, and what its `Mix` takes
+    as its last argument (in training who sees whom, in decoding the cache as well)."""
 
     cos: Float[Array, "B L 1 C/2"]
     sin: Float[Array, "B L 1 C/2"]
@@ -73,10 +74,10 @@ class Attention(nn.Module):
             query = Norm(c, "head_dim", name="query_norm")(query)
             key = Norm(c, "head_dim", name="key_norm")(key)
         query, key = rotate(query, view.cos, view.sin), rotate(key, view.cos, view.sin)
-        mixed, kept = self.mix(query, key, value, view.seen)
+        mixed, cache = self.mix(query, key, value, view.seen)
         start = _axes(_normal(0, 1, gain=_residual(c)), "heads", "head_dim", "embed")
         shape = (c.heads, c.head_size, c.width)
-        return product(self, "output", mixed.reshape(x.shape[0], -1), start, shape, c.param_dtype, inputs=2), kept
+        return product(self, "output", mixed.reshape(x.shape[0], -1), start, shape, c.param_dtype, inputs=2), cache
 
     def _project(self, x: Float[Array, "T D"], name: str, axis: str, heads: int) -> Float[Array, "T heads*C"]:
         c = self.config
@@ -105,7 +106,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer: the residual stream after it, and what its `mix` keeps."""
+    """One layer: returns the residual stream after it, and the cache that its `mix` returns."""
 
     config: ModelConfig
     mix: Mix
@@ -113,14 +114,15 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "T D"], view: View) -> tuple[Float[Array, "T D"], Any]:
         c = self.config
-        mixed, kept = Attention(c, self.mix, name="attention")(Norm(c, name="attention_norm")(x), view)
+        mixed, cache = Attention(c, self.mix, name="attention")(Norm(c, name="attention_norm")(x), view)
         x = x + (Norm(c, name="attention_post_norm")(mixed) if c.post_norms else mixed)
         fed = Mlp(c, name="mlp")(Norm(c, name="mlp_norm")(x))
-        return x + (Norm(c, name="mlp_post_norm")(fed) if c.post_norms else fed), kept
+        return x + (Norm(c, name="mlp_post_norm")(fed) if c.post_norms else fed), cache
 
 
 class Decoder(nn.Module):
-    """Token ids to final hidden states. The output matrix is a parameter too, but `logits` or a blocked loss applies it."""
+    """Token ids to final hidden states. The output matrix is a parameter of it too; `logits` or a blocked loss multiplies by
+    it."""
 
     config: ModelConfig
     sharding: NamedSharding | None = None
@@ -160,7 +162,7 @@ def init(config: ModelConfig, key: Key[Array, ""]) -> Params:
     embedding's variance is 1 / width, so that tied logits start with about unit variance.
     """
     config.check()
-    with jax.debug_key_reuse(False):  # Flax draws a scan's parameters in a way that this setting of JAX's takes for reuse
+    with jax.debug_key_reuse(False):  # jax takes the way in which Flax draws a scan's parameters for a reuse of keys
         return _init(config, key)
 
 
@@ -190,20 +192,21 @@ def embed(
     sharding: NamedSharding | None = None,
     whole_width: bool = False,
 ) -> Float[Array, "B *L D"]:
-    """What enters the first layer; `sharding` and `whole_width` as for `embedding.lookup`."""
+    """The input of the first layer: embeddings, scaled where the model scales them. `sharding` and `whole_width` as for
+    `embedding.lookup`."""
     x = lookup(params["embedding"], tokens, config.dtype, sharding, whole_width)
     return x * jnp.asarray(config.width**0.5, config.dtype) if config.scaled_embeddings else x
 
 
 def last_norm(config: ModelConfig, params: Params, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
-    """Final hidden states from what leaves the last layer."""
+    """Final hidden states from the output of the last layer."""
     return Norm(config).apply({"params": params["norm"]}, x)  # type: ignore[return-value]
 
 
 def rotary(
     config: ModelConfig, positions: Int[Array, "B L"], local: bool
 ) -> tuple[Float[Array, "B L 1 C/2"], Float[Array, "B L 1 C/2"]]:
-    """Cosines and sines for the layers of one kind."""
+    """Cosines and sines of the rotary angles for the local layers, or for the global ones; float32."""
     own = config.local_rope_theta if local else None
     scaling = config.rope_scaling if own is None else PLAIN
     cos, sin = angles(positions, config.head_size, own or config.rope_theta, scaling)
@@ -211,7 +214,7 @@ def rotary(
 
 
 def output_matrix(config: ModelConfig, params: Params) -> Float[Array, "D V"]:
-    """The matrix from hidden states to logits, as kept (param_dtype)."""
+    """The matrix from hidden states to logits, in `param_dtype`."""
     return params["embedding"].T if config.tied_embeddings else params["output"]
 
 
@@ -222,7 +225,8 @@ def logits(config: ModelConfig, params: Params, hidden: Float[Array, "... D"]) -
 
 
 def cast(config: ModelConfig, params: Params) -> Params:
-    """Parameters in the type in which `forward` multiplies them: saves the conversions of a decoding loop, changes no result."""
+    """The parameters in `config.dtype`, as `forward` converts them, but for the scales of norms. A decoding loop that takes these
+    converts nothing and computes the same."""
 
     def one(path: Any, leaf: Array) -> Array:
         return leaf if path[-1].key == "scale" else leaf.astype(config.dtype)
@@ -267,13 +271,14 @@ def _packed(
 
 
 def _rematerialised(layer: Callable[..., Any], kind: RematKind) -> Callable[..., Any]:
-    """`layer` with what its backward pass keeps; the loop over layers makes it needless to prevent common subexpressions."""
+    """`layer`, whose backward pass recomputes what `kind` says. Inside the loop over layers common subexpressions need not be
+    prevented."""
     policies = jax.checkpoint_policies
-    kept = policies.save_only_these_names(KEPT)
+    saved = policies.save_only_these_names(SAVED)
     policy = {
         "layers": None,
-        "attention": kept,
-        "products": policies.save_from_both_policies(kept, policies.dots_with_no_batch_dims_saveable),
+        "attention": saved,
+        "products": policies.save_from_both_policies(saved, policies.dots_with_no_batch_dims_saveable),
     }
     return layer if kind == "none" else nn.remat(layer, prevent_cse=False, policy=policy[kind])
 

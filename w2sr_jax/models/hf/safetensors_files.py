@@ -119,8 +119,8 @@ def _stored(path: Path, name: str, value: Any, data: int) -> tuple[Stored, int]:
     fits = whole and len(shape) <= _MOST_DIMENSIONS
     fits = fits and (dtype not in DTYPES or end - begin == prod(shape) * DTYPES[dtype].itemsize)
     if not fits or end < begin:
-        said = f"{sentences.shown(str(dtype))} of shape {sentences.value(list(shape))} in the bytes {begin} to {end}"
-        raise ValueError(f"{sentences.shown(name)} is said to be {said}")
+        words = f"{sentences.shown(str(dtype))} of shape {sentences.value(list(shape))} in the bytes {begin} to {end}"
+        raise ValueError(f"{sentences.shown(name)} is said to be {words}")
     return Stored(path, str(dtype), shape, data + begin), data + end
 
 

@@ -110,7 +110,7 @@ def _check(directory: Path) -> None:
 
 
 def _instead(directory: Path) -> str:
-    """What the directory holds in place of readable weights, and what to do."""
+    """What the directory holds instead of readable weights, and what to do, in words."""
     names = sorted(path.name for path in directory.iterdir())
     if any(name.startswith("adapter_") for name in names):
         return "it is an adapter; give the model that it was trained on, or one into which it was merged"
@@ -124,8 +124,8 @@ def _instead(directory: Path) -> str:
 
 
 def _unfinished(directory: Path) -> str:
-    """The trace of a download that did not end (in the Hub's cache, partial files lie in the blobs folder), as the sentence's
-    end."""
+    """The end of a sentence about a missing file: which sign there is of a download that did not end. In the Hub's cache, partial
+    files lie in the blobs folder."""
     folders = (directory, directory / ".cache" / "huggingface" / "download", directory.parent.parent / "blobs")
     partial = [path for folder in folders for path in sorted(folder.glob("*.incomplete"))]
     dangling = [path for path in sorted(directory.iterdir()) if path.is_symlink() and not path.exists()]
