@@ -23,10 +23,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import sys
 from w2sr_jax.cli import commands, main as cli
-def work(argv, stop):
+def work(argv, about, stop):
     {body}
     return 0
-cli.COMMANDS["show"] = commands.Command("x", "x", work)
+cli.COMMANDS["show"] = commands.Command("x", "x", "__main__:work")
 cli.main(["show", *sys.argv[1:]])
 """
 

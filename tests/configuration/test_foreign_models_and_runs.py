@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from w2sr_jax.cli.commands import run_directory
+from w2sr_jax.cli.arguments import run_directory
 from w2sr_jax.configuration import saved
 from w2sr_jax.convert import markdown
 from w2sr_jax.convert.importing import import_model

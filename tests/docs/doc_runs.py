@@ -53,9 +53,9 @@ def write(page: str, directory: Path) -> None:
             file.write_text(block.text, encoding="utf-8")
 
 
-def files(page: str) -> list[Path]:
-    """The files that a page's examples define."""
-    return [Path(block.file) for block in doc_pages.blocks(ROOT / page, "python") if block.file]
+def configurations(page: str) -> list[Path]:
+    """The files in `configs/` that a page's examples define."""
+    return [Path(block.file) for block in doc_pages.blocks(ROOT / page, "python") if block.file.startswith("configs/")]
 
 
 def load(page: str, file: str, directory: Path) -> Experiment:

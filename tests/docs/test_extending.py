@@ -61,7 +61,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunStore]:
     """One run with all that the page defines: loss, source, teacher, arm, training stage and stage."""
     directory = tmp_path_factory.mktemp("extending")
     with doc_runs.inside(directory):
-        loaded = {path.stem: doc_runs.load(PAGE, f"configs/{path.name}", directory) for path in doc_runs.files(PAGE)}
+        loaded = {path.stem: doc_runs.load(PAGE, f"configs/{path.name}", directory) for path in doc_runs.configurations(PAGE)}
         rung = loaded["margin"].rungs[0]
         concise = loaded["concise"].rungs[0].selected_arms[1]
         own = loaded["own_answers"].rungs[0].selected_arms[1]
@@ -88,7 +88,7 @@ def test_the_run_has_a_report_with_every_student(run: RunStore) -> None:
 
 def test_the_run_keeps_the_code_that_it_is_made_of(run: RunStore) -> None:
     kept = {path.name for path in (run.directory / "config").rglob("*.py")}
-    assert {path.name for path in doc_runs.files(PAGE)} <= kept
+    assert {path.name for path in doc_runs.configurations(PAGE)} <= kept
 
 
 def test_the_teacher_is_wrong_as_often_as_it_is_told(run: RunStore) -> None:
@@ -124,6 +124,22 @@ def test_the_stage_counts_what_the_teacher_wrote(run: RunStore) -> None:
             lengths.setdefault(trace.verdict, []).append(len(trace.text.split()))
     expected = {verdict: int(np.quantile(each, 0.9, method="higher")) for verdict, each in lengths.items()}
     assert files.read_json(run.file("lengths/clumsy.json")) == expected
+
+
+def test_the_command_is_a_file_and_a_line(run: RunStore, tmp_path: Path) -> None:
+    """In a copy of the package to which the page's line and file are added."""
+    changes = _changes("/commands.py")
+    assert [line[0] for change in changes for line in change.splitlines()[3:]].count("+") == 1
+    _apply(changes, tmp_path)
+    file = "w2sr_jax/cli/lengths.py"
+    (tmp_path / file).write_text(doc_runs.named(PAGE, file).text, encoding="utf-8")
+    command = [sys.executable, "-m", "w2sr_jax.cli"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    asked = subprocess.run([*command, "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "w2sr lengths RUN" in asked.stdout
+    done = subprocess.run([*command, "lengths", run.directory], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    expected = files.read_json(run.file("lengths/clumsy.json"))
+    assert done.stdout.splitlines() == [f"clumsy: {verdict} {words} words" for verdict, words in expected.items()], done.stderr
 
 
 FAMILY = """
@@ -178,6 +194,13 @@ def test_the_family_computes_what_transformers_does(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "XLA_FLAGS": ""}
     done = subprocess.run([sys.executable, "-c", FAMILY, tmp_path], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def _changes(file: str) -> list[str]:
+    """The page's changes of a file of the package."""
+    changes = [block.text for block in doc_pages.blocks(ROOT / PAGE, "diff") if file in block.text.splitlines()[0]]
+    assert changes
+    return changes
 
 
 def _apply(changes: list[str], directory: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from w2sr_jax.cli.console import Console
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.grading import printed, written
 from w2sr_jax.grading.audit import audit
 from w2sr_jax.grading.columns import Columns, read
@@ -43,7 +44,7 @@ def parser(about: str) -> argparse.ArgumentParser:
     return arguments
 
 
-def run(argv: list[str], about: str) -> int:
+def run(argv: list[str], about: str, _: Stop) -> int:
     """Run the command with its arguments and return the exit code. Raises UserError."""
     options = parser(about).parse_args(argv)
     if options.show < 0:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from w2sr_jax import __version__
-from w2sr_jax.cli.commands import COMMANDS, add_plain, add_root, add_trust
+from w2sr_jax.cli.arguments import add_plain, add_root, add_trust
+from w2sr_jax.cli.commands import COMMANDS
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import exits, limits, stopping, streams, terminal
@@ -113,7 +114,7 @@ def _afterwards(command: str) -> str:
 
 def _command(name: str, argv: list[str], stop: Stop) -> int:
     if name in COMMANDS:
-        return COMMANDS[name].work(argv, stop)
+        return COMMANDS[name].run(argv, stop)
     about = {"run": "run a whole experiment", "check": "say all that stands in the way of a run, in seconds"} | STAGES
     if name not in about:
         import difflib

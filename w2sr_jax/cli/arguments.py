@@ -1,0 +1,49 @@
+"""What the arguments of several commands have in common."""
+
+import argparse
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.process.stopping import Stop
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, default=Path("runs"), help="directory of all runs (default: runs)")
+
+
+def add_plain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plain", action="store_true", help="plain lines instead of progress bars")
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trust", action="store_true", help="execute the Python that a run brings from somebody else")
+
+
+def run_directory(target: str, root: Path) -> Path:
+    """The run that is meant. `UserError` where there is none, or a link in it leads out of it."""
+    directory = Path(target) if Path(target).is_dir() else root / target
+    if not directory.is_dir():
+        raise UserError(f"{target} is not a run directory (looked in {root} too)")
+    files.check_tree(directory)
+    return directory
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--coordinator", default="", metavar="HOST:PORT", help="of process 0, where several share the work")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="how many; 0: as the cluster says (default: 1)")
+    parser.add_argument("--process", type=int, default=0, metavar="I", help="which of them this one is (default: 0)")
+    parser.add_argument("--wait", type=int, default=30, metavar="SECONDS", help="how long for the others to come (default: 30)")
+
+
+def joined(options: argparse.Namespace, told: Mapping[str, str], stop: Stop) -> contextlib.AbstractContextManager[None]:
+    """The processes of a command, which must all have been told the same."""
+    if options.processes == 1 and not options.coordinator:
+        return contextlib.nullcontext()
+    from w2sr_jax.parallel import processes
+    from w2sr_jax.parallel.settings import Processes
+
+    settings = Processes(options.coordinator, options.processes, options.process, options.wait)
+    return processes.joined(settings, told, stop, "nothing was made; the same command begins anew")
