@@ -18,7 +18,8 @@ from w2sr_jax.convert import markdown
 from w2sr_jax.convert.importing import import_model
 from w2sr_jax.core import files, hub
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.graph import manifest as lineage
+from w2sr_jax.graph import manifest as manifests
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.models.hf import config_json, pretrained
 from w2sr_jax.stages.weights import RECORD, read_record
 from w2sr_jax.training import steps
@@ -209,11 +210,12 @@ def test_a_header_of_a_hundred_gigabytes_is_refused_unread(tmp_path: Path) -> No
 
 
 def manifest(run: Path, stage: str, **changes: Any) -> None:
+    """A manifest with a digest that fits, whatever is in it."""
     raw = {
-        **{"stage": stage, "kind": "train", "settings": "s", "inputs": {}, "outputs": {}, "artifacts": {}, "seals": {}},
-        **{"measures": {}, "versions": {}, "environment": {}, **changes},
+        **{"stage": stage, "kind": "train", "identity": "0" * 64, "settings": {}, "inputs": {}, "outputs": {}, "artifacts": {}},
+        **{"seals": {}, "measures": {}, "versions": {}, "environment": {}, "format": files.FORMAT, **changes},
     }
-    files.write_json(lineage.manifest_path(run, stage), raw | {lineage.OWN: files.digest_json(raw)})
+    files.write_json(manifests.path(run, stage), raw | {manifests.OWN: files.digest_json(raw)})
 
 
 @pytest.mark.parametrize("field", ["outputs", "artifacts", "seals"])
@@ -223,10 +225,16 @@ def test_what_a_manifest_names_outside_of_its_run_does_not_count_and_is_not_touc
     run.mkdir()
     precious.write_text(SECRET)
     (run / "linked").symlink_to("..")
+    (run / "sound").write_text("sound")
+    manifest(run, "stage", **{field: {"sound": files.digest_file(run / "sound")}})
+    store = RunStore(run)
+    assert store.peek("stage") is not None
     manifest(run, "stage", **{field: {str(precious) if way == "ABSOLUTE" else way: "0" * 64}})
-    standing = lineage.Stage(run, "stage", "train", "s").standing()
-    assert standing.manifest is None
-    assert not standing.damaged
+    assert store.peek("stage") is None
+    assert list(store.damaged_manifests()) == [manifests.path(run, "stage")]
+    with pytest.raises(UserError, match=r"stage\.json is damaged"):
+        store.manifests()
+    store.retract("stage")
     assert precious.read_text() == SECRET
 
 

@@ -13,7 +13,7 @@ from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import Nll, ReverseKL
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.lora_settings import Lora
-from w2sr_jax.stages import train
+from w2sr_jax.stages.training_work import steering
 from w2sr_jax.training.settings import Training
 
 
@@ -74,7 +74,7 @@ def test_a_training_recognises_its_checkpoints_in_another_process(user_module):
     for _ in range(2):
         rung = saved.load_config(path).rungs[0]
         losses.append(rung.objective.loss)
-        digests.add(train.steering(rung.model, rung.training, rung.objective, 0))
+        digests.add(steering(rung.model, rung.training, rung.objective, 0))
         del sys.modules["mine_config"]
     assert losses[0] is not losses[1]
     assert len(digests) == 1
@@ -95,9 +95,6 @@ DEEP = ("[" * 100_000, "[" * 900 + "]" * 900, '{"a": ' * 900 + "1" + "}" * 900)
 def test_lambdas_cannot_be_saved():
     with pytest.raises(UserError, match="top level"):
         encoding.encode(Objective(lambda tokens: tokens.target))
-
-
-GRADUATE = "w2sr_jax.experiment:Graduate"
 
 
 def rewrite(run, change, seal):
@@ -166,7 +163,7 @@ def test_a_saved_experiment_imports_only_ours_and_its_own(trap, name, said, fiel
     ("change", "said"),
     [
         (lambda raw: raw.update(type="w2sr_jax.core.files:write_text"), "is not a dataclass"),
-        (lambda raw: raw.update(grader={"function": "w2sr_jax.experiment:Rung"}), "is not a loss|is not a function"),
+        (lambda raw: raw.update(grader={"function": "w2sr_jax.experiment.experiment:Rung"}), "is not a loss|is not a function"),
         (lambda raw: raw.update(surprise=1), "has no field 'surprise'"),
         (lambda raw: raw.pop("type"), "must say its type"),
         (lambda raw: raw.pop("rungs"), "missing 1 required positional argument: 'rungs'"),
@@ -178,8 +175,8 @@ def test_a_saved_experiment_imports_only_ours_and_its_own(trap, name, said, fiel
         (lambda raw: raw["rungs"][0]["model"].update(layers=True), "rungs.0.model.layers is True, of type bool"),
         (lambda raw: raw["rungs"][0]["model"].update(layers=10**30), r"between -2\*\*63 and 2\*\*63"),
         (
-            lambda raw: raw["rungs"][0].update(start={"type": "w2sr_jax.experiment:Graduate"}),
-            "rungs.0.start is Graduate.*must be Scratch or",
+            lambda raw: raw["rungs"][0].update(start={"type": "w2sr_jax.experiment.teachers:Graduate"}),
+            "rungs.0.start is Graduate.*must be Start",
         ),
         (lambda raw: raw.update(teachers=[]), "is not among the experiment's teachers"),
     ],

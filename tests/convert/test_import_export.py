@@ -28,14 +28,16 @@ from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.experiment import Experiment, FromCheckpoint, ModelTeacher, Rung
 from w2sr_jax.graph import manifest
 from w2sr_jax.graph.stage import Silent
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.hf import config_json, pretrained
 from w2sr_jax.models.lora_settings import Lora
+from w2sr_jax.parallel.mesh import make_mesh
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.problems.settings import Generated, Splits
 from w2sr_jax.sampling.settings import Decoding
-from w2sr_jax.stages import models, problems, weights
+from w2sr_jax.stages import models, problems, tokenizer, weights
 from w2sr_jax.stages.execute import execute
 from w2sr_jax.text import tokenizer as tokenizers
 from w2sr_jax.text.settings import WordTokenizer
@@ -109,9 +111,10 @@ def ours_of(run: Path, name: str) -> tuple[ModelConfig, dict]:
     from w2sr_jax.configuration import saved
     from w2sr_jax.convert.exportable import all_models
 
-    model = next(each for each in all_models(saved.load(run)) if each.name == name)
-    config = models.sized(model.config, problems.renderer(run))
-    return config, models.parameters(run, model, config, models.device_mesh(saved.load(run)))
+    experiment, store = saved.load(run), RunStore(run)
+    model = next(each for each in all_models(experiment) if each.name == name)
+    config = models.sized(model.config, tokenizer.renderer(store))
+    return config, models.parameters(store, model, config, make_mesh(experiment.mesh))
 
 
 def forward(config: ModelConfig, params: dict, tokens: np.ndarray) -> np.ndarray:
@@ -183,14 +186,14 @@ def test_a_model_of_a_run_opens_in_transformers_with_equal_logits_prompts_and_en
     theirs = transformers.AutoModelForCausalLM.from_pretrained(out)
     vocabulary = transformers.AutoTokenizer.from_pretrained(out)
     config, params = ours_of(run, name)
-    renderer = problems.renderer(run)
+    renderer = tokenizer.renderer(RunStore(run))
 
     tokens = np.random.default_rng(0).integers(0, 100, (2, 20), dtype=np.int32)
     with torch.no_grad():
         given = theirs(torch.tensor(tokens.astype(np.int64))).logits.numpy()
     np.testing.assert_allclose(given, forward(config, params, tokens), atol=1e-4)
 
-    question = problems.read(run, problems.TEST)[0].question
+    question = problems.read(RunStore(run), problems.TEST)[0].question
     for style in ("reason", "direct"):
         turns = [{"role": "user", "content": question}]
         asked = vocabulary.apply_chat_template(
@@ -252,12 +255,13 @@ def test_the_card_says_what_the_manifests_say(run, tmp_path):
     base = checkpoints.read_lineage(run / "rungs/1-low/base/checkpoints")
     for known in (base["checkpoint"], base["weights_digest"], base["params_digest"]):
         assert f"`{known}`" in body
-    made = manifest.load(run, "rungs/1-low/all/train")
+    store = RunStore(run)
+    made = store.peek("rungs/1-low/all/train")
     assert f"`{next(iter(made.artifacts.values()))}`" in body
     assert f"steps 6, tokens {made.measures['tokens']}, examples {made.measures['examples']}" in body
-    curated = manifest.load(run, "rungs/1-low/curation").outputs["rungs/1-low/all/curated.parquet"]
+    curated = store.peek("rungs/1-low/curation").outputs["rungs/1-low/all/curated.parquet"]
     assert f"| `rungs/1-low/all/curated.parquet` | `{curated}` |" in body
-    traces = manifest.load(run, "rungs/1-low/traces-teacher").measures["traces"]
+    traces = store.peek("rungs/1-low/traces-teacher").measures["traces"]
     assert re.search(rf"\| `teacher` \| a model of [\d,]+ parameters, trained in the run on gold solutions \| {traces} \|", body)
     scores = json.loads((run / "evaluations/1-low.all/scores.json").read_text())["accuracy"]
     low, high = (f"{100 * scores[end]:.1f}" for end in ("low", "high"))
@@ -456,11 +460,11 @@ def test_weights_are_looked_at_before_a_run_begins(theirs, imported, tmp_path):
 def test_a_model_that_is_not_trained_is_refused_by_its_stage(run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
-    manifest.manifest_path(copy, "rungs/0-plain/all/train").unlink()
+    manifest.path(copy, "rungs/0-plain/all/train").unlink()
     words = "rungs/0-plain/all/train.json, on which evaluations/0-plain.all stands, is missing"
     refused(tmp_path, lambda out: export(copy / "rungs/0-plain/all", out, say=quiet), words)
     for stage in ("report", "evaluations/0-plain.all"):
-        manifest.manifest_path(copy, stage).unlink(missing_ok=True)
+        manifest.path(copy, stage).unlink(missing_ok=True)
     refused(tmp_path, lambda out: export(copy / "rungs/0-plain/all", out, say=quiet), "no stage rungs/0-plain/all/train yet")
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from hand_made import finish
+from hand_made import commit, finish
 
 from w2sr_jax.cli import main as cli
 from w2sr_jax.configuration import saved
@@ -13,7 +13,6 @@ from w2sr_jax.core import records
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace, VerdictName
 from w2sr_jax.experiment import Experiment, ModelTeacher, Rung
-from w2sr_jax.graph import manifest
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.teachers import arrayrecord, recorded
 from w2sr_jax.teachers.settings import Recorded
@@ -48,7 +47,7 @@ def run(tmp_path: Path) -> Path:
         paths = [run / "teachers" / teacher / "rung-0" / f"traces-{number:05d}.parquet" for number in range(2)]
         for path, part in zip(paths, (traces[:9], traces[9:])):
             records.write(path, Trace, part)
-        manifest.Stage(run, f"rungs/0-small/traces-{teacher}", "sample", "0" * 64).commit(paths, {}, {})
+        commit(run, f"rungs/0-small/traces-{teacher}", "sample", paths)
     return run
 
 

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from hand_made import commit
 
 from w2sr_jax.core import records
 from w2sr_jax.core.records import Trace
-from w2sr_jax.graph import manifest
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "kill"
 
@@ -44,7 +44,7 @@ def ladder(tmp_path):
     (run / "rungs" / "checkpoints" / "4").mkdir(parents=True)
     (run / "rungs" / "metrics.jsonl").write_text('{"step":2}\n{"step":4}\n')
     outputs = [path for path in sorted(run.rglob("*")) if path.is_file()]
-    manifest.Stage(run, "rungs/all/train", "train", "settings").commit(outputs, {}, {})
+    commit(run, "rungs/all/train", "train", outputs)
     return run
 
 
@@ -61,7 +61,7 @@ def lose(run):
 
 
 def recommit(run):
-    manifest.Stage(run, "rungs/all/train", "train", "settings").commit(shards(run)[:1], {}, {})
+    commit(run, "rungs/all/train", "train", shards(run)[:1])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 
 import growth_traces
 import harness
-from growth_traces import ARM, NAME, ROW, SAMPLES, TEACHER, commit, identity, run
+from growth_traces import ARM, SAMPLES, commit, experiment, identity, run
 from harness import Found, Job, Line, Subject
 
 ABOUT = (
@@ -29,19 +29,20 @@ def prepare(count: int) -> Found:
     from w2sr_jax.configuration import saved
     from w2sr_jax.core import records
     from w2sr_jax.core.records import Example
-    from w2sr_jax.stages import examples as batching
-    from w2sr_jax.stages import models
-    from w2sr_jax.stages.problems import renderer
+    from w2sr_jax.graph.store import RunStore
+    from w2sr_jax.stages import models, tokenizer
+    from w2sr_jax.stages.examples import lessons
+    from w2sr_jax.stages.layout import CURATED, PACKING
 
     growth_traces.write(count)
     growth_traces.curate(count)
-    folder, experiment = run(count), of()
-    saved.save(folder, experiment)
-    model = models.student(experiment, 0, ARM)
-    examples = records.Stored(folder / model.directory / batching.CURATED, Example)
-    path = folder / model.directory / batching.PACKING
-    batching.lessons(model, examples, renderer(folder), experiment.rungs[0].training, 0, path)
-    commit(folder, model.task, [path])
+    folder, settings = run(count), experiment()
+    saved.save(folder, settings)
+    model = models.student(settings, 0, ARM)
+    examples = records.Stored(folder / model.directory / CURATED, Example)
+    path = folder / model.directory / PACKING
+    lessons(model, examples, tokenizer.renderer(RunStore(folder)), settings.rungs[0].training, 0, path)
+    commit(folder, model.stage, [path])
     return {}
 
 
@@ -68,18 +69,6 @@ def looked(name: str, count: int, command: Callable[[Path], None]) -> Found:
     if "packed in row" not in told.getvalue():
         raise SystemExit(f"{name} does not say where the example is: {told.getvalue()[-500:]}")
     return {name: {"seconds": seconds, "above_imports_mb": harness.memory("VmHWM") - before}}
-
-
-def of() -> Any:
-    """The experiment of the run."""
-    from w2sr_jax.batches.settings import Batching
-    from w2sr_jax.experiment import Experiment, ModelTeacher, Rung
-    from w2sr_jax.models.config import ModelConfig
-    from w2sr_jax.training.settings import Training
-
-    tiny, training = ModelConfig(width=16, layers=1, heads=2, kv_heads=2), Training(batching=Batching(ROW, 8))
-    rung = Rung(NAME, tiny, teachers=(TEACHER,), arms=(ARM,), gold=False, training=training)
-    return Experiment(name="bench", teachers=(ModelTeacher(TEACHER, tiny, training, samples=SAMPLES),), rungs=(rung,))
 
 
 def sizes(quick: bool) -> list[int]:

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import harness
@@ -21,11 +20,12 @@ from harness import Found, Job, Line, Subject
 ABOUT = (
     "Generated traces of some 150 tokens, four of each problem, with token ids and log-probabilities, in shards of 4,096 as the "
     "sampler writes them. Each stage of each size is a process of its own and works on what the one before has written: writing "
-    "shards; reading them; curating (every trace is looked at, all are kept, examples and fates are written); making lessons "
-    "(reading examples, encoding, packing into rows of 512, saving); handing out batches from what was saved. Memory is the "
-    "process's largest resident set above its imports, time is without imports. Every size does the same work per trace: with "
-    "linear time the microseconds per trace stay, with flat memory the megabytes do. A stage that needs more than 12 GB fails. "
-    "Batches come from a mapped file, whose pages the system takes back when it needs them: memory there is what is of no file.",
+    "shards; reading them; curating (every trace is looked at, all are kept, examples and dispositions are written); making "
+    "lessons (reading examples, encoding, packing into rows of 512, saving); handing out batches from what was saved. Memory is "
+    "the process's largest resident set above its imports, time is without imports. Every size does the same work per trace: "
+    "with linear time the microseconds per trace stay, with flat memory the megabytes do. A stage that needs more than 12 GB "
+    "fails. Batches come from a mapped file, whose pages the system takes back when it needs them: memory there is what is of "
+    "no file.",
 )
 SAMPLES, SHARD, TOKENS, ROW = 4, 4096, 150, 512
 MOST = 12 * 10**9
@@ -77,32 +77,31 @@ def read(count: int) -> Found:
 
 
 def curate(count: int) -> Found:
-    """The stage of the ladder, with one arm."""
-    from w2sr_jax.curation.settings import Curation
-    from w2sr_jax.stages.curate import curate_rung
+    """The stage of a run, with one arm."""
+    from w2sr_jax.graph.stage import Context
+    from w2sr_jax.graph.store import RunStore
+    from w2sr_jax.stages.plan import stages
 
     folder = run(count)
-    curation = Curation(per_problem=SAMPLES)
-    rung = SimpleNamespace(name=NAME, teachers=(TEACHER,), pool=(0.0, 1.0), arms=(ARM,), curation=curation, gold=False)
-    experiment = SimpleNamespace(rungs=[rung], teachers=[SimpleNamespace(name=TEACHER, weight=1.0)])
-    context: Any = SimpleNamespace(run=folder, experiment=experiment)
+    stage, context = stages(experiment()).curations[0], Context(RunStore(folder))
     before = harness.memory()
     start = time.perf_counter()
-    made = curate_rung(context, 0)
+    made = stage.run(context)
     seconds = time.perf_counter() - start
     if made.measures["kept"] != {ARM: count}:
         raise SystemExit(f"of {count} traces were kept {made.measures['kept']}")
-    commit(folder, f"rungs/0-{NAME}/curation", made.outputs)
+    commit(folder, stage.name, made.outputs)
     return found("curate", count, seconds, before)
 
 
 def learn(count: int) -> Found:
-    """What `ladder.learn` does before it trains."""
+    """What a training does before its first step."""
     from w2sr_jax.batches.settings import Batching
     from w2sr_jax.core import records
     from w2sr_jax.core.records import Example
     from w2sr_jax.models.config import ModelConfig
-    from w2sr_jax.stages import examples as batching
+    from w2sr_jax.stages.examples import lessons
+    from w2sr_jax.stages.layout import CURATED, PACKING
     from w2sr_jax.stages.models import Model
     from w2sr_jax.text import tokenizer
     from w2sr_jax.text.render import Renderer
@@ -112,12 +111,12 @@ def learn(count: int) -> Found:
     model, renderer = Model("bench", "bench", ModelConfig(), "student"), Renderer(tokenizer.load(folder / "tokenizer"))
     before, peak = harness.memory(), Peak()
     start = time.perf_counter()
-    examples = records.Stored(folder / "rungs" / f"0-{NAME}" / ARM / batching.CURATED, Example)
+    examples = records.Stored(folder / "rungs" / f"0-{NAME}" / ARM / CURATED, Example)
     with peak:
-        path = folder / batching.PACKING
-        lessons = batching.lessons(model, examples, renderer, Training(batching=Batching(ROW, 8)), 0, path)
-        if len(lessons.encoded) != count:
-            raise SystemExit(f"{len(lessons.encoded)} of {count} examples fit")
+        training = Training(batching=Batching(ROW, 8))
+        encoded = lessons(model, examples, renderer, training, 0, folder / PACKING).encoded
+        if len(encoded) != count:
+            raise SystemExit(f"{len(encoded)} of {count} examples fit")
     return found("lessons", count, time.perf_counter() - start, before, {"own_mb": peak.own_mb})
 
 
@@ -148,9 +147,27 @@ def run(count: int) -> Path:
 
 def commit(folder: Path, stage: str, outputs: Sequence[Path]) -> None:
     """The manifest of what was written, without which nothing of a run is read."""
-    from w2sr_jax.graph import manifest
+    from w2sr_jax.graph.manifest import Manifest
+    from w2sr_jax.graph.store import RunStore
 
-    manifest.Stage(folder, stage, "bench", "0" * 64).commit([path for path in outputs if path.is_file()], {}, {})
+    store = RunStore(folder)
+    written = store.digests([path for path in outputs if path.is_file()])
+    nothing: dict[str, str] = {}
+    store.commit(Manifest(stage, "bench", "0" * 64, {}, nothing, written, nothing, nothing, nothing, nothing, nothing))
+
+
+def experiment() -> Any:
+    """The experiment of the run."""
+    from w2sr_jax.batches.settings import Batching
+    from w2sr_jax.curation.settings import Curation
+    from w2sr_jax.experiment import Experiment, ModelTeacher, Rung
+    from w2sr_jax.models.config import ModelConfig
+    from w2sr_jax.training.settings import Training
+
+    tiny, training = ModelConfig(width=16, layers=1, heads=2, kv_heads=2), Training(batching=Batching(ROW, 8))
+    curation = Curation(per_problem=SAMPLES)
+    rung = Rung(NAME, tiny, teachers=(TEACHER,), arms=(ARM,), gold=False, training=training, curation=curation)
+    return Experiment(name="bench", teachers=(ModelTeacher(TEACHER, tiny, training, samples=SAMPLES),), rungs=(rung,))
 
 
 def identity(problem: int) -> str:

@@ -112,17 +112,17 @@ def read_and_write(bench: Bench, source: str, target: str) -> None:
     import numpy as np
 
     from w2sr_jax.models import transformer
-    from w2sr_jax.models.hf import pretrained, tensors
+    from w2sr_jax.models.hf import names, pretrained, tensors
     from w2sr_jax.parallel.mesh import make_mesh, shardings
     from w2sr_jax.parallel.settings import Mesh
 
     config = dataclasses.replace(model(bench), param_dtype=bench.kept)
     shapes = transformer.shapes(config)
-    places = shardings(make_mesh(Mesh(data=1, fsdp=bench.devices)), transformer.logical_axes(config), shapes)
+    spread = shardings(make_mesh(Mesh(data=1, fsdp=bench.devices)), transformer.logical_axes(config), shapes)
     size = np.dtype(bench.kept).itemsize
-    most = max(int(np.prod(place.shape)) for place in tensors.places(config).values()) * size
+    most = max(int(np.prod(each.shape)) for each in tensors.foreign(config, names.LLAMA).values()) * size
     jax.block_until_ready(jax.jit(lambda: jax.numpy.zeros(8))())
-    (_, params), reading, read_seconds = measured(lambda: pretrained.load(source, "float32", bench.kept, shardings=places))
+    (_, params), reading, read_seconds = measured(lambda: pretrained.load(source, "float32", bench.kept, shardings=spread))
     whole = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
     _, writing, write_seconds = measured(lambda: pretrained.save(target, config, params, bench.shard))
     above = {"import": reading.most - reading.before - whole, "export": writing.most - writing.before}

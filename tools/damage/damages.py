@@ -157,16 +157,10 @@ def _curated_anew(run: Path) -> None:
     """Curation has made something else since, with a sound manifest; nothing behind it was made anew."""
     from w2sr_jax.core import records
     from w2sr_jax.core.records import Example
-    from w2sr_jax.graph import manifest as lineage
+    from w2sr_jax.graph.store import RunStore
 
-    path = run / "rungs/0-small/all/curated.parquet"
+    path, store = run / "rungs/0-small/all/curated.parquet", RunStore(run)
     records.write(path, Example, records.read(path, Example)[1:])
-    made = lineage.load(run, "rungs/0-small/curation")
-    assert made is not None
-    outputs = [run / name for name in made.outputs]
-    stage = lineage.Stage(run, made.stage, made.kind, made.settings)
-    again = stage.commit(outputs, {}, made.measures)
-    raw = dataclasses.asdict(dataclasses.replace(again, inputs=made.inputs))
-    from w2sr_jax.core import files
-
-    files.write_json(lineage.manifest_path(run, made.stage), {**raw, lineage.OWN: files.digest_json(raw)})
+    manifest = store.peek("rungs/0-small/curation")
+    assert manifest is not None
+    store.commit(dataclasses.replace(manifest, outputs=store.digests([run / name for name in manifest.outputs])))

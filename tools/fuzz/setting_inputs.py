@@ -127,7 +127,7 @@ NAMES = (
     *(
         "os:system",
         "w2sr_jax.core.files:os.system",
-        "w2sr_jax.configuration.saved:importlib.import_module",
+        "w2sr_jax.configuration.encoding:importlib.import_module",
         "w2sr_jax.core.files:write_text",
         "fuzz_evil:fire",
         "json:loads",
@@ -146,8 +146,8 @@ NAMES = (
     *(
         "a\0b:c",
         "x" * 5000 + ":y",
-        "w2sr_jax.experiment:Experiment.__init__",
-        "w2sr_jax.experiment:Rung",
+        "w2sr_jax.experiment.experiment:Experiment.__init__",
+        "w2sr_jax.experiment.experiment:Rung",
         "w2sr_jax.losses.token:Nll",
         "fuzz_config:put",
     ),

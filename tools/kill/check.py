@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from w2sr_jax.core import records
 from w2sr_jax.core.records import Trace
-from w2sr_jax.graph import manifest as lineage
+from w2sr_jax.graph.store import RunStore
 
 TOKEN = "W2SR_KILL"  # in the environment of a run and of all processes that it starts
 PATIENCE = 20.0  # seconds in which processes whose parent was killed must have ended
@@ -29,7 +29,7 @@ class Snapshot(NamedTuple):
 
 def snapshot(run: Path) -> Snapshot:
     names = [path.relative_to(run / "lineage").with_suffix("").as_posix() for path in sorted((run / "lineage").rglob("*.json"))]
-    manifests = {name: lineage.load(run, name) for name in names}
+    manifests = {name: RunStore(run).peek(name) for name in names}
     traces: dict[str, list[tuple[Any, ...]]] = {}
     for path in sorted(run.rglob("traces-*.parquet")):
         rows = [(trace.problem_id, trace.sample, trace.id) for trace in records.read(path, Trace)]

@@ -86,16 +86,16 @@ def install(watch: Watch, moments: Sequence[Moment]) -> None:
         setattr(holder, name, _surrounded(getattr(holder, name), watch, moment))
 
     from w2sr_jax.graph import runner
-    from w2sr_jax.stages import traces
+    from w2sr_jax.sampling import shards
 
     original: Callable[..., Any] = runner.do
 
-    def do(task: Any, *arguments: Any) -> None:
-        watch.stage = task.name
-        original(task, *arguments)
+    def do(stage: Any, *arguments: Any) -> Any:
+        watch.stage = stage.name
+        return original(stage, *arguments)
 
-    runner.do = do  # type: ignore[assignment]
-    traces.draw_shards = functools.partial(traces.draw_shards, shard=SHARD)
+    runner.do = do
+    shards.draw_shards = functools.partial(shards.draw_shards, shard=SHARD)
 
 
 def _surrounded(function: Callable[..., Any], watch: Watch, moment: Moment) -> Callable[..., Any]:
@@ -106,12 +106,7 @@ def _surrounded(function: Callable[..., Any], watch: Watch, moment: Moment) -> C
         with watch.around(moment):
             return function(*arguments, **named)
 
-    @functools.wraps(function)
-    def stepping(*arguments: Any, **named: Any) -> Any:
-        program = function(*arguments, **named)
-        return program._replace(step=_surrounded(program.step, watch, moment))
-
-    return stepping if function.__name__ == "make_program" else surrounded
+    return surrounded
 
 
 def _names(argument: Any, ending: str) -> bool:
