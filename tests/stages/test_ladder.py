@@ -285,3 +285,38 @@ def test_real_traces_end_to_end(shared_data, tmp_path):
         split = "probe" if which == "held-out" else "pool"
         assert any(source["path"] == f"evaluations/0-tiny.base/{split}.parquet" for source in entry["sources"])
         assert 0 < entry["problems"] <= (40 if which == "held-out" else 8)
+
+
+def test_another_run_takes_what_is_the_same_and_repeats_nothing_of_it(quickstart):
+    root, before = quickstart.parent, digests(quickstart)
+    config = root.parent / "mini_quickstart.py"
+    changed = ["--name", "other", "--rungs.1.training.learning-rate", "1e-3"]
+    command = [sys.executable, "-m", "w2sr_jax.cli", "run", str(config), "--root", str(root), *changed]
+    shell = {**os.environ, "XLA_FLAGS": ""}
+    planned = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, cwd=ROOT, env=shell, check=True).stdout
+    assert not (root / "other").exists()
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=shell, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    other = RunStore(root / "other")
+    own = {manifest.stage for manifest in other.manifests() if not manifest.shared_from}
+    trained = {f"rungs/1-large/{arm}/train" for arm in ("correct", "gold")}
+    assert own == {*trained, "evaluations/1-large.correct", "evaluations/1-large.gold", "report"}
+    told = {line.split()[2]: line for line in planned.splitlines() if line.startswith("to do")}
+    assert set(told) == own
+    assert "it is not done yet" in told["rungs/1-large/gold/train"]
+    assert {stage for stage, digest in digests(other.directory).items() if digest != before[stage]} == own
+    shutil.rmtree(root / "other")
+    assert digests(quickstart) == before
+    assert cli.run(["show", str(quickstart), "--plain"]) == 0
+
+
+def test_a_dry_run_names_the_setting_and_both_values(quickstart, capsys):
+    config = quickstart.parent.parent / "mini_quickstart.py"
+    before = digests(quickstart)
+    command = ["run", str(config), "--root", str(quickstart.parent), "--dry-run", "--evaluation.samples", "8"]
+    assert cli.run(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    due = [line.split()[2] for line in lines if line.startswith("to do")]
+    assert set(due) == {stage for stage in before if stage.startswith("evaluations/")} | {"report"}
+    assert any("evaluation.samples is 8, was 2" in line for line in lines)
+    assert digests(quickstart) == before
