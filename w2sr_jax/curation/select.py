@@ -95,15 +95,15 @@ class Selector:
         self._left: list[_Left] = []
         self._places = 0
 
-    def add(self, problem: Problem | None, given: Sequence[Candidate]) -> list[Disposition]:
+    def add(self, problem: Problem | None, traces: Sequence[Candidate]) -> list[Disposition]:
         """All traces of a problem, or of one that is none of the rung's. What becomes of each, sorted by trace; of those kept it
         is final where there is no limit (see `Selection.disposition`)."""
-        filters = filtered(problem, given, self.select, self.label, self.settings, self.weights, self._forbidden, self._equality)
+        filters = filtered(problem, traces, self.select, self.label, self.settings, self.weights, self._forbidden, self._equality)
         for step, count in filters.steps:
             self._steps[step] = self._steps.get(step, 0) + count
         self._rejections.update(reason for _, _, reason in filters.rejected)
-        rate = Shares.of(given).share
-        self._before.add(problem, rate, given)
+        rate = Shares.of(traces).share
+        self._before.add(problem, rate, traces)
         if self.settings.limit and problem is not None:
             order = keys.words(self.settings.seed, "curation limit", problem.id)
             for turn, trace in enumerate(filters.left, 1):
@@ -130,15 +130,15 @@ class Selector:
 
     def _emptied(self) -> str:
         """Why nothing is left, in a sentence; "" where something is."""
-        given = self._before.traces
-        if not given:
+        count = self._before.traces
+        if not count:
             return "there are no traces to curate"
         if self._after.traces:
             return ""
         reasons = ", ".join(f"{count} {reason}" for reason, count in self._rejections.most_common())
         emptied = next(name for name, count in self._steps.items() if count == 0)
         return (
-            f"curation left nothing for the arm {self.arm!r} ({self.label}): of {given} traces the step "
+            f"curation left nothing for the arm {self.arm!r} ({self.label}): of {count} traces the step "
             f"{emptied!r} took the last ones (rejected: {reasons})"
         )
 

@@ -64,8 +64,8 @@ def filtered(
     if not settings.keep_loops:
         filters.step("not looping", lambda trace: "looping" if trace.looping else None)
     if forbidden is not None:
-        known = problem is not None and bool(filters.left) and forbidden.match(problem) is not None
-        filters.step("not a test question", lambda _: "contaminated" if known else None)
+        copied = problem is not None and bool(filters.left) and forbidden.match(problem) is not None
+        filters.step("not a test question", lambda _: "contaminated" if copied else None)
     filters.step("distinct", _distinct())
     reason = select.reason(ProblemTraces(voters, settings, weights, equality))
     if reason is not None:

@@ -90,7 +90,7 @@ class Plan:
         identity; `conditions` says of each stage under what a bit-exact claim would hold here (see `graph.environment`), which
         must agree. Nothing is downloaded or written."""
         digests: dict[str, str | None] = {}
-        found = []
+        statuses = []
         for stage in self.stages:
             try:
                 self.identity(stage, store, download=False)
@@ -99,8 +99,8 @@ class Plan:
                 status = StageStatus(stage, "", "due", str(error))
             manifest = status.candidate.manifest if status.candidate else status.manifest
             digests[stage.name] = manifest.digest() if manifest and status.state in ("stands", "shared") else None
-            found.append(status)
-        return found
+            statuses.append(status)
+        return statuses
 
     def status(
         self,
@@ -223,8 +223,8 @@ def _why(stage: Stage, manifest: Manifest | None, read: Mapping[str, str], pendi
     changed = [name for name in {**manifest.inputs, **read} if manifest.inputs.get(name) != read.get(name)]
     if changed:
         return f"{changed[0]}, which it reads, has changed"
-    made = "what it reads was made in another way"
-    return made if usercode.is_ours(stage) else f"its code has changed, or {made}"
+    another = "what it reads was made in another way"
+    return another if usercode.is_ours(stage) else f"its code has changed, or {another}"
 
 
 def _change(path: str, old: Any, new: Any) -> str:

@@ -133,11 +133,11 @@ class Stage:
 
 def inputs(stage: Stage) -> "list[Stage | ExternalInput]":
     """All that a stage reads, each once, in the order of its fields."""
-    found: dict[str, Stage | ExternalInput] = {}
+    by_name: dict[str, Stage | ExternalInput] = {}
     for field in _fields(stage):
         for item in _inputs_in(getattr(stage, field.name)):
-            found.setdefault(item.name, item)
-    return list(found.values())
+            by_name.setdefault(item.name, item)
+    return list(by_name.values())
 
 
 def stages_of(stage: Stage) -> list[Stage]:

@@ -48,8 +48,8 @@ def lessons(
     where none fits into a row."""
     batching = training.batching
     rejected: Counter[str] = Counter()
-    found = encoded(examples, renderer, batching.length, rejected)
-    every: Sequence[Encoded] = list(found) if path is None else StoredExamples(path.parent, found)
+    encodings = encoded(examples, renderer, batching.length, rejected)
+    every: Sequence[Encoded] = list(encodings) if path is None else StoredExamples(path.parent, encodings)
     if not every:
         spelt = f", and {rejected[END_SPELT]} spell out an end of turn in their midst" if rejected[END_SPELT] else ""
         raise NothingToTrain(

@@ -62,9 +62,9 @@ def statuses(experiment: Experiment, directory: Path, share: Store | None) -> It
     standing = True
     for run in runs:
         runner.check_format(run.store)
-        found = run.plan.statuses(run.store, share, conditions)
-        standing &= all(status.state == "stands" for status in found)
-        yield run.prefix, found
+        statuses_of = run.plan.statuses(run.store, share, conditions)
+        standing &= all(status.state == "stands" for status in statuses_of)
+        yield run.prefix, statuses_of
     if len(runs) > 1:
         plan = pooled(experiment, directory, runs)
         if standing:

@@ -85,7 +85,7 @@ def students(experiment: Experiment, index: int, arm: Arm) -> list[Model]:
     """The models that the training stages of an arm make, one after the other; the last is the arm's student."""
     rung, directory = experiment.rungs[index], rung_directory(experiment, index)
     name, role = model_name(index, experiment, arm.name), GOLD if arm.name == GOLD else "student"
-    found: list[Model] = []
+    chain: list[Model] = []
     before = layout.arm(directory, BASE)
     stages = rung.stages_of(arm)
     for number, stage in enumerate(stages, 1):
@@ -94,9 +94,9 @@ def students(experiment: Experiment, index: int, arm: Arm) -> list[Model]:
         folder = layout.arm(directory, arm.name, None if last else number)
         adapters = stage.training.lora if stage.training is not None else Lora()
         base = before if adapters.rank else None
-        found.append(Model(own, folder, rung.model, role, arm.name, index, base=base, lora=adapters if base else Lora()))
+        chain.append(Model(own, folder, rung.model, role, arm.name, index, base=base, lora=adapters if base else Lora()))
         before = folder
-    return found
+    return chain
 
 
 def evaluated(experiment: Experiment, index: int) -> list[Model]:

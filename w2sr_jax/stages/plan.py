@@ -104,7 +104,7 @@ class _Builder:
             experiment=self.experiment,
             measured=(*self.evaluations.values(), *self.curations.values()),
         )
-        made = ExperimentPlan(
+        planned = ExperimentPlan(
             self.experiment,
             self.problems,
             self.tokenizer,
@@ -118,7 +118,7 @@ class _Builder:
         extra: list[Stage] = []
         for more in self.experiment.extra:
             with usercode.guarded(more):
-                added = tuple(more.stages(made))
+                added = tuple(more.stages(planned))
             for stage in added:
                 if not isinstance(stage, Stage):
                     kind = type(more).__name__
@@ -126,7 +126,7 @@ class _Builder:
                         f"{kind}.stages gave a {type(stage).__name__}; it must give stages (w2sr_jax.graph.stage.Stage)"
                     )
                 extra.append(stage)
-        return dataclasses.replace(made, extra=tuple(extra))
+        return dataclasses.replace(planned, extra=tuple(extra))
 
     def _teacher(self, teacher: Teacher) -> None:
         model, writer = models.teacher(teacher), teacher.writer

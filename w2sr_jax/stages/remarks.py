@@ -23,14 +23,14 @@ class Remark(NamedTuple):
 
 def remarked(renderer: Renderer, examples: Iterable[Example]) -> dict[str, Remark]:
     """Remarks on examples, in words, most frequent first. Each is looked at once, and none is held."""
-    found: dict[str, Remark] = {}
+    by_word: dict[str, Remark] = {}
     for example in examples:
         refused = renderer.refusal(example.response)
         words = [f"{refused}, and is left out"] if refused else renderer.remarks(example.response, example.style)
         for word in words:
-            known = found.get(word) or Remark(0, sentences.shown(named(example)))
-            found[word] = known._replace(responses=known.responses + 1)
-    return dict(sorted(found.items(), key=lambda one: -one[1].responses))
+            before = by_word.get(word) or Remark(0, sentences.shown(named(example)))
+            by_word[word] = before._replace(responses=before.responses + 1)
+    return dict(sorted(by_word.items(), key=lambda one: -one[1].responses))
 
 
 def counts(remarks: Mapping[str, Remark]) -> dict[str, int]:

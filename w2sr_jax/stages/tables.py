@@ -26,10 +26,10 @@ def remembered() -> Iterator[None]:
 
 def read(path: Path, kind: type[R], problems: Collection[str] | None = None, without: Sequence[str] = ()) -> list[R]:
     """`records.read`; the list is the caller's own, the rows may be shared."""
-    known = _known.get()
-    if known is None or problems is not None:
+    cached = _known.get()
+    if cached is None or problems is not None:
         return records.read(path, kind, problems, without)
     key = path, kind, tuple(without)
-    if key not in known:
-        known[key] = records.read(path, kind, without=without)
-    return list(known[key])
+    if key not in cached:
+        cached[key] = records.read(path, kind, without=without)
+    return list(cached[key])

@@ -78,5 +78,5 @@ class Train(Stage):
 
         work = Work(self, context)
         with usercode.guarded(self.recipe):
-            made = self.recipe.make(work) if isinstance(self.recipe, Start) else self.recipe.train(work)
-        return StageResult(made.outputs, {made.checkpoint: made.digest}, made.measures, made.note)
+            trained = self.recipe.make(work) if isinstance(self.recipe, Start) else self.recipe.train(work)
+        return StageResult(trained.outputs, {trained.checkpoint: trained.digest}, trained.measures, trained.note)

@@ -54,15 +54,15 @@ def load(ref: str, config: ModelConfig, places: Any) -> Stored:
         asked = hub.reference(ref) or hub.origin(path)
         extras = config_json.extras(path)
         return Stored(params, _origin(ref, fingerprint(path), asked and asked.repository, hub.commit(path), extras))
-    known = read_record(path) if (path / RECORD).is_file() else None
-    if known is not None:
-        same_architecture(ref, known.config, config)
+    record = read_record(path) if (path / RECORD).is_file() else None
+    if record is not None:
+        same_architecture(ref, record.config, config)
     same_arrays(ref, checkpoints.saved_shapes(path), transformer.shapes(config))
     params = checkpoints.restore_params(path, places)
     cast = jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf.astype(config.param_dtype), tree), out_shardings=places)
     digest = str(checkpoints.read_lineage(path)["params_digest"])
     right = all(leaf.dtype == config.param_dtype for leaf in jax.tree.leaves(params))
-    source, kept = (known.source, known.kept) if known else ({}, {})
+    source, kept = (record.source, record.kept) if record else ({}, {})
     origin = _origin(ref, digest, source.get("repository"), source.get("revision"), kept)
     return Stored(params if right else cast(params), origin)
 
@@ -74,16 +74,16 @@ def check(ref: str, config: ModelConfig) -> None:
         return
     path = hub.snapshot(ref, "weights")
     if steps.is_foreign(path):
-        found = config_json.architecture(path, config.dtype, config.param_dtype)
+        stored = config_json.architecture(path, config.dtype, config.param_dtype)
         weight_files(path)
     elif (path / RECORD).is_file():
-        found = read_record(path).config
+        stored = read_record(path).config
     else:
         stored = checkpoints.saved_shapes(path)
         if config.vocab_size:
             same_arrays(ref, stored, transformer.shapes(config))
         return
-    same_architecture(ref, found, config if config.vocab_size else dataclasses.replace(config, vocab_size=found.vocab_size))
+    same_architecture(ref, stored, config if config.vocab_size else dataclasses.replace(config, vocab_size=stored.vocab_size))
 
 
 def read_record(directory: Path) -> Record:
@@ -106,9 +106,9 @@ def read_record(directory: Path) -> Record:
     return Record(config, raw["source"], config_json.checked_extras(raw["kept"], path))
 
 
-def same_architecture(ref: str, found: ModelConfig, wanted: ModelConfig) -> None:
+def same_architecture(ref: str, stored: ModelConfig, wanted: ModelConfig) -> None:
     """`UserError` naming the first field in which two architectures differ, but for how numbers are kept."""
-    theirs, ours = config_json.canonical(found), config_json.canonical(wanted)
+    theirs, ours = config_json.canonical(stored), config_json.canonical(wanted)
     for field in dataclasses.fields(ModelConfig):
         there, here = getattr(theirs, field.name), getattr(ours, field.name)
         if field.name not in _FREE and there != here:
@@ -119,18 +119,18 @@ def same_architecture(ref: str, found: ModelConfig, wanted: ModelConfig) -> None
 
 
 def _origin(ref: str, digest: str, repository: Any, revision: Any, kept: Mapping[str, Any]) -> dict[str, str]:
-    found = {
+    fields = {
         "repository": repository,
         "revision": revision,
         "context": kept.get("max_position_embeddings"),
         "family": kept.get("model_type"),
     }
-    return {"checkpoint": ref, "weights_digest": digest} | {name: str(value) for name, value in found.items() if value}
+    return {"checkpoint": ref, "weights_digest": digest} | {name: str(value) for name, value in fields.items() if value}
 
 
-def same_arrays(ref: str, found: Any, wanted: Any) -> None:
+def same_arrays(ref: str, stored: Any, wanted: Any) -> None:
     """`UserError` naming the first array that is not stored as an architecture asks for it. Both are pytrees of shapes."""
-    theirs, ours = _named(found), _named(wanted)
+    theirs, ours = _named(stored), _named(wanted)
     for name in sorted(theirs.keys() | ours.keys()):
         if theirs.get(name) != ours.get(name):
             there, here = (sizes.get(name, "absent") for sizes in (theirs, ours))

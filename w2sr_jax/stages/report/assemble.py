@@ -55,8 +55,8 @@ def pooled(run: RunStore, experiment: Experiment, runs: Sequence[RunStore]) -> S
     """Write RUN/report from the runs of all seeds."""
     sources = Sources(runs)
     with tables.remembered():
-        found, pages = results(experiment, sources)
-    written = write(run.path(layout.REPORT), found, timings(sources), pages)
+        gathered, pages = results(experiment, sources)
+    written = write(run.path(layout.REPORT), gathered, timings(sources), pages)
     # Numbers and rows must reproduce; the page shows times.
     seals = [path for path in (written.index, written.timings) if path is not None]
     return StageResult([written.numbers, *written.evidence], note=f"report at {written.index}", seals=seals)

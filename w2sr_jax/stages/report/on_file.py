@@ -29,7 +29,7 @@ def answers(run: RunStore, name: str) -> list[Trace]:
 def scored(experiment: Experiment, run: RunStore, test: list[Problem]) -> dict[str, Answered]:
     """The recorded teachers that have answers to test problems, and how well they do."""
     by_name = {teacher.name: answered(test, answers(run, teacher.name)) for teacher in teachers(experiment)}
-    return {name: found for name, found in by_name.items() if found.indices.size}
+    return {name: answered_by for name, answered_by in by_name.items() if answered_by.indices.size}
 
 
 def described(experiment: Experiment, sources: Sources, teacher: Teacher, test: list[Problem]) -> tuple[Model, Evidence]:
