@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from w2sr_jax.core import files, sentences, tables
+from w2sr_jax.core import files, schemas, sentences, tables, topk
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.topk import TopK
 
 VerdictName = Literal["correct", "incorrect", "unparsed", "ungraded"]
 Finish = Literal["stop", "length"]
@@ -28,9 +29,12 @@ GROUP = 8192
 """Rows that are written, and read, together."""
 TOGETHER = 1024
 """Rows that are Python's objects at a time, which take ten times what they take in a table."""
+GROUP_BYTES = 2**26
+"""Rows are written in smaller groups where their `TopK` take more than this."""
+TOP = "top"
+"""The field of traces and examples whose columns a file has only where something was recorded."""
 
 _CONTENT = b"w2sr.content"  # digests of a table's values, among its metadata
-_JSON = b"json"  # marks string columns that hold a JSON object
 
 
 class _Column(NamedTuple):
@@ -49,7 +53,7 @@ class Record:
 
     @classmethod
     def schema(cls) -> pa.Schema:
-        return _SCHEMAS[cls.__name__]
+        return schemas.SCHEMAS[cls.__name__]
 
     @classmethod
     @functools.cache
@@ -57,7 +61,7 @@ class Record:
         return tuple(
             _Column(
                 field.name,
-                bool(field.metadata) and field.metadata.get(b"w2sr") == _JSON,
+                bool(field.metadata) and field.metadata.get(b"w2sr") == schemas.JSON,
                 pa.types.is_list(field.type),
                 _CHOICES.get(field.name, ()),
                 field.nullable,
@@ -129,7 +133,7 @@ class Trace(Record):
 
     `token_ids` and `logprobs` are those the sampler drew, end token included; empty for recorded texts. `tokens` counts
     them (for recorded texts: 0 until a tokenizer has seen it). `provenance` says where it comes from (file and line, or
-    checkpoint digest).
+    checkpoint digest). `top` is the author's distribution at each of `token_ids`, where it was recorded.
     """
 
     id: str
@@ -147,6 +151,7 @@ class Trace(Record):
     grader: str = ""
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
+    top: TopK | None = dataclasses.field(default=None, compare=False)
 
     @classmethod
     def identity(cls, problem_id: str, teacher: str, sample: int, text: str) -> str:
@@ -167,8 +172,8 @@ class Example(Record):
     """One supervised row: what the student sees (`question`) and imitates (`response`), with how much it counts (`weight`).
 
     `style` picks the prompt: `reason` asks for a chain of thought, `direct` for the answer alone, `plain` is no prompt (all of
-    `response` is supervised), `document` is `direct` with the question supervised too. `token_ids`/`logprobs` are the teacher's,
-    when it used the same tokenizer.
+    `response` is supervised), `document` is `direct` with the question supervised too. `token_ids`, `logprobs` and `top` are the
+    teacher's, when it used the same tokenizer.
     """
 
     id: str
@@ -182,96 +187,53 @@ class Example(Record):
     weight: float
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
+    top: TopK | None = dataclasses.field(default=None, compare=False)
 
 
-def _field(name: str, kind: pa.DataType, nullable: bool = False, json_text: bool = False) -> pa.Field:
-    return pa.field(name, kind, nullable=nullable, metadata={b"w2sr": _JSON} if json_text else None)
-
-
-_TEXT, _IDS, _REALS = pa.string(), pa.list_(pa.int32()), pa.list_(pa.float32())
-_SCHEMAS = {
-    "Problem": pa.schema(
-        [
-            _field("id", _TEXT),
-            _field("question", _TEXT),
-            _field("answer", _TEXT, nullable=True),
-            _field("solution", _TEXT, nullable=True),
-            _field("task", _TEXT),
-            _field("meta", _TEXT, json_text=True),
-        ]
-    ),
-    "Trace": pa.schema(
-        [
-            _field("id", _TEXT),
-            _field("problem_id", _TEXT),
-            _field("teacher", _TEXT),
-            _field("sample", pa.int32()),
-            _field("text", _TEXT),
-            _field("answer", _TEXT, nullable=True),
-            _field("verdict", _TEXT),
-            _field("finish", _TEXT),
-            _field("tokens", pa.int32()),
-            _field("mean_logprob", pa.float32(), nullable=True),
-            _field("provenance", _TEXT),
-            _field("rule", _TEXT),
-            _field("grader", _TEXT),
-            _field("token_ids", _IDS),
-            _field("logprobs", _REALS),
-        ]
-    ),
-    "Example": pa.schema(
-        [
-            _field("id", _TEXT),
-            _field("problem_id", _TEXT),
-            _field("trace_id", _TEXT),
-            _field("teacher", _TEXT),
-            _field("question", _TEXT),
-            _field("response", _TEXT),
-            _field("style", _TEXT),
-            _field("verdict", _TEXT),
-            _field("weight", pa.float32()),
-            _field("token_ids", _IDS),
-            _field("logprobs", _REALS),
-        ]
-    ),
-}
-
-
-def write(path: Path, kind: type[R], rows: Iterable[R]) -> None:
-    """Write rows of one kind as Parquet, atomically and as they come; equal rows give equal bytes under one pyarrow version.
+def write(path: Path, kind: type[R], rows: Iterable[R], top: bool = False) -> None:
+    """Write rows of one kind as Parquet, atomically and as they come; equal rows give equal bytes under one pyarrow version. With
+    `top` the file has the columns of the field of that name; without, what is recorded there is left out.
 
     Pages carry checksums and the table a digest of the values of each `GROUP` rows, so that any damage that changes a row is
     noticed when it is read.
     """
-    with writing(path, kind) as add:
+    with writing(path, kind, top) as add:
         add(rows)
 
 
 @contextlib.contextmanager
-def writing(path: Path, kind: type[R]) -> Iterator[Callable[[Iterable[R]], None]]:
+def writing(path: Path, kind: type[R], top: bool = False) -> Iterator[Callable[[Iterable[R]], None]]:
     """What `write` writes, for rows that come a few at a time: yields what takes them. Nothing stays where an error is raised."""
     schema, waiting, group, digests = kind.schema(), list[R](), list[pa.Table](), []
+    whole, heavy = pa.schema([*schema, *topk.fields()]) if top else schema, [0]
     with (
         files.replacing(path) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
+        pq.ParquetWriter(temporary, whole, compression="zstd", write_page_checksum=True) as writer,
     ):
 
         def convert() -> None:
-            group.append(pa.Table.from_pylist([row.row() for row in waiting], schema=schema))
+            table = pa.Table.from_pylist([row.row() for row in waiting], schema=schema)
+            if top:
+                columns = [*table.columns, *topk.columns([getattr(row, TOP) for row in waiting])]
+                table = pa.Table.from_arrays(columns, schema=whole)
+            group.append(table)
             waiting.clear()
 
         def flush() -> None:
             table = pa.concat_tables(group).combine_chunks()
             group.clear()
+            heavy[0] = 0
             digests.append([len(table), tables.digest(table)])
             writer.write_table(table, row_group_size=GROUP)
 
         def add(rows: Iterable[R]) -> None:
             for row in rows:
                 waiting.append(row)
-                if len(waiting) == min(TOGETHER, GROUP):
+                recorded = getattr(row, TOP) if top else None
+                heavy[0] += recorded.nbytes if recorded else 0
+                if heavy[0] >= GROUP_BYTES or len(waiting) == min(TOGETHER, GROUP):
                     convert()
-                    if sum(map(len, group)) == GROUP:
+                    if heavy[0] >= GROUP_BYTES or sum(map(len, group)) == GROUP:
                         flush()
 
         yield add
@@ -290,8 +252,9 @@ def read(path: Path, kind: type[R], problems: Collection[str] | None = None, wit
 def iterate(path: Path, kind: type[R], problems: Collection[str] | None = None, without: Sequence[str] = ()) -> Iterator[R]:
     """Rows of what `write` wrote, or of a table of another tool with the same columns; `GROUP` rows are in memory at a time.
 
-    With `problems`, only rows of these ids; columns in `without` have their fields' defaults. Raises UserError, naming the file,
-    where it is missing, foreign or damaged; rows before the damage may have come by then.
+    With `problems`, only rows of these ids; columns in `without` have their fields' defaults, `top` among them where the file has
+    its columns. Raises UserError, naming the file, where it is missing, foreign or damaged; rows before the damage may have come
+    by then.
     """
     schema = kind.schema()
     try:
@@ -301,18 +264,38 @@ def iterate(path: Path, kind: type[R], problems: Collection[str] | None = None, 
             if missing:
                 raise UserError(f"{path} is not a table of {kind.__name__} rows: column {missing[0]!r} is missing")
             wanted = None if problems is None else pa.array(list(problems), pa.string())
-            for table in _sound(path, file, schema):
+            recorded = _has_top(file, kind)
+            read = [name for name in schema.names if name not in without]
+            for table in _sound(path, file, pa.schema([*schema, *topk.fields()]) if recorded else schema):
                 if wanted is not None:
                     table = table.filter(pc.is_in(table["problem_id"], value_set=wanted))
-                table = table.drop_columns(list(without))
                 for start in range(0, len(table), TOGETHER):
-                    yield from [kind.from_row(row) for row in table.slice(start, TOGETHER).to_pylist()]
+                    part = table.slice(start, TOGETHER)
+                    rows = [kind.from_row(row) for row in part.select(read).to_pylist()]
+                    if recorded and TOP not in without:
+                        rows = [dataclasses.replace(row, top=top) for row, top in zip(rows, topk.texts(part), strict=True)]  # type: ignore[call-arg]
+                    yield from rows
     except UserError:
         raise
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except Exception as error:  # whatever the library makes of a damaged or foreign file
         raise UserError(f"{path} is not a table of {kind.__name__} rows: {sentences.cause(error)}") from None
+
+
+def has_top(path: Path, kind: type[Record]) -> bool:
+    """Whether a file that `write` wrote has the columns of `top`."""
+    try:
+        with pq.ParquetFile(path) as file:
+            return _has_top(file, kind)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except Exception as error:  # whatever the library makes of a damaged or foreign file
+        raise UserError(f"{path} is not a table of {kind.__name__} rows: {sentences.cause(error)}") from None
+
+
+def _has_top(file: pq.ParquetFile, kind: type[Record]) -> bool:
+    return any(field.name == TOP for field in dataclasses.fields(kind)) and set(topk.COLUMNS) <= set(file.schema_arrow.names)
 
 
 class Stored(Sequence[R]):
