@@ -9,6 +9,7 @@ from w2sr_jax.batches.encode import Encoded
 from w2sr_jax.batches.packing import pack
 from w2sr_jax.batches.settings import Batching
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.topk import TopK
 
 LENGTH = 12
 
@@ -101,3 +102,23 @@ def test_settings_that_do_not_fit_the_data_are_refused() -> None:
         Batches(packed, Batching(16, 2))
     with pytest.raises(UserError, match=r"batching.rows 0; both must be at least 1"):
         Batching(LENGTH, 0)
+
+
+def test_a_step_has_the_recorded_distributions_of_its_rows() -> None:
+    n, supervised = 6, np.arange(6) >= 2
+    rows = []
+    for i in range(9):
+        ids = np.where(supervised[:, None], [[i, i + 1]], -1).astype(np.int32)
+        top = TopK(ids, np.full((n, 2), -0.25 * i, np.float32), np.full(n, -i, np.float32)) if i % 3 else None
+        rows.append(Encoded(np.full(n, i, np.int32), np.ones(n, np.int8), supervised, 1, 1.0, np.zeros(n, np.float32), top))
+    data = Batches(pack(rows, LENGTH, 999, False), Batching(LENGTH, 4, False), 0)
+    for step in range(6):
+        found, batch = data.recorded_at(step), data.batch_at(step)
+        assert found is not None
+        assert found.available is not None
+        for row, number in enumerate(batch.tokens[:, 0].tolist()):
+            own = (batch.weight[row] > 0) if number % 3 else np.zeros(LENGTH, bool)
+            np.testing.assert_array_equal(found.available[row], own)
+            np.testing.assert_array_equal(found.ids[row][own], np.broadcast_to([number, number + 1], (own.sum(), 2)))
+            np.testing.assert_array_equal(found.rest[row][own], np.full(own.sum(), -number))
+    assert batches(5, 2).recorded_at(0) is None

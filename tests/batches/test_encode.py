@@ -12,6 +12,7 @@ from w2sr_jax.batches.packing import pack
 from w2sr_jax.batches.settings import Batching
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Example
+from w2sr_jax.core.topk import TopK
 from w2sr_jax.teachers import recorded
 from w2sr_jax.teachers.settings import Recorded
 from w2sr_jax.text import tokenizer
@@ -65,6 +66,30 @@ def test_teacher_logprobs_per_token_where_the_ids_agree_else_their_mean() -> Non
     np.testing.assert_allclose(found[2], mean)
     np.testing.assert_allclose(found[3], np.mean(logprobs[:2], dtype=np.float32))
     assert np.isnan(found[4]).all()
+
+
+def test_distributions_where_the_teacher_drew_these_very_tokens_and_nowhere_else() -> None:
+    count = len(IMITATED)
+    draw = np.random.default_rng(0)
+    whole = TopK(
+        draw.integers(0, 9, (count, 2)).astype(np.int32),
+        -draw.random((count, 2)).astype(np.float32),
+        -draw.random(count).astype(np.float32),
+    )
+    cut = TopK(*(part[:-1] for part in whole[:3]))
+    logprobs = (-0.5,) * count
+    same = dataclasses.replace(EXAMPLE, token_ids=tuple(IMITATED), logprobs=logprobs, top=whole)
+    unfinished = dataclasses.replace(EXAMPLE, token_ids=tuple(IMITATED[:-1]), logprobs=logprobs[:-1], top=cut)
+    other = dataclasses.replace(EXAMPLE, token_ids=(*IMITATED[1:], 0), logprobs=logprobs, top=whole)
+    uneven = dataclasses.replace(EXAMPLE, token_ids=tuple(IMITATED), logprobs=logprobs, top=cut)
+    (first, second, *others), _ = encode([same, unfinished, other, uneven, EXAMPLE], RENDERER, 64)
+    assert [one.top for one in others] == [None] * 3
+    for found, expected, end in ((first, whole, count), (second, cut, count - 1)):
+        assert found.top is not None
+        own = np.flatnonzero(found.supervised)[:end]
+        for part, right in zip(found.top[:3], expected[:3], strict=True):
+            np.testing.assert_array_equal(part[own], right)
+        assert (np.delete(found.top.ids, own, axis=0) == -1).all()
 
 
 def test_refusals_name_the_example() -> None:

@@ -1,8 +1,8 @@
 """Packing: every example once, whole, in a row that holds it; the same plan and the same bytes every time."""
 
 import tempfile
-from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +14,20 @@ from w2sr_jax.batches.encode import Encoded
 from w2sr_jax.batches.packing import Packed, layout, pack, plan
 from w2sr_jax.batches.stored import StoredExamples, sizes
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.topk import TopK
 
 CAPACITY = 24
 PAD = 99
+
+
+def recorded(rng: np.random.Generator, supervised: np.ndarray) -> TopK | None:
+    """What a teacher recorded at the supervised tokens; one in three did not, others listed one to three tokens."""
+    count = int(rng.integers(0, 4))
+    if not count:
+        return None
+    ids = np.where(supervised[:, None], rng.integers(0, 50, (len(supervised), count)), -1).astype(np.int32)
+    logprobs, rest = (-rng.random(shape).astype(np.float32) for shape in (ids.shape, len(supervised)))
+    return TopK(ids, logprobs, rest)
 
 
 def example(rng: np.random.Generator, length: int) -> Encoded:
@@ -30,6 +41,7 @@ def example(rng: np.random.Generator, length: int) -> Encoded:
         int(rng.integers(-1, 2)),
         float(rng.choice([0.5, 1.0, 2.0])),
         logprob,
+        recorded(rng, supervised),
     )
 
 
@@ -76,8 +88,19 @@ def unpacked(packed: Packed) -> list[tuple[object, ...]]:
             at = packed.segments[row] == segment
             assert np.array_equal(packed.positions[row][at], np.arange(at.sum()))
             names = ("tokens", "target", "span", "verdict", "weight", "teacher_logprob")
-            found.append(tuple(tuple(np.nan_to_num(getattr(packed, name)[row][at], nan=7.0).tolist()) for name in names))
+            columns = tuple(tuple(np.nan_to_num(getattr(packed, name)[row][at], nan=7.0).tolist()) for name in names)
+            found.append((*columns, listed_at(packed.top, (row, at))))
     return found
+
+
+def listed_at(top: TopK | None, at: Any) -> list[object]:
+    """What is listed at some positions, as dictionaries with the rest; None where nothing is known."""
+    if top is None:
+        return []
+    rows = zip(top.ids[at].tolist(), top.logprobs[at].tolist(), top.rest[at].tolist(), strict=True)
+    every = [(dict(zip(ids, logprobs, strict=True)), rest) for ids, logprobs, rest in rows]
+    known = [({token: value for token, value in one.items() if token >= 0}, rest) for one, rest in every]
+    return [each if each[0] else None for each in known]
 
 
 @given(encoded_sets, st.booleans())
@@ -89,8 +112,10 @@ def test_no_token_is_lost_or_crosses_examples(examples: list[Encoded], share: bo
         weight = np.where(one.supervised[1:], one.weight, 0.0)
         logprob = np.nan_to_num(one.teacher_logprob[1:], nan=7.0)
         columns = (one.tokens[:-1], one.tokens[1:], one.span[1:], np.full(n, one.verdict), weight, logprob)
-        expected.append(tuple(tuple(column.tolist()) for column in columns))
-    assert Counter(unpacked(packed)) == Counter(expected)
+        own = listed_at(one.top, slice(1, None)) or ([] if packed.top is None else [None] * n)
+        expected.append((*(tuple(column.tolist()) for column in columns), own))
+    assert sorted(map(repr, unpacked(packed))) == sorted(map(repr, expected))
+    assert (packed.top is None) == all(one.top is None for one in examples)
     empty = packed.segments == 0
     assert (packed.tokens[empty] == PAD).all()
     assert (packed.target[empty] == PAD).all()
@@ -134,7 +159,9 @@ def test_examples_on_the_disk_are_a_sequence_of_the_same_examples(examples: list
         stored = StoredExamples(Path(name), iter(examples))
         assert len(stored) == len(examples)
         for found, given_ in zip([*stored, stored[-1], *stored[1:]], [*examples, examples[-1], *examples[1:]], strict=True):
-            for one, other in zip(found, given_, strict=True):
+            (*found, top), (*given_, other_top) = found, given_
+            assert (top is None) == (other_top is None)
+            for one, other in zip([*found, *(top or ())], [*given_, *(other_top or ())], strict=True):
                 np.testing.assert_array_equal(one, other)
                 assert np.asarray(one).dtype == np.asarray(other).dtype
         with pytest.raises(IndexError):

@@ -12,6 +12,7 @@ from w2sr_jax.batches.packing import Packed
 from w2sr_jax.batches.settings import Batching
 from w2sr_jax.core import keys
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.topk import TopK
 
 
 class Batch(NamedTuple):
@@ -95,6 +96,16 @@ class Batches:
             teacher_logprob=p.teacher_logprob[rows],
             weight=p.weight[rows],
         )
+
+    def recorded_at(self, step: int) -> TopK | None:
+        """The distributions that the teachers drew the targets of `step` from, [R, L, …], as far as they were recorded; None
+        where none was."""
+        top = self.packed.top
+        if top is None:
+            return None
+        rows = self.rows_at(step)
+        ids = top.ids[rows]
+        return TopK(ids, top.logprobs[rows], top.rest[rows], ids[..., 0] >= 0)
 
     def rows_at(self, step: int) -> Int[np.ndarray, " R"]:
         """Which rows of the packed data the batch of `step` has."""

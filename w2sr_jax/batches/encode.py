@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Example
+from w2sr_jax.core.topk import TopK
 from w2sr_jax.text.render import Rendered, Renderer
 
 VERDICT_CODES = {"correct": 1, "incorrect": -1, "unparsed": 0, "ungraded": 0}
@@ -24,7 +25,8 @@ _TOGETHER = 1024
 
 class Encoded(NamedTuple):
     """One example as n tokens: ids, spans (`text.spans`), which of them are imitated, the verdict's code, the example's
-    weight, and the teacher's log-probability of each token (natural logarithm; NaN where it is not known)."""
+    weight, the teacher's log-probability of each token (natural logarithm; NaN where it is not known), and the distribution that
+    the teacher drew each token from, where any was recorded (ids are all -1 where it is not known)."""
 
     tokens: Int[np.ndarray, "n"]
     span: Int[np.ndarray, "n"]
@@ -32,6 +34,7 @@ class Encoded(NamedTuple):
     verdict: int
     weight: float
     teacher_logprob: Float[np.ndarray, "n"]
+    top: TopK | None = None
 
 
 def encode(examples: Iterable[Example], renderer: Renderer, length: int) -> tuple[list[Encoded], Counter[str]]:
@@ -54,13 +57,15 @@ def encoded(examples: Iterable[Example], renderer: Renderer, length: int, reject
             continue
         tokens = np.asarray(row.tokens, np.int32)
         supervised = np.asarray(row.supervised, bool)
+        own = _drawn(example, tokens, supervised)
         yield Encoded(
             tokens,
             np.asarray(row.span, np.int8),
             supervised,
             VERDICT_CODES[example.verdict],
             float(example.weight),
-            _teacher_logprob(example, tokens, supervised),
+            _teacher_logprob(example, supervised, own),
+            _teacher_top(example, supervised, own),
         )
 
 
@@ -79,16 +84,32 @@ def _rendered(examples: Iterator[Example], renderer: Renderer, rejected: Counter
         yield from zip(sound, names, rows, strict=True)
 
 
-def _teacher_logprob(example: Example, tokens: Int[np.ndarray, "n"], supervised: Bool[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-    """Per token where the teacher drew these very ids, else their mean on every supervised token."""
-    known = np.full(len(tokens), np.nan, np.float32)
+def _drawn(example: Example, tokens: Int[np.ndarray, "n"], supervised: Bool[np.ndarray, "n"]) -> Int[np.ndarray, "m"]:
+    """Where the tokens are that the teacher drew: nowhere, unless it drew these very ids."""
+    imitated, ids = tokens[supervised], np.asarray(example.token_ids, np.int32)
+    # An unfinished trace has no end token of its own; training appends one.
+    if len(imitated) - len(ids) in (0, 1) and np.array_equal(ids, imitated[: len(ids)]):
+        return np.flatnonzero(supervised)[: len(ids)]
+    return np.zeros(0, np.int64)
+
+
+def _teacher_logprob(example: Example, supervised: Bool[np.ndarray, "n"], own: Int[np.ndarray, "m"]) -> Float[np.ndarray, "n"]:
+    """Per token where the teacher drew it itself, else their mean, on every supervised token."""
+    logprobs = np.full(len(supervised), np.nan, np.float32)
     drawn = np.asarray(example.logprobs, np.float32)
-    if not len(drawn):
-        return known
-    imitated = tokens[supervised]
-    ids = np.asarray(example.token_ids, np.int32)
-    known[supervised] = drawn.mean()
-    if len(ids) == len(drawn) <= len(imitated) and np.array_equal(ids, imitated[: len(ids)]) and len(imitated) - len(ids) <= 1:
-        # An unfinished trace has no end token of its own; the one that training appends keeps the mean.
-        known[np.flatnonzero(supervised)[: len(ids)]] = drawn
-    return known
+    if len(drawn):
+        logprobs[supervised] = drawn.mean()
+        if len(drawn) == len(own):
+            logprobs[own] = drawn
+    return logprobs
+
+
+def _teacher_top(example: Example, supervised: Bool[np.ndarray, "n"], own: Int[np.ndarray, "m"]) -> TopK | None:
+    """What was recorded at the tokens that the teacher drew itself; nothing is known of the others."""
+    recorded = example.top
+    if recorded is None or len(recorded.rest) != len(own):
+        return None
+    shape = (len(supervised), recorded.ids.shape[1])
+    top = TopK(np.full(shape, -1, np.int32), np.zeros(shape, np.float32), np.zeros(len(supervised), np.float32))
+    top.ids[own], top.logprobs[own], top.rest[own] = recorded[:3]
+    return top

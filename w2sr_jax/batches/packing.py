@@ -18,19 +18,23 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from w2sr_jax.batches.encode import Encoded
-from w2sr_jax.batches.stored import sizes
+from w2sr_jax.batches.stored import listed, sizes
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.topk import TopK
 
 TOGETHER = 1024
 """Rows that are in memory at one time when they are written, or gone through."""
 
 _ARRAYS = ("tokens", "target", "positions", "segments", "span", "verdict", "teacher_logprob", "weight")
+_TOP = ("top_ids", "top_logprobs", "top_rest")
 
 
 @dataclass(frozen=True)
 class Packed:
-    """All rows of a data set; see `batch.Batch` for what the arrays mean. `segments` 0 marks positions that hold nothing."""
+    """All rows of a data set; see `batch.Batch` for what the arrays mean. `segments` 0 marks positions that hold nothing. `top`
+    is the distribution that the teacher drew each target from, [N, L, …], where any was recorded; ids are all -1 where it is not
+    known."""
 
     tokens: Int[np.ndarray, "N L"]
     target: Int[np.ndarray, "N L"]
@@ -40,30 +44,37 @@ class Packed:
     verdict: Int[np.ndarray, "N L"]
     teacher_logprob: Float[np.ndarray, "N L"]
     weight: Float[np.ndarray, "N L"]
+    top: TopK | None = None
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays by name, in their order in a file."""
+        recorded = {} if self.top is None else dict(zip(_TOP, self.top, strict=False))
+        return {name: getattr(self, name) for name in _ARRAYS} | recorded
 
     @property
     def digest(self) -> str:
         """A digest of all values, whatever file they were read from."""
         hashed = hashlib.sha256()
-        for name in _ARRAYS:
-            array = getattr(self, name)
-            hashed.update(f"{name} {array.dtype.str} {array.shape}".encode())
-            for start in range(0, len(array), TOGETHER):
-                hashed.update(np.ascontiguousarray(array[start : start + TOGETHER]).reshape(-1).view(np.uint8).data)
+        for name, values in self.arrays.items():
+            hashed.update(f"{name} {values.dtype.str} {values.shape}".encode())
+            for start in range(0, len(values), TOGETHER):
+                hashed.update(np.ascontiguousarray(values[start : start + TOGETHER]).reshape(-1).view(np.uint8).data)
                 release(self)
         return hashed.hexdigest()
 
     def save(self, path: Path) -> None:
         """Write an `.npz`; equal data gives equal bytes."""
         with files.replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, allow_pickle=False, **{name: getattr(self, name) for name in _ARRAYS})
+            np.savez(file, allow_pickle=False, **self.arrays)
 
     @classmethod
     def load(cls, path: Path) -> "Packed":
         """What `save` wrote, left on the disk: the arrays are mapped, and their bytes are only known to be right by `digest`."""
         try:
             stored = _mapped(path)
-            return cls(**{name: stored[name] for name in _ARRAYS})
+            top = TopK(*(stored[name] for name in _TOP)) if _TOP[0] in stored else None
+            return cls(**{name: stored[name] for name in _ARRAYS}, top=top)
         except FileNotFoundError:
             raise UserError(f"{path} does not exist") from None
         except Exception as error:  # a damaged archive surfaces as one of many kinds
@@ -72,8 +83,8 @@ class Packed:
 
 def release(packed: Packed) -> None:
     """Give the memory back that mapped arrays have taken while they were looked at; what is looked at again is read again."""
-    for name in _ARRAYS:
-        base = getattr(packed, name)
+    for values in packed.arrays.values():
+        base: object = values
         while isinstance(base, np.ndarray):
             base = base.base
         if isinstance(base, mmap.mmap) and hasattr(base, "madvise"):
@@ -144,7 +155,7 @@ def pack(encoded: Sequence[Encoded], capacity: int, pad: int = 0, share: bool = 
 
     Token i of an example is read where token i + 1 is predicted, so no target crosses examples.
     """
-    return _rows(encoded, _laid_out(encoded, capacity, share), capacity, pad)
+    return _rows(encoded, _laid_out(encoded, capacity, share), capacity, pad, listed(encoded))
 
 
 def write(path: Path, encoded: Sequence[Encoded], capacity: int, pad: int = 0, share: bool = True) -> Packed:
@@ -152,17 +163,17 @@ def write(path: Path, encoded: Sequence[Encoded], capacity: int, pad: int = 0, s
     rows = _laid_out(encoded, capacity, share)
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as open_files:
-        arrays = {name: open_files.enter_context(tempfile.TemporaryFile(dir=path.parent)) for name in _ARRAYS}
-        kinds: dict[str, np.dtype] = {}
+        count = listed(encoded)
+        names = (*_ARRAYS, *(_TOP if count else ()))
+        parts = {name: open_files.enter_context(tempfile.TemporaryFile(dir=path.parent)) for name in names}
+        kinds: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
         for start in range(0, len(rows), TOGETHER):
-            part = _rows(encoded, rows[start : start + TOGETHER], capacity, pad)
-            for name, file in arrays.items():
-                array = getattr(part, name)
-                kinds[name] = array.dtype
-                file.write(array.data)
+            for name, values in _rows(encoded, rows[start : start + TOGETHER], capacity, pad, count).arrays.items():
+                kinds[name] = values.dtype, (len(rows), *values.shape[1:])
+                parts[name].write(values.data)
         with files.replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-            for name, file in arrays.items():
-                header = {"descr": kinds[name].str, "fortran_order": False, "shape": (len(rows), capacity)}
+            for name, file in parts.items():
+                header = {"descr": kinds[name][0].str, "fortran_order": False, "shape": kinds[name][1]}
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array_header_1_0(member, header)
                     file.seek(0)
@@ -176,8 +187,13 @@ def _laid_out(encoded: Sequence[Encoded], capacity: int, share: bool) -> "list[a
     return layout(encoded, capacity, share)
 
 
-def _rows(encoded: Sequence[Encoded], rows: Sequence[Sequence[int]], capacity: int, pad: int) -> Packed:
+def _rows(encoded: Sequence[Encoded], rows: Sequence[Sequence[int]], capacity: int, pad: int, count: int) -> Packed:
+    """`count` tokens are listed at every position, as far as they were recorded."""
     shape = (len(rows), capacity)
+    top = None
+    if count:
+        real = np.zeros((*shape, count), np.float32)
+        top = TopK(np.full(real.shape, -1, np.int32), real, np.zeros(shape, np.float32))
     packed = Packed(
         tokens=np.full(shape, pad, np.int32),
         target=np.full(shape, pad, np.int32),
@@ -187,6 +203,7 @@ def _rows(encoded: Sequence[Encoded], rows: Sequence[Sequence[int]], capacity: i
         verdict=np.zeros(shape, np.int8),
         teacher_logprob=np.full(shape, np.nan, np.float32),
         weight=np.zeros(shape, np.float32),
+        top=top,
     )
     for row, members in enumerate(rows):
         start = 0
@@ -202,5 +219,9 @@ def _rows(encoded: Sequence[Encoded], rows: Sequence[Sequence[int]], capacity: i
             packed.verdict[row, at] = example.verdict
             packed.teacher_logprob[row, at] = example.teacher_logprob[1:]
             packed.weight[row, at] = np.where(example.supervised[1:], np.float32(example.weight), np.float32(0))
+            if top is not None and example.top is not None:
+                first = slice(example.top.ids.shape[1])
+                top.ids[row, at, first], top.logprobs[row, at, first] = example.top.ids[1:], example.top.logprobs[1:]
+                top.rest[row, at] = example.top.rest[1:]
             start += length
     return packed

@@ -69,5 +69,5 @@ def _text(ids: pa.Array, logprobs: pa.Array, rest: pa.Array) -> TopK | None:
         return None
     if len(ids) != len(logprobs) or not len(ids) or len(ids) % count:
         raise ValueError(f"columns {COLUMNS[0]!r}, {COLUMNS[1]!r} and {COLUMNS[2]!r} do not have the same positions")
-    parts = (part.to_numpy(zero_copy_only=False).copy() for part in (ids, logprobs))
-    return TopK(*(part.reshape(count, -1) for part in parts), rest.to_numpy(zero_copy_only=False).copy())
+    listed, own = (part.to_numpy(zero_copy_only=False).reshape(count, -1).copy() for part in (ids, logprobs))
+    return TopK(listed, own, rest.to_numpy(zero_copy_only=False).copy())

@@ -239,4 +239,5 @@ def _example(trace: Trace, problem: Problem, weight: float) -> Example:
         weight=weight,
         token_ids=trace.token_ids,
         logprobs=trace.logprobs,
+        top=trace.top,
     )

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from w2sr_jax.core.topk import TopK
 from w2sr_jax.sampling.settings import Decoding
 
 BLOCK = 128
@@ -88,6 +89,17 @@ def logprob(logits: Float[Array, "B V"], token: Int[Array, " B"]) -> Float[Array
     peak = _peak(logits)
     chosen = jnp.take_along_axis(logits, token[:, None], axis=1) - peak
     return chosen[:, 0] - jnp.log(_mass(logits, peak))
+
+
+def most_probable(logits: Float[Array, "B V"], count: int, limit: int | None = None) -> TopK:
+    """The `count` most probable tokens, of those with ids below `limit`, and the mass of all other tokens, under the model itself
+    as in `logprob`."""
+    peak = _peak(logits)
+    total = peak[:, 0] + jnp.log(_mass(logits, peak))
+    within = logits if limit is None else jnp.where(jnp.arange(logits.shape[-1]) < limit, logits, -jnp.inf)
+    values, ids = top(within, count)
+    others = logits.at[jnp.arange(logits.shape[0])[:, None], ids].set(-jnp.inf)
+    return TopK(ids, values - total[:, None], jax.nn.logsumexp(others, axis=-1) - total)
 
 
 def top(logits: Float[Array, "B V"], count: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:

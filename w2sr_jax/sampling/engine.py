@@ -11,20 +11,22 @@ fold_in(row's key, the token's position). Equal calls give equal bits.
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Key
 
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Finish
+from w2sr_jax.core.topk import TopK
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.decoding import slots
 from w2sr_jax.models.transformer import Params
 from w2sr_jax.parallel import mesh as meshes
 from w2sr_jax.parallel import processes
-from w2sr_jax.sampling.programs import CHUNK, Programs, Prompts, Seats, programs
+from w2sr_jax.sampling.programs import CHUNK, Chunk, Programs, Prompts, Seats, programs
 from w2sr_jax.sampling.settings import Decoding
 
 PREFILL = 2048
@@ -50,7 +52,9 @@ class Completion(NamedTuple):
     """The end token is included where one was drawn."""
     logprobs: list[float]
     """Of each token under the model itself: no temperature, no truncation, no penalty."""
-    finish: Literal["stop", "length"]
+    finish: Finish
+    top: TopK | None = None
+    """The distribution that each token was drawn from, where `decoding.record_top` asks for it."""
 
 
 Progress = Callable[[int, int, int], None]
@@ -79,8 +83,8 @@ def generate(
     many ids the tokenizer knows, where the model has more rows than that: others are never drawn.
 
     On a mesh of several processes every process passes the same arguments and gets all completions.
-    Raises UserError for an empty prompt, a token outside the vocabulary, or a batch that the mesh does not divide; `NotFinite`
-    where a token would be drawn from logits that are no distribution.
+    Raises UserError for an empty prompt, a token outside the vocabulary, a batch that the mesh does not divide, or a
+    `decoding.record_top` above the vocabulary; `NotFinite` where a token would be drawn from logits that are no distribution.
     """
     decoding.check()
     config.check()
@@ -92,6 +96,8 @@ def generate(
         params = processes.put(params, meshes.shardings(mesh, transformer.logical_axes(config), transformer.shapes(config)))
     how = dataclasses.replace(decoding, max_tokens=1, stop=())
     known = vocabulary if vocabulary is not None and vocabulary < config.vocab_size else None
+    if decoding.record_top > (known or config.vocab_size):
+        raise UserError(f"decoding.record_top is {decoding.record_top}; the vocabulary has {known or config.vocab_size:,} tokens")
     made = programs(config, how, tuple(end_tokens), mesh, known)
     longest = max(cache_class(len(prompt) + limit) for prompt, limit in zip(prompts, limits, strict=True))
     weights = made.weights(params, max(longest, prompt_class(max(map(len, prompts)))))
@@ -104,9 +110,10 @@ def generate(
         while (free := batch.free()) and (group := waiting.take(len(free), batch)) is not None:
             batch.seat(free, group, data, limits)
         before = len(found)
-        for row, tokens, logprobs, ended in batch.decode(1 + decoding.batch // 16 if waiting else decoding.batch, stop):
-            ids = tokens.tolist()
-            found[row] = Completion(ids, logprobs.tolist(), "stop" if ended or ids[-1] in end_tokens else "length")
+        for row, drawn, ended in batch.decode(1 + decoding.batch // 16 if waiting else decoding.batch, stop):
+            ids = drawn.tokens.tolist()
+            finish: Finish = "stop" if ended or ids[-1] in end_tokens else "length"
+            found[row] = Completion(ids, drawn.logprobs.tolist(), finish, drawn.top)
             decoded += len(ids)
         if on_progress is not None and len(found) > before:
             on_progress(len(found), len(prompts), decoded)
@@ -139,12 +146,11 @@ class _Group(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A request at work: its number, where it will end at the latest, what it has drawn."""
+    """A request at work: its number, where it will end at the latest, what it has drawn, chunk after chunk."""
 
     row: int
     end: int
-    tokens: list[np.ndarray]
-    logprobs: list[np.ndarray]
+    drawn: list[Chunk]
 
 
 class _Waiting:
@@ -214,30 +220,29 @@ class _Batch:
         words = np.zeros((self._size, data.shape[1]), data.dtype)
         for slot, row, place in zip(free, group.rows, group.places, strict=False):
             prompt[slot], limit[slot], words[slot] = place, limits[row], data[row]
-            self._rows[slot] = _Row(row, int(lengths[place]) + limits[row], [], [])
+            self._rows[slot] = _Row(row, int(lengths[place]) + limits[row], [])
             self._at[slot] = int(lengths[place])
         self._fit(slots(group.prompts.cache))
         self._slots = self._made.seat(self._slots, group.prompts, Seats(*map(self._split, (prompt, words, limit))))
 
-    def decode(self, patience: int, stop: Stopper | None) -> Iterator[tuple[int, np.ndarray, np.ndarray, bool]]:
-        """Draws a chunk of tokens; what has ended, as (request, tokens, log-probabilities, whether `stop` ended it)."""
+    def decode(self, patience: int, stop: Stopper | None) -> Iterator[tuple[int, Chunk, bool]]:
+        """Draws a chunk of tokens; what has ended, as (request, all that it drew, whether `stop` ended it)."""
         self._fit(0)
-        tokens, logprobs, self._slots = self._made.decode(self._weights, self._slots, np.int32(patience))
-        tokens, logprobs, left = processes.gather((tokens, logprobs, self._slots.left))
-        self._check(tokens, logprobs)
+        chunk, self._slots = self._made.decode(self._weights, self._slots, np.int32(patience))
+        chunk, left = processes.gather((chunk, self._slots.left))
+        self._check(chunk.tokens, chunk.logprobs)
         stopped = np.zeros(self._size, bool)
         for slot in list(self._rows):
             row = self._rows[slot]
-            count = int((tokens[:, slot] >= 0).sum())
-            row.tokens.append(tokens[:count, slot])
-            row.logprobs.append(logprobs[:count, slot])
+            count = int((chunk.tokens[:, slot] >= 0).sum())
+            row.drawn.append(jax.tree.map(lambda steps, slot=slot, count=count: steps[:count, slot], chunk))
             self._at[slot] += count
-            kept = None if stop is None else stop(np.concatenate(row.tokens).tolist())
-            if left[slot] and kept is None:
+            keep = None if stop is None else stop(np.concatenate([each.tokens for each in row.drawn]).tolist())
+            if left[slot] and keep is None:
                 continue
             stopped[slot] = left[slot] > 0
             del self._rows[slot], self._at[slot]
-            yield row.row, np.concatenate(row.tokens)[:kept], np.concatenate(row.logprobs)[:kept], kept is not None
+            yield row.row, jax.tree.map(lambda *parts, keep=keep: np.concatenate(parts)[:keep], *row.drawn), keep is not None
         if stopped.any():
             self._slots = self._made.free(self._slots, self._split(stopped))
 
@@ -247,7 +252,7 @@ class _Batch:
         if wrong.any():
             slot = int(wrong.any(axis=0).argmax())
             row = self._rows[slot]
-            raise NotFinite(row.row, sum(map(len, row.tokens)) + int(wrong[:, slot].argmax()))
+            raise NotFinite(row.row, sum(len(each.tokens) for each in row.drawn) + int(wrong[:, slot].argmax()))
 
     def _fit(self, least: int) -> None:
         """Makes the cache as long as the rows need for another chunk, and at least `least`; shorter only where that halves it."""

@@ -14,12 +14,13 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
+from w2sr_jax.core.topk import TopK
 from w2sr_jax.models import decoding as model
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.decoding import Cache, Weights
 from w2sr_jax.parallel import mesh as meshes
-from w2sr_jax.sampling.draw import draw_with_logprob, draw_within
+from w2sr_jax.sampling.draw import draw_with_logprob, draw_within, most_probable
 from w2sr_jax.sampling.settings import Decoding
 
 CHUNK = 32
@@ -55,11 +56,21 @@ class Seats(NamedTuple):
     limit: Int[Array, " B"]
 
 
+class Chunk(NamedTuple):
+    """What a chunk of steps drew for each slot."""
+
+    tokens: Int[Array, "CHUNK B"]
+    """-1 where nothing was drawn."""
+    logprobs: Float[Array, "CHUNK B"]
+    top: TopK | None
+    """The distributions that they were drawn from, where these are recorded, [CHUNK, B, …]."""
+
+
 class Programs(NamedTuple):
     """`weights(params, positions)`, for rows of up to so many positions; `empty()`, slots that are all free;
     `prefill(weights, tokens [P, L], lengths [P])`; `seat(slots, prompts, seats)` and `free(slots, which [B])`, which ends rows;
     `resize(slots, S)`; `decode(weights, slots, patience)`: up to CHUNK tokens for each row, fewer once `patience` rows have
-    ended, as (tokens [CHUNK, B], -1 where nothing was drawn, their log-probabilities, the slots). Slots given are donated.
+    ended, and the slots. Slots given are donated.
     """
 
     weights: Callable[[Any, int], Weights]
@@ -68,14 +79,15 @@ class Programs(NamedTuple):
     seat: Callable[[Slots, Prompts, Seats], Slots]
     free: Callable[[Slots, Any], Slots]
     resize: Callable[[Slots, int], Slots]
-    decode: Callable[[Weights, Slots, Any], tuple[Array, Array, Slots]]
+    decode: Callable[[Weights, Slots, Any], tuple[Chunk, Slots]]
 
 
 @lru_cache(maxsize=32)
 def programs(
     config: ModelConfig, decoding: Decoding, end_tokens: tuple[int, ...], mesh: Mesh | None, limit: int | None = None
 ) -> Programs:
-    """Of `decoding`, `batch`, how tokens are drawn, and `weights` count. Ids from `limit` on are never drawn."""
+    """Of `decoding`, `batch`, how tokens are drawn, `weights` and `record_top` count. Ids from `limit` on are never drawn, nor
+    recorded."""
     batch, penalised = decoding.batch, decoding.repetition_penalty != 1
     places = _places(mesh, penalised, config.layers)
     split = None if mesh is None else meshes.batch_sharding(mesh)
@@ -124,40 +136,47 @@ def programs(
             None if slots.seen is None else per_row(slots.seen, prompts.seen),  # type: ignore[arg-type]
         )
 
-    def drawing(logits: Array, uniform: Array, again: Array | None, seen: Array | None) -> tuple[Array, Array]:
+    def drawing(
+        logits: Array, uniform: Array, again: Array | None, seen: Array | None
+    ) -> tuple[tuple[Array, Array], TopK | None]:
+        top = most_probable(logits, decoding.record_top, limit) if decoding.record_top else None
         if limit is None or again is None:
-            return draw_with_logprob(logits, uniform, decoding, seen)
-        return draw_within(logits, uniform, again, limit, decoding, seen)
+            return draw_with_logprob(logits, uniform, decoding, seen), top
+        return draw_within(logits, uniform, again, limit, decoding, seen), top
 
     if split is not None and split.mesh.size > 1:
         # Rows do not see each other, but to rank their logits the partitioner would gather those of all of them.
         drawing = jax.shard_map(drawing, mesh=mesh, in_specs=split.spec, out_specs=split.spec, check_vma=False)
 
-    def decode(weights: Weights, slots: Slots, patience: Array) -> tuple[Array, Array, Slots]:
+    def decode(weights: Weights, slots: Slots, patience: Array) -> tuple[Chunk, Slots]:
         started = (slots.left > 0).sum(dtype=jnp.int32)
-        nothing = jnp.full((CHUNK, batch), -1, jnp.int32), jnp.zeros((CHUNK, batch), jnp.float32)
+        real, top = jnp.zeros((CHUNK, batch), jnp.float32), None
+        if decoding.record_top:
+            listed = jnp.zeros((CHUNK, batch, decoding.record_top), jnp.float32)
+            top = TopK(listed.astype(jnp.int32), listed, real)
+        nothing = Chunk(jnp.full((CHUNK, batch), -1, jnp.int32), real, top)
 
-        def going(state: tuple[Array, Array, Array, Slots]) -> Array:
-            drawn, _, _, now = state
+        def going(state: tuple[Array, Chunk, Slots]) -> Array:
+            drawn, _, now = state
             running = (now.left > 0).sum(dtype=jnp.int32)
             return (drawn < CHUNK) & (running > 0) & (started - running < patience)
 
-        def one(state: tuple[Array, Array, Array, Slots]) -> tuple[Array, Array, Array, Slots]:
-            drawn, tokens, logprobs, now = state
+        def one(state: tuple[Array, Chunk, Slots]) -> tuple[Array, Chunk, Slots]:
+            drawn, chunk, now = state
             keys = jax.vmap(jax.random.fold_in)(jax.random.wrap_key_data(now.keys, impl="threefry2x32"), now.position)
             again = None if limit is None else _uniform(jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys))
-            token, logprob = drawing(now.logits, _uniform(keys), again, now.seen)
+            (token, logprob), top = drawing(now.logits, _uniform(keys), again, now.seen)
             running = now.left > 0
             ended = jnp.isin(token, jnp.array(end_tokens, jnp.int32)) if end_tokens else jnp.zeros_like(running)
             logits, cache = model.step(config, weights, now.cache, token, now.position, split)
             seen = None if now.seen is None else jax.vmap(_marked)(now.seen, token, running)
             left = jnp.where(ended, 0, jnp.maximum(now.left - 1, 0))
             then = Slots(cache, logits, now.position + running.astype(jnp.int32), left, now.keys, seen)
-            tokens, logprobs = tokens.at[drawn].set(jnp.where(running, token, -1)), logprobs.at[drawn].set(logprob)
-            return drawn + 1, tokens, logprobs, then
+            new = Chunk(jnp.where(running, token, -1), logprob, top)
+            return drawn + 1, jax.tree.map(lambda every, here: every.at[drawn].set(here), chunk, new), then
 
-        _, tokens, logprobs, slots = jax.lax.while_loop(going, one, (jnp.int32(0), *nothing, slots))
-        return tokens, logprobs, slots
+        _, chunk, slots = jax.lax.while_loop(going, one, (jnp.int32(0), nothing, slots))
+        return chunk, slots
 
     def free(slots: Slots, which: Array) -> Slots:
         return slots._replace(left=jnp.where(which, 0, slots.left))
@@ -171,7 +190,7 @@ def programs(
         return model.weights(config, params, positions, decoding.weights)
 
     # Slots lie alike before and after a program, so that what it is given can hold what it gives, described arguments included.
-    chunk = None if mesh is None else NamedSharding(mesh, P(None, meshes.RULES["batch"]))
+    steps = None if mesh is None else NamedSharding(mesh, P(None, meshes.RULES["batch"]))
     return Programs(
         jax.jit(weights, static_argnums=1),
         jax.jit(empty, static_argnums=0, out_shardings=places),
@@ -179,7 +198,7 @@ def programs(
         jax.jit(seat, donate_argnums=0, in_shardings=(places, None, None), out_shardings=places),
         jax.jit(free, donate_argnums=0, in_shardings=(places, None), out_shardings=places),
         jax.jit(resize, static_argnums=1, in_shardings=(places,), out_shardings=places),
-        jax.jit(decode, donate_argnums=1, in_shardings=(None, places, None), out_shardings=(chunk, chunk, places)),
+        jax.jit(decode, donate_argnums=1, in_shardings=(None, places, None), out_shardings=(steps, places)),
     )
 
 

@@ -7,6 +7,8 @@ from w2sr_jax.core.errors import UserError
 
 LEAST = 1e-6
 """What logits are divided by at least."""
+MOST_RECORDED = 1024
+"""Most tokens that are recorded of a distribution; a whole vocabulary would take a megabyte for each token of a trace."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class Decoding:
     """A completion ends before the first of these that its text contains, and counts as finished."""
     weights: Literal["model", "int8"] = "model"
     """What the matrices are decoded with: as the model has them, or rounded to 8 bits (smaller, faster where memory limits)."""
+    record_top: int = 0
+    """Record, with every token drawn, the model's own distribution that it was drawn from (no penalty, no temperature, no
+    truncation): so many of its most probable tokens with their log-probabilities, 8 bytes each, and the mass of all others.
+    Losses that look at the `teacher` read it. 0: nothing."""
 
     def check(self) -> None:
         """Raises UserError for a value outside its range, naming the field."""
@@ -60,5 +66,9 @@ class Decoding:
             raise UserError(f"decoding.stop is {self.stop!r}; it must be a tuple of texts, none of them empty, as in ('\\n\\n',)")
         if self.weights not in ("model", "int8"):
             raise UserError(f"decoding.weights is {self.weights!r}; it must be 'model' or 'int8'")
+        if not 0 <= self.record_top <= MOST_RECORDED:
+            raise UserError(
+                f"decoding.record_top is {self.record_top}; it must lie in 0 (nothing is recorded) … {MOST_RECORDED:,} tokens"
+            )
         if self.max_tokens < 1 or self.batch < 1:
             raise UserError(f"decoding.max_tokens is {self.max_tokens} and decoding.batch {self.batch}; both must be at least 1")

@@ -97,7 +97,7 @@ def draw_shards(
             drawn = draw(author, parts[name], samples, decoding, grader, style, meter)
             meter.add()
             if writes:
-                records.write(directory / name, Trace, drawn)
+                records.write(directory / name, Trace, drawn, top=decoding.record_top > 0)
                 mine[name] = Shard(files.digest_file(directory / name), sum(trace.tokens for trace in drawn))
                 journal.enter(name, mine[name])
                 tell(finished | mine, meter.rate * ways)

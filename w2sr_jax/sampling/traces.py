@@ -44,8 +44,8 @@ def draw(
     on_progress: Progress | Meter | None = None,
 ) -> list[Trace]:
     """`samples` graded traces per problem, problem by problem. A trace depends on (seed, author's name, problem id, sample),
-    the parameters and the decoding settings, and on nothing else. `UserError` naming author and problem where the author's logits
-    are not finite numbers."""
+    the parameters and the decoding settings, and on nothing else; what `decoding.record_top` records changes none. `UserError`
+    naming author and problem where the author's logits are not finite numbers."""
     rows = [(problem, sample) for problem in problems for sample in range(samples)]
     prompts = author.renderer.prompts([problem.question for problem in problems], style)
     prompts = [prompt for prompt in prompts for _ in range(samples)]
@@ -126,6 +126,7 @@ def _write(
             provenance=author.provenance,
             token_ids=tuple(completion.tokens),
             logprobs=tuple(completion.logprobs),
+            top=completion.top,
         ).graded(verdict)
         for (problem, sample), text, completion, verdict in zip(rows, texts, drawn, verdicts, strict=True)
     ]

@@ -24,7 +24,7 @@ from w2sr_jax.stages import problems, tokenizer
 from w2sr_jax.stages.layout import CURATED, DISPOSITIONS, FUNNELS
 from w2sr_jax.stages.problems import Problems
 from w2sr_jax.stages.tokenizer import Tokenizer
-from w2sr_jax.stages.traces import DRAWN, Traces, by_problem
+from w2sr_jax.stages.traces import DRAWN, Traces, by_problem, shards
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +84,8 @@ class Curate(Stage):
                 arm.name: Selector(arm.name, self.curation, copies, weights, equality, arm.select, arm.label) for arm in self.arms
             }
             traces = self._show(store, pool, {folder / arm / DISPOSITIONS: one for arm, one in selectors.items()})
+        paths = [path for teacher in self.teachers for path in shards(store, self.rung, teacher)]
+        recorded = any(records.has_top(path, Trace) for path in paths)
         outputs, funnels = [], {}
         kept: dict[str, int] = {}
         emptied: dict[str, str] = {}
@@ -92,7 +94,7 @@ class Curate(Stage):
             if selection.chosen is not None:
                 records.write(rows, Disposition, map(selection.disposition, records.iterate(rows, Disposition)))
             groups = by_problem(store, self.rung, self.teachers, pool)
-            records.write(path, Example, examples(selector, selection, groups, records.iterate(rows, Disposition)))
+            records.write(path, Example, examples(selector, selection, groups, records.iterate(rows, Disposition)), recorded)
             outputs += [path, rows]
             funnels[arm], kept[arm] = selection.funnel, selection.funnel.kept
             if selection.emptied:

@@ -32,7 +32,7 @@ from w2sr_jax.teachers.written import PREFIX
 if TYPE_CHECKING:
     from w2sr_jax.stages.train import Train
 
-DRAWN = ("token_ids", "logprobs")
+DRAWN = ("token_ids", "logprobs", "top")
 """Columns of traces that fill most of the memory, and that only training and publishing need."""
 
 
