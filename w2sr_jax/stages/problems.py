@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TypeVar
 
-from w2sr_jax.core import files, records
+from w2sr_jax.core import codec, records
 from w2sr_jax.core.records import Problem, Stored
 from w2sr_jax.graph.stage import Context, Stage, StageResult
 from w2sr_jax.graph.store import RunStore
@@ -13,6 +13,8 @@ from w2sr_jax.problems.rows import Rejected
 from w2sr_jax.problems.settings import Splits
 from w2sr_jax.problems.source import ProblemSource, load
 from w2sr_jax.problems.splits import split
+from w2sr_jax.report.results import BadRow
+from w2sr_jax.report.results import Problems as Counts
 from w2sr_jax.stages import layout, tables
 from w2sr_jax.stages.external import DataSet
 from w2sr_jax.teachers import recorded
@@ -69,16 +71,14 @@ class Problems(Stage):
             outputs.append(path)
         sizes = {name: len(rows) for name, rows in dealt.items()}
         removed = sum(sum(reasons.values()) for reasons in report.removed.values())
-        files.write_json(
-            store.path(layout.PROBLEMS_REPORT),
-            {
-                "splits": sizes,
-                "removed_near_duplicates": removed,
-                "removed": {name: dict(reasons) for name, reasons in report.removed.items()},
-                "quarantined": len(quarantine),
-                "quarantine": [{"file": bad.file, "line": bad.line, "reason": bad.reason} for bad in quarantine],
-            },
+        counts = Counts(
+            splits=sizes,
+            removed_near_duplicates=removed,
+            removed=report.removed,
+            quarantined=len(quarantine),
+            quarantine=tuple(BadRow(bad.file, bad.line, bad.reason) for bad in quarantine),
         )
+        codec.write(store.path(layout.PROBLEMS_REPORT), counts)
         if quarantine:
             first = quarantine[0]
             context.watcher.warn(
