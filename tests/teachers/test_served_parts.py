@@ -15,7 +15,7 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem
 from w2sr_jax.teachers.served.answer import Answer, Malformed, parse
 from w2sr_jax.teachers.served.journal import Journal
-from w2sr_jax.teachers.served.rate_limit import LONGEST_BACK_OFF, OverLimit, Pace, Purse, back_off, retry_after
+from w2sr_jax.teachers.served.rate_limit import LONGEST_BACK_OFF, Budget, OverBudget, RateLimit, back_off, retry_after
 from w2sr_jax.teachers.served.request import bound, cost, requests
 from w2sr_jax.teachers.settings import Served
 
@@ -130,7 +130,7 @@ def run(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
 def test_requests_are_spread_over_a_minute() -> None:
     async def work() -> list[float]:
         clock, times = Clock(), []
-        pace = Pace(30.0, None, clock, clock.sleep)
+        pace = RateLimit(30.0, None, clock, clock.sleep)
         for _ in range(5):
             await pace.turn(1000)
             times.append(clock.now - 100.0)
@@ -144,7 +144,7 @@ def test_requests_are_spread_over_a_minute() -> None:
 def test_no_minute_has_more_tokens_than_allowed() -> None:
     async def work() -> None:
         clock, sent = Clock(), []
-        pace = Pace(None, 1000.0, clock, clock.sleep)
+        pace = RateLimit(None, 1000.0, clock, clock.sleep)
         for index in range(60):
             charge = await pace.turn(400)
             sent.append((charge, charge.time))
@@ -188,19 +188,19 @@ def test_how_long_a_server_asks_to_wait(headers: dict[str, str], seconds: float 
 
 def test_a_purse_waits_for_change_and_never_spends_more_than_it_has() -> None:
     async def work() -> None:
-        purse = Purse(10.0, 1.0)
-        await purse.reserve(5.0)
-        waiting = asyncio.ensure_future(purse.reserve(5.0))
+        budget = Budget(10.0, 1.0)
+        await budget.reserve(5.0)
+        waiting = asyncio.ensure_future(budget.reserve(5.0))
         await asyncio.sleep(0)
         assert not waiting.done()
-        await purse.settle(5.0, 2.0)
+        await budget.settle(5.0, 2.0)
         await waiting
-        assert purse.spent == 3.0
-        await purse.settle(5.0, 5.0)
-        with pytest.raises(OverLimit):
-            await purse.reserve(2.5)
-        await purse.reserve(2.0)
-        await Purse(None, 1e9).reserve(1e9)
+        assert budget.spent == 3.0
+        await budget.settle(5.0, 5.0)
+        with pytest.raises(OverBudget):
+            await budget.reserve(2.5)
+        await budget.reserve(2.0)
+        await Budget(None, 1e9).reserve(1e9)
 
     run(work)
 

@@ -128,7 +128,7 @@ def test_nothing_nested_too_deep_is_read() -> None:
     deep: Any = "x"
     for _ in range(200):
         deep = [{"type": "thinking", "thinking": deep}]
-    assert thoughts.spelled(deep) == ""
+    assert thoughts.text_of(deep) == ""
     assert said(content="12", reasoning_details=deep).text == "12"
-    assert thoughts.spelled([1, None, {"text": 7}, {"text": ["a"]}, "b"]) == "a\nb"
+    assert thoughts.text_of([1, None, {"text": 7}, {"text": ["a"]}, "b"]) == "a\nb"
     assert thoughts.parts([{"type": 7, "text": "a"}]) is None

@@ -80,7 +80,7 @@ class Traces(Stage):
             grader=self.grader,
             seed=self.seed or 0,
             folder=where,
-            kept_in=where.parent,
+            shared_folder=where.parent,
             identity=files.digest_json([encode(self.steering), encode(self.grader)]),
             progress=context.watcher.progress,
             say=context.watcher.say,

@@ -196,9 +196,9 @@ def _features() -> Any:
 
 
 def _row(trace: Trace, problem: Problem) -> dict[str, Any]:
-    said, asked = trace.row(), problem.row()
-    row = {_TRACE.get(field, field): value for field, value in said.items()}
-    return row | {name: asked[field] for field, name in _PROBLEM.items()}
+    trace_row, problem_row = trace.row(), problem.row()
+    row = {_TRACE.get(field, field): value for field, value in trace_row.items()}
+    return row | {name: problem_row[field] for field, name in _PROBLEM.items()}
 
 
 def _description(splits: Mapping[str, Sequence[Trace]]) -> str:

@@ -13,8 +13,8 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Finish
 from w2sr_jax.problems.datasets import read_rows
 from w2sr_jax.problems.rows import Rejected, Row, Unusable, carried, inner, set_aside, text_field
-from w2sr_jax.teachers import beside, finished, shapes, thoughts
-from w2sr_jax.teachers.beside import Beside
+from w2sr_jax.teachers import finish_columns, reasoning_columns, shapes, thoughts
+from w2sr_jax.teachers.reasoning_columns import ReasoningColumns
 from w2sr_jax.teachers.shapes import Shape
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ _FIELDS = 20  # names of fields that a message about a missing one lists
 _SAMPLES = 2**31  # sample numbers are 32-bit
 
 
-class Found(NamedTuple):
-    """One trace of a row, with what the row says of it."""
+class RecordedTrace(NamedTuple):
+    """One trace of a row, with the row's other fields that belong to it."""
 
     line: int
     question: str
@@ -37,18 +37,18 @@ class Found(NamedTuple):
 
 
 class _Reading(NamedTuple):
-    """How a file's rows are read: their shape, the columns beside the traces, and the one that says how traces ended."""
+    """How a file's rows are read: their shape, their columns of reasoning, and the column that says how traces ended."""
 
     shape: Shape
-    beside: Beside
+    reasoning: ReasoningColumns
     finish: str | None
 
 
 class Rows(NamedTuple):
-    """What a file holds: its traces, the rows set aside, the shape in which they are, and how many rows were put together with
-    what stands beside their traces, or left without it, by what was done."""
+    """What a file holds: its traces, the quarantined rows, the shape of its rows, and notes on what was done with columns of
+    reasoning, with the number of rows of each."""
 
-    found: list[Found]
+    traces: list[RecordedTrace]
     quarantine: list[Rejected]
     shape: Shape
     notes: Counter[str]
@@ -57,7 +57,7 @@ class Rows(NamedTuple):
 def read(settings: Recorded, most: int | None = None) -> Rows:
     """The rows of a teacher's file, or the first `most` of them. Raises `UserError` where the file, a field or every row is
     missing, and where the file can be read in several ways."""
-    rows: list[Found] = []
+    rows: list[RecordedTrace] = []
     quarantine: list[Rejected] = []
     source = islice(read_rows(settings.path), most)
     head = list(islice(source, shapes.HEAD))
@@ -80,13 +80,13 @@ def read(settings: Recorded, most: int | None = None) -> Rows:
             fields.update(dict.fromkeys(name for name in looked if _value(raw, name) is not None))
             if raw.fault is None and not _wanted(settings, raw, seen):
                 continue
-            found, faults, noted = _read(settings, reading, raw)
+            traces, faults, noted = _read(settings, reading, raw)
             if settings.id is not None:
-                identity = str(found[0].meta["source_id"])
-                question = " ".join(found[0].question.split())
+                identity = str(traces[0].meta["source_id"])
+                question = " ".join(traces[0].question.split())
                 if question_of.setdefault(identity, question) != question:
                     raise Unusable(f"its id {sentences.value(identity)} belongs to another question")
-            rows += found
+            rows += traces
             sound += 1
             notes.update(noted)
             for fault in faults:
@@ -106,8 +106,8 @@ def _reading(settings: Recorded, shape: Shape, head: Sequence[Mapping[str, Any]]
     taken = [part for name in own if name for part in (name, name.partition(".")[0])]
     if shape.gold:
         taken.append(shape.gold)
-    finish = finished.find(head, taken) if settings.finish is None else settings.finish or None
-    return _Reading(shape, beside.look(head, settings.reasoning, [*taken, *([finish] if finish else [])]), finish)
+    finish = finish_columns.find(head, taken) if settings.finish is None else settings.finish or None
+    return _Reading(shape, reasoning_columns.find(head, settings.reasoning, [*taken, *([finish] if finish else [])]), finish)
 
 
 def _nothing(settings: Recorded, shape: Shape, quarantine: Sequence[Rejected], fields: Sequence[str], seen: Counter[str]) -> str:
@@ -115,12 +115,12 @@ def _nothing(settings: Recorded, shape: Shape, quarantine: Sequence[Rejected], f
         return f"{settings.path} is empty"
     missing = [name for name in _named(settings, shape) if name not in fields]
     if fields and missing:
-        found = ", ".join(sentences.shown(name, 40) for name in fields)
-        return f"{settings.path} has no field {missing[0]!r}; its fields are {found}"
+        names = ", ".join(sentences.shown(name, 40) for name in fields)
+        return f"{settings.path} has no field {missing[0]!r}; its fields are {names}"
     if not quarantine:
         asked = " and ".join(f"{field} = {value!r}" for field, value in settings.where)
-        found = ", ".join(name for name, _ in seen.most_common(5)) or "no such field"
-        return f"{settings.path} has no row with {asked}; it has {found}"
+        names = ", ".join(name for name, _ in seen.most_common(5)) or "no such field"
+        return f"{settings.path} has no row with {asked}; it has {names}"
     first = quarantine[0]
     return f"{settings.path} has no usable row: all {len(quarantine)} were rejected, line {first.line} because {first.reason}"
 
@@ -131,7 +131,7 @@ def _named(settings: Recorded, shape: Shape) -> list[str]:
 
 
 def _wanted(settings: Recorded, raw: Row, seen: Counter[str]) -> bool:
-    """Whether a row passes `where`; the values met are counted in `seen`."""
+    """Whether a row passes `where`; its values are counted in `seen`."""
     passed = True
     for field, wanted in settings.where:
         value = _value(raw, field)
@@ -141,13 +141,13 @@ def _wanted(settings: Recorded, raw: Row, seen: Counter[str]) -> bool:
     return passed
 
 
-def _read(settings: Recorded, reading: _Reading, raw: Row) -> tuple[list[Found], list[str], list[str]]:
-    """A row's traces, at least one, why others of the same row cannot be used, and what was done with what stands beside them.
-    Raises Unusable."""
+def _read(settings: Recorded, reading: _Reading, raw: Row) -> tuple[list[RecordedTrace], list[str], list[str]]:
+    """A row's traces, at least one; the reasons why others of the same row cannot be used; notes on what was done with its
+    reasoning. Raises Unusable."""
     question, bare, notes = shapes.read(reading.shape, raw)
     question = _stripped(question, settings.strip)
     gold = shapes.gold_of(reading.shape, raw)
-    traces, noted = reading.beside.put(raw.values, bare)
+    traces, noted = reading.reasoning.prepend(raw.values, bare)
     notes += noted
     sample = None
     if settings.sample is not None:
@@ -160,14 +160,14 @@ def _read(settings: Recorded, reading: _Reading, raw: Row) -> tuple[list[Found],
         meta["source_id"] = text_field(raw, settings.id)
     finishes: list[Finish] = ["stop"] * len(traces)
     if reading.finish is not None and (settings.finish is not None or _value(raw, reading.finish) is not None):
-        finishes = finished.of(raw.values, reading.finish, len(traces))
+        finishes = finish_columns.finishes(raw.values, reading.finish, len(traces))
         notes.append(f"how it ended is read in column {sentences.value(reading.finish, 40)}")
     silent = [isinstance(trace, str) and thoughts.unanswered(trace) for trace in traces]
     if any(silent):
         finishes = ["length" if bare else finish for bare, finish in zip(silent, finishes, strict=True)]
         notes.append("trace of thoughts without an answer, which counts as not finished")
     rows = [
-        Found(raw.line, question, trace, gold, sample, finish, meta)
+        RecordedTrace(raw.line, question, trace, gold, sample, finish, meta)
         for trace, finish in zip(traces, finishes, strict=True)
         if isinstance(trace, str)
     ]
@@ -178,7 +178,7 @@ def _read(settings: Recorded, reading: _Reading, raw: Row) -> tuple[list[Found],
 
 
 def _stripped(question: str, affixes: Sequence[str]) -> str:
-    """A question without the texts that may stand before and behind it. Raises Unusable where nothing is left."""
+    """A question without the texts `affixes` before and behind it. Raises Unusable where nothing is left."""
     rest = question
     for affix in affixes:
         rest = rest.removeprefix(affix.strip()).removesuffix(affix.strip()).strip()

@@ -15,7 +15,7 @@ from w2sr_jax.problems import datasets
 from w2sr_jax.problems.copies.matching import Questions, written
 from w2sr_jax.problems.rows import Rejected, set_aside
 from w2sr_jax.teachers import reading
-from w2sr_jax.teachers.reading import Found
+from w2sr_jax.teachers.reading import RecordedTrace
 from w2sr_jax.teachers.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class Loaded(NamedTuple):
-    """What a file held: problems in the order of their first trace, ungraded traces, rows left out, the number of sound traces
-    whose question is not among the problems that were asked for, how the rows were read, in words, and how many rows' traces
-    were put together with what stood beside them, or left without it, by what was done."""
+    """What a file holds: problems in the order of their first trace, ungraded traces, quarantined rows, the number of sound
+    traces whose question is not among the problems, the shape of the rows in words, and notes on what was done with columns of
+    reasoning, with the number of rows of each."""
 
     problems: list[Problem]
     traces: list[Trace]
@@ -38,13 +38,14 @@ class Loaded(NamedTuple):
 def load(
     settings: Recorded, problems: Sequence[Problem] | None = None, tested: Sequence[Problem] = (), most: int | None = None
 ) -> Loaded:
-    """Read the traces of one teacher, in the first `most` rows if given; without `problems` the file brings its own.
+    """Read the traces of one teacher, in the first `most` rows (None: in all); without `problems` the file's questions are the
+    problems.
 
     Problems are matched by question, whitespace aside; those of a test, which come last, also in another dress
     (`copies.matching.Questions`). A question that occurs with two golds is quarantined with all its rows, as is a row whose gold
-    contradicts the given problem's. Traces are ungraded; where no column says how they ended, they count as finished. Reasoning
-    in a column beside a trace is put in front of it (see `beside`). A repeated (problem, sample) gets the next free number.
-    Raises `UserError` where the file, a field or every row is missing, and where the file can be read in several ways.
+    contradicts its problem's. Traces are ungraded; where no column says how they ended, they count as finished. Reasoning in a
+    column of its own is put in front of the trace (see `reasoning_columns`). A repeated (problem, sample) gets the next free
+    number. Raises `UserError` where the file, a field or every row is missing, and where the file can be read in several ways.
     """
     if not settings.path:
         raise UserError(
@@ -57,9 +58,9 @@ def load(
     for row in rows:
         if row.gold is not None:
             golds[written(row.question)].add(_gold_key(row.gold))
-    known: dict[str, Problem] = {}
+    problem_of: dict[str, Problem] = {}
     for problem in problems or ():
-        known.setdefault(written(problem.question), problem)
+        problem_of.setdefault(written(problem.question), problem)
     tests = Questions(tested)
     used: dict[str, Problem] = {}
     taken: dict[str, set[int]] = defaultdict(set)
@@ -73,14 +74,16 @@ def load(
             continue
         if problems is None:
             problem = used.get(key) or Problem.of(row.question, first_gold.get(key), None, settings.task, row.meta)
-        elif (matched := known.get(key) or tests.find(row.question)) is None:
+        elif (matched := problem_of.get(key) or tests.find(row.question)) is None:
             unmatched += 1
             continue
         else:
             problem = matched
             if row.gold is not None and problem.answer is not None and _gold_key(row.gold) != _gold_key(problem.answer):
-                given, known_gold = sentences.value(row.gold), sentences.value(problem.answer)
-                set_aside(quarantine, settings.path, row.line, f"its gold answer {given} contradicts the problem's, {known_gold}")
+                row_gold, problem_gold = sentences.value(row.gold), sentences.value(problem.answer)
+                set_aside(
+                    quarantine, settings.path, row.line, f"its gold answer {row_gold} contradicts the problem's, {problem_gold}"
+                )
                 continue
         used[key] = problem
         sample = _free(taken[problem.id], row.sample)
@@ -97,13 +100,13 @@ def load_all(teachers: Sequence[Teacher]) -> Loaded:
     """
     loaded = [teacher.load(None) for teacher in teachers]
     golds: dict[str, set[str]] = defaultdict(set)
-    for found in loaded:
-        for problem in found.problems:
+    for file in loaded:
+        for problem in file.problems:
             if problem.answer is not None:
                 golds[written(problem.question)].add(_gold_key(problem.answer))
     problems: dict[str, Problem] = {}
-    for found in loaded:
-        for problem in found.problems:
+    for file in loaded:
+        for problem in file.problems:
             key = written(problem.question)
             if len(golds[key]) <= 1 and (key not in problems or problems[key].answer is None):
                 problems[key] = problem
@@ -111,17 +114,17 @@ def load_all(teachers: Sequence[Teacher]) -> Loaded:
     traces: list[Trace] = []
     quarantine: list[Rejected] = []
     notes: Counter[str] = Counter()
-    for teacher, found in zip(teachers, loaded, strict=True):
+    for teacher, file in zip(teachers, loaded, strict=True):
         again = teacher.load(agreed)
         notes.update({f"{teacher.name}: {note}": count for note, count in again.notes.items()})
         traces += again.traces
         quarantine += again.quarantine
         lines = {trace.provenance for trace in again.traces}
-        for provenance in dict.fromkeys(trace.provenance for trace in found.traces):
+        for provenance in dict.fromkeys(trace.provenance for trace in file.traces):
             if provenance not in lines:
                 line = int(provenance.rpartition(":")[2])
                 set_aside(quarantine, teacher.path, line, "the question has another gold answer in another file")
-    read_as = "; ".join(f"{teacher.name}: {found.shape}" for teacher, found in zip(teachers, loaded, strict=True))
+    read_as = "; ".join(f"{teacher.name}: {file.shape}" for teacher, file in zip(teachers, loaded, strict=True))
     return Loaded(agreed, traces, quarantine, 0, read_as, MappingProxyType(notes))
 
 
@@ -141,7 +144,7 @@ def _free(taken: set[int], sample: int | None) -> int:
     return chosen
 
 
-def _trace(teacher: str, problem_id: str, sample: int, row: Found, provenance: str) -> Trace:
+def _trace(teacher: str, problem_id: str, sample: int, row: RecordedTrace, provenance: str) -> Trace:
     return Trace(
         id=Trace.identity(problem_id, teacher, sample, row.trace),
         problem_id=problem_id,

@@ -35,7 +35,7 @@ def write_recorded(teacher: Recorded, work: TeacherWork) -> WrittenTraces:
     notes = {"beside": dict(loaded.notes)} if loaded.notes else {}
     note = f"; {aside:,} more answer test problems and are set aside for its evaluation" if aside else ""
     note += f"; {loaded.unmatched:,} more answer other problems" if loaded.unmatched else ""
-    note += "".join(f"; {said} ({count:,} rows)" for said, count in loaded.notes.items())
+    note += "".join(f"; {note_} ({count:,} rows)" for note_, count in loaded.notes.items())
     return WrittenTraces(result.paths, {**measures, **notes}, note)
 
 
@@ -62,11 +62,11 @@ def inspect_recorded(teacher: Recorded, where: str, findings: Findings, question
         findings.remark(
             f"{where}: {len(loaded.quarantine):,} of {rows:,} cannot be used, the first in line {first.line}: {first.reason}"
         )
-    known = questions()
-    if known is None:
+    asked_of = questions()
+    if asked_of is None:
         return
     asked = {written(problem.question) for problem in loaded.problems}
-    matched = len(asked & known)
+    matched = len(asked & asked_of)
     findings.see(f"{where}: {matched:,} of {len(asked):,} questions are among the problems")
     if not matched:
         findings.remark(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from w2sr_jax.teachers.settings import Recorded, ShapeName
 
 HEAD = 100
-"""How many rows are looked at."""
+"""Rows by which the shape of a file is recognised."""
 
 _QUESTIONS = ("question", "problem", "query")
 _TRACES = ("trace", "response", "generations", "generated_solution")
@@ -67,9 +67,9 @@ def recognise(settings: Recorded, head: Sequence[Row]) -> Shape:
     named = Shape("columns", settings.question, settings.trace, settings.gold, named=True, must=True)
     if settings.shape in ("auto", "columns") and (any(_renamed(settings)) or any(_has(values, named) for values in rows)):
         return _completed(named, settings, rows)
-    found = Counter(shape for values in rows for shape in _candidates(values, settings))
-    most = max(found.values(), default=0)
-    best = [shape for shape, count in found.items() if count == most]
+    counts = Counter(shape for values in rows for shape in _candidates(values, settings))
+    most = max(counts.values(), default=0)
+    best = [shape for shape, count in counts.items() if count == most]
     if len(best) > 1:
         ways = "; ".join(f"{_decision(shape, best, settings, rows)} for {shape}" for shape in best)
         raise UserError(f"{settings.path} can be read in {len(best)} ways: set {ways}")
@@ -77,17 +77,17 @@ def recognise(settings: Recorded, head: Sequence[Row]) -> Shape:
 
 
 def read(shape: Shape, row: Row) -> tuple[str, list[str | Unusable], list[str]]:
-    """A row's question and its traces, unusable ones among several with their reason, and what was done with the reasoning that
-    its messages keep beside their text. Raises Unusable."""
+    """A row's question, its traces (of several some may be unusable), and notes on what was done with reasoning that messages
+    hold beside their text. Raises Unusable."""
     if row.fault is not None:
         raise Unusable(row.fault)
     values = row.values
     if not shape.named:
         _check(shape, values)
     if shape.kind == "messages":
-        said = dialogue.turns(_value(row, shape.trace), shape.trace)
-        question, trace = dialogue.exchange(said)
-        return question, [trace], [turn.note for turn in said if turn.note]
+        turns = dialogue.turns(_value(row, shape.trace), shape.trace)
+        question, trace = dialogue.exchange(turns)
+        return question, [trace], [turn.note for turn in turns if turn.note]
     question = _question(shape, row)
     value = _value(row, shape.trace)
     if not shape.many:
@@ -109,44 +109,44 @@ def read(shape: Shape, row: Row) -> tuple[str, list[str | Unusable], list[str]]:
 def gold_of(shape: Shape, row: Row) -> str | None:
     """A row's gold answer: what follows the last `####`, else the whole field; of a field `solution` that the settings do not
     name, the answer that it marks by `####` or a box. Raises Unusable."""
-    if shape.gold is None or _there(row.values, shape.gold, "" if shape.must else None) is None:
+    if shape.gold is None or _field_or(row.values, shape.gold, "" if shape.must else None) is None:
         return None
     text = text_field(row, shape.gold)
     if shape.gold == _SOLUTION and not shape.must:
-        found = extract(text)
-        return found.answer if found.rule in ("####", "boxed") else None
+        extracted = extract(text)
+        return extracted.answer if extracted.rule in ("####", "boxed") else None
     return text.rpartition("####")[2].strip() or None
 
 
 def _question(shape: Shape, row: Row) -> str:
     if shape.kind == "prompt":
-        return dialogue.asked(dialogue.spoken(_value(row, shape.question), shape.question, "user"))
+        return dialogue.only_question(dialogue.turns_or_text(_value(row, shape.question), shape.question, "user"))
     text = _field(row, shape.question)
-    more = _there(row.values, "input") if shape.kind == "instruction" else None
+    more = _field_or(row.values, "input") if shape.kind == "instruction" else None
     if more is None or more == "":
         return text
     return f"{text}\n" + _text(more, "field 'input'")
 
 
 def _one(shape: Shape, row: Row, value: Any) -> tuple[str, list[str]]:
-    """The trace of a row that holds one, and what was done with reasoning beside it."""
+    """The trace of a row that holds one, and notes on what was done with reasoning in messages."""
     if shape.kind == "prompt":
-        prompt = dialogue.spoken(_value(row, shape.question), shape.question, "user")
-        said = [*prompt, *dialogue.spoken(value, shape.trace, "assistant")]
-        return dialogue.exchange(said)[1], [turn.note for turn in said if turn.note]
+        prompt = dialogue.turns_or_text(_value(row, shape.question), shape.question, "user")
+        turns = [*prompt, *dialogue.turns_or_text(value, shape.trace, "assistant")]
+        return dialogue.exchange(turns)[1], [turn.note for turn in turns if turn.note]
     return _field(row, shape.trace), []
 
 
 def _check(shape: Shape, values: Mapping[str, Any]) -> None:
-    """Raises Unusable for a row of another shape, and for what no text can stand for."""
+    """Raises Unusable for a row of another shape, and for images, sound and dialogues of several turns."""
     if not _has(values, shape):
-        others = [one for one in _known(values) if one.kind != shape.kind]
+        others = [one for one in _usual(values) if one.kind != shape.kind]
         if others:
             raise Unusable(f"it has the shape {others[0]}, where the first rows have {shape}")
-    media = next((name for name in _MEDIA if _there(values, name)), None)
+    media = next((name for name in _MEDIA if _field_or(values, name)), None)
     if media is not None:
         raise Unusable(f"field {media!r} holds more than text")
-    if shape.kind == "instruction" and _there(values, "history"):
+    if shape.kind == "instruction" and _field_or(values, "history"):
         raise Unusable("field 'history' makes it a dialogue of several turns")
 
 
@@ -160,7 +160,7 @@ def _field(row: Row, name: str) -> str:
 def _text(value: Any, what: str) -> str:
     if not isinstance(value, str):
         raise Unusable(f"{what} is not text")
-    return dialogue.sound(value, what)
+    return dialogue.checked(value, what)
 
 
 def _value(row: Row, name: str) -> Any:
@@ -171,7 +171,7 @@ def _value(row: Row, name: str) -> Any:
         raise Unusable(f"field {name!r} is missing") from None
 
 
-def _there(values: Mapping[str, Any], name: str, otherwise: Any = None) -> Any:
+def _field_or(values: Mapping[str, Any], name: str, otherwise: Any = None) -> Any:
     try:
         return inner(values, name)
     except KeyError:
@@ -179,13 +179,13 @@ def _there(values: Mapping[str, Any], name: str, otherwise: Any = None) -> Any:
 
 
 def _has(values: Mapping[str, Any], shape: Shape) -> bool:
-    return _there(values, shape.question) is not None and _there(values, shape.trace) is not None
+    return _field_or(values, shape.question) is not None and _field_or(values, shape.trace) is not None
 
 
-def _known(values: Mapping[str, Any]) -> list[Shape]:
+def _usual(values: Mapping[str, Any]) -> list[Shape]:
     """The shapes that a row's fields allow under the usual names."""
-    there = {name for name in (*_QUESTIONS, *_TRACES) if values.get(name) is not None}
-    columns = [Shape("columns", q, t) for q in _QUESTIONS if q in there for t in _TRACES if t in there]
+    present = {name for name in (*_QUESTIONS, *_TRACES) if values.get(name) is not None}
+    columns = [Shape("columns", q, t) for q in _QUESTIONS if q in present for t in _TRACES if t in present]
     messages = [Shape("messages", name, name) for name in _MESSAGES if isinstance(values.get(name), list | dict)]
     prompts = [Shape("prompt", "prompt", name) for name in _COMPLETIONS]
     instruction = Shape("instruction", "instruction", "output")
@@ -197,19 +197,19 @@ def _candidates(values: Mapping[str, Any], settings: Recorded) -> list[Shape]:
     if any(_renamed(settings)):
         expected = _expected(settings)
         return [expected] if _has(values, expected) else []
-    return [shape for shape in _known(values) if settings.shape in ("auto", shape.kind)]
+    return [shape for shape in _usual(values) if settings.shape in ("auto", shape.kind)]
 
 
 def _expected(settings: Recorded) -> Shape:
     """The shape that is asked for, where rows do not show it."""
-    asked, told = _renamed(settings)
+    question, trace = _renamed(settings)
     if settings.shape == "messages":
-        name = told or asked or _MESSAGES[0]
+        name = trace or question or _MESSAGES[0]
         return Shape("messages", name, name)
     if settings.shape == "prompt":
-        return Shape("prompt", asked or "prompt", told or _COMPLETIONS[0])
+        return Shape("prompt", question or "prompt", trace or _COMPLETIONS[0])
     if settings.shape == "instruction":
-        return Shape("instruction", asked or "instruction", told or "output")
+        return Shape("instruction", question or "instruction", trace or "output")
     return Shape("columns", settings.question, settings.trace, settings.gold, named=True, must=True)
 
 
@@ -220,20 +220,20 @@ def _renamed(settings: Recorded) -> tuple[str | None, str | None]:
 
 
 def _completed(shape: Shape, settings: Recorded, rows: Sequence[Mapping[str, Any]]) -> Shape:
-    """With the field of the gold answer, and whether rows hold lists of traces."""
-    values = [_there(row, shape.trace) for row in rows]
+    """The shape with the field of the gold answer, and with whether rows hold lists of traces."""
+    values = [_field_or(row, shape.trace) for row in rows]
     lists, texts = sum(map(_list_of_texts, values)), sum(isinstance(value, str) for value in values)
     # Under the usual name a list among texts is a broken row, however many there are.
     many = lists > texts and (texts == 0 or shape.trace != _default(settings).trace)
     if shape.named:
         return shape._replace(many=many)
-    given = settings.gold != _default(settings).gold
-    gold = settings.gold if given else _gold(rows)
-    return shape._replace(gold=gold, must=given, many=many and shape.kind != "messages")
+    own_gold = settings.gold != _default(settings).gold
+    gold = settings.gold if own_gold else _gold(rows)
+    return shape._replace(gold=gold, must=own_gold, many=many and shape.kind != "messages")
 
 
 def _gold(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    return next((name for name in _GOLDS if any(_there(row, name) is not None for row in rows)), None)
+    return next((name for name in _GOLDS if any(_field_or(row, name) is not None for row in rows)), None)
 
 
 def _list_of_texts(value: Any) -> bool:
@@ -241,7 +241,7 @@ def _list_of_texts(value: Any) -> bool:
 
 
 def _decision(shape: Shape, among: Sequence[Shape], settings: Recorded, rows: Sequence[Mapping[str, Any]]) -> str:
-    """The settings that make a file be read so."""
+    """The settings by which a file is read in one shape rather than in the others `among` them, in words."""
     if shape.kind == "columns":
         gold = _gold(rows) if settings.gold == _default(settings).gold else settings.gold
         return f"question = {shape.question!r}, trace = {shape.trace!r}, gold = {None if gold == _SOLUTION else gold!r}"
@@ -250,5 +250,5 @@ def _decision(shape: Shape, among: Sequence[Shape], settings: Recorded, rows: Se
 
 
 def _default(settings: Recorded) -> Recorded:
-    """A teacher with the fields that it has where nothing is said."""
+    """Settings of the same type with all fields at their defaults."""
     return type(settings)()

@@ -1,4 +1,4 @@
-"""Reasoning that comes apart from the answer: in a field of its own, in parts of a message, or in both; as one text, once.
+"""Reasoning that a message holds apart from its answer (in a field of its own, in parts of its content, or in both) as one text.
 
 The fields are those of vLLM, SGLang and DeepSeek (`reasoning_content`, `reasoning`), OpenRouter (`reasoning_details`), LiteLLM
 (`thinking_blocks`) and Ollama (`thinking`); the parts those of Mistral, Anthropic, Gemini and OpenAI's Responses.
@@ -24,12 +24,12 @@ FIELDS = (
 """Fields of a message that hold its reasoning."""
 
 OPENED, CLOSED = "<think>", "</think>"
-"""What joined reasoning is put between, whatever marks the model itself has."""
+"""The marks around reasoning that was joined to an answer, whatever marks the model itself has."""
 
 _KINDS = ("think", "thought", "reason")  # in the types of parts that are thoughts: thinking, reasoning.text, redacted_thinking …
 _TEXTS = ("thinking", "reasoning", "reasoning_content", "thought", "text", "content", "summary")  # where a part keeps its text
 _NESTING = 6
-_WHOLE = 40  # characters from which on a text that stands in another one does not do so by chance
+_WHOLE = 40  # characters from which on a text is not contained in another one by chance
 
 
 class Parts(NamedTuple):
@@ -41,7 +41,7 @@ class Parts(NamedTuple):
 
 
 def parts(content: Any) -> Parts | None:
-    """What a message's content says: nothing, a text, or a list of parts; None where it is none of these."""
+    """The parts of a message's content, which is null, a text, or a list of parts; None where it is none of these."""
     if content is None:
         return Parts("", "")
     if isinstance(content, str):
@@ -63,54 +63,54 @@ def parts(content: Any) -> Parts | None:
             other = other or ("" if kind in ("text", "output_text", "input_text") else kind)
         else:
             other = other or kind
-    return Parts("".join(answers), spelled(thoughts), other)
+    return Parts("".join(answers), text_of(thoughts), other)
 
 
-def spelled(value: Any, nesting: int = _NESTING) -> str:
-    """The text of reasoning: of a text itself, of a part, or of a list of either; "" where there is none to read."""
+def text_of(value: Any, nesting: int = _NESTING) -> str:
+    """The text of reasoning that is a text itself, a part, or a list of either; "" where it has none."""
     if isinstance(value, str):
         return value
     if not nesting:
         return ""
     if isinstance(value, list):
-        texts = [text for part in value if (text := spelled(part, nesting - 1)).strip()]
+        texts = [text for part in value if (text := text_of(part, nesting - 1)).strip()]
         return _between(value).join(texts)
     if isinstance(value, dict):
-        return next((text for name in _TEXTS if (text := spelled(value.get(name), nesting - 1)).strip()), "")
+        return next((text for name in _TEXTS if (text := text_of(value.get(name), nesting - 1)).strip()), "")
     return ""
 
 
 def of_fields(message: Mapping[str, Any], more: Iterable[str] = ()) -> str:
-    """The reasoning of a message: of `more`, and of its fields; what several of them say alike, once."""
-    return merged([*more, *(spelled(message.get(name)) for name in FIELDS)])
+    """The reasoning of a message: the texts `more` and those of its fields, without repetitions."""
+    return merged([*more, *(text_of(message.get(name)) for name in FIELDS)])
 
 
 def merged(texts: Iterable[str]) -> str:
-    """Texts one after the other, without those that stand in another one already, whitespace aside."""
-    kept: list[str] = []
+    """Texts one after the other, without those that another one contains, whitespace aside."""
+    distinct: list[str] = []
     for text in texts:
         bare = _bare(text)
-        if bare and not any(bare in _bare(one) for one in kept):
-            kept = [*(one for one in kept if _bare(one) not in bare), text.strip()]
-    return "\n\n".join(kept)
+        if bare and not any(bare in _bare(one) for one in distinct):
+            distinct = [*(one for one in distinct if _bare(one) not in bare), text.strip()]
+    return "\n\n".join(distinct)
 
 
-def held(reasoning: str, answer: str) -> bool:
-    """Whether an answer has the reasoning in it: between marks of its own, at its beginning, or as a passage too long for
-    chance."""
+def contains(reasoning: str, answer: str) -> bool:
+    """Whether an answer contains the reasoning: between marks of its own, at its beginning, or as a passage too long to be
+    there by chance."""
     bare, whole = _bare(unmarked(reasoning)), _bare(answer)
     return bare in whole and (len(bare) >= _WHOLE or thinking.marked(answer) or whole.startswith(bare))
 
 
 def joined(reasoning: str, answer: str) -> str:
-    """The reasoning between `<think>` and `</think>` in front of the answer; open where there is no answer, as in a text that was
-    cut off while its model was thinking. An answer that holds the reasoning stays as it is."""
+    """The reasoning between `<think>` and `</think>` in front of the answer; without `</think>` where there is no answer, as in a
+    text that was cut off while its model was thinking. An answer that contains the reasoning stays as it is."""
     body, answer = unmarked(reasoning), answer.strip()
-    if not body or (answer and held(reasoning, answer)):
+    if not body or (answer and contains(reasoning, answer)):
         return answer
     if not answer:
         return f"{OPENED}\n{body}"
-    ended = thinking.marked(answer) and (said := thinking.read(answer)).closed > said.opened
+    ended = thinking.marked(answer) and (marks := thinking.read(answer)).closed > marks.opened
     return f"{OPENED}\n{body}\n\n{answer}" if ended else f"{OPENED}\n{body}\n{CLOSED}\n\n{answer}"
 
 
@@ -124,12 +124,12 @@ def unmarked(reasoning: str) -> str:
 
 
 def unanswered(text: str) -> bool:
-    """Whether a text holds thoughts and nothing outside of them."""
+    """Whether a text has thoughts and nothing outside of them."""
     return thinking.marked(text) and not thinking.read(text).outside.strip()
 
 
 def _between(parts: list[Any]) -> str:
-    """What stands between the texts of a list: steps and summaries are paragraphs, other parts are pieces of one text."""
+    """The separator for the texts of a list: steps and summaries are paragraphs, other parts are pieces of one text."""
     if any(isinstance(part, dict) and part.get("summary") for part in parts):
         return "\n\n"
     if any(isinstance(part, dict) and "summary" in str(part.get("type")) for part in parts):

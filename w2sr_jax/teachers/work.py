@@ -1,4 +1,4 @@
-"""What a teacher is given to write the traces of a rung, and what it gives back."""
+"""What a teacher gets to write the traces of a rung, and what it returns."""
 
 import contextlib
 import dataclasses
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class TeacherWork:
-    """What a teacher is given to write the traces of one rung.
+    """What a teacher gets to write the traces of one rung.
 
-    `problems` are to be answered, `tested` are test problems, which no trace may answer. Files are written into `folder`; what
-    serves all rungs of the run lies in `kept_in`. `identity` names all that steers the traces besides the problems. `author` is
-    the run's model behind the teacher, where it has one; it reads parameters onto the mesh. Inside `stop()`, which yields whether
-    to stop, the work is expected to save itself.
+    `problems` are to be answered, `tested` are test problems, which no trace may answer. Files are written into `folder`; files
+    for all rungs of the run are in `shared_folder`. `identity` is a digest of all that determines the traces besides the
+    problems. `author` is the run's model behind the teacher, where it has one; it reads parameters onto the mesh. Inside
+    `stop()`, which yields whether to stop, the work is expected to save itself.
     """
 
     problems: "Sequence[Problem]"
@@ -27,7 +27,7 @@ class TeacherWork:
     grader: "Grader"
     seed: int
     folder: Path
-    kept_in: Path
+    shared_folder: Path
     identity: str
     progress: Callable[[float, float, str], None]
     say: Callable[[str], None]

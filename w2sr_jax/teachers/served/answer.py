@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from w2sr_jax.core import sentences
 from w2sr_jax.core.records import Finish
-from w2sr_jax.teachers import endings, thoughts
+from w2sr_jax.teachers import finish_reasons, thoughts
 
 Outcome = Literal["answered", "refused", "filtered", "empty"]
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
@@ -76,7 +76,7 @@ def parse(raw: bytes, clean: Callable[[str], str] = str) -> Answer:
     return Answer(
         text=clean(_characters(text)),
         outcome=_outcome(message, content.other, reason, text),
-        finish="stop" if endings.meaning(reason) == "finished" and not thoughts.unanswered(text) else "length",
+        finish="stop" if finish_reasons.meaning(reason) == "finished" and not thoughts.unanswered(text) else "length",
         prompt_tokens=_count(usage, "prompt_tokens"),
         completion_tokens=_count(usage, "completion_tokens"),
         mean_logprob=_mean(choice.get("logprobs")),
@@ -86,10 +86,11 @@ def parse(raw: bytes, clean: Callable[[str], str] = str) -> Answer:
 
 
 def _reason(choice: Mapping[str, Any]) -> str:
-    """What a choice says of its end. vLLM's `stop_reason` is the text that it stopped at: only known words count there."""
-    said = next((said for name in _REASONS if (said := endings.spelled(choice.get(name)))), "")
-    other = endings.spelled(choice.get("stop_reason"))
-    return said if said or endings.meaning(other) == "unknown" else other
+    """The reason that a choice states for its end, "" for none. vLLM's `stop_reason` may be the text at which it stopped, so only
+    words that `finish_reasons` knows count there."""
+    reason = next((reason for name in _REASONS if (reason := finish_reasons.readable(choice.get(name)))), "")
+    other = finish_reasons.readable(choice.get("stop_reason"))
+    return reason if reason or finish_reasons.meaning(other) == "unknown" else other
 
 
 def _json(raw: bytes) -> Any:
@@ -104,17 +105,17 @@ def _check_body(value: Mapping[str, Any], raw: bytes, clean: Callable[[str], str
     error = value.get("error") or (value if value.get("object") == "error" else None)
     if not error:
         return
-    known = error if isinstance(error, dict) else value
-    status = next((code for name in ("code", "status", "status_code") if (code := _status(known.get(name)))), None)
-    raise Failed(f"it is an error ({_said(error, clean)})", status, raw)
+    details = error if isinstance(error, dict) else value
+    status = next((code for name in ("code", "status", "status_code") if (code := _status(details.get(name)))), None)
+    raise Failed(f"it is an error ({_message(error, clean)})", status, raw)
 
 
 def _check_choice(choice: Mapping[str, Any], message: Any, reason: str, clean: Callable[[str], str]) -> None:
     """Raises Failed for a choice that is an error, or that one has broken off."""
     error = choice.get("error") or (message.get("error") if isinstance(message, dict) else None)
     if error:
-        raise Failed(f"its choice is an error ({_said(error, clean)})")
-    if endings.meaning(reason) == "failed":
+        raise Failed(f"its choice is an error ({_message(error, clean)})")
+    if finish_reasons.meaning(reason) == "failed":
         raise Failed(f"it was broken off (finish reason {sentences.value(reason)})")
 
 
@@ -125,14 +126,14 @@ def _status(code: Any) -> int | None:
     return code if type(code) is int and 400 <= code < 600 else None
 
 
-def _said(error: Any, clean: Callable[[str], str]) -> str:
+def _message(error: Any, clean: Callable[[str], str]) -> str:
     message = error.get("message") or error.get("detail") or error if isinstance(error, dict) else error
     words = message if isinstance(message, str) else sentences.value(message, _SHOWN)
     return sentences.shown(" ".join(clean(words).split()), _SHOWN)
 
 
 def _outcome(message: Mapping[str, Any], other: str, reason: str, text: str) -> Outcome:
-    meaning = endings.meaning(reason)
+    meaning = finish_reasons.meaning(reason)
     if message.get("refusal") or other == "refusal" or meaning == "refused":
         return "refused"
     if meaning == "filtered":

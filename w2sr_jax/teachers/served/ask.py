@@ -1,4 +1,5 @@
-"""Traces from a server: problems in, graded traces out, through requests that are retried, paced and never paid for twice.
+"""Traces from a server: problems in, graded traces out, by requests that are retried, rate-limited and never sent again once
+answered.
 
     DIRECTORY/  traces-00000.parquet …  answers.jsonl
 
@@ -22,7 +23,7 @@ from w2sr_jax.core import files, records
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import lock
 from w2sr_jax.core.records import Problem, Trace
-from w2sr_jax.teachers import endings, thoughts
+from w2sr_jax.teachers import finish_reasons, thoughts
 from w2sr_jax.teachers.served import run
 from w2sr_jax.teachers.served.answer import OUTCOMES, Answer
 from w2sr_jax.teachers.served.journal import Journal
@@ -39,15 +40,15 @@ SHARD = 4096
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What came of asking. Tokens and cost are those of all answers that the traces are made of, of earlier calls too, as far as
-    the server reports them; `seconds` are those of this call. `counts`:
+    """The result of `ask`. Tokens and cost are those of all answers behind the traces, of earlier calls too, as far as the server
+    reports them; `seconds` are those of this call. `counts`:
 
     traces      written; `refused`, `filtered`, `empty`: answers without a trace (see `Answer`)
     failed      requests of this call without an answer; `retries`: its attempts in vain
-    kept        answers that were there before; `asked`: answers of this call
+    kept        answers of earlier calls; `asked`: answers of this call
     unmetered   answers without token counts; `torn`: lines of the journal that could not be used
     unfinished  traces that their model did not end by itself; `unanswered`: those that hold thoughts and no answer
-    reason …    answers by what the server said of their end, under its own word: `reason stop`, `reason length`, …
+    reason …    answers by finish reason, as the server writes it: `reason stop`, `reason length`, …
     """
 
     paths: tuple[Path, ...]
@@ -59,16 +60,16 @@ class Asked:
 
     @property
     def reasons(self) -> dict[str, int]:
-        """Answers by what the server said of their end, most frequent first; the rarest under one name where there are many."""
-        said = {name.removeprefix(REASON): count for name, count in self.counts.items() if name.startswith(REASON)}
-        every = sorted(said.items(), key=lambda one: (-one[1], one[0]))
+        """Answers by finish reason, the most frequent first; beyond `MOST_REASONS` the others are one entry."""
+        stated = {name.removeprefix(REASON): count for name, count in self.counts.items() if name.startswith(REASON)}
+        every = sorted(stated.items(), key=lambda one: (-one[1], one[0]))
         rest = sum(count for _, count in every[MOST_REASONS:])
         return dict(every[:MOST_REASONS]) | ({"other reasons": rest} if rest else {})
 
     @property
     def unknown(self) -> dict[str, int]:
-        """Those of `reasons` that are no known word, so that the traces count as not finished."""
-        return {name: count for name, count in self.reasons.items() if endings.meaning(name) == "unknown"}
+        """Those of `reasons` that `finish_reasons` does not know; their traces count as not finished."""
+        return {name: count for name, count in self.reasons.items() if finish_reasons.meaning(name) == "unknown"}
 
 
 def ask(
@@ -86,9 +87,9 @@ def ask(
     """Write `settings.samples` graded traces per problem to DIRECTORY/traces-00000.parquet, …, about `shard` to a file.
 
     `messages` replaces what the settings put around a question (few-shot examples, for instance). `journal` is
-    DIRECTORY/answers.jsonl unless given; several directories may share one. `stop` is polled: when it says so, the work ends with
+    DIRECTORY/answers.jsonl by default; several directories may share one. `stop` is polled: once it is true, the work ends with
     `Stopped`. `UserError` where the server refuses, too many requests fail or the cost would pass its limit. All answers that
-    arrived are kept in any case.
+    arrived are in the journal in any case.
     """
     started = time.monotonic()
     directory, problems = Path(directory), list({problem.id: problem for problem in problems}.values())
@@ -101,16 +102,16 @@ def ask(
     def plan() -> Iterator[Request]:
         return requests(settings, problems, seed, messages)
 
-    with lock.locked(path.parent), Journal(path) as kept:
-        done = run.run(settings, plan, kept, seed, on_progress, stop)
+    with lock.locked(path.parent), Journal(path) as entries:
+        done = run.run(settings, plan, entries, seed, on_progress, stop)
         counts: Counter[str] = Counter(dict.fromkeys(("traces", *OUTCOMES[1:], "unmetered", "unfinished", "unanswered"), 0))
-        counts.update(done, torn=kept.torn)
+        counts.update(done, torn=entries.torn)
         usage: Counter[str] = Counter()
         paths: list[Path] = []
         every, each = plan(), max(1, shard // settings.samples) * settings.samples
         while part := list(islice(every, each)):
             paths.append(directory / f"traces-{len(paths):05d}.parquet")
-            records.write(paths[-1], Trace, _traces(settings, part, kept, grader, counts, usage))
+            records.write(paths[-1], Trace, _traces(settings, part, entries, grader, counts, usage))
     if problems and not counts["traces"]:
         left = ", ".join(f"{counts[name]:,} {name}" for name in ("empty", "refused", "filtered", "failed") if counts[name])
         more = "; with max_tokens larger, a model that thinks first may come to its answer" if counts["empty"] else ""
@@ -120,32 +121,34 @@ def ask(
 
 
 def _traces(
-    settings: Served, part: Sequence[Request], kept: Journal, grader: Grader, counts: Counter[str], usage: Counter[str]
+    settings: Served, part: Sequence[Request], journal: Journal, grader: Grader, counts: Counter[str], usage: Counter[str]
 ) -> list[Trace]:
     """The graded traces of some requests; adds to both counters."""
-    found: list[tuple[Request, Answer]] = []
+    answered: list[tuple[Request, Answer]] = []
     for request in part:
-        entry = kept.get(request.key)
+        entry = journal.get(request.key)
         if entry is None:
             continue
         answer = _ended(entry[1])
         usage.update(prompt=answer.prompt_tokens or 0, completion=answer.completion_tokens or 0)
         if answer.outcome == "answered":
-            found.append((request, answer))
+            answered.append((request, answer))
             counts["unfinished"] += answer.finish == "length"
             counts["unanswered"] += thoughts.unanswered(answer.text)
         else:
             counts[answer.outcome] += 1
         counts["unmetered"] += answer.prompt_tokens is None or answer.completion_tokens is None
         if answer.reason is not None:
-            counts[f"{REASON}{answer.reason or endings.NOT_GIVEN}"] += 1
-    counts["traces"] += len(found)
-    verdicts = grade_all(grader, [answer.text for _, answer in found], [request.problem for request, _ in found])
-    return [_trace(settings, request, answer).graded(verdict) for (request, answer), verdict in zip(found, verdicts, strict=True)]
+            counts[f"{REASON}{answer.reason or finish_reasons.UNSTATED}"] += 1
+    counts["traces"] += len(answered)
+    verdicts = grade_all(grader, [answer.text for _, answer in answered], [request.problem for request, _ in answered])
+    return [
+        _trace(settings, request, answer).graded(verdict) for (request, answer), verdict in zip(answered, verdicts, strict=True)
+    ]
 
 
 def _ended(answer: Answer) -> Answer:
-    """An answer as it counts today: journals may have kept thoughts alone as finished."""
+    """The answer, unfinished where it holds nothing but thoughts: older journals say of such answers that they are finished."""
     return answer._replace(finish="length") if thoughts.unanswered(answer.text) else answer
 
 

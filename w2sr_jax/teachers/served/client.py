@@ -96,7 +96,7 @@ class Server:
         await self._client.close()
 
     def clean(self, text: str) -> str:
-        """A text without the key, however that is spelt."""
+        """A text without the key, in any of its encodings."""
         return self._spellings.sub("[key]", text) if len(self._key) >= _SECRET else text
 
     @functools.cached_property
@@ -107,8 +107,8 @@ class Server:
         return re.compile("|".join(map(re.escape, sorted(ways, key=len, reverse=True))), re.I)
 
     async def _sign(self, request: Any) -> None:
-        """Leave of a request's headers what the API needs: the client adds what it finds in the environment, which is meant for
-        OpenAI itself."""
+        """Remove all headers that the API does not need: the client adds values from the environment that are meant for OpenAI
+        itself."""
         request.headers["accept-encoding"] = "gzip"
         if address.openai(self._settings.url):
             return
@@ -128,10 +128,10 @@ class Server:
             return parse(raw, self.clean)
         except Failed as error:
             again = Again(f"the answer of {self._settings.url} is none: {error}")
-            status, said = error.status, error.body
+            status, reply = error.status, error.body
         except Malformed as error:
             raise Again(f"the answer of {self._settings.url} is malformed: {error}") from None
-        raise again if status is None else self._meaning(_Refused(status, {}, said), about)
+        raise again if status is None else self._meaning(_Refused(status, {}, reply), about)
 
     async def models(self) -> list[str]:
         """Names of the models that the server lists. Raises Again and UserError."""
@@ -144,7 +144,7 @@ class Server:
     async def _bytes(self, sending: Any, about: str) -> bytes:
         limit = self._settings.timeout
         try:
-            # The client's own limit is one of each read: a server that sends a byte now and then would never meet it.
+            # The client's own limit is for each read: a server that sends a byte now and then would never reach it.
             async with asyncio.timeout(limit), sending as response:
                 parts, size = [], 0
                 async for part in response.iter_bytes():
@@ -158,14 +158,14 @@ class Server:
         except Exception as error:
             refused = next((each for each in (error, error.__cause__) if isinstance(each, _Refused)), None)
             failed = Again(_failure(error, self.clean, limit)) if refused is None else self._meaning(refused, about)
-        # Raised here, it does not drag along what it was made from, which may quote the key.
+        # Raised outside of the handler, it has no cause whose text could quote the key.
         raise failed
 
     def _meaning(self, refused: _Refused, about: str) -> Again | UserError:
-        """What a status stands for."""
+        """The exception for a refusal: `Again` where another attempt may help, else the sentence for the user."""
         status, url = refused.status, self._settings.url
-        code, said = self._said(refused.body)
-        reply = f"{status}: {said}" if said else f"{status}"
+        code, message = self._refusal_text(refused.body)
+        reply = f"{status}: {message}" if message else f"{status}"
         spent = status == 402 or code == "insufficient_quota"
         if (status in _TRANSIENT or status >= 500) and not spent:
             wait = retry_after(refused.headers)
@@ -178,8 +178,8 @@ class Server:
         if spent:
             return UserError(f"{self._where}: {url} has no credit left for {sender} ({reply}); top it up, or use another key")
         if status == 401:
-            known = f"set the environment variable {variable} to" if variable else "set key_env to the variable that holds"
-            return UserError(f"{self._where}: {url} does not accept {sender} ({reply}); {known} a valid key")
+            remedy = f"set the environment variable {variable} to" if variable else "set key_env to the variable that holds"
+            return UserError(f"{self._where}: {url} does not accept {sender} ({reply}); {remedy} a valid key")
         if status == 403:
             return UserError(f"{self._where}: {url} forbids {sender} ({reply}); use a key that may ask {self._model()}")
         if status == 404:
@@ -195,9 +195,9 @@ class Server:
     def _model(self) -> str:
         return f"the model {sentences.value(self._settings.model)}"
 
-    def _said(self, body: bytes) -> tuple[str, str]:
+    def _refusal_text(self, body: bytes) -> tuple[str, str]:
         """The code and the message in a refusal, printable, on one line."""
-        code, said = "", body.decode(errors="replace")
+        code, message = "", body.decode(errors="replace")
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):
@@ -206,9 +206,9 @@ class Server:
             error = value.get("error", value)
             if isinstance(error, dict):
                 code = str(error.get("code"))
-                error = next((error[name] for name in ("message", "detail") if name in error), said)
-            said = error if isinstance(error, str) else json.dumps(error)
-        return code, sentences.shown(" ".join(self.clean(said).split()), 200)
+                error = next((error[name] for name in ("message", "detail") if name in error), message)
+            message = error if isinstance(error, str) else json.dumps(error)
+        return code, sentences.shown(" ".join(self.clean(message).split()), 200)
 
 
 def _key(settings: Served, where: str) -> str:

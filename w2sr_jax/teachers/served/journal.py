@@ -1,9 +1,9 @@
-"""Answers that were paid for, one line each, on disk as soon as they arrive.
+"""The answers of a server, one line each, on disk as soon as they arrive.
 
     {"problem": …, "sample": …, "request": DIGEST, "asked": MODEL, "text": …, …, "check": DIGEST}
 
-Lines are only ever appended. One that a killed process tore off, or that was damaged since, is left aside and counted; its
-request is sent again. Lines from before servers' finish reasons were kept have none; they are read like all others.
+Lines are only ever appended. A line that a killed process left incomplete, or that was damaged since, is skipped and counted; its
+request is sent again. Older journals have no finish reasons; their lines are read like all others.
 """
 
 import json
@@ -24,26 +24,27 @@ _CHECK = 16  # digits of a line's digest
 
 
 class Journal:
-    """The file as a mapping; of the texts only their places are held in memory. `torn` counts lines that are left aside."""
+    """The file as a mapping from a request's key to its answer. Only the lines' offsets are in memory. `torn` counts the lines
+    that were skipped."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.torn = path, 0
-        self._places: dict[Key, int] = {}
+        self._offsets: dict[Key, int] = {}
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self.path, "a+b")
         self._file.seek(0)
-        place, whole = 0, True
+        offset, whole = 0, True
         for line in self._file:
             whole = line.endswith(b"\n")
             row = _row(line)
             if row is None:
                 self.torn += 1
             else:
-                self._places.setdefault((row["problem"], row["sample"], row["request"]), place)
-            place += len(line)
+                self._offsets.setdefault((row["problem"], row["sample"], row["request"]), offset)
+            offset += len(line)
         if not whole:
             self._write(b"\n")
         return self
@@ -54,25 +55,25 @@ class Journal:
             self._file = None
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._places
+        return key in self._offsets
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._offsets)
 
     def add(self, key: Key, asked: str, answer: Answer) -> None:
-        """Keep an answer of the model that was asked for as `asked`. It is on disk when this returns."""
+        """Append the answer of the model that the request named `asked`. It is on disk when this returns."""
         problem, sample, digest = key
         row = {"problem": problem, "sample": sample, "request": digest, "asked": asked, **answer._asdict()}
         line = files.canonical_json({**row, "check": _check(row)}).encode() + b"\n"
-        self._places[key] = self._write(line)
+        self._offsets[key] = self._write(line)
 
     def get(self, key: Key) -> tuple[str, Answer] | None:
-        """The model that was asked, and its answer."""
-        place = self._places.get(key)
-        if place is None:
+        """The name of the model that was asked, and its answer; None where there is none for the key."""
+        offset = self._offsets.get(key)
+        if offset is None:
             return None
         file = self._opened()
-        file.seek(place)
+        file.seek(offset)
         row = _row(file.readline())
         if row is None or (row["problem"], row["sample"], row["request"]) != key:
             raise UserError(f"{self.path} was changed by another program; leave it alone and run the same command again")
@@ -83,16 +84,16 @@ class Journal:
         return row["asked"], Answer(row["text"], outcome, finish, *tokens, *more)
 
     def _write(self, data: bytes) -> int:
-        """Append, and give the place."""
+        """Append data; the offset at which it begins."""
         file = self._opened()
         try:
-            place = file.seek(0, os.SEEK_END)
+            offset = file.seek(0, os.SEEK_END)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         except OSError as error:
             raise UserError(files.refusal(error, self.path) or f"{self.path} cannot be written: {error}") from None
-        return place
+        return offset
 
     def _opened(self) -> IO[bytes]:
         if self._file is None:
@@ -101,7 +102,7 @@ class Journal:
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
-    """A line's values; None where it is not as it was written."""
+    """A line's values; None where it is incomplete or damaged."""
     try:
         row = json.loads(line)
         check = row.pop("check")

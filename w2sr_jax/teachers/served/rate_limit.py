@@ -1,4 +1,4 @@
-"""When a server may be asked: limits per minute, waits that it asks for, back-off with jitter, and a limit of cost."""
+"""When the next request may be sent: limits per minute, waits that the server asks for, back-off with jitter, a budget."""
 
 import asyncio
 import dataclasses
@@ -10,21 +10,21 @@ from datetime import UTC, datetime
 
 LONGEST_BACK_OFF = 60.0
 _MINUTE = 60.0
-_LOOK = 1.0  # seconds between looks at how long to wait still
+_POLL = 1.0  # seconds after which the time to wait is computed anew
 _ROUNDING = 1e-9
 
 
 @dataclasses.dataclass
 class Charge:
-    """Tokens that a request sent at `time` is counted with."""
+    """The tokens that a request, sent at `time`, counts for."""
 
     time: float
     tokens: float
 
 
-class Pace:
-    """Spreads requests evenly, so that no minute has more than allowed, and lets no more tokens into any minute than allowed
-    (None: no limit). Whoever asks first goes first."""
+class RateLimit:
+    """Spreads requests evenly, so that no minute has more of them than the limit, and no minute more tokens than theirs (None: no
+    limit). First come, first served."""
 
     def __init__(
         self,
@@ -41,11 +41,11 @@ class Pace:
         self._turn = asyncio.Lock()
 
     async def turn(self, tokens: int) -> Charge:
-        """Wait until a request may be sent, and count it as sent, with the most tokens that it can take. One that could take more
-        than a minute may have gets a minute for itself."""
+        """Wait until a request may be sent, and count it with the most tokens that it can take. One that could take more than the
+        limit of a minute gets a minute of its own."""
         async with self._turn:
             while (wait := self._wait(tokens)) > 0:
-                await self._sleep(min(wait, _LOOK))
+                await self._sleep(min(wait, _POLL))
             charge = Charge(self._clock(), tokens)
             self._from = charge.time + self._between
             if self._most is not None:
@@ -53,7 +53,7 @@ class Pace:
             return charge
 
     def hold(self, seconds: float) -> None:
-        """Nothing is sent for so long."""
+        """Let no request be sent for so many seconds."""
         self._from = max(self._from, self._clock() + seconds)
 
     def _wait(self, tokens: int) -> float:
@@ -66,27 +66,27 @@ class Pace:
         return max(self._from, self._charges[0].time + _MINUTE if full and self._charges else 0.0) - now
 
 
-class OverLimit(Exception):
-    """Nothing more can be sent under the limit of cost."""
+class OverBudget(Exception):
+    """No further request fits into the budget."""
 
 
-class Purse:
-    """Keeps `spent`, and what requests on their way may cost at most, below a limit (None: there is none)."""
+class Budget:
+    """Keeps the sum of `spent` and of what requests under way may cost at most below a limit (None: no limit)."""
 
     def __init__(self, limit: float | None, spent: float) -> None:
         self._limit, self.spent, self._reserved = limit, spent, 0.0
         self._changed = asyncio.Condition()
 
     async def reserve(self, most: float) -> None:
-        """Set aside what a request may cost, when there is room. Raises OverLimit where there will never be any."""
+        """Reserve what a request may cost at most, once there is room. Raises OverBudget where there will never be any."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._fits(most) or self._reserved < _ROUNDING)
             if not self._fits(most):
-                raise OverLimit
+                raise OverBudget
             self._reserved += most
 
     async def settle(self, most: float, spent: float) -> None:
-        """Of what was set aside, this was spent."""
+        """Release the reservation `most`, of which `spent` was spent."""
         async with self._changed:
             self._reserved = max(0.0, self._reserved - most)
             self.spent += spent

@@ -17,7 +17,7 @@ from w2sr_jax.core.errors import Stopped, UserError
 from w2sr_jax.teachers.served.answer import Answer
 from w2sr_jax.teachers.served.client import Again, Server
 from w2sr_jax.teachers.served.journal import Journal
-from w2sr_jax.teachers.served.rate_limit import Charge, OverLimit, Pace, Purse, back_off
+from w2sr_jax.teachers.served.rate_limit import Budget, Charge, OverBudget, RateLimit, back_off
 from w2sr_jax.teachers.served.request import Request, cost
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
-"""Called with (answers there, answers in all, a few words on rate, retries and cost)."""
+"""Called with (answers in the journal, answers in all, a few words on rate, retries and cost)."""
 
-_LOOK = 0.1  # seconds between looks at whether to stop
+_POLL = 0.1  # seconds between polls of whether to stop
 
 T = TypeVar("T")
 
@@ -41,8 +41,9 @@ def run(
     on_progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Counter[str]:
-    """Put into the journal an answer to every request of the plan; sends none where all are there. Counts `kept`, `asked`,
-    `retries` and `failed`. Raises UserError and Stopped; what is in the journal then stays."""
+    """Fill the journal with an answer to every request of the plan; requests with an answer there are not sent. Returns the
+    counts `kept`, `asked`, `retries` and `failed`, see `ask.Asked`. Raises UserError and Stopped; the journal keeps what has
+    arrived."""
     counts: Counter[str] = Counter(kept=0, asked=0, retries=0, failed=0)
     total, spent, models = 0, 0.0, set()
     for request in plan():
@@ -63,7 +64,7 @@ def run(
             total,
             counts,
             models,
-            Purse(settings.max_cost, spent),
+            Budget(settings.max_cost, spent),
             lambda: halted.is_set() or (stop is not None and stop()),
             on_progress,
         )
@@ -92,8 +93,8 @@ def _looping() -> bool:
 
 @dataclasses.dataclass
 class _Work:
-    """What the workers of one call share. `end` says in words why no more requests are sent; `sending` are the tasks whose
-    request is on its way. `models` are the models that wrote what is in the journal."""
+    """What the workers of one call share. `end` says in words why no more requests are sent ("": they are); `sending` are the
+    tasks whose request is under way; `models` are the models whose answers are in the journal."""
 
     settings: Served
     journal: Journal
@@ -102,7 +103,7 @@ class _Work:
     total: int
     counts: Counter[str]
     models: set[str]
-    purse: Purse
+    budget: Budget
     stop: Callable[[], bool]
     on_progress: Progress | None
     model: str = ""
@@ -112,7 +113,7 @@ class _Work:
 
     def __post_init__(self) -> None:
         self.where = f"teacher {sentences.value(self.settings.name)}"
-        self.pace = Pace(self.settings.requests_per_minute, self.settings.tokens_per_minute)
+        self.pace = RateLimit(self.settings.requests_per_minute, self.settings.tokens_per_minute)
         self.server = Server(self.settings)
         self.started = time.monotonic()
 
@@ -121,22 +122,22 @@ class _Work:
             await self._watch([self._choose_model()])
             await self._watch([self._worker() for _ in range(self.settings.concurrency)])
         if self.end:
-            raise UserError(f"{self.where} {self.end}; {self._kept()}")
+            raise UserError(f"{self.where} {self.end}; {self._journaled()}")
 
     async def _watch(self, works: list[Coroutine[Any, Any, None]]) -> None:
-        """Run works until they are done, one raises, or somebody asks to stop; the others are then cancelled. When the work is to
-        end, only those whose request is on its way go on, since that will be paid for."""
+        """Run coroutines until they are done, one raises, or `stop` says so; the others are then cancelled. Once `end` is set,
+        only those whose request is under way go on, since it will be paid for."""
         pending = {asyncio.ensure_future(work) for work in works}
         try:
             while pending:
-                done, pending = await asyncio.wait(pending, timeout=_LOOK, return_when=asyncio.FIRST_EXCEPTION)
+                done, pending = await asyncio.wait(pending, timeout=_POLL, return_when=asyncio.FIRST_EXCEPTION)
                 errors = [task.exception() for task in done if not task.cancelled()]
                 for error in errors:
                     if error is not None:
                         raise error
                 if self.stop():
                     raise Stopped(
-                        f"{self.where} was asked to stop and did so; {self._kept()}; the same command goes on from there"
+                        f"{self.where} was asked to stop and did so; {self._journaled()}; the same command goes on from there"
                     )
                 if self.end:
                     for task in pending - self.sending:
@@ -179,10 +180,10 @@ class _Work:
         settings = self.settings
         most, charged = cost(settings, request.most_prompt_tokens, settings.max_tokens), 0.0
         try:
-            await self.purse.reserve(most)
-        except OverLimit:
+            await self.budget.reserve(most)
+        except OverBudget:
             self.end = (
-                f"has cost {self.purse.spent:.4g}, and the next answer could cost {most:.4g}, above its max_cost of "
+                f"has cost {self.budget.spent:.4g}, and the next answer could cost {most:.4g}, above its max_cost of "
                 f"{settings.max_cost:g}: raise it to go on"
             )
             return
@@ -207,7 +208,7 @@ class _Work:
         except Again as error:
             self._failed(request, error)
         finally:
-            await self.purse.settle(most, charged)
+            await self.budget.settle(most, charged)
 
     async def _tried(self, send: Callable[[Charge], Awaitable[T]], tokens: int, *ids: str | int) -> T:
         """What comes of sending; the last attempt's Again where none succeeds. `tokens` is the most that it can take."""
@@ -233,7 +234,7 @@ class _Work:
         self.tokens += answer.completion_tokens or 0
         if self.on_progress is not None:
             words = f"{self.tokens / max(time.monotonic() - self.started, 1e-9):,.0f} tokens/s"
-            retries, spent = self.counts["retries"], self.purse.spent + _charge(self.settings, request, answer)
+            retries, spent = self.counts["retries"], self.budget.spent + _charge(self.settings, request, answer)
             words += (f", {retries:,} retries" if retries else "") + (f", cost {spent:.4g}" if spent else "")
             self.on_progress(self.counts["kept"] + self.counts["asked"], self.total, words)
 
@@ -247,7 +248,7 @@ class _Work:
             failed = f"{self.counts['failed']:,} requests failed in all of {self.settings.attempts} attempts"
             self.end = f"stops: {failed}, the last one because {error}"
 
-    def _kept(self) -> str:
+    def _journaled(self) -> str:
         return f"{self.counts['kept'] + self.counts['asked']:,} of {self.total:,} answers are kept in {self.journal.path}"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.teachers import endings
+from w2sr_jax.teachers import finish_reasons
 from w2sr_jax.teachers.served import ask, request
 from w2sr_jax.teachers.served.client import Again, Server
 from w2sr_jax.teachers.teacher import Findings
@@ -34,7 +34,7 @@ def write_served(teacher: Served, work: TeacherWork) -> WrittenTraces:
             problems,
             work.grader,
             work.seed,
-            journal=work.kept_in / ask.JOURNAL,
+            journal=work.shared_folder / ask.JOURNAL,
             on_progress=work.progress,
             stop=asked,
         )
@@ -43,7 +43,7 @@ def write_served(teacher: Served, work: TeacherWork) -> WrittenTraces:
     note = f", {missing:,} answers without a trace" if missing else ""
     if answered.counts["unfinished"]:
         note += f", {answered.counts['unfinished']:,} not finished ({_listed(answered.reasons)})"
-    unsaid = answered.unknown | {name: count for name, count in answered.reasons.items() if name == endings.NOT_GIVEN}
+    unsaid = answered.unknown | {name: count for name, count in answered.reasons.items() if name == finish_reasons.UNSTATED}
     if unsaid:
         why = f"{teacher.url} gives no known reason why answers ended ({_listed(unsaid)})"
         work.warn(f"{teacher.name}: {why}; they count as not finished")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as trials
 from hypothesis import strategies as st
 
-from w2sr_jax.teachers import endings
+from w2sr_jax.teachers import finish_reasons
 from w2sr_jax.teachers.served.answer import Failed, Malformed, parse
 
 FINISHED = {
@@ -35,18 +35,18 @@ UNKNOWN = ("stopped early", "non-stop", "weird", "stop!length", "eos_token stop"
 
 @pytest.mark.parametrize("server", FINISHED)
 def test_words_for_an_end_of_its_own(server: str) -> None:
-    assert endings.meaning(FINISHED[server]) == "finished"
-    assert endings.meaning(f" {FINISHED[server]}\n") == "finished"
+    assert finish_reasons.meaning(FINISHED[server]) == "finished"
+    assert finish_reasons.meaning(f" {FINISHED[server]}\n") == "finished"
 
 
 @pytest.mark.parametrize("reason", CUT)
 def test_words_for_a_text_that_was_cut(reason: str) -> None:
-    assert endings.meaning(reason) == "cut"
+    assert finish_reasons.meaning(reason) == "cut"
 
 
 @pytest.mark.parametrize("reason", UNKNOWN)
 def test_other_words_are_not_known(reason: str) -> None:
-    assert endings.meaning(endings.spelled(reason)) == "unknown"
+    assert finish_reasons.meaning(finish_reasons.readable(reason)) == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_other_words_are_not_known(reason: str) -> None:
     ],
 )
 def test_filters_refusals_and_errors_are_told_apart(reason: str, meaning: str) -> None:
-    assert endings.meaning(reason) == meaning
+    assert finish_reasons.meaning(reason) == meaning
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_filters_refusals_and_errors_are_told_apart(reason: str, meaning: str) -
     ],
 )
 def test_a_reason_can_be_shown_whatever_it_is(given: Any, spelled: str) -> None:
-    assert endings.spelled(given) == spelled
+    assert finish_reasons.readable(given) == spelled
     assert spelled.isprintable()
 
 
@@ -180,9 +180,9 @@ def test_whatever_a_server_sends_is_an_answer_or_malformed(body: dict[str, Any])
         return
     assert answer.reason is not None
     assert answer.reason.isprintable()
-    assert len(answer.reason) <= endings.LONGEST
+    assert len(answer.reason) <= finish_reasons.LONGEST
     assert answer.text == answer.text.encode().decode()
-    assert (answer.finish == "stop") <= (endings.meaning(answer.reason) == "finished")
+    assert (answer.finish == "stop") <= (finish_reasons.meaning(answer.reason) == "finished")
     assert (answer.outcome == "answered") <= bool(answer.text.strip())
 
 

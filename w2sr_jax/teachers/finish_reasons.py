@@ -1,6 +1,7 @@
-"""What servers, and files of their answers, say of how a text ended: whether its model had finished it.
+"""Finish reasons as servers, and files of their answers, write them, and what each means: whether the model had finished the
+text.
 
-Only reasons that mean "the model ended it by itself" make a finished text; whatever else is said, and nothing said, does not.
+A text is finished only where its reason means that the model ended it by itself. Any other reason, or none, means that it is not.
 """
 
 import re
@@ -8,14 +9,14 @@ from typing import Any, Literal
 
 from w2sr_jax.core import sentences
 
-Ending = Literal["finished", "cut", "filtered", "refused", "failed", "unknown"]
+Meaning = Literal["finished", "cut", "filtered", "refused", "failed", "unknown"]
 """`cut`: at a limit, or to call a tool. `filtered`: by a filter of its content. `refused`: the model declined. `failed`: an error
 of the server's, so that asking again may help. `unknown`: a reason that is none of these."""
 
 LONGEST = 40
-"""Characters of a reason that are kept."""
+"""Characters of a reason that are stored."""
 
-_MEANINGS: dict[Ending, tuple[str, ...]] = {
+_MEANINGS: dict[Meaning, tuple[str, ...]] = {
     # OpenAI, vLLM, SGLang, llama.cpp, Ollama, Mistral, DeepSeek and Gemini say stop; TGI eos_token and stop_sequence; Anthropic
     # and Bedrock end_turn; Together eos; Cohere complete; TensorRT-LLM end_id and stop_words; Baidu normal.
     "finished": (
@@ -98,15 +99,15 @@ _MEANINGS: dict[Ending, tuple[str, ...]] = {
         "engine_overloaded",
     ),
 }
-_KNOWN: dict[str, Ending] = {name: ending for ending, names in _MEANINGS.items() for name in names}
+_MEANING_OF: dict[str, Meaning] = {name: ending for ending, names in _MEANINGS.items() for name in names}
 _NOTHING = ("", "null", "none", "not_given", "unspecified")
 
-NOT_GIVEN = "not given"
-"""Stands for no reason among others."""
+UNSTATED = "not given"
+"""The name under which answers without a reason are counted."""
 
 
-def spelled(reason: Any) -> str:
-    """A reason as it can be shown and counted; "" where there is none. SGLang's own API gives an object with a `type`."""
+def readable(reason: Any) -> str:
+    """A reason as printable text; "" where there is none. SGLang's own API gives an object with a `type`."""
     if isinstance(reason, dict):
         reason = reason.get("type")
     if reason is None or reason is False:
@@ -116,12 +117,12 @@ def spelled(reason: Any) -> str:
     return "" if _plain(words) in _NOTHING else words
 
 
-def meaning(reason: str) -> Ending:
-    """What a reason stands for, however it is written (`MAX_TOKENS`, `maxTokens`, `FinishReason.STOP`). None given is `cut`."""
+def meaning(reason: str) -> Meaning:
+    """What a reason means, however it is written (`MAX_TOKENS`, `maxTokens`, `FinishReason.STOP`). No reason means `cut`."""
     plain = _plain(reason)
     if plain.startswith("content_filter"):  # Gemini says of which kind
         return "filtered"
-    return "cut" if plain in _NOTHING else _KNOWN.get(plain, "unknown")
+    return "cut" if plain in _NOTHING else _MEANING_OF.get(plain, "unknown")
 
 
 def _plain(reason: str) -> str:
