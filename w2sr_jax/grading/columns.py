@@ -9,7 +9,7 @@ from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem
 from w2sr_jax.problems.documents import read_rows
-from w2sr_jax.problems.rows import Rejected, Row, Unusable, inner, set_aside, text_field
+from w2sr_jax.problems.rows import Rejected, Row, Unusable, field_value, set_aside, text_field
 from w2sr_jax.teachers import dialogue
 
 _FIELDS = 30  # names of columns that a message lists
@@ -100,7 +100,7 @@ def _columns_there(name: str, names: Sequence[str]) -> str:
 
 def _has(values: Mapping[str, Any], name: str) -> bool:
     try:
-        inner(values, name)
+        field_value(values, name)
     except KeyError:
         return False
     return True
@@ -140,7 +140,7 @@ def _value(row: Row, name: str) -> Any:
     if row.fault is not None:
         raise Unusable(row.fault)
     try:
-        return inner(row.values, name)
+        return field_value(row.values, name)
     except KeyError:
         raise Unusable(f"field {name!r} is missing") from None
 

@@ -10,7 +10,7 @@ from w2sr_jax.core.records import Problem
 from w2sr_jax.experiment import GOLD, Rung
 from w2sr_jax.losses.selection import nothing
 from w2sr_jax.preflight.findings import Findings, Rows, Subject, chunks
-from w2sr_jax.problems.copies.matching import written
+from w2sr_jax.problems.copies.matching import single_spaced
 from w2sr_jax.problems.datasets import at_hand
 from w2sr_jax.problems.source import ProblemSource, load
 from w2sr_jax.problems.splits import COUNTS, REST
@@ -151,7 +151,7 @@ def _known(subject: Subject) -> set[str] | None:
         problems, _ = load(source, _MATCHED + 1)
         if len(problems) > _MATCHED:
             return None
-        questions.update(written(problem.question) for problem in problems)
+        questions.update(single_spaced(problem.question) for problem in problems)
     return questions
 
 
@@ -164,7 +164,7 @@ def _golds(subject: Subject) -> dict[str, bool]:
         if not graded:
             known = _known(subject) if known is None else known
             # Without all problems at hand nothing is known against the traces.
-            graded = known is None or any(written(problem.question) in known for problem in loaded.problems)
+            graded = known is None or any(single_spaced(problem.question) in known for problem in loaded.problems)
             graded = graded or subject.experiment.problems.is_endless()
         found[name] = graded
     return found

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from w2sr_jax.core.keys import generator
-from w2sr_jax.problems.rows import Row, Unusable, inner, text_field
+from w2sr_jax.problems.rows import Row, Unusable, field_value, text_field
 
 if TYPE_CHECKING:
     from w2sr_jax.problems.settings import Fields
@@ -49,7 +49,7 @@ def _options(row: Row, fields: Fields) -> list[str]:
         options = [text_field(row, field).strip() for field in fields.choices]
     else:
         text_field(row, name)
-        values = inner(row.values, name)
+        values = field_value(row.values, name)
         if not isinstance(values, list):
             raise Unusable(f"field {name!r} holds {type(values).__name__}, not a list of options")
         options = [

@@ -14,7 +14,7 @@ from w2sr_jax.core.records import Problem
 from w2sr_jax.problems import datasets
 from w2sr_jax.problems.choices import multiple_choice
 from w2sr_jax.problems.datasets import read_rows
-from w2sr_jax.problems.rows import Quarantine, Rejected, Row, Unusable, carried, inner, set_aside, text_field
+from w2sr_jax.problems.rows import Quarantine, Rejected, Row, Unusable, belongs_in_meta, field_value, set_aside, text_field
 
 if TYPE_CHECKING:
     from w2sr_jax.problems.settings import Fields, Files, Transform
@@ -87,14 +87,14 @@ def _text(row: Row, field: str) -> str:
 def _others(values: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
     if fields.meta is not None:
         asked = {name: _inner_or_none(values, name) for name in fields.meta}
-        return {name: value for name, value in asked.items() if carried(name, value, float("inf"))}
+        return {name: value for name, value in asked.items() if belongs_in_meta(name, value, float("inf"))}
     used = {fields.answer, fields.solution, fields.id, *fields.question.split(_JOINED), fields.question, *fields.choices}
-    return {name: value for name, value in values.items() if name not in used and carried(name, value)}
+    return {name: value for name, value in values.items() if name not in used and belongs_in_meta(name, value)}
 
 
 def _inner_or_none(values: Mapping[str, Any], name: str) -> Any:
     try:
-        return inner(values, name)
+        return field_value(values, name)
     except KeyError:
         return None
 

@@ -110,7 +110,7 @@ def check_limit(source: object, limit: int | None) -> None:
         raise UserError(f"{source}: limit {limit} leaves no rows; give 1 or more, or none")
 
 
-def inner(values: Mapping[str, Any], field: str) -> Any:
+def field_value(values: Mapping[str, Any], field: str) -> Any:
     """The value of a field, also of a nested one (`a.b`, `a.0.b`). A field whose whole name is `field` comes first. Raises
     KeyError."""
     if field in values:
@@ -127,12 +127,12 @@ def inner(values: Mapping[str, Any], field: str) -> Any:
 
 
 def text_field(row: Row, field: str) -> str:
-    """The text of a field (see `inner`), which is not empty; numbers are written out, elements of lists joined by commas. Raises
-    Unusable where there is none."""
+    """The text of a field (see `field_value`), which is not empty; numbers are written out, elements of lists joined by commas.
+    Raises Unusable where there is none."""
     if row.fault is not None:
         raise Unusable(row.fault)
     try:
-        value = inner(row.values, field)
+        value = field_value(row.values, field)
     except KeyError:
         raise Unusable(f"field {field!r} is missing") from None
     if isinstance(value, Unreadable):
@@ -147,7 +147,7 @@ def text_field(row: Row, field: str) -> str:
     return text
 
 
-def carried(name: str, value: Any, longest: float = _META_CHARACTERS) -> bool:
+def belongs_in_meta(name: str, value: Any, longest: float = _META_CHARACTERS) -> bool:
     """Whether a field can go to `meta`: a plain value that JSON can hold, with at most `longest` characters in name and value."""
     if value is None or isinstance(value, (list, Unreadable)):
         return False

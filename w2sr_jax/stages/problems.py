@@ -8,7 +8,7 @@ from w2sr_jax.core import codec, records
 from w2sr_jax.core.records import Problem, Stored
 from w2sr_jax.graph.stage import Context, Stage, StageResult
 from w2sr_jax.graph.store import RunStore
-from w2sr_jax.problems.copies.matching import Questions, written
+from w2sr_jax.problems.copies.matching import Questions, single_spaced
 from w2sr_jax.problems.rows import Rejected
 from w2sr_jax.problems.settings import Splits
 from w2sr_jax.problems.source import ProblemSource, load
@@ -96,9 +96,9 @@ class Problems(Stage):
         if not self.files:
             return candidates, []
         loaded = recorded.load_all(self.files)
-        ours, tested = {written(problem.question): problem for problem in candidates}, Questions(test)
+        ours, tested = {single_spaced(problem.question): problem for problem in candidates}, Questions(test)
         brought = [problem for problem in loaded.problems if tested.find(problem.question) is None]
-        answered = [ours.get(written(problem.question), problem) for problem in brought]
+        answered = [ours.get(single_spaced(problem.question), problem) for problem in brought]
         if self.only_brought:
             return answered, list(loaded.quarantine)
         ids = {problem.id for problem in candidates}

@@ -6,7 +6,7 @@ from typing import Any
 
 from w2sr_jax.core import sentences
 from w2sr_jax.core.records import Finish
-from w2sr_jax.problems.rows import Unusable, inner
+from w2sr_jax.problems.rows import Unusable, field_value
 from w2sr_jax.teachers import finish_reasons
 
 FIELDS = ("finish_reason", "finish_reasons", "finish", "stop_reason", "done_reason", "truncated", "is_truncated", "was_truncated")
@@ -31,7 +31,7 @@ def find(rows: Sequence[Mapping[str, Any]], taken: Iterable[str] = ()) -> str | 
 def finishes(values: Mapping[str, Any], field: str, count: int) -> list[Finish]:
     """How each of a row's `count` traces ended; without a value a trace counts as finished. Raises Unusable for other words."""
     try:
-        value = inner(values, field)
+        value = field_value(values, field)
     except KeyError:
         raise Unusable(f"field {field!r} is missing") from None
     stated = value if isinstance(value, list) else [value] * count

@@ -12,7 +12,7 @@ from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Finish
 from w2sr_jax.problems.datasets import read_rows
-from w2sr_jax.problems.rows import Rejected, Row, Unusable, carried, inner, set_aside, text_field
+from w2sr_jax.problems.rows import Rejected, Row, Unusable, belongs_in_meta, field_value, set_aside, text_field
 from w2sr_jax.teachers import finish_columns, reasoning_columns, shapes, thoughts
 from w2sr_jax.teachers.reasoning_columns import ReasoningColumns
 from w2sr_jax.teachers.shapes import Shape
@@ -155,7 +155,7 @@ def _read(settings: Recorded, reading: _Reading, raw: Row) -> tuple[list[Recorde
         if not isinstance(sample, int) or isinstance(sample, bool) or not 0 <= sample < _SAMPLES:
             raise Unusable(f"field {settings.sample!r} is not a sample number (0, 1, …)")
     asked = {name: _value(raw, name) for name in settings.meta}
-    meta = {name: value for name, value in asked.items() if carried(name, value, math.inf)}
+    meta = {name: value for name, value in asked.items() if belongs_in_meta(name, value, math.inf)}
     if settings.id is not None:
         meta["source_id"] = text_field(raw, settings.id)
     finishes: list[Finish] = ["stop"] * len(traces)
@@ -190,7 +190,7 @@ def _stripped(question: str, affixes: Sequence[str]) -> str:
 def _value(raw: Row, name: str) -> Any:
     """A field's value; None where it is missing."""
     try:
-        return inner(raw.values, name)
+        return field_value(raw.values, name)
     except KeyError:
         return None
 

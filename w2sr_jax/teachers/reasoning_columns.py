@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from w2sr_jax.core import sentences
-from w2sr_jax.problems.rows import Unusable, inner
+from w2sr_jax.problems.rows import Unusable, field_value
 from w2sr_jax.teachers import dialogue, thoughts
 
 Use = Literal["reasoning", "label", "unsure", "aside"]
@@ -180,7 +180,7 @@ def _asking(name: str, texts: Sequence[str]) -> str:
 
 def _value(values: Mapping[str, Any], name: str) -> Any:
     try:
-        return inner(values, name)
+        return field_value(values, name)
     except KeyError:
         return None
 

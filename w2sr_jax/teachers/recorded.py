@@ -12,7 +12,7 @@ from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.problems import datasets
-from w2sr_jax.problems.copies.matching import Questions, written
+from w2sr_jax.problems.copies.matching import Questions, single_spaced
 from w2sr_jax.problems.rows import Rejected, set_aside
 from w2sr_jax.teachers import reading
 from w2sr_jax.teachers.reading import RecordedTrace
@@ -57,18 +57,18 @@ def load(
     golds: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         if row.gold is not None:
-            golds[written(row.question)].add(_gold_key(row.gold))
+            golds[single_spaced(row.question)].add(_gold_key(row.gold))
     problem_of: dict[str, Problem] = {}
     for problem in problems or ():
-        problem_of.setdefault(written(problem.question), problem)
+        problem_of.setdefault(single_spaced(problem.question), problem)
     tests = Questions(tested)
     used: dict[str, Problem] = {}
     taken: dict[str, set[int]] = defaultdict(set)
     traces = []
     unmatched = 0
-    first_gold = {written(row.question): row.gold for row in reversed(rows) if row.gold is not None}
+    first_gold = {single_spaced(row.question): row.gold for row in reversed(rows) if row.gold is not None}
     for row in rows:
-        key = written(row.question)
+        key = single_spaced(row.question)
         if len(golds[key]) > 1:
             set_aside(quarantine, settings.path, row.line, "the question occurs with different gold answers")
             continue
@@ -103,11 +103,11 @@ def load_all(teachers: Sequence[Teacher]) -> Loaded:
     for file in loaded:
         for problem in file.problems:
             if problem.answer is not None:
-                golds[written(problem.question)].add(_gold_key(problem.answer))
+                golds[single_spaced(problem.question)].add(_gold_key(problem.answer))
     problems: dict[str, Problem] = {}
     for file in loaded:
         for problem in file.problems:
-            key = written(problem.question)
+            key = single_spaced(problem.question)
             if len(golds[key]) <= 1 and (key not in problems or problems[key].answer is None):
                 problems[key] = problem
     agreed = list(problems.values())

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.problems.copies.matching import written
+from w2sr_jax.problems.copies.matching import single_spaced
 from w2sr_jax.problems.datasets import read_rows
 from w2sr_jax.teachers.teacher import Findings
 from w2sr_jax.teachers.work import TeacherWork, WrittenTraces
@@ -65,7 +65,7 @@ def inspect_recorded(teacher: Recorded, where: str, findings: Findings, question
     asked_of = questions()
     if asked_of is None:
         return
-    asked = {written(problem.question) for problem in loaded.problems}
+    asked = {single_spaced(problem.question) for problem in loaded.problems}
     matched = len(asked & asked_of)
     findings.see(f"{where}: {matched:,} of {len(asked):,} questions are among the problems")
     if not matched:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from w2sr_jax.answers.extract import extract
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.problems.rows import Row, Unusable, inner, text_field
+from w2sr_jax.problems.rows import Row, Unusable, field_value, text_field
 from w2sr_jax.teachers import dialogue
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _check(shape: Shape, values: Mapping[str, Any]) -> None:
 
 def _field(row: Row, name: str) -> str:
     text = text_field(row, name).strip()
-    if not isinstance(inner(row.values, name), str):
+    if not isinstance(field_value(row.values, name), str):
         raise Unusable(f"field {name!r} is not text")
     return text
 
@@ -166,14 +166,14 @@ def _text(value: Any, what: str) -> str:
 def _value(row: Row, name: str) -> Any:
     """A field's value, whatever it is. Raises Unusable where there is none."""
     try:
-        return inner(row.values, name)
+        return field_value(row.values, name)
     except KeyError:
         raise Unusable(f"field {name!r} is missing") from None
 
 
 def _field_or(values: Mapping[str, Any], name: str, otherwise: Any = None) -> Any:
     try:
-        return inner(values, name)
+        return field_value(values, name)
     except KeyError:
         return otherwise
 

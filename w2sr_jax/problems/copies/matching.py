@@ -23,13 +23,13 @@ class Questions:
     def __init__(self, problems: Iterable[Problem]) -> None:
         self._written: dict[str, Problem] = {}
         for problem in problems:
-            self._written.setdefault(written(problem.question), problem)
+            self._written.setdefault(single_spaced(problem.question), problem)
         self._normalised: dict[str, Problem | None] | None = None
         self._prefilter = _Prefilter(())
 
     def find(self, question: str) -> Problem | None:
         """The problem; None where there is none, or where several have an equal `normalised` question."""
-        same = self._written.get(written(question))
+        same = self._written.get(single_spaced(question))
         if same is not None or not self._written:
             return same
         if self._normalised is None:  # most files spell questions as the problems do, and never get here
@@ -73,6 +73,6 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(_WORD.findall(text.lower())) - wordlists.ASKING - {"what", "value", "angle", "triangle"} - numerals.WORDS
 
 
-def written(question: str) -> str:
+def single_spaced(question: str) -> str:
     """A question's text with single spaces in place of all white space."""
     return " ".join(question.split())
