@@ -5,9 +5,9 @@ from fractions import Fraction
 import pytest
 from grading_cases import KINDS, Case
 
+from w2sr_jax.answers.equality import Equality
 from w2sr_jax.answers.grade import MathGrader, grade
 from w2sr_jax.answers.numbers import number
-from w2sr_jax.answers.same import Equality
 from w2sr_jax.core.records import Problem, Verdict
 
 CASES = [case for cases in KINDS.values() for case in cases]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from written_traces import PROBLEMS, mixed, trace
 
-from w2sr_jax.answers.same import Equality
+from w2sr_jax.answers.equality import Equality
 from w2sr_jax.core import codec
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace

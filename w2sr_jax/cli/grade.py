@@ -7,7 +7,7 @@ from pathlib import Path
 from w2sr_jax.cli.console import Console
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process.stopping import Stop
-from w2sr_jax.grading import printed, written
+from w2sr_jax.grading import output, summary
 from w2sr_jax.grading.audit import audit
 from w2sr_jax.grading.columns import Columns, read
 from w2sr_jax.grading.graders import KNOWN, Named, named
@@ -39,7 +39,7 @@ def parser(about: str) -> argparse.ArgumentParser:
     )
     arguments.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
     arguments.add_argument("--show", type=int, default=10, metavar="N", help="how many disagreements are printed (default: 10)")
-    arguments.add_argument("--out", type=Path, metavar="FILE", help=f"write each row's verdict: {', '.join(written.SUFFIXES)}")
+    arguments.add_argument("--out", type=Path, metavar="FILE", help=f"write each row's verdict: {', '.join(output.SUFFIXES)}")
     arguments.add_argument("--plain", action="store_true", help="plain lines instead of progress bars")
     return arguments
 
@@ -50,7 +50,7 @@ def run(argv: list[str], about: str, _: Stop) -> int:
     if options.show < 0:
         raise UserError(f"--show {options.show} is no number of rows; give 0 or more")
     if options.out is not None:
-        written.check(options.out, options.file)
+        output.check(options.out, options.file)
     store.check(Path(options.file))
     columns = Columns(options.gold, options.text, options.label, options.question, options.solution, options.options)
     grader = named(options.grader)
@@ -64,13 +64,13 @@ def run(argv: list[str], about: str, _: Stop) -> int:
         began = time.monotonic()
         graded = audit(items, grader, against, lambda done, total: console.progress(done, total, f"{done:,} of {total:,}"))
         console.end("grading", f"{len(items):,} text{'' if len(items) == 1 else 's'}", time.monotonic() - began)
-    subject = printed.Subject(options.file, rows, grader.name, _called(against), options.label)
+    subject = summary.Subject(options.file, rows, grader.name, _called(against), options.label)
     width = max(NARROWEST, min(console.rich.width, WIDEST))
     console.line("")
-    for line in printed.lines(subject, graded, rejected, options.show, width):
+    for line in summary.lines(subject, graded, rejected, options.show, width):
         console.line(line)
     if options.out is not None:
-        written.write(options.out, graded, rejected)
+        output.write(options.out, graded, rejected)
         console.line(f"\nWritten: {options.out}")
     return 0
 

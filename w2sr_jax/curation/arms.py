@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from w2sr_jax.answers.same import Equality
+from w2sr_jax.answers.equality import Equality
 from w2sr_jax.core.extendable import Extendable
 from w2sr_jax.curation.candidates import Candidate
 from w2sr_jax.curation.settings import Curation

@@ -7,7 +7,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
-from w2sr_jax.answers.same import Equality
+from w2sr_jax.answers.equality import Equality
 from w2sr_jax.core import files, keys
 from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.core.records import Example, Problem, Trace

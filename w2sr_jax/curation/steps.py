@@ -7,7 +7,7 @@ drawn.
 import math
 from collections.abc import Mapping, Sequence
 
-from w2sr_jax.answers.same import Equality
+from w2sr_jax.answers.equality import Equality
 from w2sr_jax.core import keys
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.curation.arms import ProblemTraces, Reason, Select

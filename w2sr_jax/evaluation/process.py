@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from w2sr_jax.answers.equality import Equality
 from w2sr_jax.answers.extract import boxes
 from w2sr_jax.answers.grade import canonical
 from w2sr_jax.answers.quality import loops
-from w2sr_jax.answers.same import Equality
 from w2sr_jax.answers.steps import final_consistent, validity
 from w2sr_jax.core.records import Trace
 from w2sr_jax.evaluation.ledger import RIGHT

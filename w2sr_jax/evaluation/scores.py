@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from w2sr_jax.answers.same import Equality
+from w2sr_jax.answers.equality import Equality
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation import at_k, process, statistics

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from w2sr_jax.answers.same import Equality
+from w2sr_jax.answers.equality import Equality
 from w2sr_jax.core import codec, records
 from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import NothingToTrain
