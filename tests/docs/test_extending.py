@@ -1,6 +1,7 @@
 """The worked examples of docs/extending.md do what the page says, in files of their own beside an unchanged package."""
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -67,14 +68,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunStore]:
         own = loaded["own_answers"].rungs[0].selected_arms[1]
         stage = dataclasses.replace(own.train[1], training=Training(steps=2, batching=rung.training.batching))
         own = dataclasses.replace(own, train=(own.train[0], stage))
+        policy = loaded["policy"].rungs[0].selected_arms[1]
+        stage = dataclasses.replace(policy.train[1], steps=3, problems=16, rollouts=4)
+        policy = dataclasses.replace(policy, train=(policy.train[0], stage))
         experiment = dataclasses.replace(
             loaded["clumsy"],
             name="all-mine",
             problems=loaded["sums"].problems,
-            rungs=(dataclasses.replace(rung, teachers=("clumsy",), arms=("correct", concise, own), gold=False),),
+            rungs=(dataclasses.replace(rung, teachers=("clumsy",), arms=("correct", concise, own, policy), gold=False),),
             extra=loaded["lengths"].extra,
         )
-        experiment = doc_runs.small(experiment, "--rungs.0.training.steps", "40", "--splits.pool", "80")
+        experiment = doc_runs.small(experiment, "--rungs.0.training.steps", "20", "--splits.pool", "80")
         page = execute(experiment, directory / "runs" / "all-mine", Silent())
         assert page is not None
         yield RunStore(directory / "runs" / "all-mine")
@@ -82,7 +86,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunStore]:
 
 def test_the_run_has_a_report_with_every_student(run: RunStore) -> None:
     models = files.read_json(run.file("report/results.json"))["models"]
-    assert {"0-small.correct", "0-small.concise", "0-small.all-own"} <= models.keys()
+    assert {"0-small.correct", "0-small.concise", "0-small.all-own", "0-small.policy"} <= models.keys()
     assert "W2SR-P, concise" in run.file("report/index.html").read_text(encoding="utf-8")
 
 
@@ -115,6 +119,22 @@ def test_the_training_stage_goes_on_from_the_imitation_on_its_own_answers(run: R
     assert "rungs/0-small/all-own/stage-1/train" in second.needs
     assert 0 < second.measures["examples"] <= 4 * 80
     assert second.artifacts.keys() != first.artifacts.keys()
+
+
+def test_the_policy_learns_from_what_it_drew(run: RunStore) -> None:
+    """The loss of a step against the log-probabilities that the engine gave, and rewards against the verdicts."""
+    folder = run.path("rungs/0-small/policy")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    learned = 0
+    for line in lines:
+        traces = records.read(folder / "rollouts" / f"{line['step'] - 1}.parquet", Trace)
+        rewards = np.array([trace.verdict == "correct" for trace in traces], float).reshape(16, 4)
+        advantage = (rewards - rewards.mean(axis=1, keepdims=True)).reshape(-1)
+        loss = -sum(each * sum(trace.logprobs) for each, trace in zip(advantage, traces, strict=True)) / (16 * 4 * 112)
+        assert line["loss"] == pytest.approx(loss, abs=1e-5)
+        assert line["reward"] == pytest.approx(rewards.mean())
+        learned += bool(np.abs(advantage).sum())
+    assert learned
 
 
 def test_the_stage_counts_what_the_teacher_wrote(run: RunStore) -> None:

@@ -207,7 +207,8 @@ def _curve(experiment: Experiment, runs: Sequence[RunStore], model: models.Model
         path = run.optional(layout.within(model.directory, layout.METRICS))
         lines = journal.read(path) if path else []
         for line in lines[:: max(1, len(lines) // CURVE)]:
-            points.append(codec.decode(CurvePoint, {**line, "seed": seed}, str(path), others=True))
+            point = {"nll": None, "learning_rate": None, **line, "seed": seed}  # not every training has these
+            points.append(codec.decode(CurvePoint, point, str(path), others=True))
     return tuple(points)
 
 
