@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from w2sr_jax.convert.export import export
+from w2sr_jax.convert.exporting import export
 from w2sr_jax.convert.importing import import_model
 from w2sr_jax.models import transformer
 from w2sr_jax.models.hf import config_json

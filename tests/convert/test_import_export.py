@@ -17,10 +17,8 @@ import yaml
 from safetensors.numpy import load_file
 
 from w2sr_jax.batches.settings import Batching
-from w2sr_jax.convert import directory as making
-from w2sr_jax.convert import export as exporting
-from w2sr_jax.convert import markdown
-from w2sr_jax.convert.export import export
+from w2sr_jax.convert import atomic_directory, exporting, markdown
+from w2sr_jax.convert.exporting import export
 from w2sr_jax.convert.importing import import_model
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
@@ -109,7 +107,7 @@ def run(theirs, tmp_path_factory) -> Path:
 
 def ours_of(run: Path, name: str) -> tuple[ModelConfig, dict]:
     from w2sr_jax.configuration import saved
-    from w2sr_jax.convert.exportable import all_models
+    from w2sr_jax.convert.exported import all_models
 
     experiment, store = saved.load(run), RunStore(run)
     model = next(each for each in all_models(experiment) if each.name == name)
@@ -475,7 +473,7 @@ def test_a_full_disk_and_a_failure_leave_nothing(imported, tmp_path, monkeypatch
     monkeypatch.setattr(exporting.pretrained, "save", full)
     refused(tmp_path, lambda out: export(imported, out, say=quiet), "the disk is full; free some space")
     monkeypatch.undo()
-    monkeypatch.setattr(making.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 5, 5))
+    monkeypatch.setattr(atomic_directory.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 5, 5))
     refused(tmp_path, lambda out: export(imported, out, say=quiet), "has room for 0.0 kB, and .* are needed")
     monkeypatch.undo()
     killed = tmp_path / ".out.making" / "made"

@@ -42,7 +42,7 @@ def export_(argv: list[str], about: str, stop: Stop) -> int:
     told = {"SOURCE": str(source.absolute()), "OUT": str(options.out.absolute()), "--model": str(options.model)}
     told |= {"--shard-size": options.shard_size, "--adapter": str(options.adapter), "--dtype": str(options.dtype)}
     with joined(options, told, stop):
-        from w2sr_jax.convert.export import export, size_of
+        from w2sr_jax.convert.exporting import export, size_of
 
         export(source, options.out, options.model, size_of(options.shard_size), options.adapter, options.dtype)
     return 0

@@ -1,4 +1,4 @@
-"""The model card of an exported model (README.md): what the manifests of its run say of it, and nothing else."""
+"""The model card of an exported model (README.md), made from the manifests and results of its run alone."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 from w2sr_jax import __version__
 from w2sr_jax.configuration.words import name_of
-from w2sr_jax.convert.exportable import OfRun, Source, ancestry
+from w2sr_jax.convert.exported import ExportedModel, RunModel, ancestry
 from w2sr_jax.convert.markdown import Raw, code, environment, plain
 from w2sr_jax.convert.measured import measured, written
 from w2sr_jax.core import files, hub
@@ -22,9 +22,9 @@ from w2sr_jax.stages import examples, models, tokenizer
 TEMPLATE = "card.md.j2"
 
 
-def card(source: Source, config: ModelConfig, adapter: bool = False) -> str:
-    """The text of README.md. `config`: the architecture as it is written; `adapter`: what LoRA trained is written alone."""
-    facts = _imported(source) if source.part is None else _of_run(source.part)
+def card(source: ExportedModel, config: ModelConfig, adapter: bool = False) -> str:
+    """The text of README.md. `config`: the architecture that is written; `adapter`: only what LoRA trained is written."""
+    facts = _imported(source) if source.run_model is None else _of_run(source.run_model)
     common = {
         "name": source.name,
         "family": _family(config),
@@ -39,26 +39,26 @@ def card(source: Source, config: ModelConfig, adapter: bool = False) -> str:
         "w2sr": Raw(__version__),
     }
     templates = environment(str(Path(__file__).parent))
-    templates.filters["said"] = said
+    templates.filters["settings"] = settings_text
     return templates.get_template(TEMPLATE).render(**common, **facts)
 
 
-def said(value: Any) -> str:
+def settings_text(value: Any) -> str:
     """Settings in one line: a dataclass with the fields that are not at their defaults, a function by its name."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         own = []
         for field in dataclasses.fields(value):
-            given = getattr(value, field.name)
+            setting = getattr(value, field.name)
             standard = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
-            if standard is dataclasses.MISSING or given != standard:
-                own.append(f"{field.name}={said(given)}")
+            if standard is dataclasses.MISSING or setting != standard:
+                own.append(f"{field.name}={settings_text(setting)}")
         return f"{type(value).__name__}({', '.join(own)})"
     if isinstance(value, tuple):
-        return f"({', '.join(said(item) for item in value)}{',' if len(value) == 1 else ''})"
+        return f"({', '.join(settings_text(item) for item in value)}{',' if len(value) == 1 else ''})"
     return name_of(value)
 
 
-def _imported(source: Source) -> dict[str, Any]:
+def _imported(source: ExportedModel) -> dict[str, Any]:
     origin = source.origin
     return {
         "run": None,
@@ -70,48 +70,51 @@ def _imported(source: Source) -> dict[str, Any]:
     }
 
 
-def _of_run(part: OfRun) -> dict[str, Any]:
-    run, experiment, model = part.run, part.experiment, part.model
-    made = run.manifest(model.stage)
-    if made is None:
+def _of_run(subject: RunModel) -> dict[str, Any]:
+    run, experiment, model = subject.run, subject.experiment, subject.model
+    manifest = run.manifest(model.stage)
+    if manifest is None:
         raise UserError(f"the manifest of {model.stage} in {run.directory} is not there; run `w2sr train {run.directory}` first")
-    parents = _parents(part)
+    parents = _parents(subject)
     rung = experiment.rungs[model.rung] if model.rung is not None else None
-    trained = "steps" in made.measures
+    trained = "steps" in manifest.measures
     learner = rung is not None and model.arm != BASE
     training = examples.training_of(experiment, model)
     return {
         "run": experiment.name,
         "seed": experiment.seeds[0],
         "base_model": next((parent["repository"] for parent in parents if parent["repository"]), None),
-        "datasets": _datasets(part),
+        "datasets": _datasets(subject),
         "tags": ["w2sr", "weak-to-strong", "reasoning"],
-        "what": _what(part),
+        "what": _what(subject),
         "parents": parents,
         "source_files": [],
-        "teachers": [_teacher(part, name) for name in rung.teachers] if rung and learner and model.arm != GOLD else [],
-        "curation": _curation(part) if learner else None,
-        "curation_settings": said(rung.curation) if rung and learner and model.arm != GOLD else None,
-        "problems": said(experiment.problems),
-        "data": _data(part),
+        "teachers": [_teacher(subject, name) for name in rung.teachers] if rung and learner and model.arm != GOLD else [],
+        "curation": _curation(subject) if learner else None,
+        "curation_settings": settings_text(rung.curation) if rung and learner and model.arm != GOLD else None,
+        "problems": settings_text(experiment.problems),
+        "data": _data(subject),
         "objective": examples.objective_of(experiment, model),
         "training": training if trained else None,
-        "lora": said(lora) if (lora := getattr(training, "lora", None)) is not None and lora.rank else None,
-        "measures": made.measures,
+        "lora": settings_text(lora) if (lora := getattr(training, "lora", None)) is not None and lora.rank else None,
+        "measures": manifest.measures,
         "trained": trained,
         "learner": learner or rung is None,
-        "digest": next(iter(made.artifacts.values())),
-        "versions": ", ".join(f"{name} {version}" for name, version in sorted(made.versions.items())),
-        "environment": ", ".join(f"{name} {value}" for name, value in sorted(made.environment.items()) if value),
+        "digest": next(iter(manifest.artifacts.values())),
+        "versions": ", ".join(f"{name} {version}" for name, version in sorted(manifest.versions.items())),
+        "environment": ", ".join(f"{name} {value}" for name, value in sorted(manifest.environment.items()) if value),
         "tokenizer": experiment.tokenizer,
-        "grader": said(experiment.grader),
-        **vars(measured(part)),
+        "grader": settings_text(experiment.grader),
+        **vars(measured(subject)),
     }
 
 
-def _what(part: OfRun) -> Raw:
-    """What the model is, in our words; names that the user gave are added by the template."""
-    model, words = part.model, {BASE: "the base that its students start from", GOLD: "its ceiling: trained on gold solutions"}
+def _what(subject: RunModel) -> Raw:
+    """What the model is. The template adds names from the user's settings, which are escaped."""
+    model, words = (
+        subject.model,
+        {BASE: "the base that its students start from", GOLD: "its ceiling: trained on gold solutions"},
+    )
     if model.rung is None:
         return Raw("a teacher")
     arm = str(model.arm)
@@ -120,13 +123,13 @@ def _what(part: OfRun) -> Raw:
     )
 
 
-def _parents(part: OfRun) -> list[dict[str, Any]]:
-    """From the model's own start backwards: `text` in our words, `name` as the user wrote it, `digest`; `repository`
-    only of what is from the Hub."""
-    found: list[dict[str, Any]] = []
-    for model, origin in ancestry(part):
+def _parents(subject: RunModel) -> list[dict[str, Any]]:
+    """The models that it started from, the nearest first: `text` may hold markup, `name` is as the user wrote it; `digest`;
+    `repository` for a model of the Hub."""
+    parents: list[dict[str, Any]] = []
+    for model, origin in ancestry(subject):
         if "parent_checkpoint" in origin:
-            found.append(
+            parents.append(
                 {
                     "text": Raw("another model of the run,"),
                     "name": origin["parent_checkpoint"],
@@ -136,21 +139,21 @@ def _parents(part: OfRun) -> list[dict[str, Any]]:
                 }
             )
         elif "checkpoint" in origin:
-            found.append(_foreign_parent(str(origin["checkpoint"]), origin, origin.get("weights_digest")))
+            parents.append(_foreign_parent(str(origin["checkpoint"]), origin, origin.get("weights_digest")))
         else:
-            start = part.experiment.rungs[model.rung].start if model.rung is not None else None
+            start = subject.experiment.rungs[model.rung].start if model.rung is not None else None
             pretrained = start is not None and start.training is not None and model.arm == BASE
             text = "random weights, pretrained in the run on questions with bare answers:" if pretrained else "random weights:"
-            found.append(
+            parents.append(
                 {
                     "text": Raw(text),
-                    "name": said(start) if start else model.name,
+                    "name": settings_text(start) if start else model.name,
                     "digest": None,
                     "revision": None,
                     "repository": None,
                 }
             )
-    return found
+    return parents
 
 
 def _foreign_parent(ref: str, origin: Mapping[str, Any], digest: Any) -> dict[str, Any]:
@@ -159,79 +162,79 @@ def _foreign_parent(ref: str, origin: Mapping[str, Any], digest: Any) -> dict[st
     return {"text": Raw(text), "name": ref, "digest": digest, "revision": origin.get("revision"), "repository": repository}
 
 
-def _teacher(part: OfRun, name: str) -> dict[str, Any]:
-    rung = part.model.rung or 0
-    teacher = part.experiment.teacher(name)
-    made = part.run.manifest(f"{models.rung_directory(part.experiment, rung)}/traces-{name}")
-    measures = made.measures if made else {}
+def _teacher(subject: RunModel, name: str) -> dict[str, Any]:
+    rung = subject.model.rung or 0
+    teacher = subject.experiment.teacher(name)
+    manifest = subject.run.manifest(f"{models.rung_directory(subject.experiment, rung)}/traces-{name}")
+    measures = manifest.measures if manifest else {}
     graded = measures.get("graded") or 0
     return {
         "name": name,
-        "kind": _teacher_kind(part, teacher),
+        "kind": _teacher_kind(subject, teacher),
         "traces": Raw(wording.count(measures.get("traces"))),
         "right": Raw(wording.percent(measures["correct"] / graded if graded else None)),
-        "decoding": None if teacher.decoding is None else said(teacher.decoding),
+        "decoding": None if teacher.decoding is None else settings_text(teacher.decoding),
     }
 
 
-def _teacher_kind(part: OfRun, teacher: Teacher) -> Raw:
+def _teacher_kind(subject: RunModel, teacher: Teacher) -> Raw:
     model, described = models.teacher(teacher), teacher.described
     count = ""
     if model is not None:
-        count = f"a model of {models.sized(model.config, tokenizer.renderer(part.run)).parameters():,} parameters, "
+        count = f"a model of {models.sized(model.config, tokenizer.renderer(subject.run)).parameters():,} parameters, "
     return Raw(count + described.words + (code(described.name) if described.name else ""))
 
 
-def _curation(part: OfRun) -> dict[str, Any] | None:
-    """What was kept for the model's arm; of the ceiling only the number of examples is known."""
-    directory = models.rung_directory(part.experiment, part.model.rung or 0)
-    made = part.run.manifest(f"{directory}/curation")
-    if made is None or part.model.arm is None:
+def _curation(subject: RunModel) -> dict[str, Any] | None:
+    """The curated examples of the model's arm; for the ceiling only their number."""
+    directory = models.rung_directory(subject.experiment, subject.model.rung or 0)
+    manifest = subject.run.manifest(f"{directory}/curation")
+    if manifest is None or subject.model.arm is None:
         return None
-    kept = dict(made.measures.get("kept") or {}).get(part.model.arm)
-    funnels = written(part.run, f"{directory}/curation.json", dict[str, Funnel]) or {}
-    funnel = funnels.get(part.model.arm)
+    examples = dict(manifest.measures.get("kept") or {}).get(subject.model.arm)
+    funnels = written(subject.run, f"{directory}/curation.json", dict[str, Funnel]) or {}
+    funnel = funnels.get(subject.model.arm)
     accuracy = funnel.teacher_accuracy if funnel else None
     return {
-        "kept": Raw(wording.count(kept)),
+        "kept": Raw(wording.count(examples)),
         "given": Raw(wording.count(funnel.given)) if funnel else None,
         "right": Raw(wording.percent(accuracy)) if accuracy is not None else None,
         "reasons": [(name, Raw(f"{count:,}")) for name, count in sorted(funnel.rejections.items())] if funnel else [],
     }
 
 
-def _data(part: OfRun) -> list[tuple[str, str]]:
-    """The files that the model and its measures stand on, with their digests."""
-    run, model = part.run, part.model
+def _data(subject: RunModel) -> list[tuple[str, str]]:
+    """The files that the model was trained on and its results come from, with their digests."""
+    run, model = subject.run, subject.model
     stages = ["problems", "tokenizer"]
     if model.rung is not None and model.arm != BASE:
-        directory = models.rung_directory(part.experiment, model.rung)
+        directory = models.rung_directory(subject.experiment, model.rung)
         stages += (
-            [f"{directory}/traces-{name}" for name in part.experiment.rungs[model.rung].teachers] if model.arm != GOLD else []
+            [f"{directory}/traces-{name}" for name in subject.experiment.rungs[model.rung].teachers] if model.arm != GOLD else []
         )
         stages += [f"{directory}/curation"]
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for stage in stages:
-        made = run.manifest(stage)
-        outputs = dict(made.outputs) if made else {}
+        manifest = run.manifest(stage)
+        outputs = dict(manifest.outputs) if manifest else {}
         own = {
             name: digest for name, digest in outputs.items() if name.startswith(f"{model.directory}/") or name.endswith(".json")
         }
-        found |= own if stage.endswith("/curation") else outputs
-    made = run.manifest(model.stage)
-    found |= {name: digest for name, digest in (made.outputs if made else {}).items() if name.endswith("packing.npz")}
-    return sorted(found.items())
+        digests |= own if stage.endswith("/curation") else outputs
+    manifest = run.manifest(model.stage)
+    digests |= {name: digest for name, digest in (manifest.outputs if manifest else {}).items() if name.endswith("packing.npz")}
+    return sorted(digests.items())
 
 
-def _datasets(part: OfRun) -> list[str]:
+def _datasets(subject: RunModel) -> list[str]:
     """Hub ids of the data sets that problems are read from, as the front matter wants them."""
-    found = []
-    sources = [source for source in (part.experiment.problems, part.experiment.test_problems) if source is not None]
+    repositories = []
+    sources = [source for source in (subject.experiment.problems, subject.experiment.test_problems) if source is not None]
     for path in (path for source in sources for path in source.paths()):
         if path.startswith("hf:"):
-            known = hub.reference(path.removeprefix("hf:").partition(":")[0])
-            found += [known.repository] if known else []
-    return list(dict.fromkeys(found))
+            reference = hub.reference(path.removeprefix("hf:").partition(":")[0])
+            repositories += [reference.repository] if reference else []
+    return list(dict.fromkeys(repositories))
 
 
 def _has_template(tokenizer: Path | None) -> bool:

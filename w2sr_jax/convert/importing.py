@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from w2sr_jax.configuration.encoding import encode
-from w2sr_jax.convert.directory import making, vacant
+from w2sr_jax.convert.atomic_directory import creating, require_vacant
 from w2sr_jax.core import files, hub, sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import terminal
@@ -45,10 +45,10 @@ def import_model(
     """Write `ref`'s parameters, of `dtype`, architecture and tokenizer into `out`; its path. Without a `mesh`, parameters are
     split over as many of the devices as divide them. With several processes, all call this alike.
 
-    `UserError` for a model that is not there or not supported, and for an `out` that is not empty; then nothing is written.
+    `UserError` for a model that does not exist or is not supported, and for an `out` that is not empty; nothing is written then.
     """
     out = Path(out).expanduser()
-    vacant(out)
+    require_vacant(out)
     directory = hub.snapshot(ref, "weights")
     if (directory / RECORD).is_file():
         raise UserError(f"{directory} is what `w2sr import` wrote; it serves as it is, for example as FromCheckpoint({ref!r})")
@@ -64,21 +64,21 @@ def import_model(
     source = _source(ref, directory, weights)
     barrier("the model's files", {f"the digest of {name}": digest for name, digest in source["files"].items()})
     shapes = transformer.shapes(config)
-    places = _split(config) if mesh is None else shardings(make_mesh(mesh), transformer.logical_axes(config), shapes)
-    _, params = pretrained.load(directory, dtype, dtype, shardings=places)
+    parameter_shardings = _split(config) if mesh is None else shardings(make_mesh(mesh), transformer.logical_axes(config), shapes)
+    _, params = pretrained.load(directory, dtype, dtype, shardings=parameter_shardings)
     broken = finite.not_finite(params)
     if broken:
         raise UserError(f"{ref} is not imported: {finite.words(broken)}; a model with such a value computes nothing but nan")
     say(f"read; {len(jax.tree.leaves(params))} arrays on {len(jax.devices())} devices")
-    with making(out, sum(prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(shapes))) as made:
-        digest = checkpoints.save_params(made / "saved", params, _lineage(source))
+    with creating(out, sum(prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(shapes))) as filling:
+        digest = checkpoints.save_params(filling / "saved", params, _lineage(source))
         if jax.process_index() == 0:
-            (made / "saved" / "0").rename(made / "0")
-            (made / "saved").rmdir()
+            (filling / "saved" / "0").rename(filling / "0")
+            (filling / "saved").rmdir()
             if vocabulary is not None:
-                _copy(vocabulary, made / TOKENIZER)
+                _copy(vocabulary, filling / TOKENIZER)
             record = {"architecture": encode(config), "source": source, "kept": config_json.extras(directory)}
-            files.write_json(made / RECORD, record)
+            files.write_json(filling / RECORD, record)
     say(f"{out}: parameters of type {dtype}, digest {digest[:16]}")
     return out
 
@@ -110,10 +110,10 @@ def _check_vocabulary(directory: Path, rows: int) -> None:
     if not path.is_file():
         return
     try:
-        found = tokenizers.Tokenizer.from_file(str(path)).get_vocab(with_added_tokens=False)
+        vocabulary = tokenizers.Tokenizer.from_file(str(path)).get_vocab(with_added_tokens=False)
     except Exception as error:  # the library raises bare ones
         raise UserError(f"{path} is not a sound tokenizer: {sentences.cause(error)}") from None
-    size = 1 + max(found.values(), default=-1)
+    size = 1 + max(vocabulary.values(), default=-1)
     if size > rows:
         raise UserError(
             f"{path} has {size:,} tokens but the model's embedding only {rows:,} rows; the model's own tokenizer belongs there"
@@ -121,11 +121,11 @@ def _check_vocabulary(directory: Path, rows: int) -> None:
 
 
 def _source(ref: str, directory: Path, weights: list[Path]) -> dict[str, Any]:
-    known, asked = hub.origin(directory), hub.reference(ref)
+    origin, asked = hub.origin(directory), hub.reference(ref)
     named = [path for path in (directory / "config.json", directory / hub.INDEX) if path.is_file()]
     return {
         "ref": ref,
-        "repository": known.repository if known else asked.repository if asked else None,
+        "repository": origin.repository if origin else asked.repository if asked else None,
         "revision": hub.commit(directory),
         "files": {path.name: files.digest_file(path) for path in (*named, *weights)},
     }

@@ -36,7 +36,7 @@ def yaml(value: Any) -> Raw:
 
 def environment(folder: str) -> jinja2.Environment:
     """Templates in which every text that is not `Raw` becomes a code span."""
-    found = jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=False,
         finalize=lambda value: code(value) if isinstance(value, str) and not isinstance(value, Raw) else value,
@@ -45,5 +45,5 @@ def environment(folder: str) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters["yaml"] = yaml
-    return found
+    templates.filters["yaml"] = yaml
+    return templates

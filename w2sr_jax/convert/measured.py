@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TypeVar
 
-from w2sr_jax.convert.exportable import OfRun, all_models
+from w2sr_jax.convert.exported import RunModel, all_models
 from w2sr_jax.convert.markdown import Raw, plain
 from w2sr_jax.core import codec
 from w2sr_jax.evaluation.scores import AtK, HeldOut, Scores
@@ -49,18 +49,18 @@ class Measured:
     generated: bool
 
 
-def measured(part: OfRun) -> Measured:
+def measured(run_model: RunModel) -> Measured:
     """What is measured of the model, as far as evaluations and report are finished."""
-    own = _scores(part.run, part.model.name)
-    held = written(part.run, layout.within(layout.evaluation(part.model.name), layout.HELD_OUT), HeldOut)
-    every = {name: _scores(part.run, name) for name in _compared(part)}
+    own = _scores(run_model.run, run_model.model.name)
+    held = written(run_model.run, layout.within(layout.evaluation(run_model.model.name), layout.HELD_OUT), HeldOut)
+    every = {name: _scores(run_model.run, name) for name in _compared(run_model)}
     return Measured(
-        scores=[_score_row(name, scores, name == part.model.name) for name, scores in every.items() if scores],
+        scores=[_score_row(name, scores, name == run_model.model.name) for name, scores in every.items() if scores],
         confidence=Raw(wording.percent(own.confidence if own else 0.95, 0)),
         more=_at_k(own) if own else [],
         held_out=_held_out(held) if held and held.nll is not None else None,
-        compared=_comparison(part),
-        generated=part.experiment.problems.is_endless() and part.experiment.test_problems is None,
+        compared=_comparison(run_model),
+        generated=run_model.experiment.problems.is_endless() and run_model.experiment.test_problems is None,
     )
 
 
@@ -101,9 +101,9 @@ def _held_out(held: HeldOut) -> HeldOutWords:
     return HeldOutWords(Raw(wording.decimal(held.nll, 3)), Raw(wording.decimal(held.unigram, 3)))
 
 
-def _compared(part: OfRun) -> list[str]:
+def _compared(run_model: RunModel) -> list[str]:
     """Names of the model, then of teachers and the other models of its rung."""
-    model, experiment = part.model, part.experiment
+    model, experiment = run_model.model, run_model.experiment
     if model.rung is None:
         return [model.name]
     names = [model.name]
@@ -113,12 +113,12 @@ def _compared(part: OfRun) -> list[str]:
     return names + [other.name for other in all_models(experiment) if other.rung == model.rung and other.name != model.name]
 
 
-def _comparison(part: OfRun) -> list[tuple[Raw, Raw]]:
+def _comparison(run_model: RunModel) -> list[tuple[Raw, Raw]]:
     """The report's paired differences and shares of gaps recovered, each with its interval."""
-    path = part.run.optional(layout.RESULTS) if part.model.rung is not None else None
+    path = run_model.run.optional(layout.RESULTS) if run_model.model.rung is not None else None
     rungs = write.read(path.parent).rungs if path else ()
-    rung = next((rung for rung in rungs if rung.index == part.model.rung), None)
-    comparison = rung.comparisons.get(part.model.arm or "") if rung else None
+    rung = next((rung for rung in rungs if rung.index == run_model.model.rung), None)
+    comparison = rung.comparisons.get(run_model.model.arm or "") if rung else None
     if comparison is None:
         return []
     differences = (

@@ -50,9 +50,9 @@ def publish(directory: Path, rung: int, teacher: str | None, out: Path, say: Cal
 def _teachers(experiment: Experiment, rung: int, teacher: str | None) -> tuple[str, ...]:
     if not 0 <= rung < len(experiment.rungs):
         raise UserError(f"there is no rung {rung}; the run has rungs 0 to {len(experiment.rungs) - 1}")
-    known = tuple(experiment.rungs[rung].teachers)
+    names = tuple(experiment.rungs[rung].teachers)
     if teacher is None:
-        return known
-    if teacher not in known:
-        raise UserError(f"rung {rung} has no teacher {teacher!r}; it has {', '.join(known)}")
+        return names
+    if teacher not in names:
+        raise UserError(f"rung {rung} has no teacher {teacher!r}; it has {', '.join(names)}")
     return (teacher,)

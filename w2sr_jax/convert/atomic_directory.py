@@ -1,4 +1,4 @@
-"""Directories that come into being whole or not at all: filled under another name beside their place, then renamed."""
+"""Directories that appear whole or not at all: filled under another name in the same parent, then renamed."""
 
 import contextlib
 import os
@@ -22,8 +22,8 @@ _TOKEN = "shared"
 _LATE = 10.0  # seconds after which a file that one process has written must be seen by the others
 
 
-def vacant(out: Path) -> None:
-    """`UserError` unless `out` is free to be made: absent, or an empty directory."""
+def require_vacant(out: Path) -> None:
+    """`UserError` unless `out` can be created: it is absent, or an empty directory."""
     if out.is_dir():
         if any(out.iterdir()):
             raise UserError(f"{out} is not empty; give a directory that does not exist yet")
@@ -32,24 +32,24 @@ def vacant(out: Path) -> None:
 
 
 @contextlib.contextmanager
-def making(out: Path, size: int) -> Iterator[Path]:
-    """Yield a directory to be filled with about `size` bytes; it takes the place of `out` on success and is removed on failure.
+def creating(out: Path, size: int) -> Iterator[Path]:
+    """Yield a directory to be filled with about `size` bytes. On success it is renamed to `out`, on failure removed.
 
-    With several processes, all call this alike, and process 0 does what is done to the disk here. `UserError` where `out` is not
-    vacant, somebody else is making it, or the disk refuses.
+    With several processes, all call this alike, and process 0 creates, renames and removes. `UserError` where `out` is not
+    vacant, another process is creating it, the disk refuses, or a process does not see the directory.
     """
-    vacant(out)
+    require_vacant(out)
     workspace = out.absolute().parent / f".{out.absolute().name}.making"
-    made = workspace / "made"
+    filling = workspace / "made"
     with contextlib.ExitStack() as stack:
-        _agreed(_begin(workspace, made, size, stack) if jax.process_index() == 0 else None)
-        _shared(out, made)
+        _agreed(_begin(workspace, filling, size, stack) if jax.process_index() == 0 else None)
+        _shared(out, filling)
         refused = None
         try:
-            yield made
+            yield filling
             barrier(f"made {out}")
             if jax.process_index() == 0:
-                os.replace(made, out)
+                os.replace(filling, out)
         except (UserError, Lost):
             raise
         except Exception as error:  # Orbax and safetensors quote the disk's words
@@ -61,19 +61,19 @@ def making(out: Path, size: int) -> Iterator[Path]:
     barrier(f"placed {out}")
 
 
-def _begin(workspace: Path, made: Path, size: int, stack: contextlib.ExitStack) -> str | None:
-    """Take the workspace, emptied of what a killed process left; a refusal in words."""
+def _begin(workspace: Path, filling: Path, size: int, stack: contextlib.ExitStack) -> str | None:
+    """Lock the workspace, remove what a killed process left there, and create the directory; None, or a refusal in words."""
     try:
-        place = next(path for path in workspace.parents if path.exists())
-        free = shutil.disk_usage(place).free
+        parent = next(path for path in workspace.parents if path.exists())
+        free = shutil.disk_usage(parent).free
         if free < size + _SLACK:
             room, need = sentences.size(free), sentences.size(size)
-            return f"{place} has room for {room}, and {need} are needed; free some space, or use another disk"
-        stack.callback(_remove_empty, workspace)  # once the lock, which lies in it, is given back
+            return f"{parent} has room for {room}, and {need} are needed; free some space, or use another disk"
+        stack.callback(_remove_empty, workspace)  # after the lock in it is released
         stack.enter_context(locked(workspace))
         stack.callback(_clear, workspace)
-        shutil.rmtree(made, ignore_errors=True)
-        made.mkdir()
+        shutil.rmtree(filling, ignore_errors=True)
+        filling.mkdir()
     except UserError as error:
         return str(error)
     except OSError as error:
@@ -96,11 +96,11 @@ def _remove_empty(workspace: Path) -> None:
         workspace.rmdir()
 
 
-def _shared(out: Path, made: Path) -> None:
-    """`UserError` where a process does not see the directory that process 0 has begun: what it wrote would be missing there."""
+def _shared(out: Path, filling: Path) -> None:
+    """`UserError` where a process does not see the directory that process 0 has created: its files would be missing there."""
     if jax.process_count() == 1:
         return
-    token, marker = secrets.token_hex(8), made.with_name(_TOKEN)
+    token, marker = secrets.token_hex(8), filling.with_name(_TOKEN)
     if jax.process_index() == 0:
         marker.write_text(token)
     token = barrier(f"begun {out}", {"*token": token}).get("*token", token)
@@ -121,5 +121,5 @@ def _shared(out: Path, made: Path) -> None:
 
 def _agreed(reason: str | None) -> None:
     if any_process(reason is not None):
-        time.sleep(0 if reason else 1)  # whoever knows says so, and ends the others
+        time.sleep(0 if reason else 1)  # the process with the reason raises first and ends the others
         raise UserError(reason or "another process has refused")

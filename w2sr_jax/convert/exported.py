@@ -1,4 +1,4 @@
-"""What can be exported: a model of a run, named by its directory or its name, or an imported model."""
+"""The model that is to be exported: one of a run, named by its directory or its name, or an imported one."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ _IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 @dataclasses.dataclass(frozen=True)
-class OfRun:
+class RunModel:
     """A finished model of a run."""
 
     run: RunStore
@@ -39,7 +39,7 @@ class OfRun:
 
 @dataclasses.dataclass(frozen=True)
 class Adapter:
-    """What LoRA trained of a model, to be read on a mesh, and what others call the model that it lies beside."""
+    """The adapters that LoRA trained, which `read` puts on a mesh, and the base model by a name that others know."""
 
     lora: Lora
     base: str
@@ -47,25 +47,25 @@ class Adapter:
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """A model to be written for others. `read` gives its parameters on a mesh; `foreign` is what `config.json` also says (token
-    ids, context); `tokenizer` holds the tokenizer's files; `part` is None for an imported model, `origin` is where that is
-    from."""
+class ExportedModel:
+    """A model to be exported. `read` puts its parameters on a mesh; `extra` are further fields of `config.json` (token ids,
+    context, family); `generation` is its `generation_config.json`; `tokenizer` is the directory of the tokenizer's files;
+    `run_model` is None for an imported model, whose source `origin` describes."""
 
     name: str
     config: ModelConfig
     read: Callable[[jax.sharding.Mesh], Any]
-    foreign: Mapping[str, Any]
+    extra: Mapping[str, Any]
     generation: Mapping[str, Any]
     tokenizer: Path | None
-    part: OfRun | None
+    run_model: RunModel | None
     origin: Mapping[str, Any]
     adapter: Adapter | None = None
 
 
-def find(source: Path, model: str | None) -> Source:
-    """What `source` names: RUN/rungs/0-NAME/ARM, RUN/teachers/NAME, RUN with `model` (`0-small.correct`), or what `w2sr import`
-    wrote. `UserError` where that is nothing, more than one model, or one that is not finished."""
+def find(source: Path, model: str | None) -> ExportedModel:
+    """The model that `source` names: RUN/rungs/0-NAME/ARM, RUN/teachers/NAME, RUN with `model` (`0-small.correct`), or what `w2sr
+    import` wrote. `UserError` where it names no model, several, or one that is not finished."""
     path = Path(source).expanduser().absolute()
     if (path / RECORD).is_file():
         if model is not None:
@@ -84,18 +84,18 @@ def find(source: Path, model: str | None) -> Source:
         raise UserError(
             f"{run} holds a run for each of its seeds; give one of them, such as {run / f'seed-{experiment.seeds[0]}'}"
         )
-    found, store = _named(run, experiment, path.relative_to(run).as_posix(), model), RunStore(run)
-    made = store.manifest(found.stage)
-    if made is None:
-        raise UserError(f"{found.name} is not finished: {run} has no stage {found.stage} yet; run `w2sr train {run}` first")
-    if skip := skips.of(made):
-        raise UserError(f"{found.name} was skipped, so that there is nothing to export: {sentences.printable(skip.reason)}")
-    if models.origin(store, found).get("params_digest") not in made.artifacts.values():
+    chosen, store = _named(run, experiment, path.relative_to(run).as_posix(), model), RunStore(run)
+    manifest = store.manifest(chosen.stage)
+    if manifest is None:
+        raise UserError(f"{chosen.name} is not finished: {run} has no stage {chosen.stage} yet; run `w2sr train {run}` first")
+    if skip := skips.of(manifest):
+        raise UserError(f"{chosen.name} was skipped, so that there is nothing to export: {sentences.printable(skip.reason)}")
+    if models.origin(store, chosen).get("params_digest") not in manifest.artifacts.values():
         raise UserError(
-            f"the checkpoint in {store.path(found.checkpoints)} is not the one that the stage "
-            f"{found.stage} made; run `w2sr train {run}`"
+            f"the checkpoint in {store.path(chosen.checkpoints)} is not the one that the stage "
+            f"{chosen.stage} made; run `w2sr train {run}`"
         )
-    return _of_run(OfRun(store, experiment, found))
+    return _of_run(RunModel(store, experiment, chosen))
 
 
 def all_models(experiment: Experiment) -> list[Model]:
@@ -107,67 +107,67 @@ def all_models(experiment: Experiment) -> list[Model]:
     return every
 
 
-def ancestry(part: OfRun) -> list[tuple[Model, dict[str, Any]]]:
+def ancestry(run_model: RunModel) -> list[tuple[Model, dict[str, Any]]]:
     """The model and those it started from, each with its checkpoint's lineage; the last one started from none of the run's."""
-    known = {model.name: model for model in all_models(part.experiment)}
-    found: list[tuple[Model, dict[str, Any]]] = []
-    model: Model | None = part.model
-    while model is not None and model not in [seen for seen, _ in found]:
-        origin = models.origin(part.run, model)
-        found.append((model, origin))
-        model = known.get(str(origin.get("parent_checkpoint")))
-    return found
+    by_name = {model.name: model for model in all_models(run_model.experiment)}
+    lineage: list[tuple[Model, dict[str, Any]]] = []
+    model: Model | None = run_model.model
+    while model is not None and model not in [seen for seen, _ in lineage]:
+        origin = models.origin(run_model.run, model)
+        lineage.append((model, origin))
+        model = by_name.get(str(origin.get("parent_checkpoint")))
+    return lineage
 
 
 def _named(run: Path, experiment: Experiment, below: str, name: str | None) -> Model:
     """The model that a directory below a run and a name mean."""
-    known = all_models(experiment)
+    every = all_models(experiment)
     below = below.partition(f"/{layout.CHECKPOINTS}")[0]
     if name is not None:
-        fits = [model for model in known if model.name == name]
+        fits = [model for model in every if model.name == name]
     else:
-        fits = [model for model in known if model.directory == below]
-        within = [model for model in known if model.directory.startswith(f"{below}/") and model.role == "student"]
+        fits = [model for model in every if model.directory == below]
+        within = [model for model in every if model.directory.startswith(f"{below}/") and model.role == "student"]
         fits = fits or (within if len(within) == 1 else [])
     if len(fits) == 1:
         return fits[0]
-    given = (
+    reason = (
         f"has no model {name!r}"
         if name is not None
         else f"is a run; {below} in it is no single model"
         if below != "."
         else "is a run"
     )
-    raise UserError(f"{run} {given}; name one with --model: {', '.join(model.name for model in known)}")
+    raise UserError(f"{run} {reason}; name one with --model: {', '.join(model.name for model in every)}")
 
 
-def _of_run(part: OfRun) -> Source:
-    run, experiment, model = part.run, part.experiment, part.model
+def _of_run(run_model: RunModel) -> ExportedModel:
+    run, experiment, model = run_model.run, run_model.experiment, run_model.model
     renderer = tokenizer.renderer(run)
     config = models.sized(model.config, renderer)
-    given = run.optional(f"{TOKENIZER}/{GENERATION}")
-    ids = (_generation(given) if given else {}) | {
+    generation = run.optional(f"{TOKENIZER}/{GENERATION}")
+    ids = (_generation(generation) if generation else {}) | {
         "eos_token_id": list(renderer.end_tokens),
         "pad_token_id": renderer.pad,
     }
-    origin = ancestry(part)[-1][1]
+    origin = ancestry(run_model)[-1][1]
     context, family = origin.get("context"), origin.get("family")
-    return Source(
+    return ExportedModel(
         name=model.name,
         config=config,
         read=lambda mesh: models.parameters(run, model, config, mesh),
-        foreign=ids | ({"max_position_embeddings": int(context)} if context else {}) | ({"model_type": family} if family else {}),
+        extra=ids | ({"max_position_embeddings": int(context)} if context else {}) | ({"model_type": family} if family else {}),
         generation=ids | _sampling(experiment.decoding),
         tokenizer=run.folder(TOKENIZER),
-        part=part,
+        run_model=run_model,
         origin={},
-        adapter=_adapter(part, config) if model.base is not None else None,
+        adapter=_adapter(run_model, config) if model.base is not None else None,
     )
 
 
-def _adapter(part: OfRun, config: ModelConfig) -> Adapter:
-    run, model = part.run, part.model
-    _, (base, origin), *_ = ancestry(part)
+def _adapter(run_model: RunModel, config: ModelConfig) -> Adapter:
+    run, model = run_model.run, run_model.model
+    _, (base, origin), *_ = ancestry(run_model)
     ref = origin.get("checkpoint")
     if ref is not None and (Path(ref).expanduser() / RECORD).is_file():
         ref = read_record(Path(ref).expanduser()).source.get("ref")
@@ -179,38 +179,38 @@ def _adapter(part: OfRun, config: ModelConfig) -> Adapter:
 
 
 def _generation(path: Path) -> dict[str, Any]:
-    """What a generation config says."""
-    found = files.read_json(path)
-    if not isinstance(found, dict):
+    """The fields of a `generation_config.json`."""
+    fields = files.read_json(path)
+    if not isinstance(fields, dict):
         raise UserError(f"{path} is not a JSON object; make its model again")
-    return found
+    return fields
 
 
-def _imported(path: Path) -> Source:
+def _imported(path: Path) -> ExportedModel:
     files.check_tree(path)
-    known = read_record(path)
+    record = read_record(path)
 
     def read(mesh: jax.sharding.Mesh) -> Any:
-        same_arrays(str(path), checkpoints.saved_shapes(path), transformer.shapes(known.config))
-        return checkpoints.restore_params(path, models.parameter_shardings(known.config, mesh))
+        same_arrays(str(path), checkpoints.saved_shapes(path), transformer.shapes(record.config))
+        return checkpoints.restore_params(path, models.parameter_shardings(record.config, mesh))
 
-    ids = {name: known.kept[name] for name in _IDS if known.kept.get(name) is not None}
-    given = path / TOKENIZER / GENERATION
-    return Source(
+    ids = {name: record.kept[name] for name in _IDS if record.kept.get(name) is not None}
+    generation = path / TOKENIZER / GENERATION
+    return ExportedModel(
         name=path.name,
-        config=known.config,
+        config=record.config,
         read=read,
-        foreign=known.kept,
-        generation=_generation(given) if given.is_file() else ids,
+        extra=record.kept,
+        generation=_generation(generation) if generation.is_file() else ids,
         tokenizer=path / TOKENIZER if (path / TOKENIZER).is_dir() else None,
-        part=None,
-        origin=known.source,
+        run_model=None,
+        origin=record.source,
     )
 
 
 def _sampling(decoding: Decoding) -> dict[str, Any]:
-    """A run's decoding as transformers' defaults, without its limit of tokens, which was the evaluation's and would cut others'
-    texts off; where sampling is off, transformers wants its settings to be absent."""
+    """A run's decoding as defaults for transformers. Its limit of tokens was the evaluation's and is left out; where sampling is
+    off, transformers wants its settings to be absent."""
     penalty = {} if decoding.repetition_penalty == 1 else {"repetition_penalty": decoding.repetition_penalty}
     if decoding.temperature == 0:
         return {"do_sample": False, **penalty}

@@ -18,9 +18,9 @@ from typing import Literal
 import jax
 import numpy as np
 
-from w2sr_jax.convert import card, exportable
-from w2sr_jax.convert.directory import making, vacant
-from w2sr_jax.convert.exportable import GENERATION, Source
+from w2sr_jax.convert import card, exported
+from w2sr_jax.convert.atomic_directory import creating, require_vacant
+from w2sr_jax.convert.exported import GENERATION, ExportedModel
 from w2sr_jax.core import files, hub, sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import terminal
@@ -34,7 +34,8 @@ from w2sr_jax.training import checkpoints
 CARD = "README.md"
 SHARD = 5 * 10**9
 
-_OURS = ("w2sr_tokenizer.json", "config.json", GENERATION)  # of a tokenizer's directory, what is written anew or is for us alone
+_OURS = ("w2sr_tokenizer.json", "config.json", GENERATION)
+"""Files of a tokenizer's directory that are written anew, or that only we read."""
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -48,48 +49,47 @@ def export(
     mesh: Mesh | None = None,
     say: Callable[[str], None] = terminal.say,
 ) -> Path:
-    """Write the model that `source` (and `model`, see `exportable.find`) names into `out`; its path. `dtype`: None keeps each
+    """Write the model that `source` (and `model`, see `exported.find`) names into `out`; its path. `dtype`: None keeps each
     parameter as it is. With several processes, all call this alike, and process 0 writes.
 
     `UserError` for a model that is not finished, or has no counterpart (or no adapter) elsewhere, for an `out` that is not empty
-    and where the disk refuses; then nothing is left of it.
+    and where the disk refuses; nothing is left of `out` then.
     """
     out = Path(out).expanduser()
-    vacant(out)
-    found = exportable.find(source, model)
-    if adapter and found.adapter is None:
-        raise UserError(f"{found.name} was not trained with LoRA, so that there is no adapter of it; leave --adapter away")
+    require_vacant(out)
+    chosen = exported.find(source, model)
+    if adapter and chosen.adapter is None:
+        raise UserError(f"{chosen.name} was not trained with LoRA, so that there is no adapter of it; leave --adapter away")
     if adapter and dtype is not None:
         raise UserError("an adapter is stored as it was trained, in float32; leave --dtype away")
-    config = found.config if dtype is None else dataclasses.replace(found.config, param_dtype=dtype)
-    text = card.card(found, config, adapter)
-    kept = found.part.run.path(found.part.model.checkpoints) if found.part else Path(source).expanduser()
-    known = {"the digest of the parameters": str(checkpoints.read_lineage(kept).get("params_digest"))}
-    barrier("the model", {**known, "the model's card": files.digest_bytes(text.encode())})
-    where, first = _mesh(found, mesh), jax.process_index() == 0
-    if adapter and found.adapter is not None:
-        params = found.adapter.read(where)
-        if found.adapter.lora.quantize != "none":
-            say(
-                f"the adapter was trained beside a base of {found.adapter.lora.quantize}; beside the full one it is another model"
-            )
+    config = chosen.config if dtype is None else dataclasses.replace(chosen.config, param_dtype=dtype)
+    text = card.card(chosen, config, adapter)
+    checkpoint = chosen.run_model.run.path(chosen.run_model.model.checkpoints) if chosen.run_model else Path(source).expanduser()
+    facts = {"the digest of the parameters": str(checkpoints.read_lineage(checkpoint).get("params_digest"))}
+    barrier("the model", {**facts, "the model's card": files.digest_bytes(text.encode())})
+    devices, first = _mesh(chosen, mesh), jax.process_index() == 0
+    if adapter and chosen.adapter is not None:
+        params = chosen.adapter.read(devices)
+        if chosen.adapter.lora.quantize != "none":
+            kind = chosen.adapter.lora.quantize
+            say(f"the adapter was trained beside a base of {kind}; beside the full one it is another model")
     else:
-        params = found.read(where)
+        params = chosen.read(devices)
     size = sum(leaf.size for leaf in jax.tree.leaves(params)) * (4 if adapter else np.dtype(config.param_dtype).itemsize)
-    say(f"{found.name}: {sentences.size(size)} as {'an adapter, float32' if adapter else config.param_dtype}")
-    with making(out, size) as made:
-        if adapter and found.adapter is not None:
-            family = found.foreign.get("model_type")
-            adapters.save_adapter(made, config, found.adapter.lora, params, found.adapter.base, gather, first, family)
+    say(f"{chosen.name}: {sentences.size(size)} as {'an adapter, float32' if adapter else config.param_dtype}")
+    with creating(out, size) as directory:
+        if adapter and chosen.adapter is not None:
+            family = chosen.extra.get("model_type")
+            adapters.save_adapter(directory, config, chosen.adapter.lora, params, chosen.adapter.base, gather, first, family)
         else:
-            pretrained.save(made, config, params, shard_bytes, dict(found.foreign), gather=gather, write=first)
+            pretrained.save(directory, config, params, shard_bytes, dict(chosen.extra), gather=gather, write=first)
         if first:
-            files.write_json(made / GENERATION, dict(found.generation))
-            _write_tokenizer(found, made)
-            files.write_text(made / CARD, text)
+            files.write_json(directory / GENERATION, dict(chosen.generation))
+            _write_tokenizer(chosen, directory)
+            files.write_text(directory / CARD, text)
     if config.attention_softcap is not None:
         say("transformers 5 reads attn_logit_softcapping of a Gemma 3 but does not apply it; there its logits are other ones")
-    if not adapter and found.tokenizer is not None and _reopened(out):
+    if not adapter and chosen.tokenizer is not None and _reopened(out):
         say(
             "AutoTokenizer of transformers 5 gives every qwen2 the tokenizer of Qwen2, which this one is not; open it with "
             f"PreTrainedTokenizerFast.from_pretrained({str(out)!r})"
@@ -101,18 +101,18 @@ def export(
 
 def size_of(text: str) -> int:
     """The bytes that `5GB` or `500MB` mean (powers of ten). `UserError` for other words."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text.upper())
-    if found is None or found[2] not in _UNITS or not (size := int(float(found[1]) * _UNITS[found[2]])):
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text.upper())
+    if match is None or match[2] not in _UNITS or not (size := int(float(match[1]) * _UNITS[match[2]])):
         raise UserError(f"{text!r} is not a size; write for example 5GB or 500MB")
     return size
 
 
-def _mesh(found: Source, mesh: Mesh | None) -> jax.sharding.Mesh:
-    """Where parameters are read to: host memory for a process of its own, and otherwise the devices of all."""
+def _mesh(chosen: ExportedModel, mesh: Mesh | None) -> jax.sharding.Mesh:
+    """The mesh onto which parameters are read: the CPU for a single process, otherwise the devices of all processes."""
     if mesh is not None:
         return make_mesh(mesh)
     if jax.process_count() > 1:
-        return make_mesh(found.part.experiment.mesh if found.part else Mesh())
+        return make_mesh(chosen.run_model.experiment.mesh if chosen.run_model else Mesh())
     try:
         host = jax.devices("cpu")
     except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
@@ -121,16 +121,16 @@ def _mesh(found: Source, mesh: Mesh | None) -> jax.sharding.Mesh:
 
 
 def _reopened(out: Path) -> bool:
-    """Whether transformers opens the tokenizer of an exported model as another than it is: by the model's family."""
+    """Whether transformers would open the tokenizer of an exported model as another one, since it goes by the model's family."""
     settings = out / "tokenizer_config.json"
     if not settings.is_file() or files.read_json(out / "config.json").get("model_type") != "qwen2":
         return False
     return not str(files.read_json(settings).get("tokenizer_class", "")).startswith("Qwen2Tokenizer")
 
 
-def _write_tokenizer(found: Source, out: Path) -> None:
-    if found.tokenizer is not None:
-        for path in hub.tokenizer_files(found.tokenizer):
+def _write_tokenizer(chosen: ExportedModel, out: Path) -> None:
+    if chosen.tokenizer is not None:
+        for path in hub.tokenizer_files(chosen.tokenizer):
             if path.name not in _OURS:
                 shutil.copyfile(path, out / path.name)
-        portable.rewrite(out, found.foreign.get("max_position_embeddings"))
+        portable.rewrite(out, chosen.extra.get("max_position_embeddings"))
