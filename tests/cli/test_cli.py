@@ -4,6 +4,7 @@ import sys
 import minimal_results
 import pytest
 
+from w2sr_jax.cli import commands
 from w2sr_jax.cli import main as cli
 
 TINY = """
@@ -36,8 +37,20 @@ def test_help_teaches_and_imports_nothing_heavy():
 
 @pytest.mark.parametrize("command", ["run", "sample"])
 def test_help_of_a_command(command, capsys):
-    assert cli.run([command, "--help"]) == 0
+    with pytest.raises(SystemExit) as ended:
+        cli.run([command, "--help"])
+    assert ended.value.code == 0
     assert "--rung" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", commands.known())
+def test_every_command_is_there_and_helps(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.run([command, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"usage: w2sr {command}" in shown
+    assert commands.known()[command].about.split(", ")[0][:30] in " ".join(shown.split())
 
 
 def test_help_of_a_configuration_lists_every_setting(config, capsys):
@@ -95,11 +108,46 @@ def test_an_unknown_option_suggests_the_right_one(config, capsys):
     assert "--rungs.0.training.learning-rate" in capsys.readouterr().err
 
 
-def test_a_run_directory_of_another_experiment_is_refused(config, capsys):
-    assert cli.run(["sample", str(config)]) == 2  # prepared, but nothing to sample yet
+def manifests(root):
+    return {path.stem: path.stat().st_mtime_ns for path in (root / "runs" / "tiny" / "lineage").rglob("*.json")}
+
+
+@pytest.mark.parametrize(
+    ("override", "anew", "said"),
+    [
+        (["--seeds", "5"], set(), None),
+        (["--rungs.0.training.steps", "3"], set(), None),
+        (["--tokenizer.largest", "999"], {"tokenizer"}, "tokenizer is done again, since settings.largest is 999, was 99"),
+        (["--splits.pool", "6"], {"problems", "tokenizer"}, "problems is done again, since splits.pool is 6, was 5"),
+    ],
+)
+def test_other_settings_make_anew_what_lies_downstream_of_them(config, capsys, override, anew, said):
+    assert cli.run(["sample", str(config), "--plain"]) == 2  # prepared, but nothing to sample yet
     assert "teachers/teacher/train (w2sr train)" in capsys.readouterr().err
-    assert cli.run(["sample", str(config), "--seeds", "5"]) == 2
-    assert "seeds.0 is 0, not 5" in capsys.readouterr().err
+    before = manifests(config.parent)
+    assert before.keys() == {"problems", "tokenizer"}
+    assert cli.run(["sample", str(config), "--plain", *override]) == 2
+    heard = capsys.readouterr()
+    assert "teachers/teacher/train (w2sr train)" in heard.err
+    after = manifests(config.parent)
+    assert {name for name in before if after[name] != before[name]} == anew
+    assert heard.out.count("is done again") == len(anew)
+    assert said is None or said in heard.out
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(config, capsys):
+    assert cli.run(["sample", str(config), "--plain"]) == 2
+    before = {path: path.stat().st_mtime_ns for path in (config.parent / "runs").rglob("*")}
+    capsys.readouterr()
+    assert cli.run(["run", str(config), "--dry-run", "--tokenizer.largest", "999"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    states = {line.split()[1]: line.split()[0] for line in said[:-1]}
+    assert states["problems"] == "stands"
+    assert set(states.values()) == {"stands", "to"}
+    assert any(line.startswith("to do") and line.endswith("settings.largest is 999, was 99") for line in said)
+    assert said[-1].startswith("1 stands, ")
+    assert said[-1].endswith("Nothing was written.")
+    assert {path: path.stat().st_mtime_ns for path in (config.parent / "runs").rglob("*")} == before
 
 
 def test_settings_of_an_existing_run_cannot_be_changed(config, capsys):
@@ -151,11 +199,9 @@ def test_a_run_that_finished_nothing_gives_way_to_the_mended_command(config, cap
     assert cli.run(["run", str(config), "--rung", "0", "--splits.test", "-3"]) == 2
     said = capsys.readouterr().err
     assert "split test" in said
-    assert "another experiment" not in said
+    assert "is done again" not in said
     assert cli.run(["sample", str(config), "--plain"]) == 2
     assert "waits for" in capsys.readouterr().err
-    assert cli.run(["sample", str(config), "--splits.pool", "6"]) == 2
-    assert "another experiment" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from w2sr_jax.cli import commands, main as cli
 def work(argv, about, stop):
     {body}
     return 0
-cli.COMMANDS["show"] = commands.Command("x", "x", "__main__:work")
+commands.COMMANDS["show"] = commands.Command("x", "x", "__main__:work")
 cli.main(["show", *sys.argv[1:]])
 """
 

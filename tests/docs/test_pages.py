@@ -15,6 +15,7 @@ import doc_runs
 import pytest
 from doc_pages import NAMES, PAGES, ROOT, Block
 
+from w2sr_jax.cli import commands
 from w2sr_jax.cli import main as cli
 from w2sr_jax.configuration import saved
 from w2sr_jax.configuration.overrides import overridden
@@ -23,7 +24,7 @@ from w2sr_jax.runs import requirements
 
 LANGUAGES = {"python", "bash", "text", "json", "diff"}
 MOST_NOT_RUN = 4
-STAGES = ("run", "check", *cli.STAGES)
+STAGES = (*commands.EXPERIMENTS, *commands.STAGES)
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 SHELL = {"cd", "source", "git", "export"}
 """Commands of a shell that may stand in a block."""

@@ -28,6 +28,7 @@ from w2sr_jax.experiment import (
     check,
 )
 from w2sr_jax.graph.stage import Silent
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import Nll, OnCorrect
 from w2sr_jax.losses.weights import TokenWeights
@@ -36,11 +37,13 @@ from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.hf import pretrained
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.preflight import checks, rehearsal, stand_ins
+from w2sr_jax.preflight.findings import Subject
 from w2sr_jax.preflight.models import Shape, refusals
 from w2sr_jax.problems.settings import Fields, Files, Generated, Splits
 from w2sr_jax.sampling.settings import Decoding
+from w2sr_jax.stages.execute import execute
 from w2sr_jax.teachers.settings import Recorded, Served
-from w2sr_jax.text.settings import BpeTokenizer, PretrainedTokenizer
+from w2sr_jax.text.settings import BpeTokenizer, PretrainedTokenizer, WordTokenizer
 from w2sr_jax.training.settings import Training
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "teachers"))
@@ -182,6 +185,33 @@ def test_only_what_is_to_be_done_is_looked_at(tmp_path: Path) -> None:
     checks.before(experiment, tmp_path, Silent(), rung=0)
     with pytest.raises(UserError, match="cannot grow"):
         checks.before(experiment, tmp_path, Silent(), rung=1)
+
+
+def test_of_a_run_that_goes_on_its_own_problems_and_tokenizer_are_looked_at(tmp_path: Path) -> None:
+    """Fewer problems than are looked at of an endless source, so that their words are not all that it has."""
+    run, splits = tmp_path / "run", Splits(teacher=5, pool=5, test=5)
+    experiment = dataclasses.replace(SOUND, tokenizer=WordTokenizer(), splits=splits)
+    execute(experiment, run, Silent(), "prepare")
+    words = RunStore(run).peek("tokenizer").measures["vocabulary"]  # type: ignore[union-attr]
+    found = looked_at(experiment, run)
+    assert found["problems"].seen == ("made",)
+    assert found["tokenizer"].seen[0] == f"{words:,} tokens"
+    assert not any(one.refused for one in found.values())
+    other = looked_at(dataclasses.replace(experiment, tokenizer=WordTokenizer(largest=500)), run)
+    assert other["tokenizer"].seen[0] == "made of the run's own texts"  # it will be made anew
+    path = run / "tokenizer" / "tokenizer.json"
+    path.write_text(path.read_text()[:-9])
+    damaged = looked_at(experiment, run)
+    assert damaged["tokenizer"].seen[0] == "made of the run's own texts"
+    assert not any(one.refused for one in damaged.values())
+
+
+def test_stages_that_read_what_is_made_anew_are_looked_at_again(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    execute(SOUND, run, Silent(), "prepare")
+    assert Subject(SOUND, run).standing == {"problems", "tokenizer"}
+    assert Subject(dataclasses.replace(SOUND, tokenizer=BpeTokenizer(vocab_size=310)), run).standing == {"problems"}
+    assert not Subject(dataclasses.replace(SOUND, splits=Splits(pool=9, test=8, teacher=8)), run).standing
 
 
 def test_fields_that_fit_no_row_and_too_few_problems_are_refused(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_lost_and_uncounted_rows_are_found(row_cases, tmp_path, monkeypatch, fau
 
 
 def test_unnoticed_damage_is_found(row_cases, tmp_path, monkeypatch):
-    monkeypatch.setattr(row_cases.records.content, "digest", lambda table: "same")
+    monkeypatch.setattr(row_cases.records.tables, "digest", lambda table: "same")
     monkeypatch.setattr(row_cases.records.pq, "write_table", _without_checksums(row_cases.records.pq.write_table))
     with pytest.raises(row_cases.Broken, match="without being noticed"):
         cases(row_cases.KINDS["own Parquet, bytes"], tmp_path, 300)

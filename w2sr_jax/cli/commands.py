@@ -1,4 +1,4 @@
-"""The commands that take a finished or imported thing, not an experiment. A new one is a line here and a file of its own."""
+"""All commands. A new one is a line here and a file of its own."""
 
 import importlib
 from collections.abc import Callable
@@ -8,11 +8,13 @@ from w2sr_jax.core.process.stopping import Stop
 
 
 class Command(NamedTuple):
-    """How a command is called, what it does in a line, and where the function is that does it, as MODULE:FUNCTION."""
+    """How a command is called, what it does in a line, and where the function is that does it, as MODULE:FUNCTION. A command that
+    only reads leaves nothing half done."""
 
     usage: str
     about: str
     function: str
+    reads: bool = False
 
     def run(self, argv: list[str], stop: Stop) -> int:
         """Do the work; the exit code. Its module is imported here, so that nothing heavy is imported for `--help`.
@@ -24,26 +26,47 @@ class Command(NamedTuple):
         return work(argv, self.about, stop)
 
 
+EXPERIMENTS = {
+    "run": Command("run CONFIG.py", "run a whole experiment", "w2sr_jax.cli.run:run"),
+    "check": Command(
+        "check CONFIG.py", "say all that stands in the way of a run, in seconds", "w2sr_jax.cli.run:check", reads=True
+    ),
+}
+"""Of a whole experiment."""
+STAGES = {
+    "sample": Command("sample RUN", "let teachers write traces, or read and grade recorded ones", "w2sr_jax.cli.run:sample"),
+    "curate": Command(
+        "curate RUN", "select each arm's traces (W2SR all, W2SR-P correct, W2SR-N incorrect)", "w2sr_jax.cli.run:curate"
+    ),
+    "train": Command("train RUN", "train teachers, bases and students", "w2sr_jax.cli.run:train"),
+    "evaluate": Command("evaluate RUN", "let every trained model answer the test problems", "w2sr_jax.cli.run:evaluate"),
+    "report": Command("report RUN", "write report/index.html and report/results.json", "w2sr_jax.cli.run:report"),
+}
+"""Of the stages of one kind."""
 COMMANDS = {
     "show": Command(
         "show RUN --example 3",
         "one training example token by token, with spans and weights in colour",
         "w2sr_jax.cli.inspect:show",
+        reads=True,
     ),
     "explain": Command(
         "explain RUN PROBLEM_ID",
         "the whole life of one problem: traces, verdicts, why kept or dropped, steps, answers",
         "w2sr_jax.cli.inspect:explain",
+        reads=True,
     ),
     "compare": Command(
         "compare RUN RUN ...",
         "runs side by side, with paired tests, and how a metric moved over runs and dates",
         "w2sr_jax.cli.inspect:compare",
+        reads=True,
     ),
     "grade": Command(
         "grade FILE --gold A --text B",
         "grade texts of a file: verdicts, rules, kinds, and where labels disagree",
         "w2sr_jax.cli.grade:run",
+        reads=True,
     ),
     "reproduce": Command(
         "reproduce RUN [--stage NAME]",
@@ -60,3 +83,9 @@ COMMANDS = {
         "publish RUN --out DIR", "a teacher's traces as a TFDS data set in ArrayRecord files", "w2sr_jax.cli.convert:publish_"
     ),
 }
+"""Of a finished or imported thing."""
+
+
+def known() -> dict[str, Command]:
+    """Every command by its name."""
+    return {**EXPERIMENTS, **STAGES, **COMMANDS}

@@ -10,15 +10,17 @@ from pathlib import Path
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem
 from w2sr_jax.experiment import BASE, Experiment, Teacher
+from w2sr_jax.graph.planner import Plan
 from w2sr_jax.graph.runner import wanted
-from w2sr_jax.graph.stage import settings
+from w2sr_jax.graph.stage import settings, stages_of
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.problems.datasets import at_hand
 from w2sr_jax.problems.rows import Quarantine
 from w2sr_jax.problems.source import ProblemSource, load
-from w2sr_jax.stages import examples, models, tokenizer
+from w2sr_jax.stages import examples, layout, models, problems, tokenizer
+from w2sr_jax.stages.execute import seed_runs, seed_stores
 from w2sr_jax.stages.models import Model
 from w2sr_jax.stages.plan import ExperimentPlan, stages
 from w2sr_jax.teachers.recorded import Loaded
@@ -29,7 +31,7 @@ from w2sr_jax.text.render import Renderer
 from w2sr_jax.training.settings import Training
 
 SOME = 64
-"""Problems of an endless source that are looked at."""
+"""Problems of an endless source, or of a split, that are looked at."""
 
 
 class Findings:
@@ -101,20 +103,16 @@ class Subject:
         return stages(dataclasses.replace(self.experiment, seeds=self.experiment.seeds[:1]))
 
     @functools.cached_property
+    def standing(self) -> frozenset[str]:
+        """The stages that have finished with the same settings in the runs of all seeds, after others of which that is true."""
+        each = (_standing(run.plan, run.store) for run in seed_runs(self.experiment, self.run))
+        return functools.reduce(frozenset.intersection, each)
+
+    @functools.cached_property
     def settled(self) -> frozenset[str]:
-        """The stages that need no look: those that are not to be done now, and those that have finished with the same settings in
-        the runs of all seeds."""
-        found = None
-        for seed in self.experiment.seeds:
-            directory = self.run if len(self.experiment.seeds) == 1 else self.run / f"seed-{seed}"
-            asked, store = wanted(self.kind, self.rung), RunStore(directory)
-            own = frozenset(
-                stage.name
-                for stage in stages(dataclasses.replace(self.experiment, seeds=(seed,)))
-                if not asked(stage) or ((manifest := store.peek(stage.name)) and manifest.settings == settings(stage))
-            )
-            found = own if found is None else found & own
-        return found or frozenset()
+        """The stages that need no look: those that stand, and those that are not to be done now."""
+        asked = wanted(self.kind, self.rung)
+        return self.standing | {stage.name for stage in self.stages if not asked(stage)}
 
     @functools.cached_property
     def finished(self) -> bool:
@@ -122,19 +120,18 @@ class Subject:
         return all(stage.name in self.settled for stage in self.stages)
 
     @property
-    def first(self) -> Path:
-        """The directory of the first seed's run."""
-        seeds = self.experiment.seeds
-        return self.run if len(seeds) == 1 else self.run / f"seed-{seeds[0]}"
+    def first(self) -> RunStore:
+        """What the run of the first seed wrote."""
+        return seed_stores(self.experiment, self.run)[0]
 
     @functools.cached_property
     def opened(self) -> Renderer | UserError | None:
         """The run's tokenizer: the one that it made, or a pretrained one, or why that cannot be opened. None where it is made of
-        the run's own texts and is not made yet."""
+        the run's own texts and is not made yet, or is to be made anew."""
+        with contextlib.suppress(UserError):  # of a tokenizer that is damaged, which the run makes anew
+            if layout.TOKENIZER in self.standing:
+                return tokenizer.renderer(self.first)
         try:
-            store = RunStore(self.first)
-            if store.peek("tokenizer") is not None:
-                return tokenizer.renderer(store)
             if self.experiment.tokenizer.opened_from() is not None:
                 renderer = Renderer(tokenizers.build(self.experiment.tokenizer))
                 renderer.prompt("?")  # a template is first run here
@@ -193,7 +190,11 @@ class Subject:
 
     @functools.cached_property
     def some(self) -> Sequence[Problem]:
-        """The first problems; none where they cannot be read."""
+        """The first problems, those of the run where it has dealt them; none where they cannot be read."""
+        with contextlib.suppress(UserError):  # of splits that are damaged, which the run makes anew
+            if layout.PROBLEMS in self.standing:
+                splits = (problems.read(self.first, name) for name in (problems.POOL, problems.TEACHER, problems.PRETRAIN))
+                return [problem for split in splits for problem in split[:SOME]]
         first = self.rows["problems"]
         return first.problems if isinstance(first, Rows) else []
 
@@ -215,6 +216,17 @@ class Subject:
         return found
 
 
+def _standing(plan: Plan, store: RunStore) -> frozenset[str]:
+    """The stages of a run that have finished with these settings, after others of which that is true."""
+    standing: set[str] = set()
+    for stage in plan:
+        manifest = store.peek(stage.name)
+        same = manifest is not None and manifest.settings == settings(stage)
+        if same and standing.issuperset(need.name for need in stages_of(stage)):
+            standing.add(stage.name)
+    return frozenset(standing)
+
+
 def where_of(experiment: Experiment, model: Model) -> str:
     """Where the settings of a model's training stand."""
     if model.rung is None:
@@ -229,11 +241,11 @@ def _rows(source: ProblemSource) -> "Rows | UserError | None":
     try:
         if not source.at_hand():
             return None
-        problems, quarantine = load(source, limit)
-        whole = not source.is_endless() and (len(problems) + len(quarantine) < limit or source.available() == limit)
+        usable, quarantine = load(source, limit)
+        whole = not source.is_endless() and (len(usable) + len(quarantine) < limit or source.available() == limit)
     except UserError as error:
         return error
-    return Rows(problems, quarantine, whole)
+    return Rows(usable, quarantine, whole)
 
 
 def chunks(names: Sequence[str], most: int = 4) -> str:

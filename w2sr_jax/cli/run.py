@@ -1,0 +1,182 @@
+"""`w2sr run`, `w2sr check`, and the commands of a kind of stages: an experiment from a configuration or a run, and what of it is
+done. Each parses its arguments, calls, prints."""
+
+import argparse
+import contextlib
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from w2sr_jax.cli.arguments import add_plain, add_root, add_trust
+from w2sr_jax.core import files
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.process import terminal
+from w2sr_jax.core.process.stopping import Stop
+
+if TYPE_CHECKING:
+    from w2sr_jax.experiment import Experiment
+
+NOT_MET = 3
+"""The exit code where all is done and a requirement is not met."""
+_REQUIRE = "--require"
+
+
+class Asked(NamedTuple):
+    """What a command line asks for: its own options, and the overrides of settings, which only a configuration takes."""
+
+    command: str
+    options: argparse.Namespace
+    overrides: list[str]
+
+
+def run(argv: list[str], about: str, stop: Stop) -> int:
+    parser = _parser("run", about)
+    parser.add_argument("--dry-run", action="store_true", help="only say of every stage what would be done, and why")
+    _add_fresh(parser)
+    _add_require(parser)
+    asked = _asked("run", parser, argv)
+    experiment, directory = _experiment(asked, asked.options.root)
+    if asked.options.dry_run:
+        return _say_statuses(experiment, directory, asked.options.fresh)
+    return _execute(experiment, directory, asked.options, None, stop)
+
+
+def check(argv: list[str], about: str, _: Stop) -> int:
+    """Everything that `run` would check. What a rehearsal needs is made elsewhere and removed."""
+    asked = _asked("check", _parser("check", about), argv)
+    options = asked.options
+    with tempfile.TemporaryDirectory(prefix="w2sr-check-") if options.shrink else contextlib.nullcontext(options.root) as root:
+        experiment, directory = _experiment(asked, Path(root))
+        from w2sr_jax.preflight import checks
+
+        return 2 if checks.report(experiment, directory, print, options.rung) else 0
+
+
+def _stages(kind: str, argv: list[str], about: str, stop: Stop) -> int:
+    """Do the stages of one kind."""
+    parser = _parser(kind, about)
+    _add_fresh(parser)
+    if kind == "report":
+        _add_require(parser)
+    asked = _asked(kind, parser, argv)
+    experiment, directory = _experiment(asked, asked.options.root)
+    return _execute(experiment, directory, asked.options, kind, stop)
+
+
+sample, curate, train = partial(_stages, "sample"), partial(_stages, "curate"), partial(_stages, "train")
+evaluate, report = partial(_stages, "evaluate"), partial(_stages, "report")
+
+
+def _parser(command: str, about: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"w2sr {command}", description=about, add_help=False)
+    target = "CONFIG.py" if command == "run" else "RUN"
+    parser.add_argument("target", metavar=target, nargs="?", help="configuration file, or run directory")
+    add_root(parser)
+    parser.add_argument("--shrink", action="store_true", help="tiny random models and invented data: does the path hold?")
+    parser.add_argument("--rung", type=int, default=None, help="only this rung (0 is the first)")
+    add_plain(parser)
+    add_trust(parser)
+    return parser
+
+
+def _add_fresh(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--fresh", action="store_true", help="take no stage from other runs of the root")
+
+
+def _add_require(parser: argparse.ArgumentParser) -> None:
+    words = "exit with 3 where it is not met, see docs/report.md"
+    parser.add_argument(_REQUIRE, action="append", default=[], metavar="REQUIREMENT", help=words)
+
+
+def _asked(command: str, parser: argparse.ArgumentParser, argv: list[str]) -> Asked:
+    """What the arguments ask for. Help about the command is printed here; that of a configuration lists its settings, and is
+    printed where these are read."""
+    options, overrides = parser.parse_known_args(argv)
+    if any(argument.partition("=")[0] == _REQUIRE for argument in overrides):
+        raise UserError(f"{_REQUIRE} is for w2sr run and w2sr report, which end in a report; w2sr {command} does not")
+    wants_help = "-h" in overrides or "--help" in overrides
+    if options.target is None or (wants_help and not options.target.endswith(".py")):
+        parser.print_help()
+        print("\nWith a CONFIG.py, --help lists every setting of the experiment; any of them can be overridden.")
+        parser.exit(0 if wants_help else 2)
+    return Asked(command, options, overrides)
+
+
+def _experiment(asked: Asked, root: Path) -> "tuple[Experiment, Path]":
+    """The experiment to work on and the run's directory: from a configuration with overrides, or from a run as it was saved."""
+    options = asked.options
+    if Path(options.target).suffix == ".py":
+        return _configured(asked, root)
+    directory = Path(options.target) if Path(options.target).is_dir() else root / options.target
+    if not directory.is_dir():
+        raise UserError(f"{options.target} is neither a configuration (a .py file) nor a run directory (looked in {root} too)")
+    if asked.overrides:
+        raise UserError(
+            f"{asked.overrides[0]}: settings of an existing run cannot be changed; override those of its configuration"
+        )
+    if options.shrink:
+        raise UserError(f"{options.target} is a run as it is; --shrink takes a configuration (a .py file)")
+    files.check_tree(directory)
+    from w2sr_jax.configuration import saved
+
+    return saved.load_trusted(directory, options.trust), directory
+
+
+def _configured(asked: Asked, root: Path) -> "tuple[Experiment, Path]":
+    from w2sr_jax.configuration import saved
+    from w2sr_jax.configuration.overrides import overridden
+    from w2sr_jax.experiment import check
+
+    configured = saved.load_config(Path(asked.options.target))
+    with terminal.coloured():
+        experiment = overridden(configured, asked.overrides, f"w2sr {asked.command} {asked.options.target}")
+    check(experiment)
+    if asked.options.shrink:
+        from w2sr_jax.preflight.rehearsal import shrink
+
+        experiment = shrink(experiment, root)
+        check(experiment)
+    saved.check_format(root / experiment.name)
+    return experiment, root / experiment.name
+
+
+def _say_statuses(experiment: "Experiment", directory: Path, fresh: bool) -> int:
+    from w2sr_jax.cli.console import statuses
+    from w2sr_jax.graph.store import Store
+    from w2sr_jax.stages import execute
+
+    for prefix, planned in execute.statuses(experiment, directory, None if fresh else Store(directory.parent)):
+        for line in statuses(planned, prefix):
+            terminal.say(line)
+    return 0
+
+
+def _execute(experiment: "Experiment", directory: Path, options: argparse.Namespace, kind: str | None, stop: Stop) -> int:
+    """Do what is not done yet, of all kinds or of one, after all checks; say what the report says where there is one. The exit
+    code."""
+    from w2sr_jax.cli.console import Console
+    from w2sr_jax.graph.store import Store
+    from w2sr_jax.parallel import compiling, virtual
+    from w2sr_jax.preflight import checks
+    from w2sr_jax.runs import requirements
+    from w2sr_jax.stages import execute
+
+    wanted = requirements.understood(getattr(options, "require", []), experiment)
+    compiling.tidy()
+    if experiment.rehearsal:
+        virtual.devices(experiment.mesh)
+    with Console(plain=options.plain) as console:
+        if experiment.rehearsal:
+            console.rehearsal()
+        if kind != "report":
+            with compiling.announced(console.say):
+                checks.before(experiment, directory, console, kind, options.rung)
+        share = None if options.fresh else Store(directory.parent)
+        page = execute.execute(experiment, directory, console, kind, options.rung, stop, share)
+        if page is not None:
+            console.summary(page)
+        findings = requirements.judged(page, wanted)
+        for finding in findings:
+            console.finding(finding)
+    return 0 if all(finding.met for finding in findings) else NOT_MET
