@@ -77,7 +77,7 @@ def statements(text: str) -> Iterator[Statement]:
     if "answer" in text:
         cues += [(match.start(), match.end(), SENTENCE, match[1]) for match in _BEFORE.finditer(text)]
     begun = len(text) + 1
-    for start, end, rule, before in sorted(set(cues), key=lambda cue: (-cue[1], cue[0]))[:_MAXIMUM]:
+    for start, end, rule, before in sorted(set(cues), key=lambda cue: (-cue[1], *cue))[:_MAXIMUM]:
         rest = text[end : min(len(text), end + 2500, max(begun, end))]
         answer = before or _stated(rest, rule) or (_section(rest) if rule == LINE and rest[:1] in ("", "\n", "\r") else None)
         begun = min(begun, start) if rule == SENTENCE else begun
