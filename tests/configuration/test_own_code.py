@@ -200,7 +200,8 @@ def test_an_edit_of_any_file_that_a_loss_imports_is_noticed_and_named(folder, tm
     (folder / edited).write_text((folder / edited).read_text() + "\nNEW = 1\n")
     again = saved.load_config(path)
     assert saved.config_hash(again) != known
-    assert saved.difference(saved.load(run), again, run).startswith(f"{edited} was edited since")
+    assert saved.edited(run, again) == [edited]
+    assert saved.edited(tmp_path / "none", again) == []
     copy = run / "config" / edited
     copy.write_text(copy.read_text() + "\nNEW = 2\n")
     for load in (saved.load, saved.load_trusted):
@@ -237,7 +238,8 @@ def test_a_file_that_a_loss_reads_beside_itself_is_kept_and_its_edit_is_named(fo
     forget(before)
     (folder / edited).write_text((folder / edited).read_text() + "\n")
     again = saved.load_config(folder / "own_data.py")
-    assert saved.difference(saved.load(run), again, run).startswith(f"{edited} was edited since")
+    assert saved.edited(run, again) == [edited]
+    assert saved.edited(tmp_path / "none", again) == []
     (folder / edited).unlink()
     assert saved.load_trusted(run).rungs[0].objective.loss(TOKENS)[1] == 18.0
 
@@ -395,21 +397,55 @@ def test_two_files_of_one_name_are_refused(folder, tmp_path):
         imports.closure(["own_uses", "own_alias"])
 
 
-def test_w2sr_names_what_was_edited_between_two_sittings_and_asks_before_it_executes(folder, tmp_path, monkeypatch, capsys):
+def test_w2sr_asks_before_it_executes_what_a_run_brings(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     mark = tmp_path / "mark"
-    run = foreign(folder, tmp_path, mark)
+    foreign(folder, tmp_path, mark)
     assert cli.run(["curate", "runs/own", "--plain"]) == 2
     said = capsys.readouterr().err
     assert "Python of its own" in said
     assert "own_constants.py" in said
     assert not mark.exists()
-    (run / "lineage").mkdir()
-    (run / "lineage/problems.json").write_text("{}")
-    forget(set(sys.modules) - {name for name in sys.modules if name.startswith("own")})
-    (folder / "own_lazy.py").write_text("SHIFT = 1.0\n")
-    assert cli.run(["run", str(folder / "own_config.py"), "--plain"]) == 2
-    assert "own_lazy.py was edited since" in capsys.readouterr().err
+
+
+SOURCE = """
+import dataclasses
+from own_base import of
+from own_lazy import SHIFT
+from w2sr_jax.core.records import Problem
+from w2sr_jax.losses.token import Nll
+from w2sr_jax.problems.rows import Quarantine
+from w2sr_jax.problems.settings import Splits
+from w2sr_jax.problems.source import ProblemSource
+
+def problem(i):
+    total = i + int(SHIFT)
+    return Problem.of(f"What is {i} + {int(SHIFT)} ?", str(total), f"{i} + {int(SHIFT)} = {total} #### {total}", "sums")
+
+@dataclasses.dataclass(frozen=True)
+class Sums(ProblemSource):
+    def load(self, limit=None):
+        return [problem(i) for i in range(min(60, limit or 60))], Quarantine()
+
+def experiment():
+    return dataclasses.replace(of(Nll()), problems=Sums(), splits=Splits(teacher=5, pool=5, test=5))
+"""
+
+
+def test_w2sr_names_what_was_edited_between_two_sittings_and_does_it_again(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path, before = folder / "own_source.py", set(sys.modules)
+    path.write_text(SOURCE)
+    assert cli.run(["sample", str(path), "--plain"]) == 2
+    assert "waits for teachers/teacher/train" in capsys.readouterr().err
+    named = ("own_lazy.py was edited since", "the code of source was edited")
+    for text, expected in (("SHIFT = 0.0\n", ()), ("SHIFT = 1.0\n", named)):
+        forget(before)
+        (folder / "own_lazy.py").write_text(text)
+        assert cli.run(["sample", str(path), "--plain"]) == 2
+        said = capsys.readouterr().out
+        assert all(sentence in said for sentence in expected)
+        assert ("is done again" in said) == bool(expected)
 
 
 def test_what_is_trusted_is_remembered_by_the_digests_of_all_files(tmp_path):

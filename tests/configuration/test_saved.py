@@ -296,10 +296,6 @@ def test_a_dataclass_inside_a_function_cannot_be_saved():
         encoding.encode(Inside())
 
 
-def test_the_first_difference_is_named():
-    assert saved.difference(small(), small(seeds=(3,))) == "its seeds.0 is 0, not 3"
-
-
 @pytest.mark.parametrize(
     ("experiment", "said"),
     [

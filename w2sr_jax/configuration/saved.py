@@ -17,11 +17,9 @@ from typing import Any
 
 from w2sr_jax.configuration import encoding
 from w2sr_jax.configuration.encoding import encode
-from w2sr_jax.configuration.words import in_words
 from w2sr_jax.core import files, sentences
 from w2sr_jax.core.code import copies, imports, trust, usercode
 from w2sr_jax.core.code.unloaded import Reference, Unloaded
-from w2sr_jax.core.differing import differing
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.fieldtypes import mistyped
 from w2sr_jax.experiment import Experiment, check
@@ -128,17 +126,15 @@ def config_hash(experiment: Experiment) -> str:
     return files.digest_json(encode(dataclasses.replace(experiment, name="-")))
 
 
-def difference(old: Experiment, new: Experiment, run: Path | None = None) -> str:
-    """The first setting in which two experiments differ, in words; of `run`, which holds the old one, first the files of the
-    user's that were edited since."""
-    if run is not None:
-        before, now = _code(run, _raw(run)), imports.digests(imports.closure(encoding.user_modules(new)))
-        edited = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
-        if edited:
-            return f"{', '.join(edited)} {'was' if len(edited) == 1 else 'were'} edited since; it keeps a copy in {run / CONFIG}"
-    for path, was, now in differing(encode(old), encode(dataclasses.replace(new, name=old.name))):
-        return f"its {path} is {in_words(was)}, not {in_words(now)}"
-    return "no setting differs"
+def edited(run: Path, experiment: Experiment) -> list[str]:
+    """The user's files that an experiment needs and that are not as the run keeps them; none where the run has no experiment that
+    can be read."""
+    try:
+        kept = _code(run, _raw(run))
+    except UserError:
+        return []
+    now = imports.digests(imports.closure(encoding.user_modules(experiment)))
+    return sorted(name for name in kept.keys() & now.keys() if kept[name] != now[name])
 
 
 def _load(run: Path, raw: Mapping[str, Any], stand_for: Any) -> Experiment:

@@ -228,6 +228,9 @@ def _why(stage: Stage, manifest: Manifest | None, read: Mapping[str, str], pendi
 
 
 def _change(path: str, old: Any, new: Any) -> str:
+    above, _, last = path.rpartition(".")
+    if last == "source" and ... not in (old, new):  # the digest of the user's code behind a setting
+        return f"the code of {above} was edited"
     return f"{path} is {_short(new)}, was {_short(old)}"
 
 

@@ -93,6 +93,9 @@ def execute(
     with runner.owned(store, stop):
         for run in runs:
             runner.check_format(run.store)
+        if edited := saved.edited(directory, experiment):
+            were = "was" if len(edited) == 1 else "were"
+            watcher.warn(f"{', '.join(edited)} {were} edited since; what was made with it is done again")
         saved.save(directory, experiment)
         if not any(run.store.begun() for run in runs):
             saved.check_read_back(directory)
