@@ -194,13 +194,13 @@ def _imported(path: Path) -> ExportedModel:
         same_arrays(str(path), checkpoints.saved_shapes(path), transformer.shapes(record.config))
         return checkpoints.restore_params(path, models.parameter_shardings(record.config, mesh))
 
-    ids = {name: record.kept[name] for name in _IDS if record.kept.get(name) is not None}
+    ids = {name: record.extras[name] for name in _IDS if record.extras.get(name) is not None}
     generation = path / TOKENIZER / GENERATION
     return ExportedModel(
         name=path.name,
         config=record.config,
         read=read,
-        extra=record.kept,
+        extra=record.extras,
         generation=_generation(generation) if generation.is_file() else ids,
         tokenizer=path / TOKENIZER if (path / TOKENIZER).is_dir() else None,
         run_model=None,

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def differing(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Every innermost place at which two JSON values differ: its path (`rungs.0.name`, "" for the whole), the old and the new
+    """Every innermost path at which two JSON values differ: the path (`rungs.0.name`, "" for the whole), the old and the new
     value there, `...` for one that is not there. See `differing_among`."""
     for at, (was, now) in differing_among((old, new), path):
         yield at, was, now

@@ -1,4 +1,4 @@
-"""Whether the values in settings have the types that their dataclasses declare; Python itself does not look."""
+"""Whether the values in settings have the types that their dataclasses declare, which Python itself does not check."""
 
 import dataclasses
 import functools
@@ -15,8 +15,8 @@ _BITS = 63
 
 
 def mistyped(value: Any, kind: Any, where: str = "") -> str | None:
-    """The first setting in `value` (at `where`, for example `rungs.0.training`) that is not what `kind` asks for, in words:
-    where it is, what it holds, what would be right. None where all is well.
+    """A sentence about the first setting in `value` (at `where`, for example `rungs.0.training`) that is not of the type `kind`:
+    where it is, its value, what would be right. None where all are.
 
     Whole numbers stand for numbers, never True and False for either. Numbers must be finite and fit 64 bits, text must be
     characters that can be written to a file.
@@ -85,7 +85,7 @@ def _lacking(value: Any, kind: Any) -> str:
 
 
 def unwritable(value: Any) -> str | None:
-    """What a plain value would have to be so that it can be saved; None where it can."""
+    """What a plain value must be so that it can be saved, in words; None where it can."""
     if isinstance(value, float) and not math.isfinite(value):
         return "finite"
     if isinstance(value, int) and abs(value) >> _BITS:
@@ -96,7 +96,7 @@ def unwritable(value: Any) -> str | None:
 
 
 def _parts(value: Any, kind: Any, where: str) -> list[tuple[Any, Any, str]]:
-    """What a fitting value consists of: each part with its declared type and place."""
+    """The parts of a value of the right type, each with its declared type and its path."""
     if isinstance(value, tuple):
         kinds = next((get_args(one) for one in _alternatives(kind) if get_origin(one) is tuple and _fits(value, one)), (Any, ...))
         each = [kinds[0]] * len(value) if Ellipsis in kinds else list(kinds)

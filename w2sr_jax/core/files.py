@@ -1,4 +1,4 @@
-"""Files as stages write and check them: atomically, durably, and with digests; and what the disk answers, in words."""
+"""Files as stages write and check them: atomically, durably, and with digests; and sentences for what the disk refuses."""
 
 import contextlib
 import errno
@@ -43,10 +43,10 @@ _REFUSALS = {
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it takes `path`'s place in one step, on failure it is removed.
+    """Yield a temporary path beside `path`; on success it is renamed to `path` in one step, on failure it is removed.
 
-    Its mode is that of the file it replaces, or what the user's umask leaves. What a killed process leaves of it is removed by
-    `sweep`.
+    Its mode is that of the file it replaces, or what the user's umask leaves. `sweep` removes what a killed process
+    leaves of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}{_TEMPORARY}")

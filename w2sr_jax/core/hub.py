@@ -64,7 +64,7 @@ def is_local(ref: str) -> bool:
 
 
 def reference(ref: str) -> Reference | None:
-    """What `ref` means on the Hub; None where it means a path."""
+    """The Hub model that `ref` names; None where it names a path."""
     return None if Path(ref).expanduser().exists() else _parse(ref)
 
 
@@ -105,7 +105,7 @@ def at_hand(ref: str, kind: Kind) -> Path | None:
 
 
 def check_reachable(ref: str, kind: Kind) -> None:
-    """Ask the Hub whether a download of `ref`, which is not at hand, would be granted. `UserError` as `snapshot`."""
+    """Ask the Hub whether `ref`, which the cache does not hold whole, may be downloaded. `UserError` as for `snapshot`."""
     asked = _parse(ref)
     assert asked is not None
     with _refusals(asked, _cached(asked, kind)[1]):
@@ -133,7 +133,7 @@ def check_files(directory: Path) -> None:
 
 
 def tokenizer_files(directory: Path) -> list[Path]:
-    """The files of a tokenizer that are data: no code and no pickle, whatever it is called."""
+    """The files of a tokenizer that are text or JSON: no code and no pickle, whatever its name."""
     check_files(directory)
     names = PATTERNS["tokenizer"]
     found = (path for path in sorted(directory.iterdir()) if path.is_file() and path.suffix in _TEXTS)
@@ -141,7 +141,7 @@ def tokenizer_files(directory: Path) -> list[Path]:
 
 
 def origin(path: Path) -> Reference | None:
-    """Repository and commit that a directory is a snapshot of, where it lies in the Hub's cache; None elsewhere."""
+    """The repository and commit of a snapshot in the Hub's cache; None for any other directory."""
     path = path.absolute()
     repository = path.parent.parent.name.removeprefix("models--").replace("--", "/", 1)
     cached = path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--") and _COMMIT.fullmatch(path.name)
@@ -165,7 +165,7 @@ def commit(path: Path) -> str | None:
 
 
 def missing(directory: Path, kind: Kind) -> str | None:
-    """What a directory lacks to serve as `kind`, in words; None where it is whole, as far as names and the index tell."""
+    """What a directory lacks to serve as `kind`, in words; None where no file is missing by its name or by the index."""
     if kind == "tokenizer":
         files_of = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
         return None if any((directory / name).is_file() for name in files_of) else "it has no tokenizer.json"
@@ -182,7 +182,8 @@ def missing(directory: Path, kind: Kind) -> str | None:
 
 
 def home(directory: Path) -> Path:
-    """What the links of a directory may lead to: itself, or for a snapshot in the Hub's cache the folder of its repository."""
+    """The directory into which links of a model's directory may lead: itself, or for a snapshot in the Hub's cache the folder of
+    its repository."""
     folder = Path(os.path.realpath(directory))
     cached = folder.parent.name == "snapshots" and folder.parent.parent.name.startswith(("models--", "datasets--"))
     return folder.parent.parent if cached else folder
@@ -200,13 +201,13 @@ def _parse(ref: str) -> Reference | None:
 
 
 def _cached(asked: Reference, kind: Kind) -> tuple[Path | None, str]:
-    """The snapshot in the local cache if it is whole, and otherwise what is wrong with it, in words."""
+    """(the snapshot in the local cache, "") if it is whole, else (None, what it lacks in words)."""
     from huggingface_hub import constants, snapshot_download
 
     try:
         path = Path(_fetch(snapshot_download, asked, kind, local=True))
         lack = missing(path, kind)
-    except Exception as error:  # one that is known to be partial carries its path
+    except Exception as error:  # for a partial snapshot it has its path
         partial = getattr(error, "snapshot_path", None)
         if partial is None:
             return None, f"{constants.HF_HUB_CACHE} has no copy"
@@ -236,7 +237,7 @@ def _ask(asked: Reference) -> None:
 
 @contextlib.contextmanager
 def _refusals(asked: Reference, lack: str) -> Iterator[None]:
-    """Whatever the Hub, the network and the disk refuse, as a `UserError`."""
+    """Inside, whatever the Hub, the network or the disk refuses becomes a `UserError`."""
     from huggingface_hub import errors
 
     wanted = f"the Hub model {asked}"

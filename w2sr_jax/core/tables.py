@@ -1,5 +1,4 @@
-"""What a Parquet file holds: its rows a few at a time, so that no file takes more memory than it should, and their digest,
-however they are cut into chunks and pages."""
+"""Reading Parquet tables in bounded memory, and digests of their values, which do not depend on chunks and pages."""
 
 import hashlib
 from collections.abc import Iterator
@@ -43,7 +42,7 @@ def _bomb(path: Path, unpacked: int, size: int) -> UserError:
 
 
 def digest(table: pa.Table) -> str:
-    """Of a table's names, types and values."""
+    """The sha256 of a table's column names, types and values."""
     hashed = hashlib.sha256()
     for name, column in zip(table.column_names, table.columns):
         hashed.update(f"{name}:{column.type}:{len(column)};".encode())

@@ -1,6 +1,6 @@
-"""The marks between which reasoning models think before they answer, and what of a text stands outside of them.
+"""The marks around the thoughts of reasoning models, and the text outside of them.
 
-One list for the whole package: grading must not read an answer in a thought, rendering must not open a thought twice.
+One list for the whole package: grading must not read an answer inside a thought, rendering must not open a thought twice.
 """
 
 import re

@@ -76,7 +76,7 @@ class ModelTeacher(_ModelOfTheRun):
         return (self.name, self.samples, self.decoding, self.token_budget)
 
     def rehearsed(self, small: Small) -> Teacher:
-        tiny = small.model(self.model, given=self.checkpoint is not None)
+        tiny = small.model(self.model, loaded=self.checkpoint is not None)
         start = {"training": small.training(self.training)} if self.checkpoint is None else {}
         path = None if self.checkpoint is None else small.checkpoint(self.checkpoint, tiny)
         return dataclasses.replace(super().rehearsed(small), model=tiny, checkpoint=path, **start)  # type: ignore[type-var]

@@ -14,6 +14,6 @@ else works on the two through these functions, and knows no Linen module:
     decoding.prefill(config, weights, tokens, lengths, sharding)    [B, L] -> logits [B, V] and the prompts' cache
     decoding.step(config, weights, cache, tokens, positions, sharding)   [B] -> logits [B, V] and the cache with one token more
 
-`lora` and `quantized` put other trees in the place of the parameters, which the same functions take. `grow` makes a larger model
+`lora` and `quantized` make other trees of the parameters, which the same functions take. `grow` makes a larger model
 that starts out equal to a smaller one. `hf` reads and writes models of the families of Hugging Face, and says how to add one.
 """

@@ -155,15 +155,15 @@ class _Small:
     def training(self, training: Training) -> Training:
         return _training(training, self._shape)
 
-    def model(self, config: ModelConfig, given: bool = False) -> ModelConfig:
-        return model(config, stand_ins.VOCABULARY if given else 0, self._shape.fsdp, self._shape.tensor)
+    def model(self, config: ModelConfig, loaded: bool = False) -> ModelConfig:
+        return model(config, stand_ins.VOCABULARY if loaded else 0, self._shape.fsdp, self._shape.tensor)
 
     def checkpoint(self, reference: str, config: ModelConfig) -> str:
         return str(self._place.checkpoint(reference, config))
 
 
 def _rung(small: _Small, rung: Rung) -> Rung:
-    tiny = small.model(rung.model, given=rung.start.weights is not None)
+    tiny = small.model(rung.model, loaded=rung.start.weights is not None)
     probe = dataclasses.replace(rung.probe, every=min(rung.probe.every, STEPS // 2), problems=PROBE)
     # Random models rarely stop, and what they write may well repeat itself.
     curation = dataclasses.replace(rung.curation, limit=min(rung.curation.limit, POOL), keep_unfinished=True, keep_loops=True)

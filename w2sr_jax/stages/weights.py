@@ -29,7 +29,7 @@ class Record(NamedTuple):
 
     config: ModelConfig
     source: dict[str, Any]
-    kept: dict[str, Any]
+    extras: dict[str, Any]
 
 
 class Stored(NamedTuple):
@@ -62,8 +62,8 @@ def load(ref: str, config: ModelConfig, places: Any) -> Stored:
     cast = jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf.astype(config.param_dtype), tree), out_shardings=places)
     digest = str(checkpoints.read_lineage(path)["params_digest"])
     right = all(leaf.dtype == config.param_dtype for leaf in jax.tree.leaves(params))
-    source, kept = (record.source, record.kept) if record else ({}, {})
-    origin = _origin(ref, digest, source.get("repository"), source.get("revision"), kept)
+    source, extras = (record.source, record.extras) if record else ({}, {})
+    origin = _origin(ref, digest, source.get("repository"), source.get("revision"), extras)
     return Stored(params if right else cast(params), origin)
 
 
@@ -118,12 +118,12 @@ def same_architecture(ref: str, stored: ModelConfig, wanted: ModelConfig) -> Non
             )
 
 
-def _origin(ref: str, digest: str, repository: Any, revision: Any, kept: Mapping[str, Any]) -> dict[str, str]:
+def _origin(ref: str, digest: str, repository: Any, revision: Any, extras: Mapping[str, Any]) -> dict[str, str]:
     fields = {
         "repository": repository,
         "revision": revision,
-        "context": kept.get("max_position_embeddings"),
-        "family": kept.get("model_type"),
+        "context": extras.get("max_position_embeddings"),
+        "family": extras.get("model_type"),
     }
     return {"checkpoint": ref, "weights_digest": digest} | {name: str(value) for name, value in fields.items() if value}
 

@@ -1,4 +1,4 @@
-"""The traces of a teacher that is a file, for the problems of a rung; and what can be said of the file before a run."""
+"""The traces of a teacher that is a file, for the problems of a rung; and the check of the file before a run."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from w2sr_jax.teachers.settings import Recorded
 
 SCANNED = 50_000
-"""Rows that are gone through to find as many as are looked at."""
+"""Rows that are read before a run to find `HEAD` that count."""
 HEAD = 1000
-"""Rows that are looked at before a run."""
+"""Rows that are checked before a run."""
 _MUCH = 0.05  # share of rows set aside that is worth a remark
 
 

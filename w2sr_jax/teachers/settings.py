@@ -52,7 +52,7 @@ class Recorded(Teacher):
     """Field with the gold answer; None: the file has none. In recognised shapes the default also stands for `answer`,
     `expected_answer` or the marked answer in `solution`, or for none."""
     id: str | None = None
-    """Field with the problem's id in the file, kept in the problem's `meta`; rows with one id must have one question."""
+    """Field with the problem's id in the file, stored in the problem's `meta`; rows with one id must have one question."""
     sample: str | None = None
     """Field with the number of the sample; None: rows of one problem are numbered in the order of the file."""
     where: tuple[tuple[str, str], ...] = ()
@@ -120,7 +120,7 @@ class Recorded(Teacher):
 @dataclasses.dataclass(frozen=True)
 class Served(Teacher):
     """A model behind an OpenAI-compatible server: vLLM, SGLang, `transformers serve`, or a hosted one. It is asked for one trace
-    per request; every answer is kept as it arrives, and none is asked for twice."""
+    per request; every answer is stored as it arrives, and none is asked for twice."""
 
     name: str = "served"
     """Name of the teacher in tables, files and keys."""
@@ -131,7 +131,7 @@ class Served(Teacher):
     api: Literal["chat", "completions"] = "chat"
     """chat: the server puts the model's chat template around the prompt. completions: it continues the prompt as it is."""
     key_env: str = "OPENAI_API_KEY"
-    """Name of the environment variable that holds the key, which is kept nowhere else; empty: send none. Over http OPENAI_API_KEY
+    """Name of the environment variable that holds the key, which is stored nowhere; empty: send none. Over http OPENAI_API_KEY
     is sent to this machine alone."""
     samples: int = 4
     """Traces per problem."""

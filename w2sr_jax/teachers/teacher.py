@@ -30,14 +30,14 @@ class Writer:
 
 
 class Described(NamedTuple):
-    """What a teacher is, in our words, and a name that the user gave, which comes behind them."""
+    """A description of a teacher, and a name from the user's settings that follows it."""
 
     words: str
     name: str = ""
 
 
 class Findings(NamedTuple):
-    """Whom a check tells what it sees, what is odd, and what cannot work."""
+    """Functions by which a check reports what it sees, what is odd, and what cannot work."""
 
     see: Callable[[str], None]
     remark: Callable[[str], None]
@@ -45,7 +45,7 @@ class Findings(NamedTuple):
 
 
 class Small(Protocol):
-    """What a rehearsal makes small, with stand-ins in place of what would be downloaded."""
+    """How a rehearsal makes settings small, with stand-ins for what would be downloaded."""
 
     def recorded(self, teacher: "Recorded") -> "Recorded":
         """A teacher that is a file, with stand-ins in the file."""
@@ -56,8 +56,8 @@ class Small(Protocol):
     def samples(self, count: int) -> int: ...
     def decoding(self, decoding: Decoding) -> Decoding: ...
     def training(self, training: Any) -> Any: ...
-    def model(self, config: "ModelConfig", given: bool = False) -> "ModelConfig":
-        """`given`: its parameters are stand-ins, with the stand-in tokenizer's vocabulary."""
+    def model(self, config: "ModelConfig", loaded: bool = False) -> "ModelConfig":
+        """A tiny model. `loaded`: its parameters are read from a stand-in, which has the stand-in tokenizer's vocabulary."""
 
     def checkpoint(self, reference: str, config: "ModelConfig") -> str: ...
 
@@ -75,7 +75,7 @@ class Teacher(Extendable):
     weight: float = 1.0
     """How much its traces count in the mix."""
     samples: int | None = None
-    """Traces per problem, where that is known."""
+    """Traces per problem; None where it is not known before they are read."""
     decoding: Decoding | None = None
     """How a model of the run behind it decodes."""
     path: str = ""
@@ -84,14 +84,14 @@ class Teacher(Extendable):
     """Whether its traces lie in a file, which may bring problems and answer test problems (`load`)."""
 
     origin: ClassVar[str] = "code"
-    """What stands behind it, in a word for tables: "model", "file", "server" or "code"."""
+    """The source of its traces, in a word for tables: "model", "file", "server" or "code"."""
 
     def traces(self, work: TeacherWork) -> "Iterable[Trace]":
         """Ungraded traces for the problems, in any order."""
         raise NotImplementedError(f"{type(self).__name__} must define traces(work)")
 
     def write(self, work: TeacherWork) -> WrittenTraces:
-        """Write the graded traces of a rung. What an interrupted call left may be continued."""
+        """Write the graded traces of a rung. It may continue what an interrupted call has written."""
         from w2sr_jax.teachers.written import write
 
         return write(work, list(self.traces(work)))
@@ -113,7 +113,7 @@ class Teacher(Extendable):
 
     @property
     def foreign(self) -> bool:
-        """Whether no model of the run is behind it, so that it answers no test problem when asked."""
+        """Whether no model of the run writes its traces, so that it cannot be evaluated on test problems by sampling."""
         return self.writer is None
 
     def load(self, problems: "Sequence[Problem] | None", tested: "Sequence[Problem]" = (), most: int | None = None) -> "Loaded":
@@ -133,11 +133,11 @@ class Teacher(Extendable):
         """`UserError` where its settings cannot work; `where` names them."""
 
     def inspect(self, where: str, findings: Findings, questions: Callable[[], "set[str] | None"]) -> None:
-        """Look, before a run, at what can be known of the teacher at once: is its file readable, does its server answer?
-        `questions` gives those of all problems, spelt as `copies.matching.written` spells them; None where they are not known."""
+        """Check quickly, before a run, whether the teacher can work: is its file readable, does its server answer? `questions`
+        returns the questions of all problems, as `copies.matching.written` writes them; None where they cannot be read yet."""
 
     def most_tokens(self, problems: int) -> int:
-        """The most tokens of its traces for so many problems; 0 where that is not known."""
+        """The most tokens of its traces for so many problems; 0 where there is no bound."""
         return 0
 
 

@@ -88,9 +88,9 @@ def test_it_computes_what_its_reference_does(directory: Path) -> None:
 
 def test_it_is_imported_and_saved_by_its_own_names(directory: Path, tmp_path: Path) -> None:
     imported = weights.read_record(import_model(str(directory), tmp_path / "imported", say=lambda _: None))
-    assert imported.kept["model_type"] == "nimbus"
+    assert imported.extras["model_type"] == "nimbus"
     _, params = pretrained.load(directory)
-    pretrained.save(tmp_path / "saved", imported.config, params, extra=imported.kept)
+    pretrained.save(tmp_path / "saved", imported.config, params, extra=imported.extras)
     assert config_json.architecture(tmp_path / "saved") == imported.config
     before, after = (load_file(folder / "model.safetensors") for folder in (directory, tmp_path / "saved"))
     assert before.keys() == after.keys()

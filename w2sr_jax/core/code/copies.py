@@ -1,7 +1,7 @@
-"""Import a run's own copies of a user's modules: those that the run lists, with the bytes that it lists, and nothing else.
+"""Import a run's own copies of a user's modules: only files that the run lists, and only with the digests that it lists.
 
-A folder that came from somebody else may hold more than it says: modules that shadow others, byte code that does not belong to
-its source. Neither is ever executed.
+A folder that came from somebody else may hold more than the run lists: modules that shadow others, byte code that does not belong
+to its source. Neither is ever executed.
 """
 
 import importlib.machinery
@@ -19,8 +19,8 @@ from w2sr_jax.core.errors import UserError
 
 
 def install(folder: Path, code: Mapping[str, str]) -> None:
-    """From now on the modules whose files `code` lists (path below `folder` → sha256) are imported from there, whatever else is
-    called the same; those imported from elsewhere before are forgotten."""
+    """Import the modules whose files `code` lists (path below `folder` → sha256) from there, before any other module of the same
+    name. Modules of these names that were imported from elsewhere are removed from `sys.modules`."""
     uninstall()
     finder = _Copies(folder.resolve(), code)
     for name in list(sys.modules):
@@ -30,7 +30,7 @@ def install(folder: Path, code: Mapping[str, str]) -> None:
 
 
 def uninstall() -> None:
-    """Import no run's copies any more."""
+    """Undo `install`, and remove the copies that were imported."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Copies)]
     for name, module in list(sys.modules.items()):
         if isinstance(getattr(getattr(module, "__spec__", None), "loader", None), _Verified):
@@ -62,7 +62,7 @@ class _Copies(MetaPathFinder):
 
 
 class _Verified(SourceFileLoader):
-    """Executes a file where its bytes have the digest that it was saved with; looks at no byte code."""
+    """Executes a file if it has the digest with which it was saved; reads no byte code."""
 
     def __init__(self, name: str, path: str, digest: str) -> None:
         super().__init__(name, path)
@@ -77,4 +77,4 @@ class _Verified(SourceFileLoader):
         return data
 
     def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
-        """Writes no byte code either."""
+        """Writes no byte code."""

@@ -1,8 +1,8 @@
-"""Which of a user's files a module is made of: its own, those of the user's that it imports, directly or not, and small files
-that it names beside itself (`Path(__file__).parent / "table.json"`).
+"""The files that a user's module consists of: its own, those of the user's that it imports, directly or not, and small files that
+it reads beside itself (`Path(__file__).parent / "table.json"`).
 
-All of it is read from the source, so that also those count that have not been executed yet (in a function) and those that leave
-no trace in the module (`from constants import ALPHA`).
+They are read from the source, so that imports inside functions count, and those that leave no trace in the module
+(`from constants import ALPHA`).
 """
 
 import ast
@@ -16,7 +16,7 @@ from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
 
 LARGEST = 1 << 20
-"""Bytes of a file that a module reads beside itself and that counts as a part of it; what is larger is data."""
+"""Bytes up to which a file that a module reads beside itself counts as a part of it; larger files are data."""
 _DYNAMIC = {"import_module", "__import__", "spec_from_file_location", "run_path", "run_module", "exec", "load_source"}
 
 
@@ -86,7 +86,7 @@ def _module(name: str, file: Path) -> UserModule:
 
 
 def _located(name: str, root: Path) -> UserModule | None:
-    """A module of the user's by its name: as it is loaded, or where it would be loaded from; None for what is installed."""
+    """A module of the user's by its name, loaded or not; None for an installed one, and where there is none."""
     file = getattr(sys.modules.get(name), "__file__", None)
     if file is not None:
         return _module(name, Path(file)) if usercode.is_users(file) else None
@@ -103,10 +103,10 @@ def _tree(path: Path) -> ast.AST:
 
 
 def _beside(module: UserModule, tree: ast.AST) -> set[Path]:
-    """The files below a module's folder that it names in expressions with `__file__`, or with a name that was made of it."""
+    """The files below a module's folder that it names in expressions with `__file__`, or with a name that is assigned from it."""
     derived = {"__file__"}
     assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
-    for _ in assigned:  # in whatever order they are made of each other
+    for _ in assigned:  # repeated, since the assignments may stand in any order
         assigned_from = (
             target.id
             for node in assigned

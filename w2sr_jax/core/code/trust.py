@@ -1,7 +1,7 @@
 """Whose Python a run may execute: one's own, which was seen before, or what one says to trust.
 
-Code is known by the digests of its files. What a configuration of one's own brought once is remembered for this account, so that
-its runs go on without a word; a run from somebody else says what it would execute and waits for `--trust`.
+Code is identified by the digests of its files. The code of one's own configurations is remembered for this account, so that their
+runs go on without a question; a run from somebody else says what it would execute and needs `--trust`.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ LISTED = 5  # files named in a sentence
 
 
 def remember(code: Mapping[str, str], environment: Mapping[str, str] | None = None) -> None:
-    """Execute this code (path → sha256) without a question from now on, on this account. Where nothing can be written there,
-    nothing is remembered."""
+    """Remember for this account that this code (path → sha256) may be executed without a question. Nothing is remembered where
+    the account's data directory cannot be written."""
     if code:
         with contextlib.suppress(OSError, UserError):
             files.write_json(_note(code, environment), dict(code))
@@ -29,7 +29,7 @@ def remembered(code: Mapping[str, str], environment: Mapping[str, str] | None = 
 
 
 def check(run: Path, folder: Path, code: Mapping[str, str], trusted: bool) -> None:
-    """`UserError` where a run has Python of its own that nobody has trusted yet: whose it is, and what to do."""
+    """`UserError` where a run has Python of its own that this account does not trust yet; it names the files and their owner."""
     if trusted or remembered(code):
         return
     names = [sentences.shown(name, 60) for name in sorted(code)]
@@ -48,7 +48,7 @@ def _note(code: Mapping[str, str], environment: Mapping[str, str] | None) -> Pat
 
 
 def _owner(path: Path) -> str:
-    """Who a file belongs to, in words."""
+    """The owner of a file, in words."""
     try:
         number = path.stat().st_uid
     except OSError:

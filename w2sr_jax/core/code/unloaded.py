@@ -1,5 +1,5 @@
-"""What stands for a user's types and functions where their code is not executed: it holds what was saved, is saved as that again,
-and cannot be called."""
+"""Placeholders for a user's types and functions where their code is not executed: they hold the saved fields, are saved as the
+same again, and raise a UserError when they are called."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -9,8 +9,9 @@ from w2sr_jax.core.errors import UserError
 
 
 class Reference(NamedTuple):
-    """A type or function of the user's as saved settings name it: MODULE:NAME, the digest of its code, and the class of ours that
-    it extends; `setting` is the path of the setting that names it, such as `rungs.0.objective`."""
+    """A type or function of the user's, as saved settings name it: `name` is MODULE:NAME, `source` the digest of its code,
+    `extends` the class of this package that it extends, `setting` the path of the setting that names it, such as
+    `rungs.0.objective`."""
 
     name: str
     source: str | None
@@ -19,7 +20,7 @@ class Reference(NamedTuple):
 
 
 class Unloaded:
-    """Stands for a function of the user's whose code was not executed."""
+    """The placeholder of a function of the user's whose code was not executed."""
 
     def __init__(self, reference: Reference) -> None:
         self.reference = reference
@@ -38,7 +39,8 @@ class Unloaded:
 
 
 def stand_in(reference: Reference, names: list[str]) -> type:
-    """A dataclass with the fields of one of the user's, of the class of ours that it extends, without any of its code."""
+    """The placeholder of a user's dataclass: it has the fields `names`, extends the same class of this package, and has none of
+    the user's code."""
     own = [name for name in names if reference.extends is None or name not in _fields(reference.extends)]
     if not all(name.isidentifier() for name in own):
         raise UserError(f"{reference.setting}: {reference.name} has a field {sentences.value(own[0])}, which is no name")
@@ -52,7 +54,7 @@ def stand_in(reference: Reference, names: list[str]) -> type:
             raise AttributeError(name)
         refused(self)
 
-    # What a user's own has to define is not known; for the rest the class that it extends has answers.
+    # The user's own methods are refused; the class that it extends has the others.
     needed = (*getattr(reference.extends, "__abstractmethods__", ()), *getattr(reference.extends, "must_define", ()))
     return dataclasses.make_dataclass(
         reference.name.rpartition(":")[2].rpartition(".")[2],

@@ -1,5 +1,5 @@
-"""Run a user's Python: configurations, and the losses and graders they define. Whatever it raises is one sentence with file and
-line."""
+"""Run a user's Python: configurations, and the losses and graders they define. Whatever it raises becomes one sentence with file
+and line."""
 
 import contextlib
 import dataclasses
@@ -55,8 +55,8 @@ def load(path: Path) -> ModuleType:
 
 @contextlib.contextmanager
 def running(path: Path) -> Iterator[None]:
-    """Run a user's file: siblings are importable, no byte code is written beside them (a run's folder holds what the run made and
-    nothing else), and whatever it raises is one sentence with file and line."""
+    """Run a user's file: its siblings are importable, no byte code is written beside them (a run's folder holds the run's files
+    only), and whatever it raises becomes one sentence with file and line."""
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
     try:
@@ -70,7 +70,7 @@ def running(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def calling(thing: object) -> Iterator[None]:
     """Call a loss, grader or other code of a user's: whatever it raises is one sentence with the innermost line of the user's
-    code that led to it, or the place where `thing` is defined (`thing` itself where it is text)."""
+    code that led to it, or the line where `thing` is defined (`thing` itself where it is text)."""
     with _told(thing, None):
         yield
 
@@ -190,7 +190,8 @@ def _short(file: str | None) -> str:
 
 
 def _misfit(error: BaseException) -> str | None:
-    """The setting whose type made a dataclass refuse its values with an error of Python's own."""
+    """The sentence about a setting of the wrong type, where `__post_init__` of a dataclass raised because of it; None
+    elsewhere."""
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         settings = frame.f_locals.get("self")
         if frame.f_code.co_name == "__post_init__" and dataclasses.is_dataclass(settings):

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 
-FILES = 256  # open files that a command wants …
-FEWEST = 96  # … and without which training or reading fails somewhere in a library
-THREADS = 32, 16  # that jax, its compiler and others start, and of them for each core …
-MANY = 4096  # … which are not counted where the account may have as many
-MEMORY = 3 << 30  # bytes of address space without which jax ends in compiled code, before it has done anything
+FILES = 256  # open files that the limit is raised to
+FEWEST = 96  # open files below which training or reading fails somewhere in a library
+THREADS = 32, 16  # threads that jax, its compiler and other libraries start, and more for each core
+MANY = 4096  # threads that an account may have from which on they are not counted
+MEMORY = 3 << 30  # bytes of address space below which jax aborts at its start
 
 
 def check(argv: Sequence[str]) -> None:
@@ -43,7 +43,7 @@ def _text(name: str) -> bool:
 
 
 def _count_threads() -> None:
-    """`UserError` where the account has too few threads left; where that cannot be counted, nothing."""
+    """`UserError` where the account has too few threads left, as far as they can be counted."""
     limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     if limit == resource.RLIM_INFINITY or limit > MANY or os.getuid() == 0 or not os.path.isdir("/proc/self/task"):
         return
@@ -60,7 +60,7 @@ def _count_threads() -> None:
 
 
 def _raise_files() -> None:
-    """As many open files as the system lets this process have, where it was given few."""
+    """Raise the limit of open files where it is low. `UserError` where it stays below `FEWEST`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= FILES:
         return

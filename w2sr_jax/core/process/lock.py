@@ -1,4 +1,4 @@
-"""One process at a time on a run directory. The lock is the operating system's, so that a dead process does not keep it."""
+"""A lock for one process at a time in a directory. It is the operating system's, so that a dead process does not hold it."""
 
 import contextlib
 import fcntl
@@ -41,7 +41,7 @@ def locked(directory: Path) -> Iterator[Callable[[], None]]:
             raise
         check()
     finally:
-        if _same(handle, directory / LOCK):  # and not another run's, which has taken its place
+        if _same(handle, directory / LOCK):  # not where another process has created the directory anew
             (directory / LOCK).unlink(missing_ok=True)
         os.close(handle)
 
@@ -61,7 +61,7 @@ def _begin(directory: Path) -> None:
 
 
 def _same(handle: int, path: Path) -> bool:
-    """Whether the file that is open is the one at the path. A file system that does not answer says nothing against it."""
+    """Whether the open file is the one at the path; also True where the file system does not answer."""
     try:
         opened, named = os.fstat(handle), os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -83,7 +83,7 @@ def _acquire(path: Path) -> int:
         except OSError:
             os.close(handle)
             raise
-        # The file that was opened may have been removed by its last holder, and another made in its place.
+        # Its last holder may have removed the file that was opened, and another process created a new one.
         if _same(handle, path):
             return handle
         os.close(handle)

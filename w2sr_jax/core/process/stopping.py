@@ -1,9 +1,9 @@
-"""What a process does when it is asked to stop: SIGTERM from whoever takes the machine, SIGINT from the keyboard, SIGHUP from a
-terminal that is closed (where `nohup` does not have it ignored).
+"""Signals that ask the process to stop: SIGTERM from a scheduler, SIGINT from the keyboard, SIGHUP from a terminal that is closed
+(unless `nohup` has it ignored).
 
-Work that can save itself polls `Stop.requested` inside `Stop.deferred()`; anything else ends at once. Whatever happens, a process
-that got a signal is gone within `GRACE` seconds, also where it hangs in compiled code; only work that has seen Ctrl-C and saves
-itself may take `SAVING`. A second Ctrl-C ends at once.
+Work that can save its state polls `Stop.requested` inside `Stop.deferred()`; anything else ends at once. A process that got a
+signal ends within `GRACE` seconds in any case, also where it hangs in compiled code; only work that has polled after Ctrl-C may
+take `SAVING` seconds to save its state. A second Ctrl-C ends it at once.
 """
 
 import atexit
@@ -20,15 +20,15 @@ from types import FrameType
 from typing import Any, NoReturn
 
 GRACE = 9.0  # seconds
-SAVING = 60.0  # after Ctrl-C, for what has seen it and can be told again; SIGTERM is followed by SIGKILL
+SAVING = 60.0  # after Ctrl-C, for work that has polled: the user may press it again; after SIGTERM comes SIGKILL
 AT_ONCE = 0.5  # after a second Ctrl-C, for the way out
 AGAIN = 0.05  # seconds after which a signal is sent again whose exception got lost
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def until_exit() -> None:
-    """From now on, outside `Stop.installed()`, the signals end the process at once, without a word and with the exit code that
-    says so, also while the interpreter shuts down. Call it before whatever registers work for that."""
+    """Let the signals, outside `Stop.installed()`, end the process at once, silently and with their exit code, also while the
+    interpreter shuts down. Call it before anything registers exit handlers."""
 
     def end(number: int, _: FrameType | None) -> None:
         leave(128 + number)
@@ -43,8 +43,8 @@ def until_exit() -> None:
 
 
 def leave(code: int, words: str = "") -> NoReturn:
-    """End the process now, from any thread, whatever the main one is at: nothing is cleaned up and no exit handler runs. What was
-    printed is written out, and `words` are, where that does not have to be waited for."""
+    """End the process now, from any thread: nothing is cleaned up and no exit handler runs. Printed text is flushed, and `words`
+    are written to the standard error, unless that would block."""
     flushing = threading.Thread(target=_flush, daemon=True)
     with contextlib.suppress(RuntimeError):  # a process at its limit starts no thread
         flushing.start()
@@ -65,8 +65,8 @@ def _flush() -> None:
 
 
 def reinstall() -> None:
-    """Put back the handlers that Python knows of, where compiled code has set its own since, as `jax.distributed.initialize` does
-    for SIGTERM. Outside the main thread, and for signals without a handler of Python's: nothing."""
+    """Install Python's signal handlers again after compiled code has set its own, as `jax.distributed.initialize` does for
+    SIGTERM. Does nothing outside the main thread, and for signals without a handler of Python's."""
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             handler = signal.getsignal(number)
@@ -75,7 +75,7 @@ def reinstall() -> None:
 
 
 class Terminated(BaseException):
-    """A signal other than that of Ctrl-C arrived while nothing could be saved."""
+    """A signal other than that of Ctrl-C arrived outside of `Stop.deferred()`."""
 
 
 class Stop:
@@ -88,7 +88,7 @@ class Stop:
         self._checks: list[Callable[[], None]] = []
 
     def requested(self) -> bool:
-        """Whether to stop; raises what `check` does."""
+        """Whether the process was asked to stop; raises what `check` raises."""
         self.check()
         self._seen = self._seen or self.signal is not None
         return self.signal is not None
@@ -114,7 +114,7 @@ class Stop:
 
     @contextlib.contextmanager
     def watching(self, check: Callable[[], None]) -> Iterator[None]:
-        """Inside, work that polls also calls `check`, which raises where the work has lost its sense."""
+        """Inside, work that polls also calls `check`, which raises where going on makes no sense (the directory was removed)."""
         self._checks.append(check)
         try:
             yield
@@ -124,8 +124,7 @@ class Stop:
     @contextlib.contextmanager
     def installed(self, grace: float = GRACE, saving: float = SAVING) -> Iterator["Stop"]:
         """Handle the signals while inside; only in the main thread."""
-        # The interpreter runs handlers between bytecodes, so a process deep in compiled code never sees its signal. The wake-up
-        # pipe is written to at once.
+        # Python runs handlers between bytecodes, never inside compiled code; the wake-up pipe is written to at once.
         read, write = os.pipe()
         os.set_blocking(write, False)
         before: dict[int, Any] = {number: signal.signal(number, self._handle) for number in _heeded()}
@@ -144,7 +143,8 @@ class Stop:
             os.close(write)
 
     def _hook(self, otherwise: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """What to do with exceptions that the interpreter ignores: one of ours, raised in a finalizer, is raised again."""
+        """The hook for exceptions that the interpreter ignores: where a handler raised in a finalizer, the signal is sent
+        again."""
 
         def hook(unraisable: Any) -> None:
             if self.signal is not None and isinstance(unraisable.exc_value, Terminated | KeyboardInterrupt):
@@ -199,7 +199,7 @@ def _heeded() -> list[signal.Signals]:
 
 
 def _forget_terminal() -> None:
-    """Let what is still printed go nowhere: writing to a terminal that is gone fails, and what is at work would end by it."""
+    """Send further output to the null device: writing to a terminal that is gone would raise in the work that saves itself."""
     with contextlib.suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for handle in (1, 2):

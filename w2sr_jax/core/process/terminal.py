@@ -1,8 +1,9 @@
-"""What reaches a terminal: text of files, models, servers and hosts cannot steer it, hide in it, or pass for a line of ours.
+"""Text for a terminal: what comes from files, models, servers and hosts cannot control it, hide in it, or look like a line of
+ours.
 
-`guard` is for a program of its own, such as `w2sr`: from there on whatever writes to the standard streams (a log, a warning, a
-traceback, a library's bar) goes through `escaped`. Who writes commands to a terminal on purpose takes the stream `unguarded` and
-spells out what is not its own.
+`guard` is for a whole program such as `w2sr`: afterwards all that is written to the standard streams (a log, a warning, a
+traceback, a library's progress bar) goes through `escaped`. Code that controls the terminal on purpose takes the `unguarded`
+stream and escapes foreign text itself.
 """
 
 import contextlib
@@ -30,13 +31,13 @@ def escaped(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """Print a line, or several, spelt out."""
+    """Print text, escaped."""
     print(escaped(text))
 
 
 def guard() -> None:
-    """Let the standard streams of this process spell out what steers a terminal."""
-    os.environ.setdefault("PYTHON_COLORS", "0")  # tracebacks of Python 3.13 would be coloured, and the colours spelt out
+    """Let the standard streams of this process escape what would control a terminal."""
+    os.environ.setdefault("PYTHON_COLORS", "0")  # tracebacks of Python 3.13 would be coloured, and the colours escaped
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None:  # a process without a console has none
@@ -44,13 +45,13 @@ def guard() -> None:
 
 
 def unguarded(stream: TextIO) -> TextIO:
-    """The stream that takes everything as it is."""
+    """The stream behind `guard`'s, which writes everything as it is."""
     return unguarded(stream.stream) if isinstance(stream, _Escaping) else stream
 
 
 @contextlib.contextmanager
 def coloured() -> Iterator[None]:
-    """Let colours pass, and nothing else, for a library that paints what it says."""
+    """Inside, colours are not escaped, for a library that prints them."""
     streams = {name: getattr(sys, name) for name in ("stdout", "stderr")}
     try:
         for name, stream in streams.items():
@@ -63,7 +64,7 @@ def coloured() -> Iterator[None]:
 
 
 class _Escaping:
-    """A text stream that is otherwise the one it writes to."""
+    """A text stream that escapes what is written to it; all else it leaves to `stream`."""
 
     def __init__(self, stream: TextIO, colours: bool = False) -> None:
         self.stream, self._colours = stream, colours

@@ -33,9 +33,9 @@ class Failed(Malformed):
 
 class Answer(NamedTuple):
     """`text` counts only where the outcome is `answered`. `refused`: the model declined; `filtered`: the server cut it off for
-    its content; `empty`: there is no text. `finish` is `stop` only where the model ended by itself and said something besides its
-    thoughts. Tokens are None where the server does not say. `model` is what the server calls it. `reason` is what it said of the
-    end ("": nothing); None in journals from before it was kept."""
+    its content; `empty`: there is no text. `finish` is `stop` only where the model ended by itself and the text has an answer
+    besides its thoughts. Tokens are None where the server does not report them. `model` is the server's name of it. `reason` is
+    the finish reason as the server writes it ("": none); None in older journals."""
 
     text: str
     outcome: Outcome

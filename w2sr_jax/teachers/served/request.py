@@ -1,4 +1,4 @@
-"""What a server is sent for a trace, and by what its answer is known again."""
+"""The request for a trace, and the key under which the journal has its answer."""
 
 from __future__ import annotations
 

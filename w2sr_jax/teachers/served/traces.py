@@ -24,7 +24,7 @@ PATIENCE = 5.0
 
 
 def write_served(teacher: Served, work: TeacherWork) -> WrittenTraces:
-    """Let the server's model answer the problems. Answers are kept as they arrive, beside the traces and for all rungs."""
+    """Let the server's model answer the problems. Answers are stored as they arrive, in one journal for all rungs."""
     problems = list(work.problems)
     work.say(f"{teacher.name}: {request.bound(teacher, problems).words()}")
     with work.stop() as asked:
