@@ -94,7 +94,7 @@ def test_bad_rows_are_set_aside_with_line_and_reason(tmp_path: Path) -> None:
         ("p.csv", b"question,answer\n", "must end in .jsonl"),
         ("p.parquet", b"not parquet", "cannot be read as Parquet"),
         ("p.jsonl.gz", b"not gzip", "cannot be read past line 0"),
-        ("p.jsonl.gz", gzip.compress(b'{"question": "q", "answer": "1"}\n' * 9)[:-9], "cannot be read past line"),
+        ("p.jsonl.gz", gzip.compress(b'{"question": "q", "answer": "1"}\n' * 9, mtime=0)[:-9], "cannot be read past line"),
         ("p.jsonl", b'{"q": 1}\n{"r": 2}\n', "no usable problem; first reason, line 1: field 'question' is missing"),
         ("p.jsonl", b"\xff\xfe\x00\n", "no usable problem; first reason, line 1: not UTF-8 text"),
     ],
