@@ -1,5 +1,6 @@
-"""`w2sr explain`: a problem's whole life in a run, as text. What a model or a file wrote is shown with hidden characters spelt
-out and behind a bar, so that it cannot pass for a line of ours."""
+"""`w2sr explain`: everything that a run holds about one problem, as text: traces, verdicts, curation, steps that learned from it,
+answers. What a model or a file wrote is shown with hidden characters spelt out and behind a bar, so that it cannot pass for a
+line of ours."""
 
 import dataclasses
 import re
@@ -13,11 +14,10 @@ from w2sr_jax.experiment import BASE, Experiment
 from w2sr_jax.graph import skips
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.report import hostile
-from w2sr_jax.runs import history
-from w2sr_jax.runs.history import Found, Learnt, Use
+from w2sr_jax.runs import problem_records
+from w2sr_jax.runs.problem_records import ExampleUse, Located, TrainingUse
 from w2sr_jax.stages import examples, layout, models, problems
 from w2sr_jax.stages.execute import seed_stores
-from w2sr_jax.stages.layout import GENERATIONS
 from w2sr_jax.stages.models import Model
 from w2sr_jax.stages.outcomes import GREEDY
 
@@ -26,15 +26,15 @@ LONGEST_REASON = 400
 STEPS = 8  # steps listed of one example
 _DIGEST = re.compile("[0-9a-f]{64}")
 
-SPLITS = {
+_SPLITS = {
     problems.PRETRAIN: "read by bases before they learn to reason",
     problems.TEACHER: "teachers learn its worked solution",
     problems.POOL: "teachers write traces for it, students learn from them",
     problems.PROBE: "teachers write traces for it, no student learns from them",
     problems.TEST: "answered by every model, learnt from by none",
 }
-SIGNS = {"correct": "✓ correct", "incorrect": "✗ incorrect", "unparsed": "? unparsed", "ungraded": "· ungraded"}
-WORDS = {
+_VERDICTS = {"correct": "✓ correct", "incorrect": "✗ incorrect", "unparsed": "? unparsed", "ungraded": "· ungraded"}
+_LEDGER = {
     "repeat": "repeat: the teacher is wrong, the student gives its answer",
     "induced": "induced: and its base was right",
     "chance": "chance: its base had given that wrong answer too",
@@ -45,32 +45,32 @@ WORDS = {
 
 
 def explain(directory: Path, problem: str, write: Callable[[str], None]) -> None:
-    """Tell `write`, line by line, the life of the problem whose id begins with `problem`. `UserError` where it names none, or
-    several. Nothing is computed on a device; what the run has not made yet is said to be missing."""
+    """Give `write` the lines of all that the run holds about the problem whose id begins with `problem`. `UserError` where there
+    is no such problem, or several. Nothing is computed on a device. What the run has not made yet is said to be missing."""
     experiment = saved.load(directory)
     seeds = dict(zip(experiment.seeds, seed_stores(experiment, directory), strict=True))
     started = {seed: run for seed, run in seeds.items() if run.path(layout.PROBLEMS).is_dir()}
-    split, found = history.locate(next(iter(started.values()), RunStore(directory)), problem)
+    split, located = problem_records.find_problem(next(iter(started.values()), RunStore(directory)), problem)
     for number, (seed, run) in enumerate(seeds.items()):
         if len(seeds) > 1:
             write(f"{'' if number == 0 else chr(10)}=== Seed {seed}, in {run.name} ===\n")
         if seed in started:
             own = dataclasses.replace(experiment, seeds=(seed,))
-            _Story(run, own, split, found, write).tell()
+            _Explanation(run, own, split, located, write).write_all()
         else:
             write("Not started yet.")
 
 
-class _Story:
-    """One problem in the run of one seed."""
+class _Explanation:
+    """One problem in the run of one seed, written line by line."""
 
     def __init__(
-        self, run: RunStore, experiment: Experiment, split: str, found: Found[Problem], write: Callable[[str], None]
+        self, run: RunStore, experiment: Experiment, split: str, located: Located[Problem], write: Callable[[str], None]
     ) -> None:
         self.run, self.experiment, self.split, self.write = run, experiment, split, write
-        self.found, self.problem = found, found.record.id
+        self.located, self.problem = located, located.record.id
 
-    def tell(self) -> None:
+    def write_all(self) -> None:
         self._problem()
         for teacher in self.experiment.teachers:
             model = models.teacher(teacher)
@@ -82,9 +82,9 @@ class _Story:
             self._rung(index)
 
     def _problem(self) -> None:
-        problem = self.found.record
-        self.write(f"Problem {problem.id}, {self.split} split: {SPLITS[self.split]}")
-        self._file(1, self.found.path, [self.found.row])
+        problem = self.located.record
+        self.write(f"Problem {problem.id}, {self.split} split: {_SPLITS[self.split]}")
+        self._file(1, self.located.path, [self.located.row])
         self._text(1, problem.question, "question  ")
         self._text(1, "not known" if problem.answer is None else problem.answer, "gold      ")
         if problem.solution is not None:
@@ -97,17 +97,18 @@ class _Story:
     def _teacher(self, model: Model) -> None:
         self.write(f"\nTeacher {model.name}")
         if self.split == problems.TEACHER:
-            self._learnt([model])
+            self._training_uses([model])
         else:
             self._answers([model], {})
 
     def _on_file(self, teacher: str) -> None:
         """A recorded teacher's answers to a test problem, which are its evaluation."""
         self.write(f"\nTeacher {teacher}, a file")
-        found = history.rows(self.run, f"evaluations/{teacher}/{GENERATIONS}", f"evaluations/{teacher}", Trace, self.problem)
-        if not found:
-            self._missing(f"evaluations/{teacher}", "it has no answer to this problem", 1)
-        for one in found:
+        stage = layout.evaluation(teacher)
+        answers = problem_records.rows(self.run, layout.within(stage, layout.GENERATIONS), stage, Trace, self.problem)
+        if not answers:
+            self._missing(stage, "it has no answer to this problem", 1)
+        for one in answers:
             self._trace(1, one, f"sample {one.record.sample}")
 
     def _rung(self, index: int) -> None:
@@ -117,111 +118,115 @@ class _Story:
         if self.split == problems.TEACHER:
             self._line(1, "Students neither learn from this problem nor answer it.")
         elif self.split == problems.PRETRAIN:
-            self._learnt([models.student(self.experiment, index, BASE)])
-        elif self.split == problems.POOL and not history.is_part(self.run, self.experiment, index, self.found.row):
+            self._training_uses([models.student(self.experiment, index, BASE)])
+        elif self.split == problems.POOL and not problem_records.in_part(self.run, self.experiment, index, self.located.row):
             low, high = rung.pool
             self._line(1, f"Its part of the pool is {low:.0%} to {high:.0%}; this problem is in another.")
         else:
             if self.split in (problems.POOL, problems.PROBE):
-                written = {name: history.traces(self.run, self.experiment, index, name, self.problem) for name in rung.teachers}
+                written = {
+                    name: problem_records.traces(self.run, self.experiment, index, name, self.problem) for name in rung.teachers
+                }
                 self._traces(index, written)
             if self.split == problems.POOL:
                 self._dispositions(index, written)
-                self._learnt(trained)
+                self._training_uses(trained)
             self._answers(models.evaluated(self.experiment, index), {model.name: model for model in trained})
 
-    def _traces(self, index: int, written: Mapping[str, Sequence[Found[Trace]]]) -> None:
-        for name, found in written.items():
+    def _traces(self, index: int, written: Mapping[str, Sequence[Located[Trace]]]) -> None:
+        for name, traces in written.items():
             self._line(1, f"Traces of {name}")
-            if not found:
-                self._missing(f"{models.rung_directory(self.experiment, index)}/traces-{name}", "it wrote none to this problem")
-            for one in found:
+            if not traces:
+                folder = models.rung_directory(self.experiment, index)
+                self._missing(layout.traces_stage(folder, name), "it wrote none to this problem")
+            for one in traces:
                 self._trace(2, one, f"sample {one.record.sample}")
 
-    def _dispositions(self, index: int, written: Mapping[str, Sequence[Found[Trace]]]) -> None:
+    def _dispositions(self, index: int, written: Mapping[str, Sequence[Located[Trace]]]) -> None:
         """What each arm's curation did with those traces, in the order of their samples."""
         experiment = self.experiment
         rung = experiment.rungs[index]
-        samples = {one.record.id: f"sample {one.record.sample} of {name}" for name, found in written.items() for one in found}
+        samples = {one.record.id: f"sample {one.record.sample} of {name}" for name, traces in written.items() for one in traces}
         width = max(map(len, samples.values()), default=0)
         self._line(1, "Kept or left out")
         for arm, title in ((arm.name, arm.title) for arm in rung.selected_arms):
-            rows = history.dispositions(self.run, experiment, index, arm, self.problem)
+            rows = problem_records.dispositions(self.run, experiment, index, arm, self.problem)
             self._line(2, f"{title} ({arm})")
             if not rows:
-                path = f"{models.rung_directory(experiment, index)}/{arm}/{layout.DISPOSITIONS}"
+                folder = models.rung_directory(experiment, index)
+                path = layout.within(layout.arm(folder, arm), layout.DISPOSITIONS)
                 kind = "no trace of this problem was given" if self.run.path(path).exists() else f"{path} is not there"
-                self._missing(f"{models.rung_directory(experiment, index)}/curation", kind, 3)
+                self._missing(layout.curation_stage(folder), kind, 3)
                 continue
             by_trace = {one.record.trace_id: one.record for one in rows}
             for trace, name in samples.items():
                 self._line(3, f"{name:<{width}}  {_disposition(by_trace.get(trace))}")
             self._file(3, rows[0].path, [one.row for one in rows])
 
-    def _learnt(self, trained: Sequence[Model]) -> None:
+    def _training_uses(self, trained: Sequence[Model]) -> None:
         self._line(1, "Steps that learnt from it")
         for model in trained:
-            learnt = history.learnt(self.run, self.experiment, model, self.found.record, self.experiment.seeds[0])
-            if learnt is None:
+            use = problem_records.training_use(self.run, self.experiment, model, self.located.record, self.experiment.seeds[0])
+            if use is None:
                 start = examples.start_of(self.experiment, model)
                 waits = start is None and not self.run.path(examples.curated(self.experiment, model)).exists()
                 self._line(
                     2, f"{model.name}: {'its examples are not chosen yet' if waits else 'none, it is not among its examples'}"
                 )
             else:
-                self._uses(learnt)
+                self._examples(use)
 
-    def _uses(self, learnt: Learnt) -> None:
+    def _examples(self, training: TrainingUse) -> None:
         state = {
             "finished": "",
             "unfinished": " (its training has not finished; these are the steps that its batches will have)",
             "unread": " (it will be packed into batches when there is a tokenizer)",
             "unknown": " (its row and steps are not known before its training has packed its examples)",
             "foreign": " (packing.npz holds other batches than these examples make, so the steps are not known)",
-        }[learnt.state]
-        self._line(2, f"{learnt.model.name}{state}")
-        for use in learnt.uses:
-            self._line(3, _use(use, learnt.state not in ("foreign", "unknown")))
-            if use.found.path:
-                self._file(3, use.found.path, [use.found.row])
-        if learnt.packing:
-            rows = sorted({use.row for use in learnt.uses if use.row is not None})
-            self._file(3, learnt.packing, rows)
+        }[training.state]
+        self._line(2, f"{training.model.name}{state}")
+        for use in training.uses:
+            self._line(3, _use(use, training.state not in ("foreign", "unknown")))
+            if use.example.path:
+                self._file(3, use.example.path, [use.example.row])
+        if training.packing:
+            rows = sorted({use.row for use in training.uses if use.row is not None})
+            self._file(3, training.packing, rows)
 
     def _answers(self, asked: Sequence[Model], students: Mapping[str, Model]) -> None:
         self._line(1, "Answers")
         for model in asked:
-            found = list(history.answers(self.run, model, self.problem))
-            for one in (one for one in found if one.record.sample == GREEDY):
+            answers = list(problem_records.answers(self.run, model, self.problem))
+            for one in (one for one in answers if one.record.sample == GREEDY):
                 self._trace(2, one, model.name)
                 if model.name in students:
                     self._outcome(students[model.name])
-            drawn = [one.record for one in found if one.record.sample != GREEDY]
+            drawn = [one.record for one in answers if one.record.sample != GREEDY]
             if drawn:
                 right = sum(trace.verdict == "correct" for trace in drawn)
-                answers = ", ".join("none" if trace.answer is None else hostile.one_line(trace.answer, 24) for trace in drawn)
-                self._line(3, f"{right} of {len(drawn)} sampled answers right: {answers}")
-            if not found:
-                self._missing(f"evaluations/{model.name}", f"{model.name} was not asked")
+                listed = ", ".join("none" if trace.answer is None else hostile.one_line(trace.answer, 24) for trace in drawn)
+                self._line(3, f"{right} of {len(drawn)} sampled answers right: {listed}")
+            if not answers:
+                self._missing(layout.evaluation(model.name), f"{model.name} was not asked")
 
     def _outcome(self, model: Model) -> None:
         index = model.rung or 0
         for teacher in self.experiment.rungs[index].teachers:
-            said = history.verdicts(self.run, self.experiment, index, teacher, model, self.problem, self.split)
-            if said is None:
+            entry = problem_records.ledger_entry(self.run, self.experiment, index, teacher, model, self.problem, self.split)
+            if entry is None:
                 continue
-            words = [WORDS[cell] for cell in said.cells if cell in WORDS]
+            words = [_LEDGER[cell] for cell in entry.cells if cell in _LEDGER]
             if not words:
-                right = "teacher_right" in said.cells
+                right = "teacher_right" in entry.cells
                 words = [
                     "the teacher is right, and so is the student" if right else "the teacher is wrong, the student otherwise"
                 ]
             taught, base = (
-                "none" if t.answer is None else hostile.one_line(t.answer, 24) for t in (said.teacher.record, said.base.record)
+                "none" if t.answer is None else hostile.one_line(t.answer, 24) for t in (entry.teacher.record, entry.base.record)
             )
             self._line(3, f"against {teacher} (which answered {taught}; the base {base}): {'; '.join(words)}")
 
-    def _trace(self, depth: int, one: Found[Trace], name: str) -> None:
+    def _trace(self, depth: int, one: Located[Trace], name: str) -> None:
         trace = one.record
         reading = "no answer" if trace.answer is None else f"answer {hostile.one_line(trace.answer, 60)}"
         notes = [
@@ -231,7 +236,7 @@ class _Story:
             f"{trace.tokens:,} tokens" if trace.tokens else "",
             "" if trace.mean_logprob is None else f"mean log-probability {trace.mean_logprob:.2f}",
         ]
-        self._line(depth, f"{name}  {SIGNS[trace.verdict]}, {reading}  ({', '.join(filter(None, notes))})")
+        self._line(depth, f"{name}  {_VERDICTS[trace.verdict]}, {reading}  ({', '.join(filter(None, notes))})")
         self._file(depth + 1, one.path, [one.row], f"trace {hostile.one_line(trace.id)}, from {_origin(trace.provenance)}")
         self._text(depth + 1, trace.text)
 
@@ -274,17 +279,17 @@ def _origin(provenance: str) -> str:
     return f"parameters {provenance[:12]}" if _DIGEST.fullmatch(provenance) else hostile.one_line(provenance, 100)
 
 
-def _use(use: Use, known: bool) -> str:
+def _use(use: ExampleUse, steps_known: bool) -> str:
     """One example: where it was packed and, where they are known, which steps read it."""
-    example = use.found.record
-    made = "its text" if example.style == "document" else "its solution"
-    who = f"trace {hostile.one_line(example.trace_id)} of {hostile.one_line(example.teacher)}" if example.trace_id else made
+    example = use.example.record
+    text = "its text" if example.style == "document" else "its solution"
+    who = f"trace {hostile.one_line(example.trace_id)} of {hostile.one_line(example.teacher)}" if example.trace_id else text
     if use.row is None and not use.left_out:
         return who
     if use.row is None:
         return f"{who}: left out, too long for a row or with an end of turn in its midst"
     weight = "" if example.weight == 1 else f", weight {example.weight:.3g}"
-    return f"{who}: packed in row {use.row}{weight}" + (f"; {_steps(use.steps, use.total)}" if known else "")
+    return f"{who}: packed in row {use.row}{weight}" + (f"; {_steps(use.steps, use.total)}" if steps_known else "")
 
 
 def _steps(steps: Sequence[int], total: int) -> str:

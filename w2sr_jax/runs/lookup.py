@@ -1,4 +1,4 @@
-"""Rows of a table found by a value or by their number: of the others only the columns that are looked at are read."""
+"""Rows of a table looked up by values or by number. Of the other rows only the columns that are compared are read."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ R = TypeVar("R", bound=Record)
 def where(path: Path, kind: type[R], values: Mapping[str, str]) -> list[tuple[int, R]]:
     """The records whose columns have these values, each with its row (from 0). `UserError` where the table is damaged or
     another one."""
-    found: list[tuple[int, R]] = []
+    matches: list[tuple[int, R]] = []
     with _opened(path, kind) as file:
         first = 0
         for group in range(file.num_row_groups):
@@ -27,9 +27,9 @@ def where(path: Path, kind: type[R], values: Mapping[str, str]) -> list[tuple[in
             numbers = [number for number, row in enumerate(rows) if row == tuple(values.values())]
             if numbers:
                 table = _group(file, group, kind)
-                found += [(first + number, kind.from_row(table.slice(number, 1).to_pylist()[0])) for number in numbers]
+                matches += [(first + number, kind.from_row(table.slice(number, 1).to_pylist()[0])) for number in numbers]
             first += columns.num_rows
-    return found
+    return matches
 
 
 def record(path: Path, kind: type[R], number: int) -> R:

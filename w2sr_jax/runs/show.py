@@ -1,4 +1,4 @@
-"""`w2sr show`: one training example, token by token, as its training meets it: spans, weights, place in the packed batches.
+"""`w2sr show`: one training example, token by token, as its training meets it: spans, weights, location in the packed batches.
 
 Computed from the run's files with NumPy alone, so that it needs no device. What a model or a file wrote is shown with hidden
 characters spelt out.
@@ -31,12 +31,10 @@ from w2sr_jax.graph.store import RunStore
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.weights import TokenWeights
 from w2sr_jax.report import hostile
-from w2sr_jax.runs import packing as places
-from w2sr_jax.runs.packing import Packing, Place
+from w2sr_jax.runs.packing import Location, Packing, example_at, packing_of
 from w2sr_jax.stages import examples as batching
-from w2sr_jax.stages import models, tokenizer
+from w2sr_jax.stages import layout, models, tokenizer
 from w2sr_jax.stages.execute import seed_stores
-from w2sr_jax.stages.layout import CURATED, PACKING
 from w2sr_jax.stages.models import Model
 from w2sr_jax.text import spans
 
@@ -49,7 +47,7 @@ _UNBOUNDED = 2**31
 _FIELDS = ("tokens", "target", "segments", "span", "verdict", "weight", "teacher_logprob")
 
 
-class Shown(NamedTuple):
+class ShownToken(NamedTuple):
     """One token as it is shown: what it adds to the text, its span, whether it is imitated, and with what weight."""
 
     piece: str
@@ -73,20 +71,20 @@ def show(
     if training is None:  # a base that is not trained in the run has no examples either
         raise UserError(f"{model.name} is not trained in the run")
     renderer = tokenizer.renderer(run)
-    one = places.example_at(examples, example)
+    one = example_at(examples, example)
     objective = batching.objective_of(experiment, model)
     refused = renderer.refusal(one.response)
     if refused:
         raise UserError(f"example {example} of {model.name} is left out of its training: its response {refused}")
     (encoded,), _ = encode([one], renderer, _UNBOUNDED)
-    packing = places.packing(run, model, examples, renderer, training, seed)
-    place = packing.place(example, encoded)
-    tokens = _tokens(packing, encoded, place, objective.weights)
-    lines = _Page(packing, objective, one, encoded, place, tokens)
+    packing = packing_of(run, model, examples, renderer, training, seed)
+    location = packing.locate(example, encoded)
+    tokens = _tokens(packing, encoded, location, objective.weights)
+    page = _Page(packing, objective, one, encoded, location, tokens)
     if console is None:
         file = terminal.unguarded(sys.stdout)  # colours are its own; what is foreign in its lines is spelt out
         console = Console(file=file, highlight=False, soft_wrap=True, no_color=plain, color_system=None if plain else "auto")
-    for line in lines.told(model, example, _notes(model, packing)):
+    for line in page.lines(model, example, _notes(model, packing)):
         safe = terminal.escaped(line.plain)
         console.print(line if safe == line.plain else safe, soft_wrap=True, highlight=False, markup=False)
 
@@ -103,10 +101,10 @@ def weights(
     by_verdict = np.select([verdict > 0, verdict < 0], [factors.correct, factors.incorrect], factors.unknown)
     new = weight * by_span * by_verdict
     if factors.confidence_gamma != 0.0:
-        known = ~np.isnan(teacher_logprob)
-        confidence = np.exp(factors.confidence_gamma * np.where(known, teacher_logprob, 0.0))
-        before, after = np.sum(new * known), np.sum(new * known * confidence)
-        new = new * np.where(known, confidence * before / (after if after > 0.0 else 1.0), 1.0)
+        recorded = ~np.isnan(teacher_logprob)
+        confidence = np.exp(factors.confidence_gamma * np.where(recorded, teacher_logprob, 0.0))
+        before, after = np.sum(new * recorded), np.sum(new * recorded * confidence)
+        new = new * np.where(recorded, confidence * before / (after if after > 0.0 else 1.0), 1.0)
     return new.astype(np.float32)
 
 
@@ -116,10 +114,10 @@ def _model(experiment: Experiment, index: int, arm: str | None) -> Model:
         raise UserError(f"there is no rung {index}; " + ("the only one is 0" if last == 0 else f"rungs are numbered 0 to {last}"))
     rung = experiment.rungs[index]
     base = (BASE,) if rung.start.training is not None else ()
-    known = (*(arm.name for arm in rung.trained), *base)
-    if arm is not None and arm not in known:
-        raise UserError(f"rung {index} ({rung.name}) trains no {sentences.value(arm)}; it trains {', '.join(known)}")
-    return models.student(experiment, index, known[0] if arm is None else arm)
+    trained = (*(arm.name for arm in rung.trained), *base)
+    if arm is not None and arm not in trained:
+        raise UserError(f"rung {index} ({rung.name}) trains no {sentences.value(arm)}; it trains {', '.join(trained)}")
+    return models.student(experiment, index, trained[0] if arm is None else arm)
 
 
 def _examples(run: RunStore, experiment: Experiment, model: Model) -> Sequence[Example]:
@@ -138,41 +136,43 @@ def _examples(run: RunStore, experiment: Experiment, model: Model) -> Sequence[E
     return examples
 
 
-def _tokens(packing: Packing, encoded: Encoded, place: Place | None, factors: TokenWeights) -> list[Shown]:
+def _tokens(packing: Packing, encoded: Encoded, location: Location | None, factors: TokenWeights) -> list[ShownToken]:
     weight = np.zeros(len(encoded.tokens), np.float32)
-    if place is None:
+    if location is None:
         alone = np.where(encoded.supervised, np.float32(encoded.weight), np.float32(0))
         verdict = np.full(len(alone), encoded.verdict)
         weight[1:] = weights(factors, encoded.span, verdict, encoded.teacher_logprob, alone)[1:]
     else:
         # A token is predicted one position before its own, and confidence is normalised over the tokens of a step.
-        batch, row = _step(packing, place)
+        batch, row = _step(packing, location)
         every = weights(factors, batch.span, batch.verdict, batch.teacher_logprob, batch.weight)
-        weight[1:] = every[row, place.start : place.start + positions(encoded)]
+        weight[1:] = every[row, location.start : location.start + positions(encoded)]
     pieces = packing.renderer.tokenizer.pieces(encoded.tokens.tolist())
     supervised = encoded.supervised & (np.arange(len(weight)) > 0)
-    return [Shown(*one) for one in zip(pieces, encoded.span.tolist(), supervised.tolist(), weight.tolist(), strict=True)]
+    return [ShownToken(*one) for one in zip(pieces, encoded.span.tolist(), supervised.tolist(), weight.tolist(), strict=True)]
 
 
-def _step(packing: Packing, place: Place) -> tuple[Batch, int]:
+def _step(packing: Packing, location: Location) -> tuple[Batch, int]:
     """The batch of the first step that reads the row, and the row's index in it; the row alone where no step does."""
     assert packing.batches is not None
     packed = packing.batches.packed
-    if not place.steps:
-        rows = {field: getattr(packed, field)[place.row : place.row + 1] for field in (*_FIELDS, "positions")}
+    if not location.steps:
+        rows = {field: getattr(packed, field)[location.row : location.row + 1] for field in (*_FIELDS, "positions")}
         return Batch(**rows), 0
-    batch = packing.batches.batch_at(place.steps[0] - 1)
-    at = next(
-        row
-        for row in range(len(batch.tokens))
-        if all(np.array_equal(getattr(batch, field)[row], getattr(packed, field)[place.row], equal_nan=True) for field in _FIELDS)
-    )
-    return batch, at
+    batch = packing.batches.batch_at(location.steps[0] - 1)
+    wanted = {field: getattr(packed, field)[location.row] for field in _FIELDS}
+
+    def is_wanted(row: int) -> bool:
+        return all(np.array_equal(getattr(batch, field)[row], wanted[field], equal_nan=True) for field in _FIELDS)
+
+    return batch, next(filter(is_wanted, range(len(batch.tokens))))
 
 
 def _notes(model: Model, packing: Packing) -> list[str]:
     if packing.state == "foreign":
-        return [f"{model.directory}/{PACKING} holds other batches than these examples make, so rows and steps may differ"]
+        return [
+            f"{layout.within(model.directory, layout.PACKING)} holds other batches than these examples make, so rows and steps may differ"
+        ]
     return []
 
 
@@ -182,11 +182,11 @@ class _Page:
     objective: Objective
     example: Example
     encoded: Encoded
-    place: Place | None
-    tokens: Sequence[Shown]
+    location: Location | None
+    tokens: Sequence[ShownToken]
 
-    def told(self, model: Model, index: int, notes: Sequence[str]) -> Iterator[Text]:
-        source = f", {model.directory}/{CURATED} row {index}" if model.arm != BASE else ""
+    def lines(self, model: Model, index: int, notes: Sequence[str]) -> Iterator[Text]:
+        source = f", {layout.within(model.directory, layout.CURATED)} row {index}" if model.arm != BASE else ""
         yield Text(f"Example {index} of {len(self.packing.examples):,} (from 0), {model.name}{source}", "bold")
         yield Text(f"  {self._summary()}")
         yield Text(f"  {self._origin()}")
@@ -215,25 +215,27 @@ class _Page:
     def _origin(self) -> str:
         example = self.example
         problem = f"problem {hostile.one_line(example.problem_id)}" if example.problem_id else "no problem"
-        known = self.encoded.teacher_logprob[self.encoded.supervised]
-        drawn = "not known" if np.isnan(known).all() else f"{float(np.exp(np.nanmean(known))):.3g} per token (geometric mean)"
-        return f"example {hostile.one_line(example.id)}, {problem}, weight {example.weight:.4g}, teacher's probability {drawn}"
+        logprobs = self.encoded.teacher_logprob[self.encoded.supervised]
+        mean = "not known"
+        if not np.isnan(logprobs).all():
+            mean = f"{float(np.exp(np.nanmean(logprobs))):.3g} per token (geometric mean)"
+        return f"example {hostile.one_line(example.id)}, {problem}, weight {example.weight:.4g}, teacher's probability {mean}"
 
     def _where(self) -> str:
-        place, settings = self.place, self.packing.training.batching
+        location, settings = self.location, self.packing.training.batching
         taken = positions(self.encoded)
-        if place is None and taken <= settings.length:
+        if location is None and taken <= settings.length:
             count = len(self.packing.examples)
             return f"its row and steps are not known before its training has packed the {count:,} examples"
-        if place is None:
+        if location is None:
             return f"left out: it takes {taken:,} positions and a row has {settings.length:,}"
-        of = "" if place.of == 1 else f" (number {place.number} of {place.of} there)"
-        last = place.start + taken - 1
-        here = f"packed in row {place.row:,}{of}, positions {place.start:,} to {last:,} of {settings.length:,}"
+        of = "" if location.of == 1 else f" (number {location.number} of {location.of} there)"
+        last = location.start + taken - 1
+        here = f"packed in row {location.row:,}{of}, positions {location.start:,} to {last:,} of {settings.length:,}"
         total = self.packing.total
-        if not place.steps:
+        if not location.steps:
             return f"{here}; in none of the {total:,} steps, which end before its turn"
-        listed = [f"{step:,}" for step in place.steps]
+        listed = [f"{step:,}" for step in location.steps]
         some = ", ".join(listed if len(listed) <= STEPS else [*listed[: STEPS - 1], "…", listed[-1]])
         return f"{here}; step{'s' if len(listed) > 1 else ''} {some} ({len(listed):,} in all, of {total:,})"
 
@@ -241,8 +243,8 @@ class _Page:
         example, gamma = self.example, self.objective.weights.confidence_gamma
         for remark in self.packing.renderer.remarks(example.response, example.style):
             yield f"the response {remark}"
-        if gamma and self.place and self.place.steps:
-            first = self.place.steps[0]
+        if gamma and self.location and self.location.steps:
+            first = self.location.steps[0]
             yield f"the teacher's confidence is normalised over a step's tokens; weights are those of step {first:,}"
         if self.objective.trim:
             yield f"in each step the {self.objective.trim:.0%} of tokens whose loss is highest have weight 0 instead"
@@ -253,20 +255,20 @@ class _Page:
             legend.append(f" {label} ", style)
         return legend.append(f"   {EDGE} between tokens   {SPACE} space   {NEWLINE} newline   {TAB} tab", "dim")
 
-    def _section(self, span: int, supervised: bool, run: Sequence[tuple[int, Shown]]) -> Iterator[Text]:
+    def _section(self, span: int, supervised: bool, run: Sequence[tuple[int, ShownToken]]) -> Iterator[Text]:
         """A heading, and the tokens of one span under it, each with its weight where they differ."""
         first, last = run[0][0], run[-1][0]
-        found = [token.weight for _, token in run]
-        same = not supervised or np.ptp(found) <= 1e-6 * max(found)
+        values = [token.weight for _, token in run]
+        same = not supervised or np.ptp(values) <= 1e-6 * max(values)
         if not supervised:
-            said = "not supervised"
+            words = "not supervised"
         elif same:
-            said = f"supervised, weight {found[0]:.4g}" + (" each" if len(run) > 1 else "")
+            words = f"supervised, weight {values[0]:.4g}" + (" each" if len(run) > 1 else "")
         else:
-            said = f"supervised, weights {min(found):.3g} to {max(found):.3g}, each behind its token"
+            words = f"supervised, weights {min(values):.3g} to {max(values):.3g}, each behind its token"
         where = f"token {first:,}" if first == last else f"tokens {first:,} to {last:,}"
         yield Text("")
-        yield Text(f"{LABELS[span]}, {where}: {said}", "bold")
+        yield Text(f"{LABELS[span]}, {where}: {words}", "bold")
         line, width = Text(f"  {EDGE}", "dim"), 3
         for _, token in run:
             text = _visible(token.piece)
