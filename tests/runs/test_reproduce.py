@@ -18,7 +18,9 @@ from w2sr_jax.graph.store import RunStore
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.problems.settings import Files, Splits
-from w2sr_jax.runs.reproduce import MARKER, POOLED, RECORD, reproduce
+from w2sr_jax.runs.reproduce.command import RECORD, reproduce
+from w2sr_jax.runs.reproduce.comparing import POOLED
+from w2sr_jax.runs.reproduce.directory import MARKER
 from w2sr_jax.sampling import shards
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.stages.execute import execute

@@ -20,7 +20,7 @@ def run(argv: list[str], about: str, stop: Stop) -> int:
     options = parser.parse_args(argv)
     directory = run_directory(options.run, options.root)
     from w2sr_jax.cli.console import Console
-    from w2sr_jax.runs.reproduce import reproduce
+    from w2sr_jax.runs.reproduce.command import reproduce
 
     with Console(plain=options.plain) as console:
         found = reproduce(directory, options.into, options.stage, console, options.keep, stop, options.trust)

@@ -170,9 +170,8 @@ def _step(packing: Packing, location: Location) -> tuple[Batch, int]:
 
 def _notes(model: Model, packing: Packing) -> list[str]:
     if packing.state == "foreign":
-        return [
-            f"{layout.within(model.directory, layout.PACKING)} holds other batches than these examples make, so rows and steps may differ"
-        ]
+        path = layout.within(model.directory, layout.PACKING)
+        return [f"{path} holds other batches than these examples make, so rows and steps may differ"]
     return []
 
 

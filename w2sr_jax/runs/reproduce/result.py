@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from w2sr_jax.runs.diff import Difference
 
 Outcome = Literal["identical", "different", "follows", "damaged", "unfinished"]
-_SAYS = {"follows": "its inputs differ", "unfinished": "not finished in the run", "damaged": "changed on disk since"}
+_WORDS = {"follows": "its inputs differ", "unfinished": "not finished in the run", "damaged": "changed on disk since"}
 
 
 class Condition(NamedTuple):
@@ -22,7 +22,7 @@ class Condition(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Compared:
+class StageComparison:
     """One stage. "different": from equal inputs. "follows": its inputs differ already. "damaged": what the stage made is what its
     manifest says, but the run's files are not any more. "unfinished": the run has not finished it."""
 
@@ -47,7 +47,7 @@ class Reproduction:
     into: Path | None
     asked: str | None
     when: str
-    stages: tuple[Compared, ...]
+    stages: tuple[StageComparison, ...]
 
     @property
     def identical(self) -> bool:
@@ -62,7 +62,7 @@ class Reproduction:
     def text(self) -> str:
         """A line per stage and the verdict."""
         width = max((len(stage.stage) for stage in self.stages), default=0)
-        lines = [f"{s.outcome:<10}  {s.stage:<{width}}  {_SAYS.get(s.outcome) or _digests(s)}" for s in self.stages]
+        lines = [f"{s.outcome:<10}  {s.stage:<{width}}  {_WORDS.get(s.outcome) or _digests(s)}" for s in self.stages]
         return "\n".join([*lines, "", *self.verdict()]) + "\n"
 
     def verdict(self) -> list[str]:
@@ -71,23 +71,23 @@ class Reproduction:
         left = len(self.stages) - len(done)
         wrong = [stage for stage in done if stage.outcome != "identical"]
         if not wrong:
-            said = [f"Reproduced: {_count(len(done), 'stage')} of {self.run} came out with the same digests."]
+            lines = [f"Reproduced: {_count(len(done), 'stage')} of {self.run} came out with the same digests."]
         else:
-            said = [f"Not reproduced: the first stage of {self.run} that is not as it was is {wrong[0].stage}."]
-            said += [f"  {difference.path}: {difference.words}" for difference in wrong[0].differences]
+            lines = [f"Not reproduced: the first stage of {self.run} that is not as it was is {wrong[0].stage}."]
+            lines += [f"  {difference.path}: {difference.words}" for difference in wrong[0].differences]
             own = [stage.stage for stage in wrong[1:] if stage.outcome != "follows"]
             follow = sum(stage.outcome == "follows" for stage in wrong)
-            said += [f"From equal inputs these differ too: {', '.join(own)}."] if own else []
-            said += [f"{_count(follow, 'stage')} differ because their inputs do."] if follow else []
+            lines += [f"From equal inputs these differ too: {', '.join(own)}."] if own else []
+            lines += [f"{_count(follow, 'stage')} differ because their inputs do."] if follow else []
         if left:
-            said.append(f"The run is unfinished: {_count(left, 'stage')} had nothing to compare with.")
+            lines.append(f"The run is unfinished: {_count(left, 'stage')} had nothing to compare with.")
         if self.conditions:
-            said.append(f"Not as it was: {'; '.join(condition.words() for condition in self.conditions)}.")
+            lines.append(f"Not as it was: {'; '.join(condition.words() for condition in self.conditions)}.")
         elif any(stage.outcome == "different" for stage in wrong):
-            said.append("Versions, device kind, cores, mesh and flags are as they were.")
+            lines.append("Versions, device kind, cores, mesh and flags are as they were.")
         if self.into is not None:
-            said.append(f"The rerun is in {self.into}.")
-        return said
+            lines.append(f"The rerun is in {self.into}.")
+        return lines
 
     def plain(self) -> dict[str, Any]:
         """The same as JSON."""
@@ -112,7 +112,7 @@ class Reproduction:
         }
 
 
-def _digests(stage: Compared) -> str:
+def _digests(stage: StageComparison) -> str:
     was, now = (stage.was or "")[:16], (stage.now or "")[:16]
     return was if was == now else f"{was} was, {now} is"
 
