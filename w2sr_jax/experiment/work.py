@@ -1,4 +1,4 @@
-"""What training stages and starts are given to do their work with. `stages.train` implements it."""
+"""What training stages and starts are given to do their work with. `stages.training_work` implements it."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from w2sr_jax.sampling.settings import Decoding
     from w2sr_jax.sampling.traces import Author
     from w2sr_jax.text.render import Renderer
-    from w2sr_jax.training.settings import Training
+    from w2sr_jax.training.loop import TrainingResult
+    from w2sr_jax.training.probe import Probing
+    from w2sr_jax.training.protocols import Program, Source
+    from w2sr_jax.training.settings import LoopSettings, Training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +62,11 @@ class TrainingWork(TextSource, Protocol):
     @property
     def directory(self) -> Path: ...
     @property
+    def drawn(self) -> Path:
+        """A folder for what the training draws as it goes: when an interrupted training goes on, what lies there is still what it
+        drew; where a setting or an input has changed since, it is empty again."""
+
+    @property
     def renderer(self) -> "Renderer": ...
     @property
     def grader(self) -> "Grader": ...
@@ -99,8 +107,22 @@ class TrainingWork(TextSource, Protocol):
     ) -> TrainedModel:
         """Train on examples with the regularized imitation loss from `params` (a pytree, or a function that gives it)."""
 
-    def finish(self, result: Any, measures: Mapping[str, Any], note: str, outputs: Sequence[Path] = ()) -> TrainedModel:
-        """What a call of `training.fit` in `directory` made (its `TrainingResult`), as a trained model."""
+    def probing(self, probe: "Probe | None", params: Any = None) -> "Probing | None":
+        """Looks at the probe problems while the model is trained, as `probe` says, for `fit`; the stage must say that it
+        `samples`. `params`, by default `initial`, is what the model is compared with (a pytree, or a function that gives it); let
+        nothing else hold parameters meanwhile."""
+
+    def fit(
+        self, program: "Program", source: "Source", loop: "LoopSettings", probing: "Probing | None" = None
+    ) -> "TrainingResult":
+        """A training of the stage's own kind, by `training.loop.fit` in `directory`: with progress, warnings and requests to
+        stop. An interrupted one goes on; where a setting or an input has changed since, it begins anew, with a warning."""
+
+    def finish(
+        self, result: "TrainingResult", measures: Mapping[str, Any], note: str, outputs: Sequence[Path] = ()
+    ) -> TrainedModel:
+        """What `fit` made, as a trained model; counts of steps and tokens are among its measures. `outputs` are files besides
+        the journals that must reproduce."""
 
     def progress(self, done: float, total: float, detail: str) -> None: ...
     def warn(self, message: str) -> None: ...

@@ -32,8 +32,7 @@ class TrainingProbe:
         wanted = {problem.id for problem in self.problems}
         self._teachers = {name: traces.first_traces(store, rung, name, wanted) for name, rung in traces.teachers(stage.traces)}
         self._read = sum(map(len, work.renderer.prompts([problem.question for problem in self.problems])))
-        assert stage.sampling is not None
-        self._base = self._answers(base(), stage.sampling.style) if self.problems else {}
+        self._base = self._answers(base(), work.sampling.style) if self.problems else {}
         self._warned: set[str] = set()
 
     def probing(self) -> Probing:

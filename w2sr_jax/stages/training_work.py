@@ -23,7 +23,7 @@ from w2sr_jax.curation.texts import example
 from w2sr_jax.evaluation.cost import sampling_flops, training_flops
 from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.experiment.work import TrainedModel
-from w2sr_jax.graph.stage import Context
+from w2sr_jax.graph.stage import Context, settings, stages_of
 from w2sr_jax.losses.contract import check_objective
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import needs_reference
@@ -36,14 +36,15 @@ from w2sr_jax.sampling.traces import Author
 from w2sr_jax.stages import examples as examples_of
 from w2sr_jax.stages import layout, models, problems, remarks, tokenizer, weights
 from w2sr_jax.stages.curate import Curate, emptied
-from w2sr_jax.stages.probing import TrainingProbe, training_probe
+from w2sr_jax.stages.probing import training_probe
 from w2sr_jax.stages.problems import POOL
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.training import checkpoints, journal, supervision
 from w2sr_jax.training.imitation import REFERENCES, ReferenceStore, imitation, reference_mass
 from w2sr_jax.training.loop import TrainingResult, fit
-from w2sr_jax.training.protocols import Hooks
-from w2sr_jax.training.settings import Training
+from w2sr_jax.training.probe import Probing
+from w2sr_jax.training.protocols import Hooks, Program, Source
+from w2sr_jax.training.settings import LoopSettings, Training
 
 if TYPE_CHECKING:
     from w2sr_jax.stages.train import Sampling, Train
@@ -72,20 +73,39 @@ class Work:
     def config(self) -> ModelConfig:
         return models.sized(self.stage.model.config, self.renderer)
 
+    @cached_property
+    def drawn(self) -> Path:
+        folder = self.directory / layout.DRAWN
+        mark = folder / "settings.json"
+        if folder.is_dir() and (not mark.is_file() or files.read_json(mark) != self._identity):
+            self.warn(f"{self.model}: what lies in {folder} was drawn under other settings, and is drawn anew")
+            files.remove(folder)
+        files.write_json(mark, self._identity)
+        return folder
+
+    @cached_property
+    def _identity(self) -> str:
+        """Digest of all that the model depends on; the arrangement of devices is left out, since a training may be continued on
+        another."""
+        own = {name: value for name, value in settings(self.stage).items() if name != "mesh"}
+        read = {need.name: manifest.digest() for need in stages_of(self.stage) if (manifest := self.store.manifest(need.name))}
+        return files.digest_json([own, read])
+
     @property
     def grader(self) -> Grader:
-        return self._sampling().grader
+        return self.sampling.grader
 
     @property
     def decoding(self) -> Decoding:
-        return self._sampling().decoding
+        return self.sampling.decoding
 
-    def _sampling(self) -> Sampling:
+    @property
+    def sampling(self) -> Sampling:
+        """How the model writes, and how that is graded."""
         if self.stage.sampling is None:
             raise UserError(
-                f"{self.model}: a training stage asked for the grader or the decoding without saying "
-                "so; let its property `samples` "
-                "be True"
+                f"{self.model}: a training stage asked for the grader or the decoding without saying so; let its property "
+                "`samples` be True"
             )
         return self.stage.sampling
 
@@ -167,28 +187,17 @@ class Work:
         lessons.renderer.check_ids(int(max(packed.tokens.max(), packed.target.max())), self.config.vocab_size)
         with self._about():
             supervision.check(batches, objective, lessons.total)
-        # Computes answers of the base: after all that is known without.
-        probing = self._probing(params, probe)
+        # Computes answers of the base: after all that is known without, and before anything else holds parameters.
+        looks = self.probing(probe, params)
         count, rejected = len(lessons.encoded), lessons.rejected
         del lessons
-        lineage = {
-            "data_digest": packed.digest,
-            "config_hash": steering(self.config, training, objective, self.seed),
-            **self.parent(),
-        }
-        self.clear_foreign(lineage)
-        with self.stop() as asked, self._about():
+        with self.stop(), self._about():
             kept = ReferenceStore(
                 self.store.path(REFERENCES), lambda done, rows: self.progress(done, rows, "rows of the frozen reference")
             )
-            hooks = Hooks(
-                on_event=lambda event: self.progress(event["step"], event["total"], _words(event)),
-                on_warning=lambda words: self.warn(f"{self.model}: {words}"),
-                stop=asked,
-                probe=probing.probing() if probing else None,
-            )
             program, source = imitation(self.config, params, batches, training, objective, self.mesh, kept)
-            result = fit(program, source, directory, lineage, training.loop, hooks)
+        steered = steering(self.config, training, objective, self.seed)
+        result = self._fit(program, source, training.loop, looks, steered)
         referenced, keeps = needs_reference(objective.loss), training.reference_top > 0
         reference = self.config.parameters() if referenced and not keeps else 0
         # A run's trainings share what is kept; each is charged for it, since any of them may be the one that computes it.
@@ -216,16 +225,41 @@ class Work:
             note += f", {rejected[OVER_LENGTH]} too long"
         if rejected[END_SPELT]:
             note += f", {rejected[END_SPELT]} left out for an end of turn spelt out"
-        return self.finish(result, measures, note, [path, *([directory / journal.PROBE] if probing else [])])
+        return self.finish(result, measures, note, [path])
+
+    def probing(self, probe: Probe | None, params: Any = None) -> Probing | None:
+        if probe is None or not probe.every or self.stage.model.rung is None:
+            return None
+        read = params if callable(params) else self.initial if params is None else partial(_same, params)
+        looks = training_probe(self, read, probe)
+        return None if looks is None else looks.probing()
+
+    def fit(self, program: Program, source: Source, loop: LoopSettings, probing: Probing | None = None) -> TrainingResult:
+        return self._fit(program, source, loop, probing, self._identity)
+
+    def _fit(self, program: Program, source: Source, loop: LoopSettings, probing: Probing | None, steered: str) -> TrainingResult:
+        lineage = {"data_digest": source.digest, "config_hash": steered, **self.parent()}
+        self.clear_foreign(lineage)
+        if probing is None:
+            files.remove(self.directory / journal.PROBE)  # of an interrupted training of other settings
+        with self.stop() as asked, self._about():
+            hooks = Hooks(
+                on_event=lambda event: self.progress(event["step"], event["total"], _words(event)),
+                on_warning=lambda words: self.warn(f"{self.model}: {words}"),
+                stop=asked,
+                probe=probing,
+            )
+            return fit(program, source, self.directory, lineage, loop, hooks)
 
     def finish(
         self, result: TrainingResult, measures: Mapping[str, Any], note: str, outputs: Sequence[Path] = ()
     ) -> TrainedModel:
         counts = {"parameters": self.config.parameters(), "steps": result.steps, "tokens": result.tokens}
+        looked = self.directory / journal.PROBE
         return TrainedModel(
             layout.within(self.stage.model.checkpoints, result.checkpoint.name),
             result.params_digest,
-            [*outputs, self.directory / journal.METRICS],
+            [*outputs, *([looked] if looked.is_file() else []), self.directory / journal.METRICS],
             {**counts, **measures},
             note,
         )
@@ -258,12 +292,6 @@ class Work:
         if source is None:
             raise UserError(f"{self.model}: its start reads the parameters of a model before it, but there is none")
         return source
-
-    def _probing(self, params: Any, probe: Probe | None) -> TrainingProbe | None:
-        if probe is None or not probe.every or self.stage.model.rung is None:
-            return None
-        read = params if callable(params) else partial(_same, params)
-        return training_probe(self, read, probe)
 
     @contextlib.contextmanager
     def _about(self) -> Iterator[None]:
