@@ -12,7 +12,6 @@ from w2sr_jax.convert.markdown import Raw, code, environment, plain
 from w2sr_jax.convert.measured import measured, written
 from w2sr_jax.core import files, hub
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.curation.arms import LABELS
 from w2sr_jax.curation.funnel import Funnel
 from w2sr_jax.experiment import BASE, GOLD, Teacher
 from w2sr_jax.models.config import ModelConfig
@@ -20,6 +19,8 @@ from w2sr_jax.report import wording
 from w2sr_jax.stages import examples, models, tokenizer
 
 TEMPLATE = "card.md.j2"
+COUNTS = {name: name for name in ("steps", "tokens", "examples", "epochs")} | {"flops": "FLOPs", "seconds": "seconds"}
+"""Measures of a training that the card names where they are known, and what they are called."""
 
 
 def card(source: ExportedModel, config: ModelConfig, adapter: bool = False) -> str:
@@ -96,6 +97,8 @@ def _of_run(subject: RunModel) -> dict[str, Any]:
         "data": _data(subject),
         "objective": examples.objective_of(experiment, model),
         "training": training if trained else None,
+        "recipe": examples.recipe_of(experiment, model),
+        "counts": [(Raw(word), manifest.measures[name]) for name, word in COUNTS.items() if name in manifest.measures],
         "lora": settings_text(lora) if (lora := getattr(training, "lora", None)) is not None and lora.rank else None,
         "measures": manifest.measures,
         "trained": trained,
@@ -118,9 +121,10 @@ def _what(subject: RunModel) -> Raw:
     if model.rung is None:
         return Raw("a teacher")
     arm = str(model.arm)
-    return Raw(
-        words.get(arm, f"the student of arm {arm} ({LABELS.get(arm, arm)}: {wording.ARM_NOTES.get(arm, 'selected traces')})")
-    )
+    if arm in words:
+        return Raw(words[arm])
+    title = plain(subject.experiment.rungs[model.rung].arm(arm).title)
+    return Raw(f"the student of arm {arm} ({title}: {wording.ARM_NOTES.get(arm, 'selected traces')})")
 
 
 def _parents(subject: RunModel) -> list[dict[str, Any]]:

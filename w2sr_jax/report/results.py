@@ -112,7 +112,8 @@ class Rung:
 
 @dataclasses.dataclass(frozen=True)
 class CurvePoint:
-    """A logged step of training: its loss, the mean negative log-likelihood in nats per token, and the learning rate."""
+    """A logged step of training: its loss, the mean negative log-likelihood in nats per token, and the learning rate; None where
+    a training has none."""
 
     seed: int
     step: int

@@ -68,8 +68,8 @@ def show(
     if not 0 <= example < len(examples):
         raise UserError(f"{model.name} has no example {example}; its examples are numbered 0 to {len(examples) - 1}")
     training = batching.training_of(experiment, model)
-    if training is None:  # a base that is not trained in the run has no examples either
-        raise UserError(f"{model.name} is not trained in the run")
+    if training is None:
+        raise UserError(f"{model.name} is not trained on batches of examples, so that there is none to show")
     renderer = tokenizer.renderer(run)
     one = example_at(examples, example)
     objective = batching.objective_of(experiment, model)

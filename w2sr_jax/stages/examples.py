@@ -105,12 +105,15 @@ def start_of(experiment: Experiment, model: Model) -> Start | None:
     return experiment.rungs[model.rung].start if model.arm in (BASE, DIRECT) else None
 
 
+def recipe_of(experiment: Experiment, model: Model) -> Start | TrainingStage:
+    """What makes a model of the run."""
+    start = start_of(experiment, model)
+    return training_stage(experiment, model) if start is None else start
+
+
 def training_of(experiment: Experiment, model: Model) -> Training | None:
     """How a model of the run is trained; None where it is not, or not on batches of examples."""
-    start = start_of(experiment, model)
-    if start is not None:
-        return start.training
-    return training_stage(experiment, model).training
+    return recipe_of(experiment, model).training
 
 
 def objective_of(experiment: Experiment, model: Model) -> Objective:
