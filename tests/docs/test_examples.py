@@ -67,10 +67,13 @@ def test_a_loss_of_your_own(directory: Path) -> None:
     np.testing.assert_allclose(loss(tokens), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_loss_of_your_own_passes_the_check(directory: Path) -> None:
+@pytest.mark.parametrize("block", CONFIGURATIONS, ids=lambda block: block.where)
+def test_nothing_stands_in_the_way_of_a_configuration(block: Block, directory: Path) -> None:
+    """As `w2sr check` says of it, where the files lie that it names."""
+    _questions(directory, 500)
+    experiment = overridden(doc_runs.load(block.page, block.file, directory), ["--mesh.data", "1"], "w2sr check")
     said: list[str] = []
-    experiment = overridden(doc_runs.load("README.md", "configs/focal.py", directory), ["--mesh.data", "1"], "w2sr check")
-    assert checks.report(experiment, directory / "runs" / "focal", said.append) == 0, said
+    assert checks.report(experiment, directory / "runs" / experiment.name, said.append) == 0, said
 
 
 def test_problems_traces_and_a_grader_of_your_own(directory: Path) -> None:

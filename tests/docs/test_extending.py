@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,23 @@ from w2sr_jax.stages.execute import execute
 from w2sr_jax.training.settings import Training
 
 PAGE = "docs/extending.md"
+PAGE_TEXT = (ROOT / PAGE).read_text(encoding="utf-8")
+
+
+TABLE = re.findall(r"^\| (?:\[.*?\]\(#([\w-]+)\)|its preset).*?\| (?:`([\w/.]+)`)? ?\| (\d+) \| (\d+) \|$", PAGE_TEXT, re.M)
+
+
+def test_the_table_counts_what_the_sections_change() -> None:
+    """Files that sections define are those of the table, outside of the package or new in it; to others, so many lines are added."""
+    files_of = {file for _, file, _, _ in TABLE if file}
+    assert files_of == {block.file for block in doc_pages.blocks(ROOT / PAGE, "python")}
+    assert all(file.startswith("configs/") or not (ROOT / file).exists() for file in files_of)
+    changed = [int(files) for *_, files, _ in TABLE]
+    added = [int(lines) for *_, lines in TABLE]
+    diffs = [block.text.splitlines()[3:] for block in doc_pages.blocks(ROOT / PAGE, "diff")]
+    assert sum(changed) == len(diffs)
+    assert [lines for lines in added if lines] == [sum(line.startswith("+") for line in diff) for diff in diffs]
+    assert not any(line.startswith("-") for diff in diffs for line in diff)
 
 
 def _tokens(logits: np.ndarray, target: np.ndarray, verdict: np.ndarray) -> Tokens:
