@@ -36,7 +36,7 @@ TABLE = re.findall(r"^\| (?:\[.*?\]\(#([\w-]+)\)|its preset).*?\| (?:`([\w/.]+)`
 
 
 def test_the_table_counts_what_the_sections_change() -> None:
-    """Files that sections define are those of the table, outside of the package or new in it; to others, so many lines are added."""
+    """The files that sections define are those of the table, outside of the package or new in it; of others, lines are added."""
     files_of = {file for _, file, _, _ in TABLE if file}
     assert files_of == {block.file for block in doc_pages.blocks(ROOT / PAGE, "python")}
     assert all(file.startswith("configs/") or not (ROOT / file).exists() for file in files_of)
