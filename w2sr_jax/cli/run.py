@@ -157,7 +157,7 @@ def _execute(experiment: "Experiment", directory: Path, options: argparse.Namesp
     code."""
     from w2sr_jax.cli.console import Console
     from w2sr_jax.graph.store import Store
-    from w2sr_jax.parallel import compiling, virtual
+    from w2sr_jax.parallel import compiling
     from w2sr_jax.preflight import checks
     from w2sr_jax.runs import requirements
     from w2sr_jax.stages import execute
@@ -165,7 +165,9 @@ def _execute(experiment: "Experiment", directory: Path, options: argparse.Namesp
     wanted = requirements.understood(getattr(options, "require", []), experiment)
     compiling.tidy()
     if experiment.rehearsal:
-        virtual.devices(experiment.mesh)
+        from w2sr_jax.parallel.mesh import virtual_devices
+
+        virtual_devices(experiment.mesh)
     with Console(plain=options.plain) as console:
         if experiment.rehearsal:
             console.rehearsal()

@@ -1,6 +1,7 @@
 """The (data, fsdp, tensor) mesh and the one table that says which logical axis is split over which of its axes."""
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from math import gcd, prod
 from typing import Any
@@ -16,6 +17,7 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.parallel.settings import Mesh
 
 AXES = ("data", "fsdp", "tensor")
+_FLAG = "xla_force_host_platform_device_count"
 
 RULES: Mapping[str, str | tuple[str, ...] | None] = {
     "batch": ("data", "fsdp"),
@@ -57,6 +59,16 @@ def make_mesh(settings: Mesh, devices: Sequence[jax.Device] | None = None) -> De
     if prod(sizes) < len(available) and jax.process_count() > 1:
         raise UserError(f"the mesh uses {prod(sizes)} of {len(available)} devices; with several processes it must use them all")
     return DeviceMesh(_arranged(sizes, available[: prod(sizes)]), AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def virtual_devices(mesh: Mesh) -> int:
+    """Let jax see as many CPU devices as a mesh needs; the number of devices that there are then. It has no effect once a device
+    is in use, where the user's XLA_FLAGS say how many, and on accelerators."""
+    count = prod(max(1, size) for size in (mesh.data, mesh.fsdp, mesh.tensor))
+    if count > 1 and _FLAG not in os.environ.get("XLA_FLAGS", ""):
+        with contextlib.suppress(RuntimeError):  # devices are in use already
+            jax.config.update("jax_num_cpu_devices", count)
+    return jax.device_count()
 
 
 def shardings(mesh: DeviceMesh, logical_axes: Any, shapes: Any) -> Any:

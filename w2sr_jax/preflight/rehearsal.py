@@ -18,7 +18,7 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.experiment import Arm, Experiment, Rung
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.parallel import virtual
+from w2sr_jax.parallel.mesh import virtual_devices
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.preflight import checks, models, stand_ins
 from w2sr_jax.preflight.models import Shape
@@ -97,7 +97,7 @@ def _mesh(real: Mesh) -> Mesh:
     """The mesh, with smaller axes where it takes more devices than a rehearsal does, or than there are; an axis that splits still
     splits where that can be."""
     wanted = _smaller(Shape(max(1, real.data), real.fsdp, real.tensor), DEVICES)
-    there = virtual.devices(Mesh(*wanted))
+    there = virtual_devices(Mesh(*wanted))
     fits = _smaller(wanted, there)
     rest = real.data == -1 and there % (fits.fsdp * fits.tensor) == 0
     mesh = Mesh(-1 if rest else fits.data, fits.fsdp, fits.tensor)

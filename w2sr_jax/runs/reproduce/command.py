@@ -16,7 +16,6 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.graph.runner import now
 from w2sr_jax.graph.stage import Stage, Watcher
-from w2sr_jax.parallel import virtual
 from w2sr_jax.runs.reproduce import directory
 from w2sr_jax.runs.reproduce.comparing import compare, compare_pooled, experiment_conditions
 from w2sr_jax.runs.reproduce.rerun import SeedRerun, seed_reruns
@@ -44,7 +43,9 @@ def reproduce(
     """
     experiment = saved.load_trusted(run, trusted)
     if experiment.rehearsal:
-        virtual.devices(experiment.mesh)
+        from w2sr_jax.parallel.mesh import virtual_devices
+
+        virtual_devices(experiment.mesh)
     into = into or run.with_name(f"{run.name}.reproduced")
     reruns = seed_reruns(experiment, run, into)
     asked = [(seed, one) for seed in reruns for one in seed.original.plan if stage in (None, one.name, seed.prefix + one.name)]
