@@ -145,7 +145,7 @@ def test_the_policy_learns_from_what_it_drew(run: RunStore) -> None:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     learned = 0
     for line in lines:
-        traces = records.read(folder / "rollouts" / f"{line['step'] - 1}.parquet", Trace)
+        traces = records.read(folder / "drawn" / f"{line['step'] - 1}.parquet", Trace)
         rewards = np.array([trace.verdict == "correct" for trace in traces], float).reshape(16, 4)
         advantage = (rewards - rewards.mean(axis=1, keepdims=True)).reshape(-1)
         loss = -sum(each * sum(trace.logprobs) for each, trace in zip(advantage, traces, strict=True)) / (16 * 4 * 112)
