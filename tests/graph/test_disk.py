@@ -38,9 +38,11 @@ def run(root: Path) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def finished(run: Path) -> list[str]:
-    found = (path.relative_to(run / "lineage").with_suffix("").as_posix() for path in (run / "lineage").rglob("*.json"))
-    return sorted(name for name in found if manifest.load(run, name))
+def finished(run: Path) -> dict[str, manifest.Manifest]:
+    names = (
+        path.relative_to(run / manifest.FOLDER).with_suffix("").as_posix() for path in (run / manifest.FOLDER).rglob("*.json")
+    )
+    return {name: made for name in names if (made := manifest.read(run, name)) is not None}
 
 
 def test_a_full_disk_is_said_in_one_sentence_and_the_run_goes_on_when_there_is_room(disk: Path) -> None:
@@ -56,13 +58,14 @@ def test_a_full_disk_is_said_in_one_sentence_and_the_run_goes_on_when_there_is_r
     (sentence,) = said.strip().splitlines()
     assert str(disk) in sentence
     assert any(words in sentence for words in ("the disk is full", "has room for"))
-    before = {name: manifest.load(disk / "ladder", name) for name in finished(disk / "ladder")}
+    before = finished(disk / "ladder")
     assert "problems" in before
     assert not list(disk.rglob("*.tmp"))
     assert mount("-o", "remount,size=100m", str(disk))
     code, said = run(disk)
     assert code == 0, said
-    assert {name: manifest.load(disk / "ladder", name) for name in before} == before
+    after = finished(disk / "ladder")
+    assert {name: after[name] for name in before} == before
     assert mount("-o", "remount,ro", str(disk))
     code, said = run(disk)
     (sentence,) = said.strip().splitlines()
