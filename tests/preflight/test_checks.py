@@ -36,9 +36,10 @@ from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.hf import pretrained
 from w2sr_jax.parallel.settings import Mesh
-from w2sr_jax.preflight import checks, rehearsal, stand_ins
-from w2sr_jax.preflight.findings import Subject
+from w2sr_jax.preflight import checks, rehearsal
 from w2sr_jax.preflight.models import Shape, refusals
+from w2sr_jax.preflight.stand_ins import StandIns
+from w2sr_jax.preflight.subject import Subject
 from w2sr_jax.problems.settings import Fields, Files, Generated, Splits
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.stages.execute import execute
@@ -296,10 +297,10 @@ def test_parameters_that_fill_a_device_are_refused(tmp_path: Path, monkeypatch: 
 def test_weights_of_another_architecture_and_with_fewer_rows_than_tokens_are_refused(tmp_path: Path) -> None:
     import jax
 
-    place = stand_ins.Place(tmp_path / "made")
+    made = StandIns(tmp_path / "made")
     stored = dataclasses.replace(SMALL, vocab_size=100)
     pretrained.save(tmp_path / "weights", stored, transformer.init(stored, jax.random.key(0)))
-    tokenizer = PretrainedTokenizer(str(place.tokenizer()))
+    tokenizer = PretrainedTokenizer(str(made.tokenizer()))
     start = FromCheckpoint(str(tmp_path / "weights"))
     same = dataclasses.replace(SOUND, tokenizer=tokenizer, **rung(model=stored, start=start))
     assert "the tokenizer has 119 tokens but the model's embedding only 100 rows" in said(same, tmp_path / "run")
@@ -308,7 +309,7 @@ def test_weights_of_another_architecture_and_with_fewer_rows_than_tokens_are_ref
 
 
 def test_a_chat_template_that_loses_the_question_is_refused(tmp_path: Path) -> None:
-    directory = stand_ins.Place(tmp_path / "made").tokenizer()
+    directory = StandIns(tmp_path / "made").tokenizer()
     config = json.loads((directory / "tokenizer_config.json").read_text())
     config["chat_template"] = "{{ 'hello' }}"
     (directory / "tokenizer_config.json").write_text(json.dumps(config))

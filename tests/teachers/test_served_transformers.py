@@ -17,7 +17,7 @@ from w2sr_jax.answers.grade import NumberGrader
 from w2sr_jax.core import records
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace
-from w2sr_jax.preflight.stand_ins import Place
+from w2sr_jax.preflight.stand_ins import StandIns
 from w2sr_jax.teachers.served.ask import ask
 from w2sr_jax.teachers.settings import Served
 
@@ -42,7 +42,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     import transformers
 
     folder = tmp_path_factory.mktemp("served")
-    directory = Place(folder).tokenizer()
+    directory = StandIns(folder).tokenizer()
     tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
     # A Llama, since for Qwen2 transformers reads any tokenizer as Qwen2's own.
     config = transformers.LlamaConfig(

@@ -14,7 +14,8 @@ from w2sr_jax.core.process import exits
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph.stage import Watcher
 from w2sr_jax.preflight import data, disk_and_servers, models, text, user_code
-from w2sr_jax.preflight.findings import Findings, Subject
+from w2sr_jax.preflight.findings import Findings
+from w2sr_jax.preflight.subject import Subject
 
 Check = Callable[[Subject, Findings], None]
 
@@ -53,18 +54,18 @@ def check(experiment: Experiment, run: Path, rung: int | None = None) -> Iterato
 
 def _checked(subject: Subject) -> Iterator[Checked]:
     for name, look in CHECKS:
-        found = Findings()
+        findings = Findings()
         try:
-            look(subject, found)
+            look(subject, findings)
         except UserError as error:
-            found.refuse(str(error))
+            findings.refuse(str(error))
         except Exception as error:  # a fault of the check's own keeps nobody from running
             without = exits.no_devices(error)
             if without is not None:
-                found.refuse(without)
+                findings.refuse(without)
             else:
-                found.remark(f"this could not be looked at ({sentences.cause(error)})")
-        yield Checked(name, tuple(found.seen), _once(found.remarks), _once(found.refused))
+                findings.remark(f"this could not be looked at ({sentences.cause(error)})")
+        yield Checked(name, tuple(findings.seen), _once(findings.remarks), _once(findings.refused))
 
 
 def before(experiment: Experiment, run: Path, watcher: Watcher, kind: str | None = None, rung: int | None = None) -> None:
@@ -109,14 +110,14 @@ def report(experiment: Experiment, run: Path, write: Callable[[str], None], rung
 
 def lines(checked: Checked) -> list[str]:
     """What a check has to say, for people."""
-    found = [
+    every = [
         *checked.seen,
         *(f"note: {remark}" for remark in checked.remarks),
         *(f"REFUSED: {words}" for words in checked.refused),
     ]
-    shown = [sentences.printable(line) for line in found or ["nothing to look at"]]
+    shown = [sentences.printable(line) for line in every or ["nothing to look at"]]
     return [f"{checked.name if number == 0 else '':<11}{line}" for number, line in enumerate(shown)]
 
 
-def _once(said: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(said))
+def _once(lines: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(lines))

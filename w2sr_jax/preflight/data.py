@@ -9,7 +9,8 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem
 from w2sr_jax.experiment import GOLD, Rung
 from w2sr_jax.losses.selection import nothing
-from w2sr_jax.preflight.findings import Findings, Rows, Subject, chunks
+from w2sr_jax.preflight.findings import Findings, listed
+from w2sr_jax.preflight.subject import Rows, Subject
 from w2sr_jax.problems.copies.matching import single_spaced
 from w2sr_jax.problems.datasets import at_hand
 from w2sr_jax.problems.source import ProblemSource, load
@@ -21,33 +22,33 @@ _MATCHED = 50_000  # problems against which recorded questions are held
 _MUCH = 0.05  # share of rows set aside that is worth a remark
 
 
-def problems(subject: Subject, found: Findings) -> None:
+def problems(subject: Subject, findings: Findings) -> None:
     """Do the fields hold problems? Are there as many as the splits ask for?"""
     if "problems" in subject.settled:
-        return found.see("made")
+        return findings.see("made")
     for name, rows in subject.rows.items():
         source = subject.experiment.problems if name == "problems" else subject.experiment.test_problems
         assert source is not None
-        _source(name, source, rows, found)
-    _splits(subject, found)
+        _source(name, source, rows, findings)
+    _splits(subject, findings)
 
 
-def traces(subject: Subject, found: Findings) -> None:
+def traces(subject: Subject, findings: Findings) -> None:
     """Do the fields of recorded teachers hold traces, and of the run's problems?"""
     for teacher in subject.files:
         where = f"teacher {teacher.name}"
         names = [stage.name for stage in subject.stages.traces.values() if stage.teacher.name == teacher.name]
         if names and all(name in subject.settled for name in names):
-            found.see(f"{where}: read")
+            findings.see(f"{where}: read")
             continue
-        with found.refusing(where):
+        with findings.refusing(where):
             if not at_hand(teacher.path):
-                found.see(f"{where}: {teacher.path} is on the Hub, to be downloaded when the run begins")
+                findings.see(f"{where}: {teacher.path} is on the Hub, to be downloaded when the run begins")
                 continue
-            teacher.inspect(where, found.told(), lambda: _known(subject))
+            teacher.inspect(where, findings.for_teacher(), lambda: _questions(subject))
 
 
-def arms(subject: Subject, found: Findings) -> None:
+def arms(subject: Subject, findings: Findings) -> None:
     """Is there something to learn from for every student? An arm that will be empty is skipped; a teacher, a base or a rung
     without any is not."""
     experiment = subject.experiment
@@ -59,21 +60,21 @@ def arms(subject: Subject, found: Findings) -> None:
         split = writer.start.split
         where = f"teachers.{index} ({teacher.name}) learns from worked solutions of the {split} split"
         if not getattr(experiment.splits, split):
-            found.refuse(f"{where}, which is empty: set splits.{split}, or give the teacher a checkpoint")
+            findings.refuse(f"{where}, which is empty: set splits.{split}, or give the teacher a checkpoint")
         elif solutions is False and _whole(subject):
-            found.refuse(
+            findings.refuse(
                 f"{where}, and no problem has one: name their field in problems.fields.solution, or give it a checkpoint"
             )
         elif solutions is False:
-            found.remark(f"{where}, and none of the first {HEAD:,} problems has one")
+            findings.remark(f"{where}, and none of the first {HEAD:,} problems has one")
         else:
-            found.see(f"{teacher.name}: up to {getattr(experiment.splits, split):,} worked solutions")
+            findings.see(f"{teacher.name}: up to {getattr(experiment.splits, split):,} worked solutions")
     for index, rung in enumerate(experiment.rungs):
         if subject.stages.curations[index].name in subject.settled:
             continue
-        _base(subject, index, found)
+        _base(subject, index, findings)
         if not experiment.splits.pool:
-            found.refuse(
+            findings.refuse(
                 f"rungs.{index} ({rung.name}) has no problems to learn from: set splits.pool (-1: all that others leave)"
             )
             continue
@@ -87,59 +88,60 @@ def arms(subject: Subject, found: Findings) -> None:
         titles = {arm.name: GOLD if arm.name == GOLD else arm.title for arm in rung.trained}
         for arm, why in likely.items():
             if arm not in empty and (arm == GOLD or not certain):
-                found.remark(f"rungs.{index} ({rung.name}) may have to skip {titles[arm]} ({arm}): {why}")
+                findings.remark(f"rungs.{index} ({rung.name}) may have to skip {titles[arm]} ({arm}): {why}")
             else:
                 empty.setdefault(arm, why)
         asked = [arm.name for arm in rung.trained]
-        said = [f"{titles[arm]} ({arm}): {why}" for arm, why in empty.items()]
+        reasons = [f"{titles[arm]} ({arm}): {why}" for arm, why in empty.items()]
         if set(asked) <= set(empty):
-            found.refuse(f"rungs.{index} ({rung.name}) has nothing to learn from: {'; '.join(said)}")
+            findings.refuse(f"rungs.{index} ({rung.name}) has nothing to learn from: {'; '.join(reasons)}")
             continue
-        for line in said:
-            found.remark(f"rungs.{index} ({rung.name}) will skip {line}")
-        found.see(f"{rung.name}: {', '.join(arm for arm in asked if arm not in empty)}")
+        for line in reasons:
+            findings.remark(f"rungs.{index} ({rung.name}) will skip {line}")
+        findings.see(f"{rung.name}: {', '.join(arm for arm in asked if arm not in empty)}")
 
 
-def _source(name: str, source: ProblemSource, rows: "Rows | UserError | None", found: Findings) -> None:
+def _source(name: str, source: ProblemSource, rows: "Rows | UserError | None", findings: Findings) -> None:
     if isinstance(rows, UserError):
-        found.refuse(f"{name}: {rows}")
+        findings.refuse(f"{name}: {rows}")
     elif rows is None:
-        found.see(f"{name}: {source.describe()} is on the Hub, to be downloaded when the run begins")
+        findings.see(f"{name}: {source.describe()} is on the Hub, to be downloaded when the run begins")
     elif source.is_endless():
-        found.see(source.describe())
+        findings.see(source.describe())
     else:
         some, what = "all" if rows.whole else "the first", source.describe()
-        found.see(f"{name}: {some} {rows.count:,} rows of {what} read, {_share(len(rows.quarantine), rows.count)} set aside")
+        findings.see(f"{name}: {some} {rows.count:,} rows of {what} read, {_share(len(rows.quarantine), rows.count)} set aside")
         if len(rows.quarantine) > _MUCH * rows.count:
             first = rows.quarantine.rows[0]
-            found.remark(
+            findings.remark(
                 f"{name}: {len(rows.quarantine):,} of {rows.count:,} rows of {what} cannot be used, the first in line "
                 f"{first.line}: {first.reason}"
             )
 
 
-def _splits(subject: Subject, found: Findings) -> None:
+def _splits(subject: Subject, findings: Findings) -> None:
     experiment = subject.experiment
     splits, own = experiment.splits, experiment.test_problems is not None
     wanted = {name: int(getattr(splits, name)) for name in COUNTS}
     if own and wanted["test"]:
-        found.refuse(f"there are test problems of their own, so splits.test must be 0, not {wanted['test']}")
+        findings.refuse(f"there are test problems of their own, so splits.test must be 0, not {wanted['test']}")
     if not own and not wanted["test"]:
-        found.refuse("there are no test problems: set splits.test, or give test_problems")
+        findings.refuse("there are no test problems: set splits.test, or give test_problems")
     if wanted["pool"] == REST and wanted["pretrain"]:
-        found.refuse("splits.pool takes the rest (-1), so nothing is left for splits.pretrain; give the pool a number")
+        findings.refuse("splits.pool takes the rest (-1), so nothing is left for splits.pretrain; give the pool a number")
     asked = sum(max(0, count) for count in wanted.values())
     there = experiment.problems.available()
     if subject.stages.problems.only_brought and not experiment.problems.is_endless():
         return  # problems are those that the traces answer
-    found.see(
+    findings.see(
         f"splits: {', '.join(f'{name} {count:,}' for name, count in wanted.items() if count)} of {_counted(there)} problems"
     )
     if there is not None and asked > there:
-        found.refuse(f"splits ask for {asked:,} problems, and {experiment.problems.describe()} has {there:,} rows; ask for fewer")
+        what = experiment.problems.describe()
+        findings.refuse(f"splits ask for {asked:,} problems, and {what} has {there:,} rows; ask for fewer")
 
 
-def _known(subject: Subject) -> set[str] | None:
+def _questions(subject: Subject) -> set[str] | None:
     """The questions of all problems; None where they are too many to be read at once, or made by the run."""
     experiment = subject.experiment
     sources = [source for source in (experiment.problems, experiment.test_problems) if source is not None]
@@ -157,23 +159,23 @@ def _known(subject: Subject) -> set[str] | None:
 
 def _golds(subject: Subject) -> dict[str, bool]:
     """By recorded teacher, whether its first traces can be graded: by a gold answer of their own or a problem's."""
-    known = None
-    found = {}
+    asked = None
+    graded_of = {}
     for name, loaded in subject.loaded.items():
         graded = any(problem.answer is not None for problem in loaded.problems)
         if not graded:
-            known = _known(subject) if known is None else known
+            asked = _questions(subject) if asked is None else asked
             # Without all problems at hand nothing is known against the traces.
-            graded = known is None or any(single_spaced(problem.question) in known for problem in loaded.problems)
+            graded = asked is None or any(single_spaced(problem.question) in asked for problem in loaded.problems)
             graded = graded or subject.experiment.problems.is_endless()
-        found[name] = graded
-    return found
+        graded_of[name] = graded
+    return graded_of
 
 
 def _solutions(subject: Subject) -> bool | None:
     """Whether problems have worked solutions, as far as the first ones tell; None where there are none to look at."""
-    seen: Sequence[Problem] = subject.some
-    return any(problem.solution is not None for problem in seen) if seen else None
+    problems: Sequence[Problem] = subject.some
+    return any(problem.solution is not None for problem in problems) if problems else None
 
 
 def _whole(subject: Subject) -> bool:
@@ -193,7 +195,7 @@ def _ungraded(subject: Subject, index: int, golds: dict[str, bool]) -> Iterator[
     voters = [teacher for teacher in subject.teachers_of(index) if teacher.weight > 0]
     without = [teacher.name for teacher in voters if golds.get(teacher.name) is False]
     if voters and len(without) == len(voters):
-        of = f"none of the first {HEAD:,} rows of {chunks(without)} has a gold answer, in the file or among the problems"
+        of = f"none of the first {HEAD:,} rows of {listed(without)} has a gold answer, in the file or among the problems"
         arms = subject.experiment.rungs[index].selected_arms
         yield from ((arm.name, of) for arm in arms if 0 not in arm.select.verdicts)
 
@@ -224,7 +226,7 @@ def _unlearned(rung: Rung) -> Iterator[tuple[str, str]]:
             yield arm.name, reasons[0] if len(reasons) == 1 else "objective counts no token of any trace"
 
 
-def _base(subject: Subject, index: int, found: Findings) -> None:
+def _base(subject: Subject, index: int, findings: Findings) -> None:
     experiment = subject.experiment
     rung = experiment.rungs[index]
     start = rung.start
@@ -232,7 +234,7 @@ def _base(subject: Subject, index: int, found: Findings) -> None:
         return
     facts = start.facts_wanted and experiment.problems.facts(1)
     if not getattr(experiment.splits, start.split) and not facts:
-        found.refuse(
+        findings.refuse(
             f"rungs.{index} ({rung.name}): start pretrains a base, and splits.{start.split} is 0: set it, or take another start"
         )
 

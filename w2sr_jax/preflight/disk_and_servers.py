@@ -12,51 +12,52 @@ import numpy as np
 from w2sr_jax.core import sentences
 from w2sr_jax.models import lora, transformer
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.preflight.findings import Findings, Subject, Trained
+from w2sr_jax.preflight.findings import Findings
+from w2sr_jax.preflight.subject import Subject, Trained
 from w2sr_jax.problems.splits import REST
 
 _PER_TOKEN = 12  # bytes of a trace's token: its id, its log-probability, its text
 
 
-def disk(subject: Subject, found: Findings) -> None:
+def disk(subject: Subject, findings: Findings) -> None:
     """May the run's directory be written, and is there room for its checkpoints?"""
-    place = _existing(subject.run)
-    if place.is_symlink() and not place.exists():
-        found.refuse(f"{place} is a link to {os.readlink(place)}, where nothing is; give another --root, or remove it")
+    folder = _existing(subject.run)
+    if folder.is_symlink() and not folder.exists():
+        findings.refuse(f"{folder} is a link to {os.readlink(folder)}, where nothing is; give another --root, or remove it")
         return
-    if not place.is_dir():
-        found.refuse(f"{place} is no directory; give another --root")
+    if not folder.is_dir():
+        findings.refuse(f"{folder} is no directory; give another --root")
         return
-    if not os.access(place, os.W_OK | os.X_OK):
-        found.refuse(f"{place} cannot be written by this account; give another --root")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        findings.refuse(f"{folder} cannot be written by this account; give another --root")
         return
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(folder).free
     checkpoints, most = _checkpoints(subject)
     traces = _traces(subject)
-    found.see(
-        f"{place}: {sentences.size(free)} free; checkpoints need "
+    findings.see(
+        f"{folder}: {sentences.size(free)} free; checkpoints need "
         f"{sentences.size(checkpoints + most)}, {sentences.size(checkpoints)} of it kept"
         + (f", traces at most {sentences.size(traces)}" if traces else "")
     )
     if checkpoints + most > free:
-        found.refuse(
-            f"{place} has room for {sentences.size(free)}, and the run's checkpoints need "
+        findings.refuse(
+            f"{folder} has room for {sentences.size(free)}, and the run's checkpoints need "
             f"{sentences.size(checkpoints + most)}; free some space, "
             "lower training.keep, or give another --root"
         )
     elif checkpoints + most + traces > free:
-        found.remark(
-            f"{place} has room for {sentences.size(free)}; with all traces the run may need "
+        findings.remark(
+            f"{folder} has room for {sentences.size(free)}; with all traces the run may need "
             f"{sentences.size(checkpoints + most + traces)}"
         )
 
 
-def servers(subject: Subject, found: Findings) -> None:
+def servers(subject: Subject, findings: Findings) -> None:
     """Is there a key where one is needed, and does each server answer and know the model?"""
     for teacher in subject.experiment.teachers:
         if not teacher.is_file and _asked(subject, teacher.name):
-            with found.refusing():
-                teacher.inspect(f"teacher {teacher.name!r}", found.told(), lambda: None)
+            with findings.refusing():
+                teacher.inspect(f"teacher {teacher.name!r}", findings.for_teacher(), lambda: None)
 
 
 def _asked(subject: Subject, name: str) -> bool:
@@ -67,23 +68,23 @@ def _asked(subject: Subject, name: str) -> bool:
 
 def _existing(path: Path) -> Path:
     path = path.absolute()
-    return next(place for place in (path, *path.parents) if place.is_symlink() or place.exists())
+    return next(each for each in (path, *path.parents) if each.is_symlink() or each.exists())
 
 
 def _checkpoints(subject: Subject) -> tuple[int, int]:
     """Bytes of all checkpoints that stay, and the most that a training holds besides while it goes on."""
     experiment = subject.experiment
-    kept, most = 0, 0
+    stay, most = 0, 0
     for trained in subject.trainings:
         parameters, moments = _sizes(trained, subject.sized(trained.model.config))
         state = parameters + moments
-        stays = state if trained.training.keep_optimizer else parameters
+        final = state if trained.training.keep_optimizer else parameters
         saved = (trained.training.keep if trained.training.save_every else 0) + 1
-        kept, most = kept + stays, max(most, saved * state - stays)
+        stay, most = stay + final, max(most, saved * state - final)
     for stage in subject.stages.trainings.values():
         if stage.recipe.training is None and stage.name not in subject.settled:
-            kept += _bytes(transformer.shapes(subject.sized(stage.model.config)))
-    return kept * len(experiment.seeds), most
+            stay += _bytes(transformer.shapes(subject.sized(stage.model.config)))
+    return stay * len(experiment.seeds), most
 
 
 def _sizes(trained: Trained, config: ModelConfig) -> tuple[int, int]:

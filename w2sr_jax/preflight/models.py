@@ -20,7 +20,8 @@ from w2sr_jax.models import attention, grow, lora, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import AXES, make_mesh, shardings
 from w2sr_jax.parallel.settings import Mesh
-from w2sr_jax.preflight.findings import Findings, Subject, Trained, where_of
+from w2sr_jax.preflight.findings import Findings
+from w2sr_jax.preflight.subject import Subject, Trained, where_of
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.stages import models
 from w2sr_jax.stages import weights as stored
@@ -59,38 +60,38 @@ def shape(settings: Mesh) -> Shape:
         return Shape(*(max(1, size) for size in (settings.data, settings.fsdp, settings.tensor)))
 
 
-def mesh(subject: Subject, found: Findings) -> None:
+def mesh(subject: Subject, findings: Findings) -> None:
     """Are there devices enough?"""
     devices = jax.devices()
     settings = subject.experiment.mesh
-    with found.refusing("mesh"):
+    with findings.refusing("mesh"):
         make_mesh(settings)
     wanted = shape(settings)
-    found.see(f"{wanted} (data × fsdp × tensor) of {len(devices)} × {devices[0].device_kind}")
+    findings.see(f"{wanted} (data × fsdp × tensor) of {len(devices)} × {devices[0].device_kind}")
     if wanted.devices < len(devices):
-        found.remark(f"{len(devices) - wanted.devices} of {len(devices)} devices stay idle; with mesh.data -1 all are used")
+        findings.remark(f"{len(devices) - wanted.devices} of {len(devices)} devices stay idle; with mesh.data -1 all are used")
 
 
 def refusals(experiment: Experiment, wanted: Shape) -> list[str]:
     """Why the models and batches of an experiment do not divide over a mesh that need not be here. A vocabulary that is the
     tokenizer's is left out of account."""
-    subject, found = Subject(experiment, Path()), Findings()
+    subject, findings = Subject(experiment, Path()), Findings()
     for where, config in _settings(subject):
-        known = config.vocab_size or math.lcm(8, wanted.tensor)
-        _divide(found, where, dataclasses.replace(config, vocab_size=known), wanted)
-    _rows(found, subject, wanted)
-    return list(dict.fromkeys(found.refused))
+        vocabulary = config.vocab_size or math.lcm(8, wanted.tensor)
+        _divide(findings, where, dataclasses.replace(config, vocab_size=vocabulary), wanted)
+    _rows(findings, subject, wanted)
+    return list(dict.fromkeys(findings.refused))
 
 
-def architectures(subject: Subject, found: Findings) -> None:
+def architectures(subject: Subject, findings: Findings) -> None:
     """Do the models' dimensions divide over the mesh? Is there a row for every token?"""
     wanted = shape(subject.experiment.mesh)
-    seen: dict[str, list[str]] = {}
+    wheres: dict[str, list[str]] = {}
     for where, config in _all(subject):
         about = f"{config.parameters():,} parameters (width {config.width}, {config.layers} layers, {config.vocab_size:,} tokens)"
-        seen.setdefault(about, []).append(where)
-        _divide(found, where, config, wanted)
-        with found.refusing(where):
+        wheres.setdefault(about, []).append(where)
+        _divide(findings, where, config, wanted)
+        with findings.refusing(where):
             if subject.renderer is not None:
                 subject.renderer.check_vocabulary(config.vocab_size)
             elif config.vocab_size < subject.experiment.tokenizer.least_vocabulary():
@@ -99,11 +100,11 @@ def architectures(subject: Subject, found: Findings) -> None:
                     f"model.vocab_size is {config.vocab_size}, but a {kind} has at least {least} tokens; leave it 0, "
                     "and it is the tokenizer's"
                 )
-    for about, names in seen.items():
-        found.see(f"{', '.join(names)}: {about}")
+    for about, names in wheres.items():
+        findings.see(f"{', '.join(names)}: {about}")
 
 
-def memory(subject: Subject, found: Findings) -> None:
+def memory(subject: Subject, findings: Findings) -> None:
     """What parameters, gradients and the optimizer take on each device, without what a step computes between them."""
     wanted, limit = shape(subject.experiment.mesh), _device_memory()
     largest: tuple[int, str] = (0, "")
@@ -117,68 +118,68 @@ def memory(subject: Subject, found: Findings) -> None:
         return
     size, name = largest
     room = f" of {sentences.size(limit)}" if limit else ""
-    found.see(
+    findings.see(
         f"{sentences.size(size)}{room} on each device for parameters, gradients and optimizer of "
         f"{name}, the largest; a step needs more"
     )
     if limit and size > limit:
-        found.refuse(
+        findings.refuse(
             f"{name} needs {sentences.size(size)} on each device for parameters, gradients and optimizer alone, and one has "
             f"{sentences.size(limit)}; split it over more devices (mesh.fsdp), train adapters (training.lora.rank), or keep the "
             "moments in bfloat16 (training.moments)"
         )
     elif limit and size > 0.8 * limit:
-        found.remark(
+        findings.remark(
             f"parameters, gradients and optimizer of {name} leave only {sentences.size(limit - size)} for what a step computes"
         )
 
 
-def batches(subject: Subject, found: Findings) -> None:
+def batches(subject: Subject, findings: Findings) -> None:
     """Do batches divide over the devices?"""
     wanted = shape(subject.experiment.mesh)
-    _rows(found, subject, wanted)
+    _rows(findings, subject, wanted)
     paces = dict.fromkeys((t.training.learning_rate, t.training.steps, t.training.epochs) for t in subject.trainings)
     if paces:
         told = (
             f"{steps:,} steps at {rate:g}" if epochs is None else f"{epochs:g} epochs at {rate:g}"
             for rate, steps, epochs in paces
         )
-        found.see(", ".join(told))
+        findings.see(", ".join(told))
     platform = attention.platform_of(None)
     for trained in subject.trainings:
-        with found.refusing(f"{trained.where}: model"):
+        with findings.refusing(f"{trained.where}: model"):
             attention.check(trained.model.config, trained.training.batching.length, platform)
     for rows, length in sorted({(t.training.batching.rows, t.training.batching.length) for t in subject.trainings}):
         each = f", {rows // wanted.ways or 1} on each of {wanted.ways} groups of devices" if wanted.ways > 1 else ""
-        found.see(f"{rows} rows of {length:,} tokens a step{each}")
+        findings.see(f"{rows} rows of {length:,} tokens a step{each}")
 
 
-def weights(subject: Subject, found: Findings) -> None:
+def weights(subject: Subject, findings: Findings) -> None:
     """Are given parameters there, and of the same architecture? Headers alone are read."""
-    for where, task, ref, config in _given(subject):
-        if task in subject.settled:
+    for where, stage, ref, config in _given(subject):
+        if stage in subject.settled:
             continue
-        with found.refusing(where):
+        with findings.refusing(where):
             path = hub.at_hand(ref, "weights")
             if path is None:
                 hub.check_reachable(ref, "weights")
-                found.see(f"{ref}: on the Hub, to be downloaded when the run comes to it")
+                findings.see(f"{ref}: on the Hub, to be downloaded when the run comes to it")
                 continue
             stored.check(str(path), config)
-            found.see(f"{ref}: {path}, the same architecture")
+            findings.see(f"{ref}: {path}, the same architecture")
 
 
-def growth(subject: Subject, found: Findings) -> None:
+def growth(subject: Subject, findings: Findings) -> None:
     """Can a rung's model be grown from the one before?"""
     experiment = subject.experiment
     for index, rung in enumerate(experiment.rungs):
         if rung.start.parent is None or models.student(experiment, index, BASE).stage in subject.settled:
             continue
         small, large = subject.sized(experiment.rungs[index - 1].model), subject.sized(rung.model)
-        with found.refusing(f"rungs.{index} ({rung.name}): start"):
+        with findings.refusing(f"rungs.{index} ({rung.name}): start"):
             if small != large:
                 grow.check(small, large)
-            found.see(f"{rung.name} {'grows' if small != large else 'goes on'} from {experiment.rungs[index - 1].name}")
+            findings.see(f"{rung.name} {'grows' if small != large else 'goes on'} from {experiment.rungs[index - 1].name}")
 
 
 def training_bytes(trained: Trained, config: ModelConfig, wanted: Shape) -> int:
@@ -197,9 +198,9 @@ def training_bytes(trained: Trained, config: ModelConfig, wanted: Shape) -> int:
 
 
 def _bytes(axes: Any, arrays: Any, wanted: Shape, size: int = 0) -> int:
-    placed = shardings(wanted.abstract(), axes, arrays)
-    pairs = zip(jax.tree.leaves(arrays), jax.tree.leaves(placed), strict=True)
-    return sum(prod(place.shard_shape(tuple(leaf.shape))) * (size or np.dtype(leaf.dtype).itemsize) for leaf, place in pairs)
+    split = shardings(wanted.abstract(), axes, arrays)
+    pairs = zip(jax.tree.leaves(arrays), jax.tree.leaves(split), strict=True)
+    return sum(prod(each.shard_shape(tuple(leaf.shape))) * (size or np.dtype(leaf.dtype).itemsize) for leaf, each in pairs)
 
 
 def _all(subject: Subject) -> Iterator[tuple[str, ModelConfig]]:
@@ -220,22 +221,22 @@ def _settings(subject: Subject) -> Iterator[tuple[str, ModelConfig]]:
             yield f"rungs.{index} ({rung.name})", rung.model
 
 
-def _divide(found: Findings, where: str, config: ModelConfig, wanted: Shape) -> None:
-    with found.refusing(f"{where}: model"):
+def _divide(findings: Findings, where: str, config: ModelConfig, wanted: Shape) -> None:
+    with findings.refusing(f"{where}: model"):
         shardings(wanted.abstract(), transformer.logical_axes(config), transformer.shapes(config))
 
 
-def _rows(found: Findings, subject: Subject, wanted: Shape) -> None:
+def _rows(findings: Findings, subject: Subject, wanted: Shape) -> None:
     for trained in subject.trainings:
         rows, accumulation = trained.training.batching.rows, trained.training.accumulation
         if rows % (accumulation * wanted.ways):
-            found.refuse(
+            findings.refuse(
                 f"{trained.where}: training.batching.rows is {rows}; it must be a multiple of training.accumulation × mesh.data "
                 f"× mesh.fsdp = {accumulation} × {wanted.data} × {wanted.fsdp} = {accumulation * wanted.ways}"
             )
     for where, decoding in _decodings(subject):
         if decoding.batch % wanted.ways:
-            found.refuse(
+            findings.refuse(
                 f"{where}.batch is {decoding.batch}; it must be a multiple of mesh.data × mesh.fsdp = {wanted.data} × "
                 f"{wanted.fsdp} = {wanted.ways}"
             )
@@ -249,7 +250,7 @@ def _decodings(subject: Subject) -> Iterator[tuple[str, Decoding]]:
 
 
 def _given(subject: Subject) -> Iterator[tuple[str, str, str, ModelConfig]]:
-    """Parameters that are given by name: where, the task that reads them, the name, the architecture that they must have."""
+    """Parameters that are given by name: where, the stage that reads them, the name, the architecture that they must have."""
     for stage in subject.stages.trainings.values():
         for item in stage.weights:
             where = where_of(subject.experiment, stage.model).removesuffix(": start")

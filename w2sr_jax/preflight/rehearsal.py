@@ -20,8 +20,9 @@ from w2sr_jax.experiment import Arm, Experiment, Rung
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import virtual_devices
 from w2sr_jax.parallel.settings import Mesh
-from w2sr_jax.preflight import checks, models, stand_ins
+from w2sr_jax.preflight import checks, models
 from w2sr_jax.preflight.models import Shape
+from w2sr_jax.preflight.stand_ins import VOCABULARY, StandIns
 from w2sr_jax.problems.settings import Files, Splits
 from w2sr_jax.problems.source import ProblemSource
 from w2sr_jax.sampling.settings import Decoding
@@ -50,18 +51,18 @@ def shrink(experiment: Experiment, root: Path) -> Experiment:
     mesh = _mesh(real)
     shape = models.shape(mesh)
     name = f"{experiment.name}{SUFFIX}"
-    place = stand_ins.Place(root / name / FOLDER)
-    splits, small = _splits(experiment.splits), _Small(place, shape)
+    stand_ins = StandIns(root / name / FOLDER)
+    splits, small = _splits(experiment.splits), _Small(stand_ins, shape)
     tokenizer = experiment.tokenizer
     if tokenizer.opened_from() is not None:
-        tokenizer = tokenizer.stand_in(str(place.tokenizer()))
+        tokenizer = tokenizer.stand_in(str(stand_ins.tokenizer()))
     count = splits.pretrain + splits.teacher + splits.pool + splits.probe + splits.test
-    problems, test = _source(place, experiment.problems, "problems", count), experiment.test_problems
+    problems, test = _source(stand_ins, experiment.problems, "problems", count), experiment.test_problems
     return dataclasses.replace(
         experiment,
         name=name,
         problems=problems,
-        test_problems=None if test is None else _source(place, test, "test", TEST),
+        test_problems=None if test is None else _source(stand_ins, test, "test", TEST),
         splits=splits,
         tokenizer=tokenizer,
         teachers=tuple(teacher.rehearsed(small) for teacher in experiment.teachers),
@@ -137,11 +138,11 @@ def _splits(asked: Splits) -> Splits:
 class _Small:
     """Satisfies `teachers.teacher.Small`."""
 
-    def __init__(self, place: stand_ins.Place, shape: Shape) -> None:
-        self._place, self._shape = place, shape
+    def __init__(self, stand_ins: StandIns, shape: Shape) -> None:
+        self._stand_ins, self._shape = stand_ins, shape
 
     def recorded(self, teacher: Recorded) -> Recorded:
-        return dataclasses.replace(teacher, **self._place.traces(teacher, POOL)._asdict())
+        return dataclasses.replace(teacher, **self._stand_ins.traces(teacher, POOL)._asdict())
 
     def stand_in(self, name: str, weight: float) -> Recorded:
         return self.recorded(Recorded(name, weight=weight))
@@ -156,10 +157,10 @@ class _Small:
         return _training(training, self._shape)
 
     def model(self, config: ModelConfig, loaded: bool = False) -> ModelConfig:
-        return model(config, stand_ins.VOCABULARY if loaded else 0, self._shape.fsdp, self._shape.tensor)
+        return model(config, VOCABULARY if loaded else 0, self._shape.fsdp, self._shape.tensor)
 
     def checkpoint(self, reference: str, config: ModelConfig) -> str:
-        return str(self._place.checkpoint(reference, config))
+        return str(self._stand_ins.checkpoint(reference, config))
 
 
 def _rung(small: _Small, rung: Rung) -> Rung:
@@ -182,11 +183,11 @@ def _arm(small: _Small, arm: Arm) -> Arm:
     return dataclasses.replace(arm, train=tuple(stage.rehearsed(small) for stage in arm.train))
 
 
-def _source(place: stand_ins.Place, source: ProblemSource, name: str, count: int) -> ProblemSource:
+def _source(stand_ins: StandIns, source: ProblemSource, name: str, count: int) -> ProblemSource:
     """Stand-ins under the fields of a file or data set; a source of a user's own stays what it is."""
     if not isinstance(source, Files):
         return source
-    return dataclasses.replace(source, path=place.problems(source, name, count), limit=None)
+    return dataclasses.replace(source, path=stand_ins.problems(source, name, count), limit=None)
 
 
 def _training(training: Training, shape: Shape) -> Training:

@@ -46,7 +46,7 @@ class Traces(NamedTuple):
     limit: int | None
 
 
-class Place:
+class StandIns:
     """A directory of stand-ins. Every method gives the path of one, and makes it if it is not there."""
 
     def __init__(self, directory: Path) -> None:
@@ -55,7 +55,7 @@ class Place:
     def tokenizer(self) -> Path:
         """A token for every ASCII character and for digits that stand alone, so that random models write numbers often enough to
         be right now and then."""
-        return self._made("tokenizer", _write_tokenizer)
+        return self._path_of("tokenizer", _write_tokenizer)
 
     def checkpoint(self, reference: str, config: ModelConfig) -> Path:
         """A model of random weights as safetensors, another one for another reference or of other sizes."""
@@ -64,12 +64,12 @@ class Place:
             pretrained.save(directory, config, transformer.init(config, key(0, "stand-in", reference)))
 
         sizes = files.digest_json(dataclasses.asdict(config))[:8]
-        return self._made(f"models/{_plain(reference)}-{sizes}", write)
+        return self._path_of(f"models/{_plain(reference)}-{sizes}", write)
 
     def problems(self, source: Files, name: str, count: int) -> str:
         """A data set of sums with single-digit answers under the source's field names; what `Files.path` is to be."""
         rows = _problems(source.path, count)
-        return f"hf:{self._made(f'data/{name}', lambda directory: _write_table(directory, _columns(source, rows)))}"
+        return f"hf:{self._path_of(f'data/{name}', lambda directory: _write_table(directory, _columns(source, rows)))}"
 
     def traces(self, teacher: Recorded, count: int) -> Traces:
         """Recorded traces under the teacher's field names, two of three of them right."""
@@ -78,17 +78,17 @@ class Place:
             lines = [json.dumps(_trace(teacher, index, row)) for index, row in enumerate(_problems("traces", count))]
             files.write_text(directory / "traces.jsonl", "\n".join(lines) + "\n")
 
-        return Traces(str(self._made(f"traces/{_plain(teacher.name)}", write) / "traces.jsonl"), (), None)
+        return Traces(str(self._path_of(f"traces/{_plain(teacher.name)}", write) / "traces.jsonl"), (), None)
 
-    def _made(self, name: str, write: Callable[[Path], None]) -> Path:
-        place = self.directory / name
-        if not place.is_dir():
-            half = place.with_name(f".{place.name}.half")
+    def _path_of(self, name: str, write: Callable[[Path], None]) -> Path:
+        folder = self.directory / name
+        if not folder.is_dir():
+            half = folder.with_name(f".{folder.name}.half")
             shutil.rmtree(half, ignore_errors=True)
             half.mkdir(parents=True)
             write(half)
-            half.rename(place)
-        return place
+            half.rename(folder)
+        return folder
 
 
 def _write_tokenizer(directory: Path) -> None:
@@ -132,7 +132,7 @@ def _word(dice: random.Random) -> str:
 def _columns(source: Files, rows: list[dict[str, str]]) -> list[dict[str, Any]]:
     """Rows as the source has them: the answer field also holds the worked solution, as in GSM8K."""
     fields = source.fields
-    found = []
+    columns = []
     for index, row in enumerate(rows):
         values: dict[str, Any] = {}
         _put(values, fields.question, row["question"])
@@ -141,8 +141,8 @@ def _columns(source: Files, rows: list[dict[str, str]]) -> list[dict[str, Any]]:
             _put(values, fields.solution, row["solution"])
         if fields.id is not None:
             _put(values, fields.id, str(index))
-        found.append(values)
-    return found
+        columns.append(values)
+    return columns
 
 
 def _put(values: dict[str, Any], path: str, value: Any) -> None:
@@ -170,5 +170,5 @@ def _trace(teacher: Recorded, index: int, row: Mapping[str, str]) -> dict[str, A
 
 def _plain(reference: str) -> str:
     """A reference as a name of a directory, another one for another reference."""
-    kept = "".join(character if character.isalnum() or character in "-." else "-" for character in reference)[-60:].strip(".-")
-    return f"{kept}-{files.digest_bytes(reference.encode())[:8]}"
+    plain = "".join(character if character.isalnum() or character in "-." else "-" for character in reference)[-60:].strip(".-")
+    return f"{plain}-{files.digest_bytes(reference.encode())[:8]}"

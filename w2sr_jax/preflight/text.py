@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from w2sr_jax.core import files, hub, sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.preflight.findings import Findings, Subject
+from w2sr_jax.preflight.findings import Findings
+from w2sr_jax.preflight.subject import Subject
 from w2sr_jax.text.render import Renderer
 
 _QUESTION = "Ann has 3 apples and finds 4 more . How many apples does Ann have ?"
@@ -13,7 +14,7 @@ _RESPONSE = "3 + 4 = 7 #### 7"
 _SOME = 200  # problems that are rendered
 
 
-def tokenizer(subject: Subject, found: Findings) -> None:
+def tokenizer(subject: Subject, findings: Findings) -> None:
     """Does the template render a conversation whose response follows the prompt and ends once? Do the texts survive?"""
     settings = subject.experiment.tokenizer
     if isinstance(subject.opened, UserError):
@@ -21,11 +22,11 @@ def tokenizer(subject: Subject, found: Findings) -> None:
     renderer = subject.renderer
     own = settings.opened_from()
     if renderer is None:
-        found.see("made of the run's own texts")
+        findings.see("made of the run's own texts")
         if subject.sample is None:
             return
     else:
-        found.see(f"{renderer.vocab_size:,} tokens" + (f", {sentences.shown(own)}" if own is not None else ""))
+        findings.see(f"{renderer.vocab_size:,} tokens" + (f", {sentences.shown(own)}" if own is not None else ""))
     trial = subject.sample
     assert trial is not None
     rendered = 0
@@ -34,10 +35,10 @@ def tokenizer(subject: Subject, found: Findings) -> None:
         prompt = trial.prompt(question)
         _sound(trial, prompt, ids.tokens)
         rendered += 1
-    found.see(f"{rendered:,} conversations rendered, each response behind its prompt and ended by {_end(trial)}")
+    findings.see(f"{rendered:,} conversations rendered, each response behind its prompt and ended by {_end(trial)}")
 
 
-def lengths(subject: Subject, found: Findings) -> None:
+def lengths(subject: Subject, findings: Findings) -> None:
     """Do texts fit into rows, and rows and answers into what the models were made for?"""
     experiment = subject.experiment
     try:
@@ -54,19 +55,20 @@ def lengths(subject: Subject, found: Findings) -> None:
     written = max(map(len, trial.tokenizer.encode(traces)), default=0) if traces else 0
     if not prompt:
         return
-    found.see(f"of the first texts: prompts up to {prompt:,} tokens, worked solutions up to {whole:,}, traces up to {written:,}")
+    longest = f"prompts up to {prompt:,} tokens, worked solutions up to {whole:,}, traces up to {written:,}"
+    findings.see(f"of the first texts: {longest}")
     for length, where in sorted({(t.training.batching.length, t.where) for t in subject.trainings}):
         if length < prompt + 2:
-            found.remark(f"{where}: rows of {length:,} tokens leave out questions whose prompts alone take {prompt:,}")
-        elif length < max(whole, prompt + written) - 1:
-            found.remark(f"{where}: rows of {length:,} tokens leave out the longest texts, of {max(whole, prompt + written):,}")
+            findings.remark(f"{where}: rows of {length:,} tokens leave out questions whose prompts alone take {prompt:,}")
+        elif length < (most := max(whole, prompt + written)) - 1:
+            findings.remark(f"{where}: rows of {length:,} tokens leave out the longest texts, of {most:,}")
     for where, config, context in _contexts(subject):
         asked = prompt + experiment.decoding.max_tokens
         if context and asked > context:
-            found.remark(f"{where}: prompts and answers take up to {asked:,} tokens, and the model was made for {context:,}")
+            findings.remark(f"{where}: prompts and answers take up to {asked:,} tokens, and the model was made for {context:,}")
         lengths_of = [t.training.batching.length for t in subject.trainings if t.model.config == config]
         if context and lengths_of and max(lengths_of) > context:
-            found.remark(
+            findings.remark(
                 f"{where}: rows have {max(lengths_of):,} tokens, and the model was made for examples of up to {context:,}"
             )
 

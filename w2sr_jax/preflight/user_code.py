@@ -8,10 +8,11 @@ from w2sr_jax.core.code import usercode
 from w2sr_jax.core.records import Problem
 from w2sr_jax.losses.contract import check_objective
 from w2sr_jax.losses.objective import Objective
-from w2sr_jax.preflight.findings import Findings, Subject
+from w2sr_jax.preflight.findings import Findings
+from w2sr_jax.preflight.subject import Subject
 
 
-def user_code(subject: Subject, found: Findings) -> None:
+def user_code(subject: Subject, findings: Findings) -> None:
     """Can every objective train, and does the grader grade? Also where other stages alone are asked for, since nothing is to be
     computed for a training that fails."""
     experiment = subject.experiment
@@ -21,14 +22,14 @@ def user_code(subject: Subject, found: Findings) -> None:
         if any(trained.objective is objective and size == other for objective, other in looked_at):
             continue
         looked_at.append((trained.objective, size))
-        with found.refusing(trained.where):
+        with findings.refusing(trained.where):
             for remark in check_objective(trained.objective, vocab_size=size):
-                found.remark(f"{trained.where}: {remark}")
-    with found.refusing():
+                findings.remark(f"{trained.where}: {remark}")
+    with findings.refusing():
         for remark in check_grader(experiment.grader, *_answers(subject)):
-            found.remark(remark)
-    for place in _own(experiment) or ["none but this package's"]:
-        found.see(place)
+            findings.remark(remark)
+    for location in _own(experiment) or ["none but this package's"]:
+        findings.see(location)
 
 
 def _vocabulary(subject: Subject, size: int) -> int | None:
@@ -43,15 +44,15 @@ def _answers(subject: Subject) -> tuple[list[Problem], list[tuple[str, Problem]]
     """Problems of the run, and recorded texts with theirs."""
     texts = []
     for loaded in subject.loaded.values():
-        known = {problem.id: problem for problem in loaded.problems}
-        texts += [(trace.text, known[trace.problem_id]) for trace in loaded.traces[:4] if trace.problem_id in known]
+        problems = {problem.id: problem for problem in loaded.problems}
+        texts += [(trace.text, problems[trace.problem_id]) for trace in loaded.traces[:4] if trace.problem_id in problems]
     return list(subject.some[:256]), texts
 
 
 def _own(value: Any) -> list[str]:
     """Where the functions and classes of the user's own stand that settings hold."""
     if isinstance(value, tuple):
-        return list(dict.fromkeys(place for part in value for place in _own(part)))
+        return list(dict.fromkeys(location for part in value for location in _own(part)))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         parts = tuple(getattr(value, field.name) for field in dataclasses.fields(value))
         inner = _own(parts)
