@@ -43,14 +43,14 @@ def test_help_of_a_command(command, capsys):
     assert "--rung" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", commands.known())
+@pytest.mark.parametrize("command", commands.all_commands())
 def test_every_command_is_there_and_helps(command, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.run([command, "--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert f"usage: w2sr {command}" in shown
-    assert commands.known()[command].about.split(", ")[0][:30] in " ".join(shown.split())
+    assert commands.all_commands()[command].about.split(", ")[0][:30] in " ".join(shown.split())
 
 
 def test_help_of_a_configuration_lists_every_setting(config, capsys):

@@ -51,7 +51,7 @@ def test_every_command_and_exit_code_is_described() -> None:
     from w2sr_jax.cli import commands, main
 
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    for name in commands.known():
+    for name in commands.all_commands():
         assert re.search(rf"`(?:w2sr )?{name}\b", page), name
     codes = set(re.findall(r"\d+", (main.__doc__ or "").split("Exit codes:")[1].split("\n\n")[0]))
     shown = set(re.findall(r"\d+", "\n".join(re.findall(r"^\| ([\d, ]+) \|", page, re.M))))

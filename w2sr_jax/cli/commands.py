@@ -86,6 +86,6 @@ COMMANDS = {
 """Of a finished or imported thing."""
 
 
-def known() -> dict[str, Command]:
+def all_commands() -> dict[str, Command]:
     """Every command by its name."""
     return {**EXPERIMENTS, **STAGES, **COMMANDS}

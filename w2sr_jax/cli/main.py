@@ -60,7 +60,7 @@ def run(argv: list[str]) -> int:
     if argv[0] == "--version":
         print(f"w2sr {__version__}")
         return 0
-    stop, command = Stop(), commands.known().get(argv[0])
+    stop, command = Stop(), commands.all_commands().get(argv[0])
     try:
         if command is None:
             raise UserError(_unknown(argv[0]))
@@ -90,7 +90,7 @@ def _help() -> str:
 def _unknown(name: str) -> str:
     import difflib
 
-    near = difflib.get_close_matches(name, commands.known(), 1)
+    near = difflib.get_close_matches(name, commands.all_commands(), 1)
     return f"unknown command {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; see w2sr --help")
 
 

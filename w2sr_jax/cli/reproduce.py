@@ -23,6 +23,6 @@ def run(argv: list[str], about: str, stop: Stop) -> int:
     from w2sr_jax.runs.reproduce.command import reproduce
 
     with Console(plain=options.plain) as console:
-        found = reproduce(directory, options.into, options.stage, console, options.keep, stop, options.trust)
-    terminal.say(found.text().rstrip("\n"))
-    return 0 if found.identical else 1
+        result = reproduce(directory, options.into, options.stage, console, options.keep, stop, options.trust)
+    terminal.say(result.text().rstrip("\n"))
+    return 0 if result.identical else 1

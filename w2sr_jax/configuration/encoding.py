@@ -31,8 +31,8 @@ Resolve = Callable[[Reference], Any]
 
 
 def encode(value: Any, where: str = "") -> Any:
-    """JSON for settings. `where` is the place in the experiment. `UserError` where a value cannot be saved so that it can be read
-    back as what it is."""
+    """JSON for settings. `where` is their path in the experiment, such as `rungs.0.training`. `UserError` where a value cannot be
+    saved so that it can be read back as what it is."""
     if isinstance(value, Unloaded):
         return {"function": value.reference.name, "source": value.reference.source}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -56,38 +56,38 @@ def encode(value: Any, where: str = "") -> Any:
 
 
 def decode(value: Any, file: Path, where: str = "", resolve: Resolve | None = None) -> Any:
-    """The inverse of `encode` for what `file` holds; `where` is the place in it. `resolve` says what stands for the user's own
+    """The inverse of `encode` for what `file` holds; `where` is the path in it. `resolve` says what stands for the user's own
     types and functions (default: there may be none)."""
     if isinstance(value, list):
         return tuple(decode(item, file, f"{where}.{index}".lstrip("."), resolve) for index, item in enumerate(value))
     if not isinstance(value, Mapping):
         return value
-    place = f"{file}, {where}" if where else str(file)
+    setting = f"{file}, {where}" if where else str(file)
     if "partial" in value:
-        return _decode_partial(value, file, where, place, resolve)
+        return _decode_partial(value, file, where, setting, resolve)
     if "function" in value:
-        function = _named(value["function"], value, place, resolve)
+        function = _named(value["function"], value, setting, resolve)
         if isinstance(function, type) or not callable(function):
-            raise UserError(f"{place}: {sentences.value(value['function'])} is not a function")
+            raise UserError(f"{setting}: {sentences.value(value['function'])} is not a function")
         return function
     if "type" not in value:
-        raise UserError(f"{place}: an object must say its type")
-    kind = _named(value["type"], value, place, resolve)
+        raise UserError(f"{setting}: an object must say its type")
+    kind = _named(value["type"], value, setting, resolve)
     if isinstance(kind, Unloaded):
         kind = stand_in(kind.reference, [name for name in value if name not in RESERVED])
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
-        raise UserError(f"{place}: {sentences.value(value['type'])} is not a dataclass")
+        raise UserError(f"{setting}: {sentences.value(value['type'])} is not a dataclass")
     fields = {key: item for key, item in value.items() if key not in RESERVED}
     unknown = sorted(fields.keys() - {field.name for field in dataclasses.fields(kind)})
     if unknown:
-        raise UserError(f"{place}: {sentences.value(value['type'])} has no field {sentences.value(unknown[0])}")
+        raise UserError(f"{setting}: {sentences.value(value['type'])} has no field {sentences.value(unknown[0])}")
     parts = {key: decode(item, file, f"{where}.{key}".lstrip("."), resolve) for key, item in fields.items()}
     try:
         return kind(**parts)
     except RecursionError:
         raise
     except Exception as error:
-        raise UserError(f"{place}: {usercode.in_words(error)}") from None
+        raise UserError(f"{setting}: {usercode.in_words(error)}") from None
 
 
 def encode_type(kind: type) -> dict[str, str]:
@@ -162,43 +162,45 @@ def _check_remade(value: Any) -> None:
         )
 
 
-def _decode_partial(value: Mapping[str, Any], file: Path, where: str, place: str, resolve: Resolve | None) -> Any:
+def _decode_partial(value: Mapping[str, Any], file: Path, where: str, setting: str, resolve: Resolve | None) -> Any:
     function = decode(value["partial"], file, where, resolve)
     arguments = decode(value.get("arguments"), file, where, resolve)
-    given = value.get("keywords")
-    if not callable(function) or not isinstance(arguments, tuple) or not isinstance(given, Mapping):
-        raise UserError(f"{place}: a partial function must have a function, a list of arguments and an object of keywords")
-    keywords = {str(name): decode(item, file, f"{where}.{name}".lstrip("."), resolve) for name, item in given.items()}
+    named = value.get("keywords")
+    if not callable(function) or not isinstance(arguments, tuple) or not isinstance(named, Mapping):
+        raise UserError(f"{setting}: a partial function must have a function, a list of arguments and an object of keywords")
+    keywords = {str(name): decode(item, file, f"{where}.{name}".lstrip("."), resolve) for name, item in named.items()}
     return functools.partial(function, *arguments, **keywords)
 
 
-def _named(name: Any, value: Mapping[str, Any], place: str, resolve: Resolve | None) -> Any:
+def _named(name: Any, value: Mapping[str, Any], setting: str, resolve: Resolve | None) -> Any:
     """A type or function of ours, or what stands for one of the user's, by `module:name`."""
     module, _, qualified = name.partition(":") if isinstance(name, str) else ("", "", "")
     if not module or not all(part.isidentifier() for part in qualified.split(".")):
-        raise UserError(f"{place}: {sentences.value(name)} names no type and no function; it must be MODULE:NAME")
+        raise UserError(f"{setting}: {sentences.value(name)} names no type and no function; it must be MODULE:NAME")
     if module.split(".")[0] != OURS:
         if resolve is None:
-            raise UserError(f"{place} refers to {sentences.shown(name)}, which is not of {OURS}; nothing else can be named there")
+            raise UserError(
+                f"{setting} refers to {sentences.shown(name)}, which is not of {OURS}; nothing else can be named there"
+            )
         source, base = value.get("source"), value.get("extends")
-        extends = None if base is None else _base(base, place)
-        return resolve(Reference(name, source if isinstance(source, str) else None, extends, place))
-    found = _attribute(_import_ours(module), qualified)
-    if found is None:
-        raise UserError(f"{place} refers to {sentences.shown(name)}, which does not exist")
-    if getattr(found, "__module__", None) != module or getattr(found, "__qualname__", None) != qualified:
-        raise UserError(f"{place}: {sentences.shown(name)} is not defined there")
-    if "function" in value and not (isinstance(found, type) or module.startswith(LOSSES)):
-        raise UserError(f"{place}: {sentences.shown(name)} is not a loss; of the functions of {OURS} only losses may be named")
-    return found
+        extends = None if base is None else _base(base, setting)
+        return resolve(Reference(name, source if isinstance(source, str) else None, extends, setting))
+    target = _attribute(_import_ours(module), qualified)
+    if target is None:
+        raise UserError(f"{setting} refers to {sentences.shown(name)}, which does not exist")
+    if getattr(target, "__module__", None) != module or getattr(target, "__qualname__", None) != qualified:
+        raise UserError(f"{setting}: {sentences.shown(name)} is not defined there")
+    if "function" in value and not (isinstance(target, type) or module.startswith(LOSSES)):
+        raise UserError(f"{setting}: {sentences.shown(name)} is not a loss; of the functions of {OURS} only losses may be named")
+    return target
 
 
-def _base(name: Any, place: str) -> type:
+def _base(name: Any, setting: str) -> type:
     """A class of ours that a user's type extends."""
-    kind = _named(name, {}, place, None)
+    kind = _named(name, {}, setting, None)
     if isinstance(kind, type) and _extendable(kind):
         return kind
-    raise UserError(f"{place}: {sentences.value(name)} is nothing that a type of your own can extend")
+    raise UserError(f"{setting}: {sentences.value(name)} is nothing that a type of your own can extend")
 
 
 def _extended(kind: type) -> type | None:
@@ -229,10 +231,10 @@ def importable(value: Any, where: str) -> tuple[str, str]:
             )
         return module, name
     for other in sorted({*([module] if isinstance(module, str) and module != "__main__" else []), *imports.user_modules()}):
-        known = sys.modules.get(other)
-        found = next((key for key, item in list(vars(known).items()) if item is value), None) if known else None
-        if found is not None:
-            return other, found
+        loaded = sys.modules.get(other)
+        alias = next((key for key, item in list(vars(loaded).items()) if item is value), None) if loaded else None
+        if alias is not None:
+            return other, alias
     shown = name if isinstance(name, str) else sentences.value(value, 60)
     at = f"{where} is " if where else ""
     raise UserError(
@@ -250,10 +252,10 @@ def _source(module: str) -> dict[str, str]:
 
 
 def _attribute(module: ModuleType | None, qualified: str) -> Any:
-    found: Any = module
+    value: Any = module
     for part in qualified.split("."):
-        found = getattr(found, part, None)
-    return found
+        value = getattr(value, part, None)
+    return value
 
 
 def _name(kind: type) -> str:

@@ -62,17 +62,17 @@ def _arms_of(arguments: Sequence[str]) -> tuple[list[str], dict[int, list[str]]]
 
 
 def _with_arms(experiment: Experiment, arms: Mapping[int, Sequence[str]]) -> Experiment:
-    """The experiment with the arms of some rungs replaced: by those of the configuration that have a name, or known ones."""
+    """The experiment with other arms in some rungs: the configuration's own arms of these names, or the built-in ones."""
     rungs = list(experiment.rungs)
     for index, names in arms.items():
         if index >= len(rungs):
             raise UserError(f"--rungs.{index}.arms: the experiment has rungs 0 to {len(rungs) - 1}")
         own = {arm.name: arm for arm in rungs[index].arms if isinstance(arm, Arm)}
-        known = (*own, *(name for name in BUILT_IN if name not in own))
+        selectable = (*own, *(name for name in BUILT_IN if name not in own))
         for name in names:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"arms are {', '.join(known)}"
+            if name not in selectable:
+                near = difflib.get_close_matches(name, selectable, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"arms are {', '.join(selectable)}"
                 raise UserError(f"--rungs.{index}.arms: there is no arm {name!r}; {hint}")
         rungs[index] = dataclasses.replace(rungs[index], arms=tuple(own.get(name, name) for name in names))
     return dataclasses.replace(experiment, rungs=tuple(rungs)) if arms else experiment

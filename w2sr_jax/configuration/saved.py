@@ -173,12 +173,12 @@ def _executed(reference: Reference) -> Any:
 
     module, _, qualified = reference.name.partition(":")
     with usercode.calling(reference.name):
-        found: Any = importlib.import_module(module)
+        value: Any = importlib.import_module(module)
     for part in qualified.split("."):
-        found = getattr(found, part, None)
-    if found is None:
+        value = getattr(value, part, None)
+    if value is None:
         raise UserError(f"{reference.setting} refers to {sentences.shown(reference.name)}, which does not exist")
-    return found
+    return value
 
 
 def _raw(run: Path) -> dict[str, Any]:

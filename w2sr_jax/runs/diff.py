@@ -31,7 +31,7 @@ class Difference(NamedTuple):
 def differences(old_run: Path, new_run: Path, old: Manifest, new: Manifest) -> list[Difference]:
     """How what a stage made differs between two runs: its files in the order of their names, then its checkpoints; `MOST` of them
     at most. Empty where the manifests' digests agree."""
-    found = []
+    listed = []
     for was, is_, look in ((old.outputs, new.outputs, in_files), (old.artifacts, new.artifacts, in_checkpoints)):
         for path in sorted({*was, *is_}):
             if was.get(path) == is_.get(path):
@@ -40,10 +40,10 @@ def differences(old_run: Path, new_run: Path, old: Manifest, new: Manifest) -> l
                 words = "it is there only now" if path not in was else "it was there and is missing"
             else:
                 words = look(old_run / path, new_run / path) or _unlike_manifest(was[path], is_[path])
-            found.append(Difference(path, words))
-            if len(found) == MOST:
-                return found
-    return found
+            listed.append(Difference(path, words))
+            if len(listed) == MOST:
+                return listed
+    return listed
 
 
 def in_files(old: Path, new: Path) -> str | None:
@@ -73,7 +73,7 @@ def in_checkpoints(old: Path, new: Path) -> str | None:
             leaves = jax.tree_util.tree_leaves_with_path(restore_params(path))
         except UserError as error:
             return f"the parameters cannot be compared: {error}"
-        trees.append({jax.tree_util.keystr(place): np.asarray(leaf) for place, leaf in leaves})
+        trees.append({jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves})
     was, is_ = trees
     names = sorted(was.keys() | is_.keys())
     differing = [name for name in names if name not in was or name not in is_ or not _same_array(was[name], is_[name])]
@@ -100,10 +100,10 @@ def _in_parquet(old: Path, new: Path) -> str | None:
             return f"column {name!r} {_lacking(name, was.column_names)}"
         if was.schema.field(name).type != is_.schema.field(name).type:
             return f"column {name!r} held {was.schema.field(name).type} and holds {is_.schema.field(name).type}"
-    places = [(row, name) for name in was.column_names if (row := _first_row(was[name], is_[name])) is not None]
-    if places:
-        row = min(row for row, _ in places)
-        names = [name for where, name in places if where == row]
+    unequal = [(row, name) for name in was.column_names if (row := _first_row(was[name], is_[name])) is not None]
+    if unequal:
+        row = min(row for row, _ in unequal)
+        names = [name for other, name in unequal if other == row]
         # An id is a digest of the record, so it differs with any other column and says nothing.
         name = next((name for name in names if name != "id"), "id")
         return f"{_row(was, row)}, column {name!r} {_both(was[name][row].as_py(), is_[name][row].as_py())}"
@@ -143,9 +143,9 @@ def _in_lines(old: Path, new: Path) -> str | None:
     was, is_ = (path.read_text(encoding="utf-8").splitlines() for path in (old, new))
     for number, (left, right) in enumerate(zip(was, is_), 1):
         if left != right:
-            found = in_values(json.loads(left), json.loads(right))
-            if found:
-                return f"line {number:,}, {found}"
+            words = in_values(json.loads(left), json.loads(right))
+            if words:
+                return f"line {number:,}, {words}"
     return None if len(was) == len(is_) else f"there were {len(was):,} lines and are {len(is_):,}"
 
 
