@@ -35,6 +35,15 @@ def test_help_teaches_and_imports_nothing_heavy():
         assert command in shown
 
 
+def test_a_finished_run_is_looked_at_without_what_only_work_needs():
+    """What takes long to import: programs that train, draw, read data sets or ask servers."""
+    idle = {"grain", "matplotlib", "orbax", "transformers", "datasets", "tensorflow_datasets", "openai", "tensorboardX"}
+    modules = "preflight.checks, w2sr_jax.runs.requirements, w2sr_jax.stages.execute, w2sr_jax.cli.console, w2sr_jax.report.write"
+    code = f"import sys, w2sr_jax.{modules}; print(sorted({idle} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 @pytest.mark.parametrize("command", ["run", "sample"])
 def test_help_of_a_command(command, capsys):
     with pytest.raises(SystemExit) as ended:

@@ -2,9 +2,8 @@
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import grain
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -13,6 +12,9 @@ from w2sr_jax.batches.settings import Batching
 from w2sr_jax.core import keys
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.topk import TopK
+
+if TYPE_CHECKING:
+    import grain
 
 
 class Batch(NamedTuple):
@@ -116,7 +118,9 @@ class Batches:
         return [step + 1 for step in range(total) if row in self.rows_at(step)]
 
     @functools.cached_property
-    def _order(self) -> grain.MapDataset[Int[np.ndarray, "R"]]:
+    def _order(self) -> 'grain.MapDataset[Int[np.ndarray, "R"]]':
+        import grain  # takes long to import, and only the order of batches needs it
+
         # The data's digest takes part, so that two data sets of one size are not visited in the same order.
         seed = keys.words(self.seed, "batches", self.digest)[0]
         rows = grain.MapDataset.range(len(self.packed.tokens)).shuffle(seed=seed)

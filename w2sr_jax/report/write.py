@@ -9,7 +9,7 @@ from w2sr_jax.core import codec, files, sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation.cost import Timings
 from w2sr_jax.report import evidence as pages
-from w2sr_jax.report import page, rule
+from w2sr_jax.report import rule
 from w2sr_jax.report.evidence import Evidence
 from w2sr_jax.report.results import FORMAT, Results
 
@@ -32,6 +32,8 @@ def write(directory: Path, results: Results, timings: Timings | None = None, evi
     The verdict is made here, of the numbers it is about. What an earlier report left and this one has not is removed. The page
     comes last: what it links to is there.
     """
+    from w2sr_jax.report import page  # which draws, and so imports much that a reader of results does not need
+
     checked = pages.checked(evidence)
     folder = directory / pages.FOLDER
     shown = [folder / pages.file_name(one.key) for one in checked]
