@@ -57,7 +57,7 @@ def test_a_training_step_overwrites_its_state(shape: tuple[int, int, int], lora:
     program: Any = make_program(CONFIG, Objective(Nll(), block=16), Training(lora=lora), 10, make_mesh(Mesh(*shape)))
     whole, real = (jax.ShapeDtypeStruct((8, 8), kind) for kind in (jnp.int32, jnp.float32))
     batch = Batch(whole, whole, whole, whole, whole, whole, real, real)  # type: ignore[arg-type]
-    frozen = transformer.shapes(CONFIG) if lora.rank else None
+    frozen = {"initial": transformer.shapes(CONFIG)} if lora.rank else None
     assert aliased(lambda: program.step.lower(described(program.like), batch, frozen)) >= held(program.like)
 
 

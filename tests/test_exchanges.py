@@ -61,7 +61,7 @@ def step(
     program: Any = make_program(config, objective, Training(**training), 10, make_mesh(Mesh(*shape)))
     whole, real = (jax.ShapeDtypeStruct((ROWS, LENGTH), kind) for kind in (jnp.int32, jnp.float32))
     batch = Batch(whole, whole, whole, whole, whole, whole, real, real)  # type: ignore[arg-type]
-    return exchanged(program.step.lower(program.like, batch, transformer.shapes(config) if frozen else None))
+    return exchanged(program.step.lower(program.like, batch, {"initial": transformer.shapes(config)} if frozen else None))
 
 
 @pytest.mark.parametrize("shape", MESHES, ids=str)

@@ -44,7 +44,7 @@ def test_the_train_step(platform: str, referenced: bool) -> None:
     program = make_program(CONFIG, objective, Training(), 10, make_mesh(Mesh(data=2, fsdp=2)))
     whole, real = jax.ShapeDtypeStruct((4, 16), jnp.int32), jax.ShapeDtypeStruct((4, 16), jnp.float32)
     batch = Batch(whole, whole, whole, whole, whole, whole, real, real)  # type: ignore[arg-type]
-    frozen = transformer.shapes(CONFIG) if referenced else None
+    frozen = {"initial": transformer.shapes(CONFIG)} if referenced else None
     assert "func.func public @main" in lowered(program.step, platform, program.like, batch, frozen)
 
 

@@ -131,15 +131,14 @@ def test_a_step_that_reads_it_holds_no_reference() -> None:
         batch = batches().batch_at(0)
         if frozen is None:
             empty = np.zeros((ROWS, LENGTH, 2))
-            batch = batch._replace(
-                reference=TopK(empty.astype(np.int32), empty.astype(np.float32), empty[..., 0].astype(np.float32))
-            )
+            top = TopK(empty.astype(np.int32), empty.astype(np.float32), empty[..., 0].astype(np.float32))
+            batch = batch._replace(models={"initial": top})
         state = program.fresh(params())
         return program.step.lower(state, batch, frozen).compile().memory_analysis().argument_size_in_bytes
 
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(params()))
     kept = ROWS * LENGTH * (2 * 8 + 4)
-    assert arguments(beside(0), params()) - arguments(beside(2), None) == pytest.approx(size - kept, rel=0.05)
+    assert arguments(beside(0), {"initial": params()}) - arguments(beside(2), None) == pytest.approx(size - kept, rel=0.05)
 
 
 def test_a_second_training_computes_nothing_and_a_resumed_one_ends_the_same(tmp_path: Path) -> None:
@@ -216,7 +215,7 @@ def test_a_reference_whose_logits_are_no_numbers_is_not_kept(tmp_path: Path) -> 
         "embedding": 100.0 * params()["embedding"],
     }
     with pytest.raises(
-        UserError, match="the frozen reference's logits are not finite numbers: its parameters are finite, so that"
+        UserError, match="the logits of the frozen model 'initial' are not finite numbers: its parameters are finite, so that"
     ):
         made(tmp_path, initial=lambda: huge)
     assert not list(tmp_path.glob("*/piece-*"))
@@ -230,5 +229,5 @@ def test_too_many_tokens_and_nothing_to_keep_are_said(tmp_path: Path) -> None:
     words: list[str] = []
     run(tmp_path / "none", beside(4), Objective(), on_warning=words.append)
     assert len(words) == 1
-    assert "asks for no reference" in words[0]
+    assert "looks at no frozen model" in words[0]
     assert not (tmp_path / "none" / "references").exists()

@@ -70,7 +70,7 @@ def test_hard_objective_is_that_of_full_logits_beside_the_frozen_base_and_does_n
     assert runs[0][1][0]["loss"] == pytest.approx(float(value), rel=1e-5)
     assert runs[0][1][0]["tokens"] == tokens
     value, _ = full_logits_loss(program.whole(state.params, frozen), toy.params(), toy.batches().batch_at(3))
-    _, metrics = program.step(state, jax.tree.map(jnp.asarray, toy.batches().batch_at(3)), frozen)
+    _, metrics = program.step(state, jax.tree.map(jnp.asarray, toy.batches().batch_at(3)), {"initial": frozen})
     assert float(metrics["loss"]) == pytest.approx(float(value), rel=1e-4)
 
 
@@ -122,7 +122,7 @@ def test_bfloat16_computes_in_bfloat16_on_float32_adapters() -> None:
     state, frozen = program.fresh(base), program.freeze(base)
     losses = []
     for step in range(3):
-        state, metrics = program.step(state, jax.tree.map(jnp.asarray, toy.batches().batch_at(step)), frozen)
+        state, metrics = program.step(state, jax.tree.map(jnp.asarray, toy.batches().batch_at(step)), {"initial": frozen})
         losses.append(float(metrics["loss"]))
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
     assert {leaf.dtype for leaf in jax.tree.leaves(program.whole(state.params, frozen))} == {jnp.dtype("bfloat16")}
@@ -241,7 +241,7 @@ def test_a_frozen_reference_is_the_base_itself() -> None:
     def bytes_given(training: Training, objective: Objective) -> int:
         program = adapting(training, objective)
         needed = training.lora.rank or objective is referenced
-        frozen = program.freeze(put(toy.params(), program.params)) if needed else None
+        frozen = {"initial": program.freeze(put(toy.params(), program.params))} if needed else None
         return int(program.step.lower(program.like, batch, frozen).compile().memory_analysis().argument_size_in_bytes)  # type: ignore[attr-defined]
 
     base = sum(leaf.nbytes for leaf in jax.tree.leaves(toy.params()))

@@ -206,5 +206,5 @@ def test_a_learning_rate_of_nothing_is_refused(rate: float) -> None:
 
 def test_initial_parameters_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     broken = {**toy.params(), "embedding": toy.params()["embedding"].at[0, 0].set(jnp.nan)}
-    with pytest.raises(UserError, match=r"the initial parameters cannot be trained: embedding holds 1 values"):
+    with pytest.raises(UserError, match=r"the initial parameters cannot be used: embedding holds 1 values"):
         toy.run(tmp_path, initial=broken)

@@ -18,6 +18,7 @@ from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import batch_sharding, make_mesh
 from w2sr_jax.parallel.processes import put
 from w2sr_jax.parallel.settings import Mesh
+from w2sr_jax.training.frozen import NO_MODELS, Models
 from w2sr_jax.training.imitation import ReferenceStore, imitation
 from w2sr_jax.training.loop import TrainingResult, fit
 from w2sr_jax.training.program import Compiled
@@ -73,9 +74,10 @@ def steps(program: Compiled, count: int, reference: Any = None, **data: Any) -> 
     """The state after `count` steps of a program from `params()`, and each step's metrics."""
     state = program.fresh(put(params(), program.params))
     feed, metrics = batches(**data), []
-    place_of = batch_sharding(jax.tree.leaves(program.params)[0].mesh)
+    layout = batch_sharding(jax.tree.leaves(program.params)[0].mesh)
+    frozen = None if reference is None else {"initial": reference}
     for step in range(count):
-        state, measured = program.step(state, put(feed.batch_at(step), place_of), reference)
+        state, measured = program.step(state, put(feed.batch_at(step), layout), frozen)
         metrics.append({name: float(value) for name, value in measured.items()})
     return state, metrics
 
@@ -90,10 +92,11 @@ def run(
     lineage: dict[str, Any] | None = None,
     model: ModelConfig = MODEL,
     store: ReferenceStore | None = None,
+    models: Models = NO_MODELS,
     **hooks: Any,
 ) -> TrainingResult:
     """Imitation of `data` from `initial`; `hooks` are those of `Hooks`."""
     data = batches(training) if data is None else data
     initial = params() if initial is None else initial
-    program, source = imitation(model, initial, data, training, objective or Objective(), make_mesh(mesh), store)
+    program, source = imitation(model, initial, data, training, objective or Objective(), make_mesh(mesh), store, models)
     return fit(program, source, directory, {**LINEAGE, **(lineage or {})}, training.loop, Hooks(**hooks))

@@ -92,6 +92,7 @@ def train(variant: str, steps: int, **sizes: Any) -> Found:
     """The train step that `fit` runs, fed with what `fit` reads."""
     import jax
 
+    from w2sr_jax.losses.inputs import INITIAL
     from w2sr_jax.losses.objective import Objective
     from w2sr_jax.losses.token import Nll, ReverseKL
     from w2sr_jax.parallel import compiling
@@ -111,14 +112,14 @@ def train(variant: str, steps: int, **sizes: Any) -> Found:
     kept = given.references(batches, mesh) if variant == KEPT else None
     initial = put(given.initial(), program.params)
     state = program.fresh(initial)
-    frozen = initial if variant == COMPUTED else None
+    frozen = {INITIAL: initial} if variant == COMPUTED else None
     del initial
 
     def step(number: int) -> tuple[int, Any]:
         nonlocal state
         batch = batches.batch_at(number)
         if kept is not None:
-            batch = batch._replace(reference=kept.at(batches.rows_at(number)))
+            batch = batch._replace(models={INITIAL: kept.at(batches.rows_at(number))})
         state, metrics = program.step(state, put(batch, batch_sharding(mesh)), frozen)
         return int(np.count_nonzero(batch.segments)), metrics
 

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -16,6 +17,8 @@ from w2sr_jax.core.topk import TopK
 if TYPE_CHECKING:
     import grain
 
+NO_MODELS: Mapping[str, TopK] = {}
+
 
 class Batch(NamedTuple):
     """R rows of L positions, as NumPy arrays of int32 or float32.
@@ -23,8 +26,8 @@ class Batch(NamedTuple):
     `tokens` are read, `target` is the token that follows in the same example. `positions` count from 0 and `segments` from 1
     within a row, anew for each example; segment 0 marks positions that hold nothing. `span` and `teacher_logprob` (natural
     logarithm, NaN where unknown) are the target's, `verdict` is its example's (+1 correct, -1 wrong, 0 unknown). `weight` is the
-    example's weight where the target is imitated, else 0. `reference` is what was kept of a frozen reference there, [R, L, …], or
-    None: a training adds it (`training.reference`).
+    example's weight where the target is imitated, else 0. `models` are other models' distributions of the target, [R, L, …], by
+    name, as far as they are read instead of computed: a training adds them (`training.imitation`).
     """
 
     tokens: Int[np.ndarray, "R L"]
@@ -35,7 +38,7 @@ class Batch(NamedTuple):
     verdict: Int[np.ndarray, "R L"]
     teacher_logprob: Float[np.ndarray, "R L"]
     weight: Float[np.ndarray, "R L"]
-    reference: Any = None
+    models: Mapping[str, TopK] = NO_MODELS
 
 
 @dataclasses.dataclass(frozen=True)

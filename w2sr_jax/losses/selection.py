@@ -1,13 +1,15 @@
 """Which tokens a loss and its weights count at all, from their settings: what no training needs to be begun for. No jax."""
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from w2sr_jax.losses.inputs import TokenLoss
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.schedules import never
-from w2sr_jax.losses.token import OnCorrect, OnIncorrect, OnSpans, Sum, TokenLoss, Unlikelihood, Weighted
+from w2sr_jax.losses.token import ForwardKL, Jsd, OnCorrect, OnIncorrect, OnSpans, ReverseKL, Sum, Unlikelihood, Weighted
 from w2sr_jax.losses.weights import TokenWeights
 
 SPANS, VERDICTS = 4, 3
@@ -27,9 +29,9 @@ class Counted(NamedTuple):
         return self.factor[place], self.looked_at[place]
 
 
-def counted(objective: Objective) -> Counted:
-    """The tables of an objective."""
-    return Counted(_factors(objective.weights), _looked_at(objective.loss))
+def counted(objective: Objective, unknown: Collection[str] = ()) -> Counted:
+    """The tables of an objective, for tokens at which the distributions of the models in `unknown` are not known."""
+    return Counted(_factors(objective.weights), _looked_at(objective.loss, unknown))
 
 
 def nothing(objective: Objective, verdict: int) -> str:
@@ -50,19 +52,21 @@ def _factors(weights: TokenWeights) -> Float[np.ndarray, "4 3"]:
     return by_span[:, None] * by_verdict[None]
 
 
-def _looked_at(loss: TokenLoss) -> Bool[np.ndarray, "4 3"]:
+def _looked_at(loss: TokenLoss, unknown: Collection[str] = ()) -> Bool[np.ndarray, "4 3"]:
     span, verdict = np.indices((SPANS, VERDICTS))
     every: Any = np.ones((SPANS, VERDICTS), bool)
     if type(loss) is Sum:
-        return np.logical_or.reduce([~every, *map(_looked_at, loss.terms)])
+        return np.logical_or.reduce([~every, *(_looked_at(term, unknown) for term in loss.terms)])
+    if type(loss) is ForwardKL or type(loss) is ReverseKL or type(loss) is Jsd:
+        return ~every if loss.model in unknown else every
     if type(loss) is Unlikelihood:
         return verdict == 0
     if type(loss) is Weighted:
-        return ~every if never(loss.coefficient) else _looked_at(loss.loss)
+        return ~every if never(loss.coefficient) else _looked_at(loss.loss, unknown)
     if type(loss) is OnCorrect:
-        return (verdict == 2) & _looked_at(loss.loss)
+        return (verdict == 2) & _looked_at(loss.loss, unknown)
     if type(loss) is OnIncorrect:
-        return (verdict == 0) & _looked_at(loss.loss)
+        return (verdict == 0) & _looked_at(loss.loss, unknown)
     if type(loss) is OnSpans:
-        return np.array([False, loss.reasoning, loss.answer, loss.end])[span] & _looked_at(loss.loss)
+        return np.array([False, loss.reasoning, loss.answer, loss.end])[span] & _looked_at(loss.loss, unknown)
     return every

@@ -52,10 +52,6 @@ class Loss(Extendable):
         return Weighted(-1.0, self)
 
 
-def needs_reference(loss: TokenLoss) -> bool:
-    return INITIAL in models_of(loss)
-
-
 def _terms(loss: TokenLoss) -> tuple[TokenLoss, ...]:
     return loss.terms if isinstance(loss, Sum) else (loss,)
 

@@ -15,7 +15,7 @@ from jax.sharding import AbstractMesh
 from w2sr_jax.core import hub, sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.experiment import BASE, Experiment
-from w2sr_jax.losses.token import needs_reference
+from w2sr_jax.losses.inputs import INITIAL, models_of
 from w2sr_jax.models import attention, grow, lora, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import AXES, make_mesh, shardings
@@ -188,7 +188,8 @@ def training_bytes(trained: Trained, config: ModelConfig, wanted: Shape) -> int:
     training = trained.training
     held = _bytes(transformer.logical_axes(config), transformer.shapes(config), wanted)
     count = _bytes(transformer.logical_axes(config), transformer.shapes(config), wanted, size=1)
-    frozen = held if needs_reference(trained.objective.loss) and not training.reference_top and not training.lora.rank else 0
+    computed = INITIAL in models_of(trained.objective.loss) and not training.reference_top
+    frozen = held if computed and not training.lora.rank else 0
     if training.lora.rank:
         frozen = held if training.lora.quantize == "none" else count  # about a byte each
         count = _bytes(lora.logical_axes(config, training.lora), lora.shapes(config, training.lora), wanted, size=1)

@@ -25,8 +25,8 @@ from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.experiment.work import TrainedModel
 from w2sr_jax.graph.stage import Context, settings, stages_of
 from w2sr_jax.losses.contract import check_objective
+from w2sr_jax.losses.inputs import INITIAL, models_of
 from w2sr_jax.losses.objective import Objective
-from w2sr_jax.losses.token import needs_reference
 from w2sr_jax.models import finite, grow, lora, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import make_mesh
@@ -198,7 +198,7 @@ class Work:
             program, source = imitation(self.config, params, batches, training, objective, self.mesh, kept)
         steered = steering(self.config, training, objective, self.seed)
         result = self._fit(program, source, training.loop, looks, steered)
-        referenced, keeps = needs_reference(objective.loss), training.reference_top > 0
+        referenced, keeps = INITIAL in models_of(objective.loss), training.reference_top > 0
         reference = self.config.parameters() if referenced and not keeps else 0
         # A run's trainings share what is kept; each is charged for it, since any of them may be the one that computes it.
         once = sampling_flops(self.config.parameters(), int(np.count_nonzero(packed.segments))) if referenced and keeps else 0

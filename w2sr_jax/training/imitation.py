@@ -9,17 +9,18 @@ import numpy as np
 from jax.sharding import Mesh
 
 from w2sr_jax.batches.batch import Batch, Batches
+from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
 from w2sr_jax.losses.objective import Objective
-from w2sr_jax.losses.token import needs_reference
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import batch_sharding
 from w2sr_jax.parallel.processes import put
 from w2sr_jax.training import supervision
 from w2sr_jax.training.digest import params_digest
+from w2sr_jax.training.frozen import NO_MODELS, FrozenModel, Models, check_models, computed, known_share, recorded
 from w2sr_jax.training.level import level
 from w2sr_jax.training.loop import TrainingResult
 from w2sr_jax.training.preconditions import check_ending, check_fit, check_rows
-from w2sr_jax.training.program import Compiled, make_program
+from w2sr_jax.training.program import Compiled, make_program, parameter_shardings
 from w2sr_jax.training.protocols import Hooks
 from w2sr_jax.training.reference import References, references
 from w2sr_jax.training.settings import Training
@@ -27,13 +28,14 @@ from w2sr_jax.training.state import Metrics, TrainState
 from w2sr_jax.training.watchdog import LossLevel
 
 REFERENCES = "references"
+REFERENCE_MASS, TEACHER_SHARE = "reference_mass", "teacher_share"
 
 
 @dataclasses.dataclass(frozen=True)
 class ReferenceStore:
-    """Where the values that `training.reference_top` keeps of a reference lie, below `folder` (default: `references/` in the
-    training's directory), so that every training of the same data and initial parameters finds them; `on_progress` gets rows done
-    and rows in all while they are computed."""
+    """Where the distributions that `training.reference_top` stores lie, below `folder` (default: `references/` in the training's
+    directory), so that every training of the same data and frozen parameters finds them; `on_progress` gets rows done and rows in
+    all while they are computed."""
 
     folder: Path | None = None
     on_progress: Callable[[int, int], None] | None = None
@@ -54,31 +56,49 @@ def imitation(
     objective: Objective,
     mesh: Mesh,
     store: ReferenceStore | None = None,
+    models: Models = NO_MODELS,
 ) -> Imitation:
     """Program and source of a student that learns from `batches`.
 
     `initial` is a pytree of parameters (left as it is), or a function that gives it, so that nobody else holds it while a
-    quantised copy takes its place; where the objective needs a reference, it is this. With `training.lora` only adapters are
-    trained and saved, the lineage of their checkpoints has its settings as `adapter`, and a probe sees the parameters that
-    adapters and initial ones amount to.
+    quantised copy takes its place; where the objective looks at the model `initial`, it is this. `models` are the other models
+    that it looks at; their distributions are computed in every step, or stored once with `training.reference_top`. With
+    `training.lora` only adapters are trained and saved, the lineage of their checkpoints has its settings as `adapter`, and a
+    probe sees the parameters that adapters and initial ones amount to.
 
-    `UserError`: the mesh does not divide the batch; initial parameters do not fit the model or are not finite. `NothingToTrain`,
-    of these: there is nothing to learn from the data with this objective (known before anything is compiled).
+    `UserError`: the mesh does not divide the batch; a model that the objective looks at is missing, of another vocabulary, or a
+    teacher whose distribution is known at no token; parameters do not fit their model or are not finite. `NothingToTrain`, of
+    these: there is nothing to learn from the data with this objective. All but what is said of parameters is known before
+    anything is compiled.
     """
     check_rows(batches.settings.rows, training.accumulation, mesh)
+    check_models(model, objective, models)
     total = training.total_steps(batches.steps_per_epoch)
-    idle = supervision.check(batches, objective, total)
+    idle = supervision.check(batches, objective, total, models)
     params = initial() if callable(initial) else initial
     check_fit(model, params)
-    compiled = make_program(model, objective, training, total, mesh)
-    setup = _Setup(model, batches, training, objective, mesh, total, compiled, _Initial(params, params_digest(params)))
-    return Imitation(ImitationProgram(setup), ImitationSource(setup, idle, store or ReferenceStore()))
+    others = computed(objective, models)
+    compiled = make_program(model, objective, training, total, mesh, {name: other.config for name, other in others.items()})
+    start = _Initial(params, params_digest(params))
+    setup = _Setup(model, batches, training, objective, mesh, total, compiled, start, others)
+    return Imitation(ImitationProgram(setup), ImitationSource(setup, idle, store or ReferenceStore(), models))
 
 
-def reference_mass(result: TrainingResult) -> float | None:
-    """How much of the reference's mass the tokens that were kept of it have, in the mean; None where none were kept."""
-    mass = result.lineage.get("reference_mass")
+def reference_mass(result: TrainingResult, model: str = INITIAL) -> float | None:
+    """How much mass of a model's distributions the tokens have that were stored of it, in the mean; None where none were."""
+    mass = result.lineage.get(_mass(model))
     return None if mass is None else float(mass)
+
+
+def teacher_share(result: TrainingResult) -> float | None:
+    """The share of the imitated tokens at which the recorded distribution of their teacher is known; None where the loss does not
+    look at it."""
+    share = result.lineage.get(TEACHER_SHARE)
+    return None if share is None else float(share)
+
+
+def _mass(model: str) -> str:
+    return REFERENCE_MASS if model == INITIAL else f"{REFERENCE_MASS} {model}"
 
 
 @dataclasses.dataclass
@@ -104,10 +124,20 @@ class _Setup(NamedTuple):
     total: int
     compiled: Compiled
     initial: _Initial
+    others: Mapping[str, FrozenModel]
+    """The frozen models besides the initial one."""
 
     @property
-    def referenced(self) -> bool:
-        return needs_reference(self.objective.loss)
+    def names(self) -> list[str]:
+        """The models that have parameters, and that the loss looks at."""
+        own = [INITIAL] if INITIAL in models_of(self.objective.loss) else []
+        return [*own, *self.others]
+
+    def parameters(self, name: str, layout: Any) -> Any:
+        """Of one of `others`, on the mesh."""
+        params = self.others[name].parameters()
+        check_fit(self.others[name].config, params, f"the parameters of the model {name!r}")
+        return put(params, layout)
 
 
 class ImitationProgram:
@@ -115,7 +145,8 @@ class ImitationProgram:
 
     def __init__(self, setup: _Setup) -> None:
         model, lora = setup.model, setup.training.lora
-        self._setup, self._frozen = setup, None
+        self._setup = setup
+        self._frozen: dict[str, Any] = {}
         self.state, self.initial_digest = setup.compiled.like, setup.initial.digest
         self.loss_level = LossLevel(model.vocab_size, level(setup.objective.loss, model.vocab_size, setup.total))
         # `fit` counts `tokens`; named here, it comes before `adapter` in the lineage's file, whose bytes are digested.
@@ -125,63 +156,82 @@ class ImitationProgram:
 
     def begin(self, restored: TrainState | None, hooks: Hooks) -> TrainState:
         setup, lora = self._setup, self._setup.training.lora
-        freezing = lora.rank > 0 or (setup.referenced and not setup.training.reference_top)
+        freezing = INITIAL in setup.compiled.frozen
         initial = setup.initial.release()
         if restored is None or freezing:
             initial = put(initial, setup.compiled.params)
         if freezing:
-            self._frozen = setup.compiled.freeze(initial)
+            self._frozen[INITIAL] = setup.compiled.freeze(initial)
         state = setup.compiled.fresh(initial, setup.batches.seed) if restored is None else restored
         del initial  # a quantised base takes its place, unless the caller keeps it
         if restored is None and lora.rank and not lora.embeddings:
-            check_ending(setup.model, self._frozen, setup.batches, setup.training.accumulation, setup.mesh, hooks.warn)
+            base = self._frozen[INITIAL]
+            check_ending(setup.model, base, setup.batches, setup.training.accumulation, setup.mesh, hooks.warn)
+        for name, layout in setup.compiled.frozen.items():
+            if name != INITIAL:
+                self._frozen[name] = setup.parameters(name, layout)
         return state
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        return self._setup.compiled.step(state, put(batch, batch_sharding(self._setup.mesh)), self._frozen)
+        return self._setup.compiled.step(state, put(batch, batch_sharding(self._setup.mesh)), self._frozen or None)
 
     def whole(self, params: Any) -> Any:
-        return self._setup.compiled.whole(params, self._frozen)
+        return self._setup.compiled.whole(params, self._frozen.get(INITIAL))
 
 
 class ImitationSource:
-    """Satisfies `Source`: batches of packed traces, with what was kept of the reference beside them."""
+    """Satisfies `Source`: batches of packed traces, with what was recorded or stored of other models beside them."""
 
     needs_state = False
 
-    def __init__(self, setup: _Setup, idle: str | None, store: ReferenceStore) -> None:
+    def __init__(self, setup: _Setup, idle: str | None, store: ReferenceStore, models: Models) -> None:
         """`idle` says in which steps nothing is learned, if there are such."""
         self._setup, self._idle, self._store = setup, idle, store
-        self._kept: References | None = None
+        self._recorded = recorded(setup.objective, setup.batches.packed, models)
+        self._stored: dict[str, References] = {}
         self.digest, self.steps = setup.batches.digest, setup.total
 
     def prepare(self, directory: Path, start: int, hooks: Hooks) -> Mapping[str, float]:
-        top, due = self._setup.training.reference_top, start < self.steps
+        setup, top, due = self._setup, self._setup.training.reference_top, start < self.steps
         if self._idle is not None and due:
             hooks.warn(self._idle)
-        if top and not self._setup.referenced:
-            hooks.warn(f"training.reference_top {top} does nothing: the loss asks for no reference")
-        if not (top and self._setup.referenced and due):
-            return {}
-        self._kept = self._references(self._store.folder or directory / REFERENCES, hooks)
-        return {"reference_mass": self._kept.mass()}
+        if top and not setup.names:
+            hooks.warn(f"training.reference_top {top} does nothing: the loss looks at no frozen model")
+        if top and due:
+            folder = self._store.folder or directory / REFERENCES
+            self._stored = {name: self._references(name, folder, hooks) for name in setup.names}
+        share = {TEACHER_SHARE: known_share(setup.batches.packed)} if self._recorded and due else {}
+        return {_mass(name): stored.mass() for name, stored in self._stored.items()} | share
 
     def batch_at(self, step: int, state: TrainState | None) -> Batch:
         del state
         batches = self._setup.batches
-        batch = batches.batch_at(step)
-        return batch if self._kept is None else batch._replace(reference=self._kept.at(batches.rows_at(step)))
+        models = {name: stored.at(batches.rows_at(step)) for name, stored in self._stored.items()}
+        if self._recorded and (teacher := batches.recorded_at(step)) is not None:
+            models[TEACHER] = teacher
+        return batches.batch_at(step)._replace(models=models)
 
     def tokens(self, batch: Batch) -> int:
         return int(np.count_nonzero(batch.segments))
 
-    def _references(self, folder: Path, hooks: Hooks) -> References:
+    def _references(self, name: str, folder: Path, hooks: Hooks) -> References:
         setup, training = self._setup, self._setup.training
-        owner = {"data_digest": self.digest, "initial_params_digest": setup.initial.digest, "base": training.lora.quantize}
+        own = name == INITIAL
+
+        def parameters() -> Any:
+            if own:
+                return setup.compiled.freeze(put(setup.initial.params, setup.compiled.params))
+            return setup.parameters(name, parameter_shardings(setup.others[name].config, setup.mesh))
+
+        owner = {
+            "data_digest": self.digest,
+            "initial_params_digest": setup.initial.digest if own else setup.others[name].digest,
+            "base": training.lora.quantize if own else "none",
+        }
         return references(
             folder,
-            setup.model,
-            lambda: setup.compiled.freeze(put(setup.initial.params, setup.compiled.params)),
+            setup.model if own else setup.others[name].config,
+            parameters,
             setup.batches.packed,
             training.reference_top,
             setup.batches.settings.rows // training.accumulation,
@@ -191,4 +241,5 @@ class ImitationSource:
             hooks.stop,
             self._store.on_progress,
             hooks.warn,
+            name,
         )

@@ -33,19 +33,19 @@ def check_rows(rows: int, accumulation: int, mesh: Mesh) -> None:
         )
 
 
-def check_fit(model: ModelConfig, params: Any) -> None:
-    """`UserError` where parameters are not the model's, or not all of them are finite numbers. With several processes all must
-    call it."""
+def check_fit(model: ModelConfig, params: Any, subject: str = "the initial parameters") -> None:
+    """`UserError` where parameters are not the model's, or not all of them are finite numbers; `subject` is what the sentence
+    calls them. With several processes all must call it."""
     wanted, actual = _shapes(transformer.shapes(model)), _shapes(params)
     for name in sorted(wanted.keys() | actual.keys()):
         if wanted.get(name) != actual.get(name):
             raise UserError(
-                f"the initial parameters do not fit the model: {name} is {actual.get(name, 'absent')}, "
+                f"{subject} do not fit the model: {name} is {actual.get(name, 'absent')}, "
                 f"and the model's settings make it {wanted.get(name, 'absent')}"
             )
     broken = finite.not_finite(params)
     if broken:
-        raise UserError(f"the initial parameters cannot be trained: {finite.words(broken)}; begin with another checkpoint")
+        raise UserError(f"{subject} cannot be used: {finite.words(broken)}; take another checkpoint")
 
 
 def check_ending(

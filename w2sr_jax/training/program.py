@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,8 @@ from jaxtyping import Array, Key
 
 from w2sr_jax.batches.settings import Batching
 from w2sr_jax.core import keys
+from w2sr_jax.losses.inputs import INITIAL, models_of
 from w2sr_jax.losses.objective import Objective
-from w2sr_jax.losses.token import needs_reference
 from w2sr_jax.models import lora as adapters
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
@@ -21,17 +21,18 @@ from w2sr_jax.parallel.mesh import shardings
 from w2sr_jax.training.optimizer import learning_rate, make_optimizer
 from w2sr_jax.training.settings import Training, Watchdog
 from w2sr_jax.training.state import TrainState, abstract_state, create, state_shardings
-from w2sr_jax.training.step import Step, compile_step, make_step
+from w2sr_jax.training.step import NO_CONFIGS, Step, compile_step, make_step
 
 
 class Compiled(NamedTuple):
-    """`params` are the shardings of the initial parameters, all of them; those, placed so, are what `fresh` and `freeze` take.
+    """`params` are the shardings of the initial parameters, all of them; those, put so, are what `fresh` and `freeze` take.
 
     `fresh(initial, seed)` makes the state before the first step and leaves its argument untouched; the seed draws adapters.
-    `freeze(initial)` is what stays frozen, the initial parameters themselves or quantised: the step's third argument, unless it
-    takes None.
-    `step` donates its state. `whole(state.params, frozen)` are the student's parameters; with adapters each call makes
-    them anew. `like` has the state's shapes, dtypes and shardings.
+    `freeze(initial)` is what stays frozen of them, the initial parameters themselves or quantised.
+    `step` donates its state; its third argument has, by name, the parameters of the models whose shardings `frozen` has, those of
+    `initial` as `freeze` makes them; it may be None where there are none. `whole(state.params, initial)` are the student's
+    parameters, of its adapters and the frozen initial ones; with adapters each call makes them anew. `like` has the state's
+    shapes, dtypes and shardings.
     """
 
     step: Step
@@ -40,11 +41,22 @@ class Compiled(NamedTuple):
     like: TrainState
     freeze: Callable[[Any], Any]
     whole: Callable[[Any, Any], Any]
+    frozen: Mapping[str, Any]
 
 
-def make_program(model: ModelConfig, objective: Objective, training: Training, total_steps: int, mesh: Mesh) -> Compiled:
+Configs: TypeAlias = tuple[tuple[str, ModelConfig], ...]
+
+
+def make_program(
+    model: ModelConfig,
+    objective: Objective,
+    training: Training,
+    total_steps: int,
+    mesh: Mesh,
+    models: Mapping[str, ModelConfig] = NO_CONFIGS,
+) -> Compiled:
     """The program of a run. The latest few are kept for runs that differ in data, seed, logging and saving alone: compiling takes
-    longer than many a small training."""
+    longer than many a small training. `models` are the settings of the frozen models besides `initial` that the loss looks at."""
     defaults = {
         "epochs": None,
         "batching": Batching(),
@@ -59,70 +71,94 @@ def make_program(model: ModelConfig, objective: Objective, training: Training, t
     try:
         hash(objective)
     except TypeError:  # a loss of the user's own that is not hashable
-        return _build.__wrapped__(model, objective, steering, mesh)
-    return _build(model, objective, steering, mesh)
+        return _build.__wrapped__(model, objective, steering, mesh, tuple(models.items()))
+    return _build(model, objective, steering, mesh, tuple(models.items()))
 
 
 @functools.lru_cache(maxsize=4)
-def _build(model: ModelConfig, objective: Objective, training: Training, mesh: Mesh) -> Compiled:
-    return (_adapting if training.lora.rank else _full)(model, objective, training, mesh)
+def _build(model: ModelConfig, objective: Objective, training: Training, mesh: Mesh, models: Configs) -> Compiled:
+    return (_adapting if training.lora.rank else _full)(model, objective, training, mesh, models)
 
 
-def _full(model: ModelConfig, objective: Objective, training: Training, mesh: Mesh) -> Compiled:
+def _full(model: ModelConfig, objective: Objective, training: Training, mesh: Mesh, models: Configs) -> Compiled:
     optimizer = make_optimizer(training, training.steps)
     shapes = transformer.shapes(model)
-    params = shardings(mesh, transformer.logical_axes(model), shapes)
-    places = state_shardings(optimizer, shapes, params, mesh)
+    params = parameter_shardings(model, mesh)
+    layout = state_shardings(optimizer, shapes, params, mesh)
 
     def create_state(given: Any) -> TrainState:
         # Copied, since the step donates its state and the caller's arrays must survive that.
         return create(jax.tree.map(lambda leaf: jnp.copy(leaf).astype(model.param_dtype), given), optimizer)
 
-    compiled = jax.jit(create_state, out_shardings=places)
+    compiled = jax.jit(create_state, out_shardings=layout)
 
     def fresh(initial: Any, seed: int = 0) -> TrainState:
         del seed
         return compiled(initial)
 
-    referenced = needs_reference(objective.loss) and not training.reference_top
+    frozen = _frozen(objective, training, mesh, models, params)
     return Compiled(
-        step=_step(model, objective, optimizer, training, mesh, places, params if referenced else None),
+        step=_step(model, objective, optimizer, training, mesh, layout, models, frozen),
         fresh=fresh,
         params=params,
-        like=abstract_state(jax.eval_shape(create_state, shapes), places),
+        like=abstract_state(jax.eval_shape(create_state, shapes), layout),
         freeze=lambda initial: initial,
-        whole=lambda trained, frozen: trained,
+        whole=lambda trained, initial: trained,
+        frozen=frozen,
     )
 
 
-def _adapting(model: ModelConfig, objective: Objective, training: Training, mesh: Mesh) -> Compiled:
+def _adapting(model: ModelConfig, objective: Objective, training: Training, mesh: Mesh, models: Configs) -> Compiled:
     optimizer, lora = make_optimizer(training, training.steps), training.lora
     base, trained = transformer.shapes(model), adapters.shapes(model, lora)
-    params = shardings(mesh, transformer.logical_axes(model), base)
-    places = state_shardings(optimizer, trained, shardings(mesh, adapters.logical_axes(model, lora), trained), mesh)
+    params = parameter_shardings(model, mesh)
+    layout = state_shardings(optimizer, trained, shardings(mesh, adapters.logical_axes(model, lora), trained), mesh)
     kept = jax.eval_shape(functools.partial(adapters.freeze, lora), base)
-    frozen = params if lora.quantize == "none" else shardings(mesh, adapters.frozen_axes(model, lora), kept)
+    own = params if lora.quantize == "none" else shardings(mesh, adapters.frozen_axes(model, lora), kept)
+    frozen = {**_frozen(objective, training, mesh, models, own), INITIAL: own}
 
     def create_state(given: Any, key: Key[Array, ""]) -> TrainState:
         return create(adapters.init(model, lora, given, key), optimizer)
 
-    compiled = jax.jit(create_state, out_shardings=places)
-    whole = jax.jit(lambda trained, frozen: adapters.effective(model, lora, frozen, trained), out_shardings=params)
-    freeze = jax.jit(functools.partial(adapters.freeze, lora), out_shardings=frozen)
+    compiled = jax.jit(create_state, out_shardings=layout)
+    whole = jax.jit(lambda trained, initial: adapters.effective(model, lora, initial, trained), out_shardings=params)
+    freeze = jax.jit(functools.partial(adapters.freeze, lora), out_shardings=own)
     return Compiled(
-        step=_step(model, objective, optimizer, training, mesh, places, frozen),
+        step=_step(model, objective, optimizer, training, mesh, layout, models, frozen),
         fresh=lambda initial, seed=0: compiled(initial, keys.key(seed, "adapters")),
         params=params,
-        like=abstract_state(jax.eval_shape(create_state, base, jax.random.key(0)), places),
+        like=abstract_state(jax.eval_shape(create_state, base, jax.random.key(0)), layout),
         freeze=(lambda initial: initial) if lora.quantize == "none" else freeze,
         whole=whole,
+        frozen=frozen,
     )
 
 
+def _frozen(objective: Objective, training: Training, mesh: Mesh, models: Configs, initial: Any) -> dict[str, Any]:
+    """The shardings of the models that every step computes; none where their distributions are stored beforehand."""
+    if training.reference_top:
+        return {}
+    own = {INITIAL: initial} if INITIAL in models_of(objective.loss) else {}
+    return own | {name: parameter_shardings(config, mesh) for name, config in models}
+
+
+def parameter_shardings(model: ModelConfig, mesh: Mesh) -> Any:
+    """Where the parameters of a model lie on a mesh."""
+    return shardings(mesh, transformer.logical_axes(model), transformer.shapes(model))
+
+
 def _step(
-    model: ModelConfig, objective: Objective, optimizer: Any, training: Training, mesh: Mesh, places: TrainState, frozen: Any
+    model: ModelConfig,
+    objective: Objective,
+    optimizer: Any,
+    training: Training,
+    mesh: Mesh,
+    state: TrainState,
+    models: Configs,
+    frozen: Mapping[str, Any],
 ) -> Step:
+    """`state` and `frozen` hold shardings."""
     schedule = learning_rate(training, training.steps)
-    how = (training.accumulation, mesh, training.lora, training.learning_rate)
+    how = (training.accumulation, mesh, training.lora, training.learning_rate, dict(models))
     step = make_step(model, objective, optimizer, schedule, training.steps, *how)
-    return compile_step(step, mesh, places, frozen)
+    return compile_step(step, mesh, state, frozen)

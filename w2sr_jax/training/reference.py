@@ -22,6 +22,7 @@ from w2sr_jax.core import files
 from w2sr_jax.core.errors import Stopped, UserError
 from w2sr_jax.core.topk import TopK
 from w2sr_jax.losses import topk
+from w2sr_jax.losses.inputs import INITIAL
 from w2sr_jax.models import finite, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import RULES, batch_sharding
@@ -120,6 +121,7 @@ def references(
     stop: Callable[[], bool] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     on_warning: Callable[[str], None] = lambda words: None,
+    name: str = INITIAL,
 ) -> References:
     """The values of a model for `packed`, found in a folder below `parent` or put there. `initial()` gives its parameters, on the
     mesh; it is only called where something has to be computed.
@@ -127,7 +129,7 @@ def references(
     `owner` names data and parameters. `rows` are computed at a time, in blocks of `block` tokens; they must divide over the mesh.
     What has an influence on the values' bits names the folder. `on_progress` gets rows done and rows in all. With several
     processes all call this alike, on a disk they share; a lone one heeds `stop`. `UserError` where the vocabulary is smaller than
-    `count`; `Stopped`: the pieces made until then stay.
+    `count`; `Stopped`: the pieces made until then stay. `name` is what a loss calls the model.
     """
     if count > model.vocab_size:
         raise UserError(f"training.reference_top is {count}; the vocabulary has {model.vocab_size} tokens")
@@ -163,7 +165,7 @@ def references(
                 on_progress(first, len(packed.tokens))
             values = _values(model, count, block, mesh, params, *put(_rows(packed, first, rows), batch_sharding(mesh)))
             parts.append(gather(values))
-            _check_finite(params, packed, first, parts[-1])
+            _check_finite(name, params, packed, first, parts[-1])
         if jax.process_index() == 0:
             found.write(piece, jax.tree.map(lambda *each: np.concatenate(each), *parts))
     if jax.process_index() == 0:
@@ -185,13 +187,13 @@ def _complete(found: References, warn: Callable[[str], None]) -> bool:
     return False
 
 
-def _check_finite(params: Any, packed: Packed, first: int, values: TopK) -> None:
+def _check_finite(name: str, params: Any, packed: Packed, first: int, values: TopK) -> None:
     """`UserError` where a supervised token's log-probabilities are no numbers: nothing of them is kept."""
     supervised = packed.weight[first : first + len(values.logprobs)] > 0
     if np.isnan(values.logprobs[: len(supervised)][supervised]).any():
         broken = finite.not_finite(params)
         why = finite.words(broken) if broken else "its parameters are finite, so that its computation overflows"
-        raise UserError(f"the frozen reference's logits are not finite numbers: {why}; begin with another checkpoint")
+        raise UserError(f"the logits of the frozen model {name!r} are not finite numbers: {why}; take another checkpoint")
 
 
 def _rows(packed: Packed, first: int, rows: int) -> list[np.ndarray]:

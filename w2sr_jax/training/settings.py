@@ -95,8 +95,8 @@ class Training:
     seed: int = 0
     """Order of the batches, and the adapters' first values."""
     reference_top: int = 0
-    """Keep, on disk and once per data set, this many of a frozen reference's most probable next tokens at every supervised token,
-    and spread the rest of its mass evenly: no step has to compute or hold the reference. 0: every step computes all of it."""
+    """Store, once per data set, this many of the most probable next tokens of every frozen model that the loss looks at, at every
+    supervised token, and spread the rest of its mass evenly: no step has to compute or hold it. 0: every step computes all."""
     lora: Lora = dataclasses.field(default_factory=Lora)
     """Train adapters beside the frozen parameters instead of these."""
     watchdog: Watchdog = dataclasses.field(default_factory=Watchdog)

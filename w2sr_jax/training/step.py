@@ -4,7 +4,7 @@ Losses are sums with their weights: micro-batches and devices add up both, and o
 over the tokens of the whole step, however they were split and however unequal the weights are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import jax
@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from w2sr_jax.losses.blocks import Frozen, LossSum, Model, TokenData, blocked, token_losses
-from w2sr_jax.losses.inputs import INITIAL, models_of
+from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.weights import trimmed
 from w2sr_jax.models import lora as adapters
@@ -29,6 +29,7 @@ Batch: TypeAlias = Any  # `batches.batch.Batch`, as jax arrays
 Step: TypeAlias = Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]
 
 NONE = Lora()
+NO_CONFIGS: Mapping[str, ModelConfig] = {}
 
 
 def make_step(
@@ -41,13 +42,16 @@ def make_step(
     mesh: Mesh | None = None,
     lora: Lora = NONE,
     peak: float | None = None,
+    models: Mapping[str, ModelConfig] = NO_CONFIGS,
 ) -> Step:
     """Build `(state, batch, frozen) -> (state, metrics)`; `batch` holds [R, L] arrays, R the rows of the whole step.
 
     `optimizer` follows `schedule` (step → learning rate), which is only reported here; progress runs from 0 to 1 over
     `total_steps`. The rows are taken in `accumulation` micro-batches; `mesh` splits each one's rows over data × fsdp.
-    `frozen` is the frozen initial student, or None where `objective.loss` needs none or the batch has what was kept of it. With a
-    `lora` of rank above 0 it is always given, as `lora.freeze` makes it, and the state's parameters are the adapters beside it.
+    `frozen` has the parameters of the models that `objective.loss` looks at, by name, as far as the batch has not their
+    distributions; it may be None where there are none. `models` are the settings of those besides `initial`. A teacher that is in
+    neither is known nowhere. With a `lora` of rank above 0 `initial` is always there, as `lora.freeze` makes it, and the state's
+    parameters are the adapters beside it.
 
     Metrics are float32 scalars (`sound` a bool): `loss` is the weighted mean of the objective, `nll` and `token_accuracy`
     unweighted means over the supervised tokens that were not trimmed, `tokens` their number and `weight` their weight;
@@ -57,30 +61,36 @@ def make_step(
 
     A non-finite loss or gradient, or weights that sum to less than 0, change nothing but `state.sound`, which stays False.
     """
-    hidden_place = None if mesh is None else NamedSharding(mesh, PartitionSpec(RULES["batch"], None, None))
-    referenced = INITIAL in models_of(objective.loss)
+    hidden_layout = None if mesh is None else NamedSharding(mesh, PartitionSpec(RULES["batch"], None, None))
+    configs = {**models, INITIAL: config}
     block, softcap = objective.block, config.logit_softcap
 
-    def last_hidden(params: Any, part: Batch) -> tuple[Float[Array, "N D"], Float[Array, "D V"]]:
-        hidden = transformer.forward(config, params, part.tokens, part.positions, part.segments, sharding=hidden_place)
+    def last_hidden(config: ModelConfig, params: Any, part: Batch) -> tuple[Float[Array, "N D"], Float[Array, "D V"]]:
+        hidden = transformer.forward(config, params, part.tokens, part.positions, part.segments, sharding=hidden_layout)
         return hidden.reshape(-1, hidden.shape[-1]), transformer.output_matrix(config, params).astype(hidden.dtype)
 
     def student(params: Any, frozen: Any) -> Any:
-        return adapters.beside(lora, frozen, params) if lora.rank else params
+        return adapters.beside(lora, frozen[INITIAL], params) if lora.rank else params
 
     def models_at(frozen: Any, part: Batch) -> dict[str, Model]:
-        if part.reference is not None:
-            return {INITIAL: jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), part.reference)}
-        return {INITIAL: Frozen(*jax.lax.stop_gradient(last_hidden(frozen, part)), softcap)} if referenced else {}
+        """The distributions of all models that the loss looks at, those that are read before those that are computed."""
+        found: dict[str, Model] = {TEACHER: None}
+        for name in models_of(objective.loss):
+            if name in part.models:
+                found[name] = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), part.models[name])
+            elif frozen and name in frozen:
+                hidden, output = jax.lax.stop_gradient(last_hidden(configs[name], frozen[name], part))
+                found[name] = Frozen(hidden, output, configs[name].logit_softcap)
+        return found
 
     def sums(params: Any, frozen: Any, part: Batch, progress: Float[Array, ""]) -> tuple[Float[Array, ""], LossSum]:
-        hidden, output = last_hidden(student(params, frozen), part)
+        hidden, output = last_hidden(config, student(params, frozen), part)
         models = models_at(frozen, part)
         total = blocked(objective.loss, hidden, output, _data(part), progress, models, block, mesh, softcap)
         return total.loss_sum, total
 
     def losses(params: Any, frozen: Any, part: Batch, progress: Float[Array, ""]) -> Float[Array, "r L"]:
-        hidden, output = last_hidden(student(params, frozen), part)
+        hidden, output = last_hidden(config, student(params, frozen), part)
         models = models_at(frozen, part)
         flat = token_losses(objective.loss, hidden, output, _data(part), progress, models, block, mesh, softcap)
         return flat.reshape(part.weight.shape)
@@ -131,14 +141,13 @@ def make_step(
     return step
 
 
-def compile_step(step: Step, mesh: Mesh, state: TrainState, frozen: Any | None) -> Step:
+def compile_step(step: Step, mesh: Mesh, state: TrainState, frozen: Mapping[str, Any]) -> Step:
     """`step` jitted once for `mesh`: the state is donated and keeps the shardings that `state` gives; metrics are everywhere.
 
-    `state` is a `TrainState` of shardings, `frozen` a pytree of shardings, or None where the step takes nothing that is frozen.
+    `state` is a `TrainState` of shardings, `frozen` has pytrees of shardings by the names of models.
     """
-    return jax.jit(
-        step, in_shardings=(state, batch_sharding(mesh), frozen), out_shardings=(state, replicated(mesh)), donate_argnums=0
-    )
+    shardings = (state, batch_sharding(mesh), dict(frozen) or None)
+    return jax.jit(step, in_shardings=shardings, out_shardings=(state, replicated(mesh)), donate_argnums=0)
 
 
 def _data(part: Batch) -> TokenData:

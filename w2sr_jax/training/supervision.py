@@ -8,9 +8,11 @@ from jaxtyping import Float
 from w2sr_jax.batches.batch import Batches
 from w2sr_jax.batches.packing import TOGETHER, Packed, release
 from w2sr_jax.core.errors import NothingToTrain, UserError
+from w2sr_jax.losses.inputs import TEACHER, models_of
 from w2sr_jax.losses.objective import Objective
-from w2sr_jax.losses.selection import Counted, counted
+from w2sr_jax.losses.selection import counted
 from w2sr_jax.losses.weights import TokenWeights
+from w2sr_jax.training.frozen import NO_MODELS, Models, teacher_known
 
 MOST = 20_000
 """Steps that are gone through where some rows have nothing to learn from."""
@@ -27,21 +29,25 @@ class _Rows(NamedTuple):
 
 
 class _Tokens(NamedTuple):
-    """How many tokens there are, are imitated, and still have a weight; these by verdict (incorrect, unknown, correct)."""
+    """How many tokens there are, are imitated, and still have a weight; these by verdict (incorrect, unknown, correct), and at
+    how many of them the teacher's distribution is known."""
 
     read: int
     imitated: int
     weighted: int
     verdicts: tuple[int, int, int]
+    taught: int
 
 
-def check(batches: Batches, objective: Objective, total: int) -> str | None:
+def check(batches: Batches, objective: Objective, total: int, models: Models = NO_MODELS) -> str | None:
     """What is odd about the weights of the first `total` steps of a training, in words: steps in which nothing is learned.
+    `models` are those, besides `initial`, that are given to it.
 
     `NothingToTrain` where nothing is learned in any: no token is imitated, the weights of all are 0, or the loss looks at none.
-    `UserError` where the weights of a step sum to less than 0, since a step's loss is divided by that sum.
+    `UserError` where the weights of a step sum to less than 0, since a step's loss is divided by that sum, and where the loss
+    looks at a teacher whose distribution is known at no token.
     """
-    rows, tokens = _look(batches.packed, objective, counted(objective))
+    rows, tokens = _look(batches.packed, objective, models)
     if not tokens.imitated:
         raise NothingToTrain(
             f"none of the {tokens.read:,} tokens of the data is imitated: the weight of every example, or of its tokens, is 0; "
@@ -52,6 +58,12 @@ def check(batches: Batches, objective: Objective, total: int) -> str | None:
             f"objective.weights gives weight 0 to each of the {tokens.imitated:,} tokens that would be imitated: "
             f"{_factors(objective.weights)}; give them a weight above 0"
         )
+    if TEACHER in models_of(objective.loss) and TEACHER not in models and not tokens.taught:
+        raise UserError(
+            f"objective.loss looks at the teacher, whose distribution is known at none of the {tokens.weighted:,} tokens that "
+            "have a weight; record it as the traces are written (decoding.record_top of the teacher, top_logprobs of a served "
+            "one), or look at another model"
+        )
     if not rows.learned.any():
         raise NothingToTrain(
             f"objective.loss looks at none of the {tokens.weighted:,} tokens that have a weight, which are {_verdicts(tokens)}: "
@@ -60,16 +72,19 @@ def check(batches: Batches, objective: Objective, total: int) -> str | None:
     return _steps(batches, rows, total)
 
 
-def _look(packed: Packed, objective: Objective, table: Counted) -> tuple[_Rows, _Tokens]:
+def _look(packed: Packed, objective: Objective, models: Models) -> tuple[_Rows, _Tokens]:
+    table, untaught = counted(objective), counted(objective, unknown=(TEACHER,))
     gamma = objective.weights.confidence_gamma if type(objective.weights) is TokenWeights else 0.0
     parts: list[list[np.ndarray]] = []
-    read = imitated = weighted = 0
+    read = imitated = weighted = taught = 0
     verdicts = np.zeros(3, np.int64)
     for start in range(0, len(packed.weight), TOGETHER):
         part = slice(start, start + TOGETHER)
         verdict = packed.verdict[part]
         factor, looked_at = table.of(packed.span[part], verdict)
         weight = packed.weight[part] * factor
+        available = teacher_known(packed, part, models)
+        looked_at = np.where(available, looked_at, untaught.of(packed.span[part], verdict)[1])
         told = ~np.isnan(packed.teacher_logprob[part])
         left = np.exp(np.float32(gamma) * np.where(told, packed.teacher_logprob[part], np.float32(0)))
         parts.append(
@@ -83,10 +98,11 @@ def _look(packed: Packed, objective: Objective, table: Counted) -> tuple[_Rows, 
         read += int(np.count_nonzero(packed.segments[part]))
         imitated += int(np.count_nonzero(packed.weight[part]))
         weighted += int(np.count_nonzero(weight))
+        taught += int(np.count_nonzero((weight != 0) & available))
         verdicts += [np.count_nonzero((np.sign(verdict) == sign) & (weight != 0)) for sign in (-1, 0, 1)]
         release(packed)
     sums = [np.concatenate(each) for each in zip(*parts, strict=True)]
-    return _Rows(*sums), _Tokens(read, imitated, weighted, tuple(map(int, verdicts)))  # type: ignore[arg-type]
+    return _Rows(*sums), _Tokens(read, imitated, weighted, tuple(map(int, verdicts)), taught)  # type: ignore[arg-type]
 
 
 def _steps(batches: Batches, rows: _Rows, total: int) -> str | None:

@@ -106,7 +106,9 @@ def test_step_has_the_loss_and_the_gradients_of_peft(made: dict[str, Any]) -> No
     batch = Batch(tokens, place, nothing + 1, np.roll(tokens, -1, 1), nothing + 1, nothing, nothing + np.float32(np.nan), weight)
     frozen = dict(made["params"])
     frozen |= {name: made["trained"][name] for name in ("embedding", "output") if name in made["trained"]}
-    state, metrics = step(create(jax.tree.map(jnp.asarray, trained), optimizer), jax.tree.map(jnp.asarray, batch), frozen)
+    state, metrics = step(
+        create(jax.tree.map(jnp.asarray, trained), optimizer), jax.tree.map(jnp.asarray, batch), {"initial": frozen}
+    )
 
     model = loaded(made, is_trainable=True)
     at = torch.from_numpy(weight)
