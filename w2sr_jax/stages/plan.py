@@ -1,13 +1,15 @@
 """The stages of an experiment: what its settings ask for, as values that refer to each other."""
 
 import dataclasses
+import difflib
 from collections.abc import Iterator, Mapping
 
 from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.experiment import BASE, GOLD, Experiment, Rung, Teacher
+from w2sr_jax.experiment import BASE, GOLD, Experiment, Rung, Teacher, TrainingStage
 from w2sr_jax.graph.planner import Plan
 from w2sr_jax.graph.stage import Stage
+from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.stages import external, layout, models
 from w2sr_jax.stages.curate import Curate, Selected
@@ -201,9 +203,11 @@ class _Builder:
     ) -> None:
         experiment, arm = self.experiment, rung.arm(name)
         before = self.trainings[models.student(experiment, index, BASE).name]
+        where = f"rungs.{index} ({rung.name})"
         for model, recipe in zip(models.students(experiment, index, arm), rung.stages_of(arm), strict=True):
             style = models.before(experiment, index).style
             sampling = Sampling(experiment.grader, experiment.decoding, style) if recipe.samples else None
+            others = self._others(where, rung, name, recipe, traces)
             before = self.trainings[model.name] = Train(
                 model.stage,
                 model=model,
@@ -217,8 +221,28 @@ class _Builder:
                 curation=curation,
                 sampling=sampling,
                 traces=traces if recipe.samples else (),
+                others=tuple(others.values()),
+                other_names=tuple(others),
+                untaught=name == GOLD,
                 parents=parents,
             )
+
+    def _others(self, where: str, rung: Rung, arm: str, recipe: TrainingStage, traces: tuple[Traces, ...]) -> dict[str, Train]:
+        """The trainings of the models that a training stage's loss looks at besides `initial`, by the names that it has for them.
+        A teacher whose distributions are recorded with its traces is none of them."""
+        others: dict[str, Train] = {}
+        for name in () if recipe.objective is None else models_of(recipe.objective.loss):
+            if name == TEACHER:
+                writers = [stage.writer for stage in traces if not stage.teacher.records]
+                if arm != GOLD and len(traces) == 1 and writers and writers[0] is not None:
+                    others[name] = writers[0]
+            elif name != INITIAL and name not in self.trainings:
+                near = difflib.get_close_matches(name, self.trainings, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"it may be {INITIAL}, {TEACHER}, {', '.join(self.trainings)}"
+                raise UserError(f"{where}: the loss looks at the model {name!r}, which is not made before it; {hint}")
+            elif name != INITIAL:
+                others[name] = self.trainings[name]
+        return others
 
     def _writer(self, index: int, teacher: Teacher) -> Train | None:
         model = models.writer(self.experiment, index, teacher)

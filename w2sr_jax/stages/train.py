@@ -37,7 +37,9 @@ class Train(Stage):
     """Make one model. Writes checkpoints, packed batches and journals into the model's directory.
 
     `recipe` says how: a start makes a base or a teacher's own model, a training stage goes on from the model of `source` with the
-    examples that `curation` chose for the model's arm. `sampling` and `traces` are there where the recipe samples.
+    examples that `curation` chose for the model's arm. `sampling` and `traces` are there where the recipe samples. `others` are
+    the trainings of the models that its loss looks at, besides its own initial parameters, under the names in `other_names`;
+    `untaught` says that nobody wrote the examples, so that a loss on the teacher looks at none.
     """
 
     model: Model
@@ -51,6 +53,9 @@ class Train(Stage):
     curation: Stage | None = None
     sampling: Sampling | None = None
     traces: tuple[Stage, ...] = ()
+    others: "tuple[Train, ...]" = ()
+    other_names: tuple[str, ...] = ()
+    untaught: bool = False
     facts_of: ProblemSource | None = None
     weights: tuple[Weights, ...] = ()
     parents: tuple[Stage, ...] = dataclasses.field(default=(), metadata=NOT_READ)

@@ -25,7 +25,7 @@ from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.experiment.work import TrainedModel
 from w2sr_jax.graph.stage import Context, settings, stages_of
 from w2sr_jax.losses.contract import check_objective
-from w2sr_jax.losses.inputs import INITIAL, models_of
+from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models import finite, grow, lora, transformer
 from w2sr_jax.models.config import ModelConfig
@@ -40,6 +40,7 @@ from w2sr_jax.stages.probing import training_probe
 from w2sr_jax.stages.problems import POOL
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.training import checkpoints, journal, supervision
+from w2sr_jax.training.frozen import FrozenModel
 from w2sr_jax.training.imitation import REFERENCES, ReferenceStore, imitation, reference_mass
 from w2sr_jax.training.loop import TrainingResult, fit
 from w2sr_jax.training.probe import Probing
@@ -186,7 +187,8 @@ class Work:
         batches, packed = lessons.batches, lessons.batches.packed
         lessons.renderer.check_ids(int(max(packed.tokens.max(), packed.target.max())), self.config.vocab_size)
         with self._about():
-            supervision.check(batches, objective, lessons.total)
+            others = self._frozen()
+            supervision.check(batches, objective, lessons.total, others)
         # Computes answers of the base: after all that is known without, and before anything else holds parameters.
         looks = self.probing(probe, params)
         count, rejected = len(lessons.encoded), lessons.rejected
@@ -195,13 +197,15 @@ class Work:
             kept = ReferenceStore(
                 self.store.path(REFERENCES), lambda done, rows: self.progress(done, rows, "rows of the frozen reference")
             )
-            program, source = imitation(self.config, params, batches, training, objective, self.mesh, kept)
+            program, source = imitation(self.config, params, batches, training, objective, self.mesh, kept, others)
         steered = steering(self.config, training, objective, self.seed)
         result = self._fit(program, source, training.loop, looks, steered)
         referenced, keeps = INITIAL in models_of(objective.loss), training.reference_top > 0
-        reference = self.config.parameters() if referenced and not keeps else 0
-        # A run's trainings share what is kept; each is charged for it, since any of them may be the one that computes it.
-        once = sampling_flops(self.config.parameters(), int(np.count_nonzero(packed.segments))) if referenced and keeps else 0
+        beside = [each.config.parameters() for each in others.values() if each is not None]
+        frozen = sum([self.config.parameters() if referenced else 0, *beside])
+        reference = 0 if keeps else frozen
+        # A run's trainings share what is stored; each is charged for it, since any of them may be the one that computes it.
+        once = sampling_flops(frozen, int(np.count_nonzero(packed.segments))) if frozen and keeps else 0
         trained, adapters = _trained(self.config, training)
         remade = self.config.remat in ("layers", "attention")
         looked = sum(line["tokens"] for line in journal.read(directory / journal.PROBE))
@@ -239,6 +243,7 @@ class Work:
 
     def _fit(self, program: Program, source: Source, loop: LoopSettings, probing: Probing | None, steered: str) -> TrainingResult:
         lineage = {"data_digest": source.digest, "config_hash": steered, **self.parent()}
+        lineage |= {f"{name}_digest": models.digest(self.store, stage.model) for name, stage in self._others()}
         self.clear_foreign(lineage)
         if probing is None:
             files.remove(self.directory / journal.PROBE)  # of an interrupted training of other settings
@@ -286,6 +291,19 @@ class Work:
 
     def stop(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
         return self.context.stop.deferred()
+
+    def _others(self) -> list[tuple[str, Train]]:
+        """The trainings of the models that the loss looks at, by the names that it has for them."""
+        return list(zip(self.stage.other_names, self.stage.others, strict=True))
+
+    def _frozen(self) -> dict[str, FrozenModel | None]:
+        """Those models, to be read where something is computed with them."""
+        frozen: dict[str, FrozenModel | None] = {TEACHER: None} if self.stage.untaught else {}
+        for name, stage in self._others():
+            config = models.sized(stage.model.config, self.renderer)
+            read = partial(models.parameters, self.store, stage.model, config, self.mesh)
+            frozen[name] = FrozenModel(config, read, models.digest(self.store, stage.model))
+        return frozen
 
     def _source(self) -> Train:
         source = self.stage.source

@@ -107,6 +107,11 @@ class Teacher(Extendable):
         return dataclasses.replace(self, weight=1.0) if "weight" in _names(self) else self  # type: ignore[type-var]
 
     @property
+    def records(self) -> bool:
+        """Whether its traces come with the most probable tokens beside each of theirs, for losses on the teacher."""
+        return self.decoding is not None and self.decoding.record_top > 0
+
+    @property
     def described(self) -> Described:
         """What it is, for a model card."""
         return Described("code of the run's own")
