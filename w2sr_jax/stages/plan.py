@@ -258,7 +258,7 @@ class _Builder:
             pool=self.experiment.rungs[index].pool,
             grader=self.experiment.grader,
             problems=self.problems,
-            tokenizer=None if writer is None else self.tokenizer,
+            tokenizer=self.tokenizer if teacher.reads_tokenizer else None,
             writer=writer,
             mesh=None if writer is None else self.mesh,
             seed=None if teacher.is_file else self.seed,

@@ -24,7 +24,7 @@ from w2sr_jax.stages import layout, problems, tables
 from w2sr_jax.stages.external import DataSet
 from w2sr_jax.stages.models import author_of
 from w2sr_jax.stages.problems import Problems
-from w2sr_jax.stages.tokenizer import Tokenizer
+from w2sr_jax.stages.tokenizer import Tokenizer, renderer
 from w2sr_jax.teachers.teacher import Teacher
 from w2sr_jax.teachers.work import TeacherWork
 from w2sr_jax.teachers.written import PREFIX
@@ -87,6 +87,7 @@ class Traces(Stage):
             warn=context.watcher.warn,
             stop=context.stop.deferred,
             author=None if self.writer is None else partial(author_of, store, self.writer, self.teacher.name),
+            tokenizer=None if self.tokenizer is None else lambda: renderer(store).tokenizer,
         )
         with usercode.guarded(self.teacher):
             written = self.teacher.write(work)

@@ -30,6 +30,7 @@ _OF_REQUESTS = (
     "stop",
     "seed",
     "logprobs",
+    "top_logprobs",
     "n",
     "stream",
     "echo",
@@ -155,6 +156,11 @@ class Served(Teacher):
     """Send a seed with each request, so that servers that honour it give the same answer again; False where it is refused."""
     logprobs: bool = False
     """Ask for log-probabilities, for a trace's mean."""
+    top_logprobs: int = 0
+    """Ask for so many of the most probable tokens at each position, for losses that look at the `teacher` (OpenAI gives 20 at
+    most). They count where the server's model has the run's tokenizer: where that spells an answer with the very tokens that the
+    server names, by their texts, or by ids as vLLM does with ("return_tokens_as_token_ids", True) in `extra_body`. Other traces
+    are used without, and counted."""
     concurrency: int = 8
     """Requests at a time."""
     timeout: float = 600.0
@@ -181,7 +187,8 @@ class Served(Teacher):
     def __post_init__(self) -> None:
         where = f"teacher {sentences.value(self.name)}"
         address.check(self.url, where)
-        for name, least in (("samples", 1), ("max_tokens", 1), ("concurrency", 1), ("attempts", 1), ("failures", 0)):
+        least_of = {"samples": 1, "max_tokens": 1, "concurrency": 1, "attempts": 1, "failures": 0, "top_logprobs": 0}
+        for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise UserError(f"{where} has the {name} {getattr(self, name)}; it must be {least} or more")
         for name in ("timeout", "requests_per_minute", "tokens_per_minute"):
@@ -222,6 +229,10 @@ class Served(Teacher):
         from w2sr_jax.teachers.served.request import steering
 
         return (self.name, self.samples, steering(self))
+
+    @property
+    def reads_tokenizer(self) -> bool:
+        return self.top_logprobs > 0
 
     def write(self, work: TeacherWork) -> WrittenTraces:
         from w2sr_jax.teachers.served.traces import write_served

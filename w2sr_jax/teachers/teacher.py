@@ -97,6 +97,11 @@ class Teacher(Extendable):
         return write(work, list(self.traces(work)))
 
     @property
+    def reads_tokenizer(self) -> bool:
+        """Whether its traces depend on the run's tokenizer (`TeacherWork.tokenizer`)."""
+        return self.writer is not None
+
+    @property
     def writer(self) -> Writer | None:
         """The model of the run that writes its traces; None where none does."""
         return None

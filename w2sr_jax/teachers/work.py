@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from w2sr_jax.answers.grade import Grader
     from w2sr_jax.core.records import Problem
     from w2sr_jax.sampling.traces import Author
+    from w2sr_jax.text.contract import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +19,9 @@ class TeacherWork:
 
     `problems` are to be answered, `tested` are test problems, which no trace may answer. Files are written into `folder`; files
     for all rungs of the run are in `shared_folder`. `identity` is a digest of all that determines the traces besides the
-    problems. `author` is the run's model behind the teacher, where it has one; it reads parameters onto the mesh. Inside
-    `stop()`, which yields whether to stop, the work is expected to save itself.
+    problems. `author` is the run's model behind the teacher, where it has one; it reads parameters onto the mesh. `tokenizer` is
+    the run's, where the teacher `reads_tokenizer`. Inside `stop()`, which yields whether to stop, the work is expected to save
+    itself.
     """
 
     problems: "Sequence[Problem]"
@@ -34,6 +36,7 @@ class TeacherWork:
     warn: Callable[[str], None]
     stop: Callable[[], contextlib.AbstractContextManager[Callable[[], bool]]]
     author: "Callable[[], Author] | None" = None
+    tokenizer: "Callable[[], Tokenizer] | None" = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """What a server answered: a text with its usage, or the reason why none can be had from it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 from w2sr_jax.core import sentences
 from w2sr_jax.core.records import Finish
 from w2sr_jax.teachers import finish_reasons, thoughts
+from w2sr_jax.teachers.served.distributions import Position, positions
 
 Outcome = Literal["answered", "refused", "filtered", "empty"]
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
@@ -35,7 +36,8 @@ class Answer(NamedTuple):
     """`text` counts only where the outcome is `answered`. `refused`: the model declined; `filtered`: the server cut it off for
     its content; `empty`: there is no text. `finish` is `stop` only where the model ended by itself and the text has an answer
     besides its thoughts. Tokens are None where the server does not report them. `model` is the server's name of it. `reason` is
-    the finish reason as the server writes it ("": none); None in older journals."""
+    the finish reason as the server writes it ("": none); None in older journals. `top` has the most probable tokens at each
+    position, where they were asked for and the server reports them."""
 
     text: str
     outcome: Outcome
@@ -45,11 +47,12 @@ class Answer(NamedTuple):
     mean_logprob: float | None
     model: str
     reason: str | None = None
+    top: Sequence[Position] | None = None
 
 
-def parse(raw: bytes, clean: Callable[[str], str] = str) -> Answer:
-    """The first choice of a chat completion or a completion. `clean` goes over every text. Raises Malformed, and Failed for an
-    error, be it the body's, the choice's or its finish reason.
+def parse(raw: bytes, clean: Callable[[str], str] = str, top: bool = False) -> Answer:
+    """The first choice of a chat completion or a completion, with the most probable tokens if `top` says so. `clean` goes over
+    every text. Raises Malformed, and Failed for an error, be it the body's, the choice's or its finish reason.
 
     Reasoning that a server keeps apart, in a field or in parts of the content, is put back before the content, between `<think>`
     and `</think>`; without content it stays open, as in an answer that was cut off while it was thinking.
@@ -82,6 +85,7 @@ def parse(raw: bytes, clean: Callable[[str], str] = str) -> Answer:
         mean_logprob=_mean(choice.get("logprobs")),
         model=clean(_characters(model[:_LONGEST_NAME])) if isinstance(model, str) else "",
         reason=reason,
+        top=positions(choice.get("logprobs"), lambda text: clean(_characters(text))) if top else None,
     )
 
 

@@ -26,14 +26,17 @@ from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.teachers import finish_reasons, thoughts
 from w2sr_jax.teachers.served import run
 from w2sr_jax.teachers.served.answer import OUTCOMES, Answer
+from w2sr_jax.teachers.served.distributions import Vocabulary
 from w2sr_jax.teachers.served.journal import Journal
 from w2sr_jax.teachers.served.request import Messages, Request, cost, requests, steering
 
 if TYPE_CHECKING:
     from w2sr_jax.teachers.settings import Served
+    from w2sr_jax.text.contract import Tokenizer
 
 JOURNAL = "answers.jsonl"
 REASON = "reason "
+DISTRIBUTIONS = "distributions"
 MOST_REASONS = 20
 SHARD = 4096
 
@@ -49,6 +52,8 @@ class Asked:
     unmetered   answers without token counts; `torn`: lines of the journal that could not be used
     unfinished  traces that their model did not end by itself; `unanswered`: those that hold thoughts and no answer
     reason …    answers by finish reason, as the server writes it: `reason stop`, `reason length`, …
+    distributions   traces with the most probable tokens at each position, as the run's tokenizer has them; only where
+                    `top_logprobs` asks for them
     """
 
     paths: tuple[Path, ...]
@@ -83,13 +88,14 @@ def ask(
     shard: int = SHARD,
     on_progress: run.Progress | None = None,
     stop: Callable[[], bool] | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> Asked:
     """Write `settings.samples` graded traces per problem to DIRECTORY/traces-00000.parquet, …, about `shard` to a file.
 
     `messages` replaces what the settings put around a question (few-shot examples, for instance). `journal` is
     DIRECTORY/answers.jsonl by default; several directories may share one. `stop` is polled: once it is true, the work ends with
-    `Stopped`. `UserError` where the server refuses, too many requests fail or the cost would pass its limit. All answers that
-    arrived are in the journal in any case.
+    `Stopped`. `tokenizer` is the run's, for `settings.top_logprobs`. `UserError` where the server refuses, too many requests fail
+    or the cost would pass its limit. All answers that arrived are in the journal in any case.
     """
     started = time.monotonic()
     directory, problems = Path(directory), list({problem.id: problem for problem in problems}.values())
@@ -106,12 +112,15 @@ def ask(
         done = run.run(settings, plan, entries, seed, on_progress, stop)
         counts: Counter[str] = Counter(dict.fromkeys(("traces", *OUTCOMES[1:], "unmetered", "unfinished", "unanswered"), 0))
         counts.update(done, torn=entries.torn)
+        counts.update({DISTRIBUTIONS: 0} if settings.top_logprobs else {})
+        vocabulary = Vocabulary(tokenizer) if tokenizer is not None and settings.top_logprobs else None
         usage: Counter[str] = Counter()
         paths: list[Path] = []
         every, each = plan(), max(1, shard // settings.samples) * settings.samples
         while part := list(islice(every, each)):
             paths.append(directory / f"traces-{len(paths):05d}.parquet")
-            records.write(paths[-1], Trace, _traces(settings, part, entries, grader, counts, usage))
+            traces = _traces(settings, part, entries, grader, vocabulary, counts, usage)
+            records.write(paths[-1], Trace, traces, top=settings.top_logprobs > 0)
     if problems and not counts["traces"]:
         left = ", ".join(f"{counts[name]:,} {name}" for name in ("empty", "refused", "filtered", "failed") if counts[name])
         more = "; with max_tokens larger, a model that thinks first may come to its answer" if counts["empty"] else ""
@@ -121,7 +130,13 @@ def ask(
 
 
 def _traces(
-    settings: Served, part: Sequence[Request], journal: Journal, grader: Grader, counts: Counter[str], usage: Counter[str]
+    settings: Served,
+    part: Sequence[Request],
+    journal: Journal,
+    grader: Grader,
+    vocabulary: Vocabulary | None,
+    counts: Counter[str],
+    usage: Counter[str],
 ) -> list[Trace]:
     """The graded traces of some requests; adds to both counters."""
     answered: list[tuple[Request, Answer]] = []
@@ -142,9 +157,15 @@ def _traces(
             counts[f"{REASON}{answer.reason or finish_reasons.UNSTATED}"] += 1
     counts["traces"] += len(answered)
     verdicts = grade_all(grader, [answer.text for _, answer in answered], [request.problem for request, _ in answered])
-    return [
-        _trace(settings, request, answer).graded(verdict) for (request, answer), verdict in zip(answered, verdicts, strict=True)
-    ]
+    traces = []
+    for (request, answer), verdict in zip(answered, verdicts, strict=True):
+        trace = _trace(settings, request, answer).graded(verdict)
+        drawn = vocabulary.drawn(answer.top, answer.text) if vocabulary is not None and answer.top else None
+        if drawn is not None:
+            trace = dataclasses.replace(trace, token_ids=drawn.ids, logprobs=drawn.logprobs, top=drawn.top)
+            counts[DISTRIBUTIONS] += 1
+        traces.append(trace)
+    return traces
 
 
 def _ended(answer: Answer) -> Answer:

@@ -32,7 +32,8 @@ LONGEST_WAIT = 600.0
 """Seconds; a server that asks for more has no use for a client that waits."""
 
 _CONNECT = 15.0  # seconds until a connection stands
-_HEADER, _PER_TOKEN = 1 << 20, 1 << 10  # bytes that an answer may have: at most, and for each of its tokens
+# Bytes that an answer may have: at most, for each of its tokens, and for each of the most probable ones beside it.
+_HEADER, _PER_TOKEN, _PER_ENTRY = 1 << 20, 1 << 10, 1 << 9
 _REFUSAL = 1 << 16  # bytes that are read of a refusal
 _SECRET = 8  # characters from which on a key is taken out of texts: shorter ones are stand-ins like EMPTY
 _PUBLIC = "OPENAI_API_KEY"
@@ -70,7 +71,7 @@ class Server:
         self._settings = settings
         self._where = f"teacher {settings.name!r}"
         self._key = _key(settings, self._where)
-        self._largest = _HEADER + _PER_TOKEN * settings.max_tokens
+        self._largest = _HEADER + (_PER_TOKEN + _PER_ENTRY * settings.top_logprobs) * settings.max_tokens
 
     async def __aenter__(self) -> Self:
         import openai
@@ -125,7 +126,7 @@ class Server:
         rest = {name: value for name, value in body.items() if name not in own}
         raw = await self._bytes(resource.with_streaming_response.create(**own, extra_body=rest), about)
         try:
-            return parse(raw, self.clean)
+            return parse(raw, self.clean, self._settings.top_logprobs > 0)
         except Failed as error:
             again = Again(f"the answer of {self._settings.url} is none: {error}")
             status, reply = error.status, error.body

@@ -64,6 +64,8 @@ class Journal:
         """Append the answer of the model that the request named `asked`. It is on disk when this returns."""
         problem, sample, digest = key
         row = {"problem": problem, "sample": sample, "request": digest, "asked": asked, **answer._asdict()}
+        if answer.top is None:
+            del row["top"]
         line = files.canonical_json({**row, "check": _check(row)}).encode() + b"\n"
         self._offsets[key] = self._write(line)
 
@@ -80,8 +82,8 @@ class Journal:
         outcome: Outcome = row["outcome"]
         finish: Finish = row["finish"]
         tokens = row["prompt_tokens"], row["completion_tokens"]
-        more = row["mean_logprob"], row["model"], row.get("reason")
-        return row["asked"], Answer(row["text"], outcome, finish, *tokens, *more)
+        more = row.get("reason"), row.get("top")
+        return row["asked"], Answer(row["text"], outcome, finish, *tokens, row["mean_logprob"], row["model"], *more)
 
     def _write(self, data: bytes) -> int:
         """Append data; the offset at which it begins."""

@@ -69,6 +69,7 @@ def steering(settings: Served) -> tuple[Any, ...]:
         settings.extra_body,
         settings.send_seed,
         settings.logprobs,
+        *((settings.top_logprobs,) if settings.top_logprobs else ()),
     )
 
 
@@ -117,8 +118,10 @@ def _decoding(settings: Served) -> dict[str, Any]:
         fields["top_p"] = settings.top_p
     if settings.stop:
         fields["stop"] = list(settings.stop)
-    if settings.logprobs:
-        fields["logprobs"] = True if settings.api == "chat" else 1
+    if settings.logprobs or settings.top_logprobs:
+        fields["logprobs"] = True if settings.api == "chat" else max(1, settings.top_logprobs)
+    if settings.top_logprobs and settings.api == "chat":
+        fields["top_logprobs"] = settings.top_logprobs
     return fields
 
 

@@ -37,6 +37,7 @@ def write_served(teacher: Served, work: TeacherWork) -> WrittenTraces:
             journal=work.shared_folder / ask.JOURNAL,
             on_progress=work.progress,
             stop=asked,
+            tokenizer=None if work.tokenizer is None else work.tokenizer(),
         )
     tokens = {"prompt_tokens": answered.prompt_tokens, "tokens": answered.completion_tokens, "flops": None}
     missing = sum(answered.counts[name] for name in ("refused", "filtered", "empty", "failed"))
@@ -49,7 +50,17 @@ def write_served(teacher: Served, work: TeacherWork) -> WrittenTraces:
         work.warn(f"{teacher.name}: {why}; they count as not finished")
     ends = {name: answered.counts[name] for name in ("unfinished", "unanswered")} | {"finish_reasons": answered.reasons}
     note += f"; {answered.prompt_tokens + answered.completion_tokens:,} tokens, cost {answered.cost:,.2f}"
-    return WrittenTraces(answered.paths, {**tokens, **ends, "cost": answered.cost}, note)
+    measures = {**tokens, **ends, "cost": answered.cost}
+    if teacher.top_logprobs:
+        count, every = answered.counts[ask.DISTRIBUTIONS], answered.counts["traces"]
+        measures[ask.DISTRIBUTIONS] = count
+        note += f"; {count:,} with the most probable tokens"
+        if not count:
+            work.warn(
+                f"{teacher.name}: of none of its {every:,} traces the most probable tokens can be used: {teacher.url} reports "
+                "none, or its model has another tokenizer than the run"
+            )
+    return WrittenTraces(answered.paths, measures, note)
 
 
 def inspect_served(teacher: Served, findings: Findings) -> None:
