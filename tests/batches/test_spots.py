@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from w2sr_jax.batches.encode import Encoded
 from w2sr_jax.batches.packing import layout, pack, positions
-from w2sr_jax.batches.places import Spot, find, in_order, same
+from w2sr_jax.batches.spots import Spot, find, in_order, same
 
 CAPACITY = 12
 

@@ -93,7 +93,7 @@ def release(packed: Packed) -> None:
 
 def _mapped(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an uncompressed `.npz`."""
-    found = {}
+    arrays = {}
     with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
         for member in archive.infolist():
             if member.compress_type != zipfile.ZIP_STORED:
@@ -105,8 +105,8 @@ def _mapped(path: Path) -> dict[str, np.ndarray]:
             if kind.hasobject or file.tell() + math.prod(shape) * kind.itemsize != start + member.file_size:
                 raise ValueError(f"{member.filename} is not an array of numbers")
             mapped = np.memmap(path, kind, "r", file.tell(), shape, "F" if fortran else "C")
-            found[member.filename.removesuffix(".npy")] = mapped.view(np.ndarray)
-    return found
+            arrays[member.filename.removesuffix(".npy")] = mapped.view(np.ndarray)
+    return arrays
 
 
 def plan(lengths: Sequence[int], capacity: int) -> "list[array[int]]":

@@ -1,4 +1,4 @@
-"""Encoded examples kept in a file instead of in memory, so that a data set may be larger than that."""
+"""Encoded examples in a file instead of in memory, so that a data set may be larger than that."""
 
 import os
 import tempfile

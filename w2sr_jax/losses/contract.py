@@ -40,7 +40,7 @@ R = TypeVar("R")
 
 @dataclasses.dataclass(frozen=True)
 class _Term:
-    """A loss within an objective, its place in the experiment, and whether its coefficient is 0."""
+    """A loss within an objective, where it stands in the experiment, and whether its coefficient is 0."""
 
     loss: TokenLoss
     where: str
@@ -58,7 +58,7 @@ def check_objective(objective: Objective, *, vocab_size: int | None = None, wher
     of any size to one floating-point number per token, by the same program each time, and have a gradient in the logits. A term
     without one is let pass beside others where its value is 0 or `trim` looks at it. Schedules and weights of the user's own are
     tried too, and at last the whole objective as the training step evaluates it. It is remarked upon where a token's loss depends
-    on other tokens. `vocab_size` None: not known yet. `where` is the objective's place in the experiment.
+    on other tokens. `vocab_size` None: not known yet. `where` says where the objective stands in the experiment.
     """
     with _at(f"{where}.weights"):
         check_weights(objective.weights)
@@ -165,7 +165,7 @@ def _mixing(loss: TokenLoss, block: int) -> str:
 
 
 def _leaking(loss: TokenLoss, sizes: Sizes) -> tuple[contract_trace.Returned, Any]:
-    """A first tracing, which shows what is kept of it; a later one may not."""
+    """A first tracing, which shows whether an array of it is stored; a later one may not."""
     return contract_trace.program(loss, contract_trace.abstract(sizes), leaks=True)
 
 

@@ -11,7 +11,7 @@ from w2sr_jax.core.code import usercode
 from w2sr_jax.losses.inputs import INITIAL, Tokens
 
 _LONG = 240  # characters of another's message
-_KNOWN_ONLY_LATER = "a value that is known only when the compiled program runs"
+_RUNTIME_VALUE = "a value that is known only when the compiled program runs"
 
 _INSTEAD = {
     "mask": "masking is the framework's, a loss sees supervised tokens alone",
@@ -67,12 +67,12 @@ def words(error: BaseException, shapes: str) -> str | None:
     if isinstance(error, TypeError) and "tuple indices must be integers" in said:
         return "looks its tokens up by name in brackets; write tokens.logits"
     if isinstance(error, TypeError) and "unsupported format string" in said and "Tracer" in said:
-        return f"writes out {_KNOWN_ONLY_LATER}; jax.debug.print('{{}}', x) prints it then"
+        return f"writes out {_RUNTIME_VALUE}; jax.debug.print('{{}}', x) prints it then"
     if isinstance(error, TypeError) and "unhashable type" in said and "Tracer" in said:
         return "uses an array as a key or as the argument of a cached function; neither can be compiled"
     if isinstance(error, jax.errors.UnexpectedTracerError):
         return (
-            "uses an array of an earlier call, kept in a global, an attribute or a cache; a loss depends on its tokens alone and "
+            "uses an array of an earlier call, left in a global, an attribute or a cache; a loss depends on its tokens alone and "
             "returns all that it computes"
         )
     known_later = _concrete(error, said)
@@ -88,8 +88,8 @@ def words(error: BaseException, shapes: str) -> str | None:
 
 def sizes(error: BaseException) -> list[int]:
     """Numbers in a message that may be the size of the vocabulary that a loss was written for."""
-    found = {int(number) for number in re.findall(r"(?<![\w.])\d{1,7}(?![\w.])", _said(error))}
-    return sorted((number for number in found if number > 1), reverse=True)[:4]
+    numbers = {int(number) for number in re.findall(r"(?<![\w.])\d{1,7}(?![\w.])", _said(error))}
+    return sorted((number for number in numbers if number > 1), reverse=True)[:4]
 
 
 def _said(error: BaseException) -> str:
@@ -110,7 +110,7 @@ def _concrete(error: BaseException, said: str) -> str | None:
     """For errors that arise where Python or NumPy needs a number and JAX has none yet."""
     if isinstance(error, jax.errors.TracerBoolConversionError):
         return (
-            f"branches on {_KNOWN_ONLY_LATER} (if, while, and, or, not, assert, min, max, sorted); jnp.where(condition, a, b) "
+            f"branches on {_RUNTIME_VALUE} (if, while, and, or, not, assert, min, max, sorted); jnp.where(condition, a, b) "
             "chooses for each token, & and | combine conditions, jnp.minimum and jnp.maximum compare"
         )
     if isinstance(error, jax.errors.TracerArrayConversionError):
@@ -118,7 +118,7 @@ def _concrete(error: BaseException, said: str) -> str | None:
     if isinstance(error, jax.errors.NonConcreteBooleanIndexError):
         return "picks by a condition (x[condition]), whose length nobody knows beforehand; write jnp.where(condition, x, 0.0)"
     if isinstance(error, jax.errors.TracerIntegerConversionError):
-        return f"takes {_KNOWN_ONLY_LATER} as a whole number of Python (an index of a list, range, a shape); use jnp.take or x[i]"
+        return f"takes {_RUNTIME_VALUE} as a whole number of Python (an index of a list, range, a shape); use jnp.take or x[i]"
     if not isinstance(error, jax.errors.ConcretizationTypeError):
         return None
     line = _line(error)
@@ -126,11 +126,11 @@ def _concrete(error: BaseException, said: str) -> str | None:
         return f"calls Python's math.{called[1]} on a JAX array; use jnp.{called[1]} or its like in jax.numpy"
     if "The problem arose with" not in said and "method" not in said:
         return (
-            f"makes a shape of {_KNOWN_ONLY_LATER} (jnp.nonzero, unique, arange …); choose with jnp.where, or give size= where "
+            f"makes a shape of {_RUNTIME_VALUE} (jnp.nonzero, unique, arange …); choose with jnp.where, or give size= where "
             "there is one"
         )
     return (
-        f"makes a Python number of {_KNOWN_ONLY_LATER} (float(), int(), .item(), .tolist(), math); leave it an array, with "
+        f"makes a Python number of {_RUNTIME_VALUE} (float(), int(), .item(), .tolist(), math); leave it an array, with "
         ".astype(…) and functions of jax.numpy"
     )
 

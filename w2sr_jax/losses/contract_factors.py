@@ -86,25 +86,25 @@ def _not_finite(schedule: Schedule) -> str | None:
 
 def _unsupervised(weights: TokenWeights, shape: tuple[int, ...]) -> str | None:
     """What is wrong with the weights of a few tokens, half of which are supervised."""
-    place = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
-    supervised = place % 2 == 1
-    logprob = np.where(place % 5 == 0, np.nan, -0.1 * (place % 7)).astype(np.float32)
-    given = (np.where(supervised, 1 + place % 3, 0), place % 3 - 1, logprob, supervised.astype(np.float32))
+    index = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
+    supervised = index % 2 == 1
+    logprob = np.where(index % 5 == 0, np.nan, -0.1 * (index % 7)).astype(np.float32)
+    arguments = (np.where(supervised, 1 + index % 3, 0), index % 3 - 1, logprob, supervised.astype(np.float32))
     with usercode.calling(weights):
-        found = np.asarray(weights(*(jnp.asarray(one) for one in given)), np.float32)
-    if not np.isfinite(found).all():
+        result = np.asarray(weights(*(jnp.asarray(one) for one in arguments)), np.float32)
+    if not np.isfinite(result).all():
         return "gives weights that are not finite; where teacher_logprob is nan, it is unknown"
-    if found[~supervised].any():
+    if result[~supervised].any():
         return "gives weight to tokens that are not supervised; multiply with `weight`, which is 0 there"
     return None
 
 
-def _traced(thing: Any, *given: Any) -> tuple[contract_trace.Returned, Any]:
+def _traced(thing: Any, *arguments: Any) -> tuple[contract_trace.Returned, Any]:
     with usercode.calling(thing):
         try:
-            return contract_trace.program(thing, *given)
+            return contract_trace.program(thing, *arguments)
         except Exception as error:
-            words = contract_errors.words(error, f"tried with shapes {', '.join(str(list(one.shape)) for one in given)}")
+            words = contract_errors.words(error, f"tried with shapes {', '.join(str(list(one.shape)) for one in arguments)}")
             if words is None:
                 raise
             raise UserError(f"{name(thing)} {words}").with_traceback(error.__traceback__) from None

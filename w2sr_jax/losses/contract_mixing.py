@@ -17,52 +17,52 @@ _REDUCTIONS = ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_
 _ALONG = {"cumsum": "axis", "cumprod": "axis", "cummax": "axis", "cummin": "axis", "cumlogsumexp": "axis", "sort": "dimension"}
 _OTHERWISE = ("scan", "while", "cond", "fft", "scatter-add", "scatter", "custom_call", "pure_callback", "io_callback", "rev")
 
-Place = int | str
-"""The axis along which the tokens lie, or one of the words above."""
+TokenAxis = int | str
+"""The axis of an array along which the tokens lie, or one of the words above."""
 
 
 def mixes(traced: ClosedJaxpr, per_token: list[int | None]) -> bool:
     """Whether the one result certainly depends, at a token, on other tokens. `per_token` has the axis of the tokens for each
     argument, None where it has none."""
-    given: list[Place] = [_NONE if axis is None else axis for axis in per_token]
-    return _through(traced.jaxpr, given)[0] == _MIXED
+    arguments: list[TokenAxis] = [_NONE if axis is None else axis for axis in per_token]
+    return _through(traced.jaxpr, arguments)[0] == _MIXED
 
 
-def _through(jaxpr: Jaxpr, given: list[Place]) -> list[Place]:
-    known: dict[Any, Place] = dict(zip(jaxpr.invars, given, strict=True))
+def _through(jaxpr: Jaxpr, arguments: list[TokenAxis]) -> list[TokenAxis]:
+    by_var: dict[Any, TokenAxis] = dict(zip(jaxpr.invars, arguments, strict=True))
 
-    def place(var: Any) -> Place:
-        return _NONE if isinstance(var, Literal) else known.get(var, _NONE)
+    def axis_of(var: Any) -> TokenAxis:
+        return _NONE if isinstance(var, Literal) else by_var.get(var, _NONE)
 
     for equation in jaxpr.eqns:
-        places = [place(var) for var in equation.invars]
+        axes = [axis_of(var) for var in equation.invars]
         inner = equation.params.get("jaxpr") or equation.params.get("call_jaxpr") or equation.params.get("fun_jaxpr")
         name = equation.primitive.name
-        if isinstance(inner, ClosedJaxpr) and name not in _OTHERWISE and len(inner.jaxpr.invars) == len(places):
-            results = _through(inner.jaxpr, places)
+        if isinstance(inner, ClosedJaxpr) and name not in _OTHERWISE and len(inner.jaxpr.invars) == len(axes):
+            results = _through(inner.jaxpr, axes)
         elif not equation.outvars:  # it is there for what it does, as jax.debug.print
             continue
         else:
-            results = [_after(equation, name, places)] * len(equation.outvars)
-        known.update(zip(equation.outvars, results, strict=True))
-    return [place(var) for var in jaxpr.outvars]
+            results = [_after(equation, name, axes)] * len(equation.outvars)
+        by_var.update(zip(equation.outvars, results, strict=True))
+    return [axis_of(var) for var in jaxpr.outvars]
 
 
-def _after(equation: Any, name: str, places: list[Place]) -> Place:
+def _after(equation: Any, name: str, axes: list[TokenAxis]) -> TokenAxis:
     """Where the tokens are in what an operation gives."""
-    if all(place == _NONE for place in places):
+    if all(axis == _NONE for axis in axes):
         return _NONE
-    if _MIXED in places:
+    if _MIXED in axes:
         return _MIXED
-    if _OPEN in places or name in _OTHERWISE:
+    if _OPEN in axes or name in _OTHERWISE:
         return _OPEN
     shapes = [tuple(var.aval.shape) for var in equation.invars]
     shape = tuple(equation.outvars[0].aval.shape)
-    first, params = places[0], equation.params
+    first, params = axes[0], equation.params
     if name == "dot_general":
-        return _product(params["dimension_numbers"], places, [len(one) for one in shapes])
+        return _product(params["dimension_numbers"], axes, [len(one) for one in shapes])
     if name == "gather":
-        return _gathered(params["dimension_numbers"], places, len(shape))
+        return _gathered(params["dimension_numbers"], axes, len(shape))
     if isinstance(first, int):
         if name in _REDUCTIONS:
             return _MIXED if first in params["axes"] else _without(first, params["axes"])
@@ -78,9 +78,9 @@ def _after(equation: Any, name: str, places: list[Place]) -> Place:
             return _without(first, params["dimensions"])
         if name == "reshape":
             return _reshaped(first, shapes[0], shape)
-    axes = {place for place in places if isinstance(place, int)}
+    own = {axis for axis in axes if isinstance(axis, int)}
     alike = all(one == () or (len(one) == len(shape) and all(map(_fits, one, shape))) for one in shapes)
-    return axes.pop() if len(axes) == 1 and alike else _OPEN
+    return own.pop() if len(own) == 1 and alike else _OPEN
 
 
 def _fits(size: int, whole: int) -> bool:
@@ -91,28 +91,29 @@ def _without(axis: int, removed: Any) -> int:
     return axis - sum(other < axis for other in removed)
 
 
-def _reshaped(axis: int, before: tuple[int, ...], after: tuple[int, ...]) -> Place:
-    kept = (at for at, size in enumerate(after) if size == before[axis] and math.prod(after[:at]) == math.prod(before[:axis]))
-    return next(kept, _OPEN)
+def _reshaped(axis: int, before: tuple[int, ...], after: tuple[int, ...]) -> TokenAxis:
+    ahead = math.prod(before[:axis])
+    alike = (at for at, size in enumerate(after) if size == before[axis] and math.prod(after[:at]) == ahead)
+    return next(alike, _OPEN)
 
 
-def _product(numbers: Any, places: list[Place], ranks: list[int]) -> Place:
+def _product(numbers: Any, axes: list[TokenAxis], ranks: list[int]) -> TokenAxis:
     contracted, batched = numbers
-    found: list[Place] = []
+    results_along: list[TokenAxis] = []
     free = len(batched[0])
-    for side, place in enumerate(places):
+    for side, along in enumerate(axes):
         rest = [axis for axis in range(ranks[side]) if axis not in (*contracted[side], *batched[side])]
-        if isinstance(place, int):
-            if place in contracted[side]:
+        if isinstance(along, int):
+            if along in contracted[side]:
                 return _MIXED
-            found.append(tuple(batched[side]).index(place) if place in batched[side] else free + rest.index(place))
+            results_along.append(tuple(batched[side]).index(along) if along in batched[side] else free + rest.index(along))
         free += len(rest)
-    return found[0] if len(set(found)) == 1 else _OPEN
+    return results_along[0] if len(set(results_along)) == 1 else _OPEN
 
 
-def _gathered(numbers: Any, places: list[Place], rank: int) -> Place:
+def _gathered(numbers: Any, axes: list[TokenAxis], rank: int) -> TokenAxis:
     """Rows of a table for each token, or each token's own entry of its own row."""
-    operand, indices = places[0], places[1]
+    operand, indices = axes[0], axes[1]
     batch = [axis for axis in range(rank) if axis not in numbers.offset_dims]
     if not isinstance(indices, int) or indices >= len(batch):
         return _OPEN

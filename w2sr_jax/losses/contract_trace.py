@@ -32,7 +32,7 @@ class Sizes(NamedTuple):
 
 class Returned(NamedTuple):
     """What a loss returned: its type, the value of a constant, how many parts it has, and shape and dtype of an array. Nothing of
-    the tracing is kept."""
+    the tracing is stored."""
 
     type: type
     value: Any
@@ -62,7 +62,7 @@ def abstract(sizes: Sizes) -> Tokens:
     return Tokens(logits, whole, whole, whole, real, models, progress)  # type: ignore[arg-type]
 
 
-def program(function: Callable[..., Any], *given: Any, leaks: bool = False) -> tuple[Returned, ClosedJaxpr]:
+def program(function: Callable[..., Any], *abstract_arguments: Any, leaks: bool = False) -> tuple[Returned, ClosedJaxpr]:
     """What a function returns for abstract arguments, and its program (of nothing, where it returns no array). It raises what the
     function raises and, with `leaks`, where an array of the tracing is still there afterwards."""
     seen: list[Returned] = []
@@ -81,7 +81,7 @@ def program(function: Callable[..., Any], *given: Any, leaks: bool = False) -> t
 
     once.__name__ = name(function)  # what is said where tracing takes long
     with jax.checking_leaks() if leaks else contextlib.nullcontext():
-        traced = jax.make_jaxpr(once)(*given)
+        traced = jax.make_jaxpr(once)(*abstract_arguments)
     return seen[-1], traced
 
 
@@ -123,8 +123,8 @@ def depends(traced: ClosedJaxpr, argument: int) -> bool:
 
 def zero(traced: ClosedJaxpr) -> bool:
     """Whether the one result is 0 whatever the arguments are."""
-    known = [_is_zero(value) for value in traced.consts]
-    return bool(traced.jaxpr.outvars) and _zeros(traced.jaxpr, [False] * len(traced.jaxpr.invars), known)[0]
+    constants = [_is_zero(value) for value in traced.consts]
+    return bool(traced.jaxpr.outvars) and _zeros(traced.jaxpr, [False] * len(traced.jaxpr.invars), constants)[0]
 
 
 _OF_ALL = frozenset(
@@ -135,19 +135,19 @@ _OF_ALL = frozenset(
         "cumsum",
     )
 )
-"""Primitives whose result is 0 where all they are given is."""
+"""Primitives whose result is 0 where all operands are."""
 _OF_ANY = frozenset(["mul", "dot_general"])
-"""Primitives whose result is 0 where any of what they are given is."""
+"""Primitives whose result is 0 where any operand is."""
 _OF_FIRST = frozenset(["div", "gather", "dynamic_slice"])
-"""Primitives whose result is 0 where the first that they are given is."""
+"""Primitives whose result is 0 where the first operand is."""
 
 
-def _zeros(jaxpr: Jaxpr, given: list[bool], constants: list[bool]) -> list[bool]:
+def _zeros(jaxpr: Jaxpr, arguments: list[bool], constants: list[bool]) -> list[bool]:
     """Which results are 0, from which arguments and constants are."""
-    known = dict(zip([*jaxpr.invars, *jaxpr.constvars], [*given, *constants], strict=True))
+    by_var = dict(zip([*jaxpr.invars, *jaxpr.constvars], [*arguments, *constants], strict=True))
 
     def is_zero(var: Any) -> bool:
-        return _is_zero(var.val) if isinstance(var, Literal) else known.get(var, False)
+        return _is_zero(var.val) if isinstance(var, Literal) else by_var.get(var, False)
 
     for equation in jaxpr.eqns:
         name, parts = equation.primitive.name, [is_zero(var) for var in equation.invars]
@@ -167,7 +167,7 @@ def _zeros(jaxpr: Jaxpr, given: list[bool], constants: list[bool]) -> list[bool]
         else:
             continue
         if len(results) == len(equation.outvars):
-            known.update(zip(equation.outvars, results, strict=True))
+            by_var.update(zip(equation.outvars, results, strict=True))
     return [is_zero(var) for var in jaxpr.outvars]
 
 

@@ -25,8 +25,8 @@ class Counted(NamedTuple):
 
     def of(self, span: Int[np.ndarray, "*N"], verdict: Int[np.ndarray, "*N"]) -> tuple[np.ndarray, np.ndarray]:
         """Both for some tokens."""
-        place = np.clip(span, 0, SPANS - 1), np.sign(verdict).astype(np.int8) + 1
-        return self.factor[place], self.looked_at[place]
+        cell = np.clip(span, 0, SPANS - 1), np.sign(verdict).astype(np.int8) + 1
+        return self.factor[cell], self.looked_at[cell]
 
 
 def counted(objective: Objective, unknown: Collection[str] = ()) -> Counted:

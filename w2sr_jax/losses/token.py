@@ -94,7 +94,7 @@ class OnCorrect(Loss):
     """A loss on the tokens of correct traces; 0 on those of incorrect and ungraded ones."""
 
     loss: TokenLoss
-    """The loss that is kept there."""
+    """The loss that counts there."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ class OnIncorrect(Loss):
     """A loss on the tokens of incorrect traces; 0 on those of correct and ungraded ones."""
 
     loss: TokenLoss
-    """The loss that is kept there."""
+    """The loss that counts there."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -124,13 +124,13 @@ class OnSpans(Loss):
     """A loss on the tokens of some spans; 0 on the others."""
 
     loss: TokenLoss
-    """The loss that is kept there."""
+    """The loss that counts there."""
     reasoning: bool = True
-    """Keep it on reasoning tokens."""
+    """Count it on reasoning tokens."""
     answer: bool = True
-    """Keep it on answer tokens."""
+    """Count it on answer tokens."""
     end: bool = True
-    """Keep it on the end-of-turn token."""
+    """Count it on the end-of-turn token."""
 
     @property
     def models(self) -> tuple[str, ...]:

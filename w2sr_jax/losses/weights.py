@@ -56,11 +56,11 @@ class TokenWeights:
         by_verdict = jnp.select([verdict > 0, verdict < 0], [one(self.correct), one(self.incorrect)], one(self.unknown))
         new = weight * by_span * by_verdict
         if self.confidence_gamma != 0.0:
-            known = ~jnp.isnan(teacher_logprob)
-            confidence = jnp.exp(self.confidence_gamma * jnp.where(known, teacher_logprob, 0.0))
-            told = known.astype(jnp.float32)
-            before, after = jnp.sum(new * told), jnp.sum(new * told * confidence)
-            new *= jnp.where(known, confidence * before / jnp.where(after > 0.0, after, 1.0), 1.0)
+            stated = ~jnp.isnan(teacher_logprob)
+            confidence = jnp.exp(self.confidence_gamma * jnp.where(stated, teacher_logprob, 0.0))
+            counted = stated.astype(jnp.float32)
+            before, after = jnp.sum(new * counted), jnp.sum(new * counted * confidence)
+            new *= jnp.where(stated, confidence * before / jnp.where(after > 0.0, after, 1.0), 1.0)
         return new.astype(jnp.float32)
 
 

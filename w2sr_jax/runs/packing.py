@@ -9,12 +9,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from w2sr_jax.batches import places
+from w2sr_jax.batches import spots as packed_spots
 from w2sr_jax.batches.batch import Batches
 from w2sr_jax.batches.encode import Encoded, encode
 from w2sr_jax.batches.packing import Packed, positions
 from w2sr_jax.batches.packing import layout as members_of_rows
-from w2sr_jax.batches.places import Spot
+from w2sr_jax.batches.spots import Spot
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Example, Stored
 from w2sr_jax.graph.store import RunStore
@@ -70,7 +70,7 @@ class Packing:
 
     def _search(self, index: int, example: Encoded) -> Spot:
         assert self.batches is not None
-        spots = places.find(self.batches.packed, example)
+        spots = packed_spots.find(self.batches.packed, example)
         if len(spots) == 1:
             return spots[0]
         twins = [i for i in _alike(self.examples, index) if self._encodes_to(i, example)]
@@ -79,11 +79,11 @@ class Packing:
                 f"the packed rows do not hold example {index} as it is encoded now: they were made by another version of "
                 "w2sr_jax or of its tokenizers"
             )
-        return places.in_order(self.batches.packed, spots, self.training.batching.pack)[twins.index(index)]
+        return packed_spots.in_order(self.batches.packed, spots, self.training.batching.pack)[twins.index(index)]
 
     def _encodes_to(self, index: int, example: Encoded) -> bool:
         own, _ = encode([example_at(self.examples, index)], self.renderer, self.training.batching.length)
-        return any(places.same(one, example) for one in own)
+        return any(packed_spots.same(one, example) for one in own)
 
 
 def packing_of(

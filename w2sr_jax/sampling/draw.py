@@ -48,9 +48,9 @@ def _draw(
         return _inverse_cdf(jnp.exp(scaled - peak), None, uniform, decoding.min_p)
     weights, ids = _ranked(scaled, peak, min(FEW, size))
     total = _mass(scaled, peak)
-    found = _among(weights, ids, total, uniform, decoding)
+    tokens = _among(weights, ids, total, uniform, decoding)
     missing = weights.sum(axis=-1) < decoding.top_p * total
-    return _search(scaled - peak, total, uniform, decoding, found, missing)
+    return _search(scaled - peak, total, uniform, decoding, tokens, missing)
 
 
 def draw_with_logprob(
@@ -72,15 +72,15 @@ def draw_within(
 ) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
     """`draw_with_logprob` of ids below `limit`. Where another id was drawn, `again` decides anew among those alone, so that each
     keeps its probability relative to the others, and a model that draws no other id draws the same as without a limit."""
-    token, found = draw_with_logprob(logits, uniform, decoding, seen)
+    token, own = draw_with_logprob(logits, uniform, decoding, seen)
     beyond = token >= limit
 
     def anew() -> tuple[Int[Array, " B"], Float[Array, " B"]]:
         within = (jnp.arange(logits.shape[-1]) < limit)[None]
         other = draw(jnp.where(within, logits, -jnp.inf), again, decoding, seen)
-        return jnp.where(beyond, other, token), jnp.where(beyond, logprob(logits, other), found)
+        return jnp.where(beyond, other, token), jnp.where(beyond, logprob(logits, other), own)
 
-    return jax.lax.cond(beyond.any(), anew, lambda: (token, found))
+    return jax.lax.cond(beyond.any(), anew, lambda: (token, own))
 
 
 def logprob(logits: Float[Array, "B V"], token: Int[Array, " B"]) -> Float[Array, " B"]:
@@ -111,8 +111,8 @@ def top(logits: Float[Array, "B V"], count: int) -> tuple[Float[Array, "B K"], I
     _, best = jax.lax.top_k(blocks.max(axis=-1), count)
     best = jnp.sort(best, axis=-1)  # so that the order of the candidates is that of their ids
     candidates = jnp.take_along_axis(blocks, best[:, :, None], axis=1).reshape(logits.shape[0], -1)
-    values, places = jax.lax.top_k(candidates, count)
-    return values, jnp.take_along_axis(best, places // BLOCK, axis=1) * BLOCK + places % BLOCK
+    values, ranks = jax.lax.top_k(candidates, count)
+    return values, jnp.take_along_axis(best, ranks // BLOCK, axis=1) * BLOCK + ranks % BLOCK
 
 
 def first(condition: Bool[Array, "B V"]) -> Int[Array, " B"]:
@@ -181,8 +181,8 @@ def _among(
         weights = jnp.where(before < decoding.top_p * total[:, None], weights, 0.0)
     if decoding.min_p:
         weights = jnp.where(weights >= decoding.min_p, weights, 0.0)
-    place, _ = _locate(weights, uniform * weights.sum(axis=-1))
-    return jnp.take_along_axis(ids, place[:, None], axis=1)[:, 0]
+    rank, _ = _locate(weights, uniform * weights.sum(axis=-1))
+    return jnp.take_along_axis(ids, rank[:, None], axis=1)[:, 0]
 
 
 def _search(
@@ -190,22 +190,22 @@ def _search(
     total: Float[Array, " B"],
     uniform: Float[Array, " B"],
     decoding: Decoding,
-    found: Int[Array, " B"],
+    drawn: Int[Array, " B"],
     missing: Bool[Array, " B"],
 ) -> Int[Array, " B"]:
-    """Replaces what was found in the rows that are missing, a group of them at a time: the cost is that of the rows that need it,
+    """Replaces what was drawn in the rows that are missing, a group of them at a time: the cost is that of the rows that need it,
     and a group stays in a processor's cache. Logits are relative to the greatest."""
-    group = min(len(found), max(GROUP, len(found) // GROUP))
+    group = min(len(drawn), max(GROUP, len(drawn) // GROUP))
     order = jnp.argsort(~missing)
 
     def one(number: Array, tokens: Int[Array, " B"]) -> Int[Array, " B"]:
         rows = jax.lax.dynamic_slice_in_dim(order, number * group, group)
         weights = jnp.exp(relative[rows])
         edge = _edge(weights, decoding.top_p * total[rows, None])
-        drawn = _inverse_cdf(weights, edge, uniform[rows], decoding.min_p)
-        return tokens.at[rows].set(jnp.where(missing[rows], drawn, tokens[rows]))
+        anew = _inverse_cdf(weights, edge, uniform[rows], decoding.min_p)
+        return tokens.at[rows].set(jnp.where(missing[rows], anew, tokens[rows]))
 
-    return jax.lax.fori_loop(0, -(-missing.sum() // group), one, found)
+    return jax.lax.fori_loop(0, -(-missing.sum() // group), one, drawn)
 
 
 def _edge(weights: Float[Array, "B V"], target: Float[Array, "B 1"]) -> tuple[Float[Array, "B 1"], Int[Array, "B 1"]]:

@@ -95,29 +95,29 @@ def generate(
     if mesh is not None:
         params = processes.put(params, meshes.shardings(mesh, transformer.logical_axes(config), transformer.shapes(config)))
     how = dataclasses.replace(decoding, max_tokens=1, stop=())
-    known = vocabulary if vocabulary is not None and vocabulary < config.vocab_size else None
-    if decoding.record_top > (known or config.vocab_size):
-        raise UserError(f"decoding.record_top is {decoding.record_top}; the vocabulary has {known or config.vocab_size:,} tokens")
-    made = programs(config, how, tuple(end_tokens), mesh, known)
+    limit = vocabulary if vocabulary is not None and vocabulary < config.vocab_size else None
+    if decoding.record_top > (limit or config.vocab_size):
+        raise UserError(f"decoding.record_top is {decoding.record_top}; the vocabulary has {limit or config.vocab_size:,} tokens")
+    compiled = programs(config, how, tuple(end_tokens), mesh, limit)
     longest = max(cache_class(len(prompt) + limit) for prompt, limit in zip(prompts, limits, strict=True))
-    weights = made.weights(params, max(longest, prompt_class(max(map(len, prompts)))))
-    batch = _Batch(made, weights, decoding.batch, mesh)
+    weights = compiled.weights(params, max(longest, prompt_class(max(map(len, prompts)))))
+    batch = _Batch(compiled, weights, decoding.batch, mesh)
     data = np.asarray(jax.random.key_data(keys))
     waiting = _Waiting(prompts, pad, decoding.batch, 1 if mesh is None else meshes.batch_divisor(mesh))
-    found: dict[int, Completion] = {}
+    completions: dict[int, Completion] = {}
     decoded = 0
-    while len(found) < len(prompts):
+    while len(completions) < len(prompts):
         while (free := batch.free()) and (group := waiting.take(len(free), batch)) is not None:
             batch.seat(free, group, data, limits)
-        before = len(found)
+        before = len(completions)
         for row, drawn, ended in batch.decode(1 + decoding.batch // 16 if waiting else decoding.batch, stop):
             ids = drawn.tokens.tolist()
             finish: Finish = "stop" if ended or ids[-1] in end_tokens else "length"
-            found[row] = Completion(ids, drawn.logprobs.tolist(), finish, drawn.top)
+            completions[row] = Completion(ids, drawn.logprobs.tolist(), finish, drawn.top)
             decoded += len(ids)
-        if on_progress is not None and len(found) > before:
-            on_progress(len(found), len(prompts), decoded)
-    return [found[row] for row in range(len(prompts))]
+        if on_progress is not None and len(completions) > before:
+            on_progress(len(completions), len(prompts), decoded)
+    return [completions[row] for row in range(len(prompts))]
 
 
 def prompt_class(length: int) -> int:
@@ -138,11 +138,11 @@ def _class(length: int, least: int) -> int:
 
 
 class _Group(NamedTuple):
-    """Requests of prompts that were read together, and the place of each one's prompt among them."""
+    """Requests of prompts that were read together, and the index of each one's prompt among them."""
 
     prompts: Prompts
     rows: list[int]
-    places: list[int]
+    indices: list[int]
 
 
 class _Row(NamedTuple):
@@ -178,7 +178,7 @@ class _Waiting:
             self._read = self._prefill(batch)
         taken = [self._seats.popleft() for _ in range(min(count, len(self._seats)))]
         assert self._read is not None
-        return _Group(self._read, [row for row, _ in taken], [place for _, place in taken])
+        return _Group(self._read, [row for row, _ in taken], [index for _, index in taken])
 
     def _prefill(self, batch: "_Batch") -> Prompts:
         """Reads the next prompts of one class; few are read one by one, since every program has its full number of rows."""
@@ -187,10 +187,10 @@ class _Waiting:
         same = sum(1 for _ in _while(lambda prompt: prompt_class(len(prompt)) == length, self._unread, most))
         rows = -(-(1 if same * 8 <= most else most) // self._ways) * self._ways
         tokens, lengths = np.full((rows, length), self._pad, np.int32), np.zeros(rows, np.int32)
-        for place in range(min(rows, same)):
+        for index in range(min(rows, same)):
             prompt = self._unread.popleft()
-            tokens[place, : len(prompt)], lengths[place] = prompt, len(prompt)
-            self._seats.extend((row, place) for row in self._rows.pop(prompt))
+            tokens[index, : len(prompt)], lengths[index] = prompt, len(prompt)
+            self._seats.extend((row, index) for row in self._rows.pop(prompt))
         return batch.prefill(tokens, lengths)
 
     def length(self, row: int) -> int:
@@ -200,8 +200,8 @@ class _Waiting:
 class _Batch:
     """The slots on the devices, and what the host knows of them."""
 
-    def __init__(self, made: Programs, weights: Any, size: int, mesh: jax.sharding.Mesh | None) -> None:
-        self._made, self._weights, self._size, self._mesh = made, weights, size, mesh
+    def __init__(self, compiled: Programs, weights: Any, size: int, mesh: jax.sharding.Mesh | None) -> None:
+        self._compiled, self._weights, self._size, self._mesh = compiled, weights, size, mesh
         self._slots: Any = None
         self._cache = 0
         self._rows: dict[int, _Row] = {}
@@ -211,24 +211,24 @@ class _Batch:
         return [slot for slot in range(self._size) if slot not in self._rows]
 
     def prefill(self, tokens: np.ndarray, lengths: np.ndarray) -> Prompts:
-        return self._made.prefill(self._weights, self._split(tokens), self._split(lengths))
+        return self._compiled.prefill(self._weights, self._split(tokens), self._split(lengths))
 
     def seat(self, free: Sequence[int], group: _Group, data: np.ndarray, limits: Sequence[int]) -> None:
         """Gives free slots to requests."""
         lengths = processes.gather(group.prompts.length)
         prompt, limit = np.full(self._size, -1, np.int32), np.zeros(self._size, np.int32)
         words = np.zeros((self._size, data.shape[1]), data.dtype)
-        for slot, row, place in zip(free, group.rows, group.places, strict=False):
-            prompt[slot], limit[slot], words[slot] = place, limits[row], data[row]
-            self._rows[slot] = _Row(row, int(lengths[place]) + limits[row], [])
-            self._at[slot] = int(lengths[place])
+        for slot, row, index in zip(free, group.rows, group.indices, strict=False):
+            prompt[slot], limit[slot], words[slot] = index, limits[row], data[row]
+            self._rows[slot] = _Row(row, int(lengths[index]) + limits[row], [])
+            self._at[slot] = int(lengths[index])
         self._fit(slots(group.prompts.cache))
-        self._slots = self._made.seat(self._slots, group.prompts, Seats(*map(self._split, (prompt, words, limit))))
+        self._slots = self._compiled.seat(self._slots, group.prompts, Seats(*map(self._split, (prompt, words, limit))))
 
     def decode(self, patience: int, stop: Stopper | None) -> Iterator[tuple[int, Chunk, bool]]:
         """Draws a chunk of tokens; what has ended, as (request, all that it drew, whether `stop` ended it)."""
         self._fit(0)
-        chunk, self._slots = self._made.decode(self._weights, self._slots, np.int32(patience))
+        chunk, self._slots = self._compiled.decode(self._weights, self._slots, np.int32(patience))
         chunk, left = processes.gather((chunk, self._slots.left))
         self._check(chunk.tokens, chunk.logprobs)
         stopped = np.zeros(self._size, bool)
@@ -244,7 +244,7 @@ class _Batch:
             del self._rows[slot], self._at[slot]
             yield row.row, jax.tree.map(lambda *parts, keep=keep: np.concatenate(parts)[:keep], *row.drawn), keep is not None
         if stopped.any():
-            self._slots = self._made.free(self._slots, self._split(stopped))
+            self._slots = self._compiled.free(self._slots, self._split(stopped))
 
     def _check(self, tokens: np.ndarray, logprobs: np.ndarray) -> None:
         """`NotFinite` where a token was drawn from what is no distribution."""
@@ -259,9 +259,9 @@ class _Batch:
         needed = max([least, *(min(self._at[slot] + CHUNK, row.end) for slot, row in self._rows.items())])
         size = cache_class(needed)
         if self._slots is None:
-            self._slots = self._made.empty(size)
+            self._slots = self._compiled.empty(size)
         elif size > self._cache or 2 * size <= self._cache:
-            self._slots = self._made.resize(self._slots, size)
+            self._slots = self._compiled.resize(self._slots, size)
         else:
             return
         self._cache = size

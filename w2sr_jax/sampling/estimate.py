@@ -12,7 +12,7 @@ Progress = Callable[[int, int, str], None]
 """Called with (traces done, traces in all, a few words on the rate)."""
 
 WINDOW = 30.0
-"""Seconds that a rate looks back."""
+"""Seconds over which a rate is measured."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Estimate:
 
     def words(self, rate: float | None = None) -> str:
         """For the console; a time only where a `rate` was measured."""
-        known = "" if self.expected_tokens is None else f" (about {amount(self.expected_tokens)} expected)"
-        bounds = f"at most {amount(self.most_tokens)} tokens{known}, {amount(self.most_flops, 'FLOP')}, "
+        expected = "" if self.expected_tokens is None else f" (about {amount(self.expected_tokens)} expected)"
+        bounds = f"at most {amount(self.most_tokens)} tokens{expected}, {amount(self.most_flops, 'FLOP')}, "
         bounds += f"{amount(self.cache_bytes, 'B')} of cache"
         if not rate:
             return bounds
-        expected, most = self.measured(rate)
-        lasts = f"at most {span(most)}" if expected is None else f"about {span(expected, most)}"
+        typical, most = self.measured(rate)
+        lasts = f"at most {span(most)}" if typical is None else f"about {span(typical, most)}"
         return f"{bounds}, {lasts} at {rate:,.0f} tokens/s"
 
 
@@ -80,14 +80,14 @@ def estimate(
 class Meter:
     """Turns the engine's counts into words: tokens per second of the last half minute, and how long the rest takes at its pace.
 
-    It outlasts calls of the engine, each of which counts from 0: `add` closes one. `found` traces were there before it began:
+    It outlasts calls of the engine, each of which counts from 0: `add` closes one. `earlier` traces were drawn before it began:
     they are done, but say nothing about the pace.
     """
 
     def __init__(
-        self, tell: Progress, found: int = 0, total: int | None = None, clock: Callable[[], float] = time.monotonic
+        self, tell: Progress, earlier: int = 0, total: int | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._tell, self._found, self._total, self._clock = tell, found, total, clock
+        self._tell, self._earlier, self._total, self._clock = tell, earlier, total, clock
         self._before, self._here = (0, 0), (0, 0)
         self._seen = deque([(clock(), 0, 0)])
 
@@ -104,12 +104,12 @@ class Meter:
         while len(self._seen) > 2 and self._seen[-1][0] - self._seen[1][0] >= WINDOW:
             self._seen.popleft()
         (start, first, _), (end, _, _) = self._seen[0], self._seen[-1]
-        whole = self._found + self._before[0] + total if self._total is None else self._total
-        left = whole - self._found - drawn
+        whole = self._earlier + self._before[0] + total if self._total is None else self._total
+        left = whole - self._earlier - drawn
         words = f"{self.rate:,.0f} tokens/s"
         if left > 0 and drawn > first:
             words += f", {span(left * (end - start) / (drawn - first))} left"
-        self._tell(self._found + drawn, whole, words)
+        self._tell(self._earlier + drawn, whole, words)
 
     def add(self) -> None:
         """What was counted so far stays; the next count begins at 0."""

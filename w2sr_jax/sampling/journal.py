@@ -39,8 +39,8 @@ class Journal:
         if jax.process_index() == 0:
             self._shards = self._standing()
             self._write_alone()
-        found = exchange(self._shards)[0]
-        return {name: Shard(*entry) for name, entry in found.items()}
+        first = exchange(self._shards)[0]
+        return {name: Shard(*entry) for name, entry in first.items()}
 
     def enter(self, name: str, shard: Shard) -> None:
         self._shards[name] = shard
@@ -72,12 +72,12 @@ class Journal:
         return sorted(self._directory.glob("sampling-*.json"))
 
     def _standing(self) -> dict[str, Shard]:
-        known: dict[str, Shard] = {}
+        entered: dict[str, Shard] = {}
         for path in [self._directory / MARKER, *self._others()]:
-            known |= self._entered(path)
+            entered |= self._entered(path)
         standing = {}
         for path in sorted(self._directory.glob("traces-*.parquet")):
-            shard = known.get(path.name)
+            shard = entered.get(path.name)
             if shard is not None and shard.digest == files.digest_file(path):
                 standing[path.name] = shard
                 continue
@@ -88,10 +88,10 @@ class Journal:
 
     def _entered(self, path: Path) -> dict[str, Shard]:
         try:
-            known = files.read_json(path)
-            if known["identity"] != self._identity:
+            journal = files.read_json(path)
+            if journal["identity"] != self._identity:
                 return {}
-            return {str(name): Shard(str(entry["digest"]), int(entry["tokens"])) for name, entry in known["shards"].items()}
+            return {str(name): Shard(str(entry["digest"]), int(entry["tokens"])) for name, entry in journal["shards"].items()}
         except (UserError, KeyError, TypeError, ValueError, AttributeError):
             return {}
 

@@ -24,7 +24,7 @@ from w2sr_jax.sampling.draw import draw_with_logprob, draw_within, most_probable
 from w2sr_jax.sampling.settings import Decoding
 
 CHUNK = 32
-"""Most tokens of a row between two looks of the host."""
+"""Most tokens of a row before the host looks at what was drawn."""
 
 
 class Slots(NamedTuple):
@@ -89,13 +89,13 @@ def programs(
     """Of `decoding`, `batch`, how tokens are drawn, `weights` and `record_top` count. Ids from `limit` on are never drawn, nor
     recorded."""
     batch, penalised = decoding.batch, decoding.repetition_penalty != 1
-    places = _places(mesh, penalised, config.layers)
+    layout = _slot_shardings(mesh, penalised, config.layers)
     split = None if mesh is None else meshes.batch_sharding(mesh)
 
     def empty(slots: int) -> Slots:
         seen = jnp.zeros((batch, config.vocab_size), bool) if penalised else None
         nothing = jnp.zeros(batch, jnp.int32)
-        # One large logit: what is drawn for an empty slot is found at once.
+        # One large logit: what is drawn for an empty slot takes no search.
         logits = jnp.zeros((batch, config.vocab_size), jnp.float32).at[:, 0].set(1e4)
         return Slots(model.empty(config, batch, slots), logits, nothing, nothing, jnp.zeros((batch, 2), jnp.uint32), seen)
 
@@ -114,7 +114,7 @@ def programs(
             return jnp.where(taken.reshape(-1, *[1] * (old.ndim - 1)), new[jnp.maximum(seats.prompt, 0)], old)
 
         def whole(old: Array, new: Array) -> Array:
-            """Copies the rows that are taken; on several devices all rows, since a row's new place is another device's."""
+            """Copies the rows that are taken; on several devices all rows, since a row may move to another device."""
             if mesh is not None:
                 start = (0,) * old.ndim
                 part = per_row(jax.lax.slice(old, start, (batch, *new.shape[1:])), new)
@@ -189,16 +189,17 @@ def programs(
             params = jax.lax.with_sharding_constraint(params, _layout(config, mesh))
         return model.weights(config, params, positions, decoding.weights)
 
-    # Slots lie alike before and after a program, so that what it is given can hold what it gives, described arguments included.
+    # Slots lie alike before and after a program, so that its results can take the memory of its arguments, also where these are
+    # only described.
     steps = None if mesh is None else NamedSharding(mesh, P(None, meshes.RULES["batch"]))
     return Programs(
         jax.jit(weights, static_argnums=1),
-        jax.jit(empty, static_argnums=0, out_shardings=places),
+        jax.jit(empty, static_argnums=0, out_shardings=layout),
         jax.jit(prefill),
-        jax.jit(seat, donate_argnums=0, in_shardings=(places, None, None), out_shardings=places),
-        jax.jit(free, donate_argnums=0, in_shardings=(places, None), out_shardings=places),
-        jax.jit(resize, static_argnums=1, in_shardings=(places,), out_shardings=places),
-        jax.jit(decode, donate_argnums=1, in_shardings=(None, places, None), out_shardings=(steps, places)),
+        jax.jit(seat, donate_argnums=0, in_shardings=(layout, None, None), out_shardings=layout),
+        jax.jit(free, donate_argnums=0, in_shardings=(layout, None), out_shardings=layout),
+        jax.jit(resize, static_argnums=1, in_shardings=(layout,), out_shardings=layout),
+        jax.jit(decode, donate_argnums=1, in_shardings=(None, layout, None), out_shardings=(steps, layout)),
     )
 
 
@@ -222,7 +223,7 @@ def _layout(config: ModelConfig, mesh: Mesh) -> Any:
     return meshes.shardings(mesh, axes, transformer.shapes(config))
 
 
-def _places(mesh: Mesh | None, penalised: bool, layers: int) -> Slots | None:
+def _slot_shardings(mesh: Mesh | None, penalised: bool, layers: int) -> Slots | None:
     """Where the slots' arrays lie on a mesh: rows over data × fsdp, heads over tensor."""
     if mesh is None:
         return None

@@ -87,8 +87,8 @@ def draw_shards(
     def traces(some: Sequence[str]) -> int:
         return samples * sum(len(parts[name]) for name in some)
 
-    found = traces(list(finished))
-    meter = Meter(on_progress or (lambda *_: None), found, found + traces(missing[own::ways]))
+    earlier = traces(list(finished))
+    meter = Meter(on_progress or (lambda *_: None), earlier, earlier + traces(missing[own::ways]))
     tell = _estimates(on_estimate, author, parts, samples, style, decoding, budget)
     tell(finished, None)
     while now := _allowed(names, finished, budget)[: None if budget is None else ways]:
@@ -103,22 +103,23 @@ def draw_shards(
                 tell(finished | mine, meter.rate * ways)
         for theirs in exchange(mine):
             finished |= {name: Shard(*entry) for name, entry in theirs.items()}
-    kept = _within(names, finished, budget)
-    journal.close({name: finished[name] for name in kept})
-    absent = [name for name in kept if not (directory / name).is_file()]
+    within = _within(names, finished, budget)
+    journal.close({name: finished[name] for name in within})
+    absent = [name for name in within if not (directory / name).is_file()]
     if absent:
         raise UserError(f"{directory / absent[0]} was written by another process and is not seen here; they must share the disk")
-    return Drawn([directory / name for name in kept], sum(finished[name].tokens for name in kept), traces(names) - traces(kept))
+    tokens = sum(finished[name].tokens for name in within)
+    return Drawn([directory / name for name in within], tokens, traces(names) - traces(within))
 
 
 def _within(names: Sequence[str], finished: Mapping[str, Shard], budget: int | None) -> list[str]:
     """The finished shards before which the budget was not used up."""
-    kept, tokens = [], 0
+    within, tokens = [], 0
     for name in names:
         if name in finished and (budget is None or tokens < budget):
-            kept.append(name)
+            within.append(name)
             tokens += finished[name].tokens
-    return kept
+    return within
 
 
 def _allowed(names: Sequence[str], finished: Mapping[str, Shard], budget: int | None) -> list[str]:
@@ -143,8 +144,8 @@ def _on_own_devices(author: Author) -> Author:
         tensor, fsdp = author.mesh.shape["tensor"], author.mesh.shape["fsdp"]
         ways = len(jax.local_devices()) // tensor
         mesh = meshes.make_mesh(Mesh(fsdp=ways if fsdp > 1 else 1, tensor=tensor), jax.local_devices())
-        places = meshes.shardings(mesh, transformer.logical_axes(author.config), transformer.shapes(author.config))
-        params = processes.put(params, places)
+        layout = meshes.shardings(mesh, transformer.logical_axes(author.config), transformer.shapes(author.config))
+        params = processes.put(params, layout)
     return dataclasses.replace(author, params=params, mesh=mesh)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 Decode = Callable[[list[int]], str]
 
 HEAD = 32
-"""Rows are told apart by this many first tokens, then by all that is known of them."""
+"""Rows are told apart by this many first tokens, then by all that were seen of them."""
 GROUPS, ROWS = 512, 256
 """How many heads are remembered, and how many rows of each."""
 
@@ -22,9 +22,9 @@ def stopper(stop: Sequence[str], decode: Decode) -> Callable[[list[int]], int | 
 
 
 def before(text: str, stop: Sequence[str]) -> str:
-    """The text up to the first place where one of `stop` begins."""
-    places = [place for string in stop if (place := text.find(string)) >= 0]
-    return text[: min(places)] if places else text
+    """The text before the first of `stop` that it contains."""
+    starts = [start for string in stop if (start := text.find(string)) >= 0]
+    return text[: min(starts)] if starts else text
 
 
 class _Stopper:
@@ -34,37 +34,37 @@ class _Stopper:
         self._clear: OrderedDict[tuple[int, ...], list[list[int]]] = OrderedDict()
 
     def __call__(self, tokens: list[int]) -> int | None:
-        known = self._known(tokens)
-        start = self._tail(tokens, known)
+        clear = self._clear_tokens(tokens)
+        start = self._tail(tokens, clear)
         if self._has(tokens[start:]):
-            for end in range(known + 1, len(tokens) + 1):
+            for end in range(clear + 1, len(tokens) + 1):
                 if self._has(tokens[start:end]) and self._has(tokens[:end]):
                     return end
-        self._remember(tokens, known)
+        self._remember(tokens, clear)
         return None
 
     def _has(self, tokens: list[int]) -> bool:
         text = self._decode(tokens)
         return any(string in text for string in self._stop)
 
-    def _tail(self, tokens: list[int], known: int) -> int:
-        """Where to begin, so that a stop string that ends after token `known` lies well inside."""
+    def _tail(self, tokens: list[int], clear: int) -> int:
+        """Where to begin, so that a stop string that ends after token `clear` lies well inside."""
         width = self._reach
-        while width < known and len(self._decode(tokens[known - width : known])) < self._reach:
+        while width < clear and len(self._decode(tokens[clear - width : clear])) < self._reach:
             width *= 2  # tokens without text, as special ones
-        return max(0, known - width)
+        return max(0, clear - width)
 
-    def _known(self, tokens: list[int]) -> int:
-        """How many first tokens are known to hold no stop string."""
+    def _clear_tokens(self, tokens: list[int]) -> int:
+        """How many first tokens hold no stop string for sure."""
         rows = self._clear.get(tuple(tokens[:HEAD]), ())
         return max((len(row) for row in rows if len(row) <= len(tokens) and tokens[: len(row)] == row), default=0)
 
-    def _remember(self, tokens: list[int], known: int) -> None:
+    def _remember(self, tokens: list[int], clear: int) -> None:
         if len(tokens) < HEAD:
             return
         head = tuple(tokens[:HEAD])
         rows = self._clear.setdefault(head, [])
-        rows[:] = [row for row in rows if len(row) != known or tokens[:known] != row]
+        rows[:] = [row for row in rows if len(row) != clear or tokens[:clear] != row]
         rows.append(list(tokens))
         del rows[:-ROWS]
         self._clear.move_to_end(head)

@@ -65,18 +65,18 @@ def continued(
     does not know a part of the text. A problem may occur several times; its traces are numbered as samples."""
     encoded = author.renderer.tokenizer.encode(list(beginnings))
     unknown = author.renderer.tokenizer.unknown
-    known = [index for index, ids in enumerate(encoded) if unknown is None or unknown not in ids]
+    encodable = [index for index, ids in enumerate(encoded) if unknown is None or unknown not in ids]
     seen: Counter[str] = Counter()
     rows = []
-    for index in known:
+    for index in encodable:
         rows.append((problems[index], seen[problems[index].id]))
         seen[problems[index].id] += 1
     asked = author.renderer.prompts([problem.question for problem, _ in rows])
-    begun = [encoded[index] for index in known]
+    begun = [encoded[index] for index in encodable]
     purpose = f"continue {decoding.temperature}"
     prompts = [prompt + ids for prompt, ids in zip(asked, begun, strict=True)]
     traces: list[Trace | None] = [None] * len(problems)
-    for index, trace in zip(known, _write(author, rows, prompts, begun, decoding, grader, purpose, on_progress), strict=True):
+    for index, trace in zip(encodable, _write(author, rows, prompts, begun, decoding, grader, purpose, on_progress), strict=True):
         traces[index] = trace
     return traces
 
@@ -133,11 +133,11 @@ def _write(
 
 
 def _not_finite(author: Author, problem: Problem, sample: int, drawn: int) -> str:
-    """That an author could not write a trace, and what is known of the reason."""
-    found = finite.not_finite(author.params)
-    why = finite.words(found) if found else "its parameters are finite, so that its computation overflows"
+    """That an author could not write a trace, and why."""
+    broken = finite.not_finite(author.params)
+    why = finite.words(broken) if broken else "its parameters are finite, so that its computation overflows"
     right = (
-        "use another checkpoint of it" if found else "compute it in another type (model.dtype), or use another checkpoint of it"
+        "use another checkpoint of it" if broken else "compute it in another type (model.dtype), or use another checkpoint of it"
     )
     return (
         f"the model {author.name} can draw no token after {drawn} of its trace {sample} for problem {problem.id} "

@@ -1,4 +1,4 @@
-"""Where an example lies in packed rows that a training has written: found by what it holds, without encoding the others."""
+"""In which packed rows of a training an example lies: looked up by its content, without encoding the other examples."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -21,15 +21,15 @@ class Spot(NamedTuple):
 
 def find(packed: Packed, example: Encoded) -> list[Spot]:
     """All spots whose tokens, spans, verdict, weights and log-probabilities are those of the example, by row and start."""
-    found = []
+    spots = []
     for first in range(0, len(packed.tokens), TOGETHER):
         part = slice(first, first + TOGETHER)
         segments = packed.segments[part]
         for row, start in np.argwhere(_candidates(segments, packed.tokens[part], packed.target[part], example)).tolist():
             if _same(packed, first + row, start, example):
-                found.append(Spot(first + row, int(segments[row, start]), int(segments[row].max()), start))
+                spots.append(Spot(first + row, int(segments[row, start]), int(segments[row].max()), start))
         release(packed)
-    return found
+    return spots
 
 
 def in_order(packed: Packed, spots: Sequence[Spot], share: bool) -> list[Spot]:
@@ -63,13 +63,13 @@ def _candidates(
     padded = np.pad(segments, ((0, 0), (1, 1)))
     begins = (padded[:, 1:-1] > 0) & (padded[:, 1:-1] != padded[:, :-2])
     ends = (padded[:, 1:-1] > 0) & (padded[:, 1:-1] != padded[:, 2:])
-    found = np.zeros(segments.shape, bool)
+    starts = np.zeros(segments.shape, bool)
     last = size - length + 1
-    found[:, :last] = begins[:, :last] & ends[:, length - 1 :] & (segments[:, :last] == segments[:, length - 1 :])
-    found[:, :last] &= target[:, length - 1 :] == example.tokens[-1]
+    starts[:, :last] = begins[:, :last] & ends[:, length - 1 :] & (segments[:, :last] == segments[:, length - 1 :])
+    starts[:, :last] &= target[:, length - 1 :] == example.tokens[-1]
     middle = length // 2
-    found[:, :last] &= tokens[:, middle : middle + last] == example.tokens[middle]
-    return found
+    starts[:, :last] &= tokens[:, middle : middle + last] == example.tokens[middle]
+    return starts
 
 
 def _same(packed: Packed, row: int, start: int, example: Encoded) -> bool:
