@@ -57,7 +57,7 @@ def test_spans() -> None:
 
 def test_the_rate_is_that_of_late_and_the_rest_is_told_at_its_pace() -> None:
     now, told = [0.0], list[tuple[int, int, str]]()
-    meter = Meter(lambda *words: told.append(words), found=10, total=110, clock=lambda: now[0])
+    meter = Meter(lambda *words: told.append(words), earlier=10, total=110, clock=lambda: now[0])
     for done in range(1, 11):  # a trace of 50 tokens each 10 s
         now[0] += 10
         meter(done, 20, 50 * done)
