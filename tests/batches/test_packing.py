@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from w2sr_jax.batches import packing
@@ -103,6 +103,7 @@ def listed_at(top: TopK | None, at: Any) -> list[object]:
     return [each if each[0] else None for each in known]
 
 
+@settings(deadline=None)
 @given(encoded_sets, st.booleans())
 def test_no_token_is_lost_or_crosses_examples(examples: list[Encoded], share: bool) -> None:
     packed = pack(examples, CAPACITY, PAD, share)
@@ -124,6 +125,7 @@ def test_no_token_is_lost_or_crosses_examples(examples: list[Encoded], share: bo
         assert len(packed.tokens) == len(examples)
 
 
+@settings(deadline=None)
 @given(encoded_sets, st.booleans())
 def test_the_layout_says_where_pack_puts_each_example(examples: list[Encoded], share: bool) -> None:
     packed, rows = pack(examples, CAPACITY, PAD, share), layout(examples, CAPACITY, share)
@@ -137,6 +139,7 @@ def test_the_layout_says_where_pack_puts_each_example(examples: list[Encoded], s
             assert np.array_equal(packed.target[row][at], examples[index].tokens[1:])
 
 
+@settings(deadline=None)
 @given(encoded_sets, st.booleans(), st.integers(1, 3))
 def test_what_is_written_row_by_row_from_the_disk_equals_what_is_packed_in_memory(
     examples: list[Encoded], share: bool, together: int
@@ -153,6 +156,7 @@ def test_what_is_written_row_by_row_from_the_disk_equals_what_is_packed_in_memor
         assert sorted(path.name for path in folder.iterdir()) == ["disk.npz", "memory.npz"]
 
 
+@settings(deadline=None)
 @given(encoded_sets)
 def test_examples_on_the_disk_are_a_sequence_of_the_same_examples(examples: list[Encoded]) -> None:
     with tempfile.TemporaryDirectory() as name:
