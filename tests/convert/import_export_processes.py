@@ -22,8 +22,8 @@ def main(port: str, index: int, theirs: str, folder: Path) -> None:
     export(folder / "imported", folder / "exported", shard_bytes=40_000, mesh=split)
     config = config_json.architecture(folder / "exported")
     places = shardings(make_mesh(split), transformer.logical_axes(config), transformer.shapes(config))
-    given = load(str(folder / "exported"), config, places).params
-    assert not any(leaf.is_fully_addressable for leaf in jax.tree.leaves(given) if leaf.ndim > 2)
+    restored = load(str(folder / "exported"), config, places).params
+    assert not any(leaf.is_fully_addressable for leaf in jax.tree.leaves(restored) if leaf.ndim > 2)
 
 
 if __name__ == "__main__":

@@ -62,8 +62,8 @@ def theirs(tmp_path_factory) -> Path:
     model = transformers.Qwen2ForCausalLM(config).to(torch.bfloat16)
     model.generation_config.eos_token_id = [5, 6]
     model.save_pretrained(directory, max_shard_size="10KB")
-    made = tokenizers.build(WordTokenizer(largest=9), ["a b c"])
-    made.save(directory / "vocabulary")
+    vocabulary = tokenizers.build(WordTokenizer(largest=9), ["a b c"])
+    vocabulary.save(directory / "vocabulary")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.move(directory / "vocabulary" / name, directory / name)
     shutil.rmtree(directory / "vocabulary")
@@ -136,8 +136,8 @@ def same_tensors(one: Path, other: Path) -> None:
 
 def test_an_import_is_a_checkpoint_with_architecture_tokenizer_and_lineage(theirs, imported):
     config, params = pretrained.load(theirs, "bfloat16", "bfloat16")
-    found = checkpoints.restore_params(imported)
-    jax.tree.map(np.testing.assert_array_equal, found, params)
+    restored = checkpoints.restore_params(imported)
+    jax.tree.map(np.testing.assert_array_equal, restored, params)
     record = weights.read_record(imported)
     assert record.config == config
     digests = {path.name: files.digest_file(path) for path in theirs.glob("model*")}
@@ -146,8 +146,8 @@ def test_an_import_is_a_checkpoint_with_architecture_tokenizer_and_lineage(their
     origin = checkpoints.read_lineage(imported)
     assert origin["checkpoint"] == str(theirs)
     assert origin["weights_digest"] == files.digest_json(record.source["files"])
-    kept = {path.name for path in (imported / "tokenizer").iterdir()}
-    assert kept == {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
+    names = {path.name for path in (imported / "tokenizer").iterdir()}
+    assert names == {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
     assert not list(imported.rglob("*.bin"))
 
 
@@ -188,8 +188,8 @@ def test_a_model_of_a_run_opens_in_transformers_with_equal_logits_prompts_and_en
 
     tokens = np.random.default_rng(0).integers(0, 100, (2, 20), dtype=np.int32)
     with torch.no_grad():
-        given = theirs(torch.tensor(tokens.astype(np.int64))).logits.numpy()
-    np.testing.assert_allclose(given, forward(config, params, tokens), atol=1e-4)
+        expected = theirs(torch.tensor(tokens.astype(np.int64))).logits.numpy()
+    np.testing.assert_allclose(expected, forward(config, params, tokens), atol=1e-4)
 
     question = problems.read(RunStore(run), problems.TEST)[0].question
     for style in ("reason", "direct"):
@@ -233,8 +233,8 @@ def test_adapters_alone_open_in_peft_with_equal_logits(run, tmp_path):
     config, params = ours_of(run, "1-low.all")
     tokens = np.random.default_rng(1).integers(0, 100, (1, 12), dtype=np.int32)
     with torch.no_grad():
-        given = theirs(torch.tensor(tokens.astype(np.int64))).logits.numpy()
-    np.testing.assert_allclose(given, forward(config, params, tokens), atol=1e-4)
+        expected = theirs(torch.tensor(tokens.astype(np.int64))).logits.numpy()
+    np.testing.assert_allclose(expected, forward(config, params, tokens), atol=1e-4)
     assert 'library_name: "peft"' in (out / "README.md").read_text()
 
 
@@ -251,12 +251,12 @@ def test_the_card_says_what_the_manifests_say(run, tmp_path):
     assert matter["library_name"] == "transformers"
     assert "base_model" not in matter  # a local directory is no model of the Hub
     base = checkpoints.read_lineage(run / "rungs/1-low/base/checkpoints")
-    for known in (base["checkpoint"], base["weights_digest"], base["params_digest"]):
-        assert f"`{known}`" in body
+    for digest in (base["checkpoint"], base["weights_digest"], base["params_digest"]):
+        assert f"`{digest}`" in body
     store = RunStore(run)
-    made = store.peek("rungs/1-low/all/train")
-    assert f"`{next(iter(made.artifacts.values()))}`" in body
-    assert f"steps 6, tokens {made.measures['tokens']}, examples {made.measures['examples']}" in body
+    manifest = store.peek("rungs/1-low/all/train")
+    assert f"`{next(iter(manifest.artifacts.values()))}`" in body
+    assert f"steps 6, tokens {manifest.measures['tokens']}, examples {manifest.measures['examples']}" in body
     curated = store.peek("rungs/1-low/curation").outputs["rungs/1-low/all/curated.parquet"]
     assert f"| `rungs/1-low/all/curated.parquet` | `{curated}` |" in body
     traces = store.peek("rungs/1-low/traces-teacher").measures["traces"]
@@ -322,11 +322,11 @@ def test_a_checkpoint_is_read_alike_from_its_directory_the_import_and_an_export(
     config = config_json.architecture(theirs)
     places = jax.tree.map(lambda _: jax.sharding.SingleDeviceSharding(jax.devices()[0]), transformer.shapes(config))
     out = export(imported, tmp_path / "out", say=quiet)
-    found = [weights.load(str(path), config, places) for path in (theirs, imported, imported / "0", out)]
-    for each in found:
+    loaded = [weights.load(str(path), config, places) for path in (theirs, imported, imported / "0", out)]
+    for each in loaded:
         assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(each.params))
-        jax.tree.map(np.testing.assert_array_equal, each.params, found[0].params)
-    assert [each.origin.get("context") for each in found] == ["77", "77", None, "77"]
+        jax.tree.map(np.testing.assert_array_equal, each.params, loaded[0].params)
+    assert [each.origin.get("context") for each in loaded] == ["77", "77", None, "77"]
     other = dataclasses.replace(config, layers=3)
     for path in (theirs, imported):
         with pytest.raises(UserError, match="layers is 2 there and 3 here"):
@@ -393,12 +393,12 @@ def test_a_tokenizer_that_the_embedding_cannot_serve_is_not_imported(theirs, tmp
     other = tmp_path / "other"
     shutil.copytree(theirs, other)
     path = other / "tokenizer.json"
-    found = json.loads(path.read_text())
-    found["added_tokens"].append({**found["added_tokens"][0], "id": 64, "content": "<image>"})
-    path.write_text(json.dumps(found))
+    fields = json.loads(path.read_text())
+    fields["added_tokens"].append({**fields["added_tokens"][0], "id": 64, "content": "<image>"})
+    path.write_text(json.dumps(fields))
     import_model(str(other), tmp_path / "added", say=quiet)
-    found["model"]["vocab"]["beyond"] = 65
-    path.write_text(json.dumps(found))
+    fields["model"]["vocab"]["beyond"] = 65
+    path.write_text(json.dumps(fields))
     refused(
         tmp_path, lambda out: import_model(str(other), out, say=quiet), "has 66 tokens but the model's embedding only 64 rows"
     )
@@ -407,16 +407,16 @@ def test_a_tokenizer_that_the_embedding_cannot_serve_is_not_imported(theirs, tmp
 
 
 def test_an_export_says_where_transformers_would_open_another_tokenizer(imported, tmp_path):
-    said: list[str] = []
-    export(imported, tmp_path / "one", say=said.append)
-    assert "PreTrainedTokenizerFast.from_pretrained" in "".join(said)
+    lines: list[str] = []
+    export(imported, tmp_path / "one", say=lines.append)
+    assert "PreTrainedTokenizerFast.from_pretrained" in "".join(lines)
     own = tmp_path / "own"
     shutil.copytree(imported, own)
     settings = own / "tokenizer" / "tokenizer_config.json"
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"tokenizer_class": "Qwen2TokenizerFast"}))
-    said.clear()
-    export(own, tmp_path / "two", say=said.append)
-    assert "PreTrainedTokenizerFast" not in "".join(said)
+    lines.clear()
+    export(own, tmp_path / "two", say=lines.append)
+    assert "PreTrainedTokenizerFast" not in "".join(lines)
 
 
 def test_a_tokenizer_that_transformers_5_saved_is_exported_for_transformers_4_too(imported, tmp_path):
@@ -429,12 +429,12 @@ def test_a_tokenizer_that_transformers_5_saved_is_exported_for_transformers_4_to
     of_5 = {"tokenizer_class": "TokenizersBackend", "backend": "tokenizers", "extra_special_tokens": ["<q>"]}
     settings.write_text(json.dumps(saved | of_5 | {"model_max_length": 10**30}))
     out = export(own, tmp_path / "out", say=quiet)
-    told = json.loads((out / "tokenizer_config.json").read_text())
-    assert told["tokenizer_class"] == "PreTrainedTokenizerFast"
-    assert told["additional_special_tokens"] == ["<q>"]
-    assert "extra_special_tokens" not in told
-    assert (told["chat_template"], told["model_max_length"]) == (template, 77)
-    assert "<end>" in {token["content"] for token in told["added_tokens_decoder"].values()}
+    exported = json.loads((out / "tokenizer_config.json").read_text())
+    assert exported["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert exported["additional_special_tokens"] == ["<q>"]
+    assert "extra_special_tokens" not in exported
+    assert (exported["chat_template"], exported["model_max_length"]) == (template, 77)
+    assert "<end>" in {token["content"] for token in exported["added_tokens_decoder"].values()}
     assert json.loads(settings.read_text())["tokenizer_class"] == "TokenizersBackend"  # what was imported stays
 
 
@@ -476,9 +476,9 @@ def test_a_full_disk_and_a_failure_leave_nothing(imported, tmp_path, monkeypatch
     monkeypatch.setattr(atomic_directory.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 5, 5))
     refused(tmp_path, lambda out: export(imported, out, say=quiet), "has room for 0.0 kB, and .* are needed")
     monkeypatch.undo()
-    killed = tmp_path / ".out.making" / "made"
-    killed.mkdir(parents=True)
-    (killed / "model.safetensors").write_bytes(b"half")
+    leftover = tmp_path / ".out.making" / "made"
+    leftover.mkdir(parents=True)
+    (leftover / "model.safetensors").write_bytes(b"half")
     export(imported, tmp_path / "out", say=quiet)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 

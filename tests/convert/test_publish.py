@@ -52,13 +52,13 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_traces_are_published_with_their_verdicts(run: Path, tmp_path: Path) -> None:
-    said: list[str] = []
-    out = publish(run, 0, None, tmp_path / "out", said.append)
+    lines: list[str] = []
+    out = publish(run, 0, None, tmp_path / "out", lines.append)
     problems, traces = arrayrecord.read_traces(out)
     assert problems == POOL
     assert traces == [written(of, teacher, sample) for teacher in ("weak", "other") for of in POOL for sample in range(2)]
     assert arrayrecord.read_traces(out, "probe")[0] == PROBE
-    assert said == [f"Traces of weak, other (train 24, probe 8) in {out}; a teacher reads them with path = 'tfds:{out}:train'"]
+    assert lines == [f"Traces of weak, other (train 24, probe 8) in {out}; a teacher reads them with path = 'tfds:{out}:train'"]
     student = recorded.load(Recorded("weak", f"tfds:{out}:train", where=(("teacher", "weak"), ("verdict", "correct"))), POOL)
     assert [trace.text for trace in student.traces] == [written(of, "weak", 0).text for of in POOL]
 

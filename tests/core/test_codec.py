@@ -96,7 +96,7 @@ def test_other_fields_are_let_be_only_where_that_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "said"),
+    ("path", "value", "words"),
     [
         ("kind", "c", "file, kind is 'c'; it must be 'a' or 'b'"),
         ("kind", ..., "file has no field 'kind'"),
@@ -120,8 +120,8 @@ def test_other_fields_are_let_be_only_where_that_is_asked_for() -> None:
         ("settings.any", math.nan, "file, settings.any holds a number that is not finite"),
     ],
 )
-def test_what_has_another_shape_is_named_in_one_sentence(path: str, value: Any, said: str) -> None:
-    with pytest.raises(UserError, match=said) as error:
+def test_what_has_another_shape_is_named_in_one_sentence(path: str, value: Any, words: str) -> None:
+    with pytest.raises(UserError, match=words) as error:
         codec.decode(Whole, changed(path, value), "file")
     assert len(str(error.value)) < 200
     assert str(error.value).isprintable()

@@ -75,11 +75,11 @@ def test_what_is_declared_is_accepted(fields):
     assert mistyped(Outer(**fields), Outer) is None
 
 
-@pytest.mark.parametrize(("fields", "said"), BAD)
-def test_the_setting_its_value_and_the_right_type_are_named(fields, said):
-    found = mistyped(Outer(**fields), Outer)
-    assert found is not None
-    assert said in found
+@pytest.mark.parametrize(("fields", "words"), BAD)
+def test_the_setting_its_value_and_the_right_type_are_named(fields, words):
+    sentence = mistyped(Outer(**fields), Outer)
+    assert sentence is not None
+    assert words in sentence
 
 
 def test_places_are_those_of_the_command_line():

@@ -25,17 +25,17 @@ def test_a_file_is_replaced_in_one_step_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
-    kept = [tmp_path / name for name in ("a.txt", ".hidden", "b.tmp", "deep/.lock")]
+    others = [tmp_path / name for name in ("a.txt", ".hidden", "b.tmp", "deep/.lock")]
     orphans = [tmp_path / name for name in (".a.txt.x1y2.tmp", "deep/er/.b.parquet.z.tmp")]
-    for path in [*kept, *orphans]:
+    for path in [*others, *orphans]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     with files.replacing(tmp_path / "c.txt") as temporary:
         orphans.append(tmp_path / "deep" / temporary.name)
         os.link(temporary, orphans[-1])  # as if another process had died here
-    kept.append(tmp_path / "c.txt")
+    others.append(tmp_path / "c.txt")
     assert files.sweep(tmp_path) == sorted(orphans)
-    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(others)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])

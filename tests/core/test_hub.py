@@ -46,29 +46,29 @@ class Server:
         self.asked.append(path)
         listed = [{"type": "file", "path": name, "size": len(data), "oid": "0" * 40} for name, data in self.files.items()]
         resolved = path.rpartition(f"/owner/model/resolve/{COMMIT}/")[2]
-        found, headers = None, {}
+        content, headers = None, {}
         status = 404
         if self.refuse is not None:
             status, headers["X-Error-Code"] = self.refuse
         elif path.startswith("/api/models/owner/model/tree/"):
-            found = json.dumps(listed).encode()
+            content = json.dumps(listed).encode()
         elif path in ("/api/models/owner/model", "/api/models/owner/model/revision/main"):
             siblings = [{"rfilename": name} for name in self.files]
-            found = json.dumps({"id": "owner/model", "sha": COMMIT, "siblings": siblings, "private": False}).encode()
+            content = json.dumps({"id": "owner/model", "sha": COMMIT, "siblings": siblings, "private": False}).encode()
         elif path.startswith("/api/models/owner/model/revision/"):
             headers["X-Error-Code"] = "RevisionNotFound"
         elif path.startswith("/api/models/"):
             headers["X-Error-Code"] = "RepoNotFound"
         elif resolved in self.files:
-            found = self.files[resolved]
-            headers |= {"X-Repo-Commit": COMMIT, "ETag": f'"{hashlib.sha1(found).hexdigest()}"'}
-        request.send_response(200 if found is not None else status)
+            content = self.files[resolved]
+            headers |= {"X-Repo-Commit": COMMIT, "ETag": f'"{hashlib.sha1(content).hexdigest()}"'}
+        request.send_response(200 if content is not None else status)
         for name, value in headers.items():
             request.send_header(name, value)
-        request.send_header("Content-Length", str(len(found or b"")))
+        request.send_header("Content-Length", str(len(content or b"")))
         request.end_headers()
-        if body and found:
-            request.wfile.write(found)
+        if body and content:
+            request.wfile.write(content)
 
 
 def weights(tmp_path: Path) -> bytes:
@@ -80,7 +80,7 @@ def weights(tmp_path: Path) -> bytes:
 def server(tmp_path, monkeypatch) -> Iterator[Server]:
     one = weights(tmp_path)
     index = {"metadata": {}, "weight_map": {"x": "model-00001-of-00002.safetensors", "y": "model-00002-of-00002.safetensors"}}
-    found = Server(
+    hub_server = Server(
         {
             "config.json": b"{}",
             "model.safetensors.index.json": json.dumps(index).encode(),
@@ -93,13 +93,13 @@ def server(tmp_path, monkeypatch) -> Iterator[Server]:
             "modeling_own.py": b"raise SystemExit",
         }
     )
-    monkeypatch.setattr(constants, "ENDPOINT", found.url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", found.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "ENDPOINT", hub_server.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub_server.url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    yield found
-    found.http.shutdown()
-    found.http.server_close()
+    yield hub_server
+    hub_server.http.shutdown()
+    hub_server.http.server_close()
 
 
 def test_a_directory_is_itself_and_asks_nobody(tmp_path, server):
@@ -143,7 +143,7 @@ def test_an_incomplete_cache_is_completed_or_named(server):
 
 
 @pytest.mark.parametrize(
-    ("refusal", "said"),
+    ("refusal", "words"),
     [
         ((403, "GatedRepo"), "the Hub model owner/model is gated: accept its terms"),
         ((401, "RepoNotFound"), "does not exist, or is private and needs your token"),
@@ -151,9 +151,9 @@ def test_an_incomplete_cache_is_completed_or_named(server):
         ((404, "RevisionNotFound"), "the Hub model owner/model has no revision 'main'"),
     ],
 )
-def test_refusals_of_the_hub_are_one_sentence(server, refusal, said):
+def test_refusals_of_the_hub_are_one_sentence(server, refusal, words):
     server.refuse = refusal
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=words) as caught:
         hub.snapshot("owner/model", "weights")
     assert "\n" not in str(caught.value)
 
@@ -192,13 +192,13 @@ def test_a_hub_that_never_answers_is_given_up(tmp_path, monkeypatch):
 
 def test_what_is_neither_a_directory_nor_an_id_is_refused(tmp_path):
     (tmp_path / "model.gguf").touch()
-    for ref, said in (
+    for ref, words in (
         ("/no/such/place", "give a local directory, or a Hub id"),
         ("../elsewhere/model", "does not exist"),
         (str(tmp_path / "model.gguf"), "is a file; give the directory that holds it"),
     ):
         assert hub.is_local(ref)
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=words):
             hub.snapshot(ref, "weights")
 
 

@@ -51,11 +51,11 @@ def test_what_is_written_is_read_back(tmp_path_factory, rows):
 
 
 def test_a_trace_of_its_text_alone_is_ungraded_and_known_by_its_content():
-    made = Trace.of("p", "T", 1, "1 + 1 = 2 #### 2")
-    assert (made.verdict, made.answer, made.finish, made.tokens) == ("ungraded", None, "stop", 0)
-    assert made.id == Trace.identity("p", "T", 1, "1 + 1 = 2 #### 2")
-    assert made.graded(Verdict("correct", "2", "####", "exact")).verdict == "correct"
-    assert len({made.id, Trace.of("p", "T", 0, made.text).id, Trace.of("q", "T", 1, made.text).id}) == 3
+    trace = Trace.of("p", "T", 1, "1 + 1 = 2 #### 2")
+    assert (trace.verdict, trace.answer, trace.finish, trace.tokens) == ("ungraded", None, "stop", 0)
+    assert trace.id == Trace.identity("p", "T", 1, "1 + 1 = 2 #### 2")
+    assert trace.graded(Verdict("correct", "2", "####", "exact")).verdict == "correct"
+    assert len({trace.id, Trace.of("p", "T", 0, trace.text).id, Trace.of("q", "T", 1, trace.text).id}) == 3
 
 
 def test_a_trace_keeps_its_tokens_and_log_probabilities(tmp_path):
@@ -139,21 +139,21 @@ def test_no_flipped_bit_changes_a_row_unnoticed(tmp_path):
     """Checksums cover the pages, the digest of the values all else; a flip that is not noticed changed nothing."""
     path = tmp_path / "traces.parquet"
     records.write(path, Trace, traces())
-    data, said = path.read_bytes(), []
+    data, refusals = path.read_bytes(), []
     for at in range(0, len(data), 3):
         path.write_bytes(data[:at] + bytes([data[at] ^ (128 if at % 2 else 1)]) + data[at + 1 :])
-        said.append(refused(path))
-    noticed = [text for text in said if text]
-    assert len(noticed) > len(said) / 3
+        refusals.append(refused(path))
+    noticed = [text for text in refusals if text]
+    assert len(noticed) > len(refusals) / 3
     assert all(text.startswith(str(path)) and text.isprintable() for text in noticed)
     assert any("CRC checksum" in text for text in noticed)
 
 
 def rewrite(path, table, **options):
     """Another tool's table in place of ours, with what ours said of its rows."""
-    kept = {key: value for key, value in pq.read_metadata(path).metadata.items() if key.startswith(b"w2sr")}
-    assert kept
-    pq.write_table(table.replace_schema_metadata(kept), path, **options)
+    metadata = {key: value for key, value in pq.read_metadata(path).metadata.items() if key.startswith(b"w2sr")}
+    assert metadata
+    pq.write_table(table.replace_schema_metadata(metadata), path, **options)
 
 
 @pytest.mark.parametrize(
@@ -220,10 +220,10 @@ def test_rows_are_written_and_read_as_they_come(tmp_path, monkeypatch):
     assert pq.read_metadata(path).num_row_groups == 3
     last = traces()[5]  # not the row that was written fifth
     rewrite(path, pa.concat_tables([pq.read_table(path).slice(0, 4), pa.Table.from_pylist([last.row()], Trace.schema())]))
-    found = records.iterate(path, Trace)
-    assert [next(found) for _ in range(4)] == traces()[:4]
+    rows = records.iterate(path, Trace)
+    assert [next(rows) for _ in range(4)] == traces()[:4]
     with pytest.raises(UserError, match=str(path)):
-        next(found)
+        next(rows)
 
 
 def test_columns_can_be_left_out(tmp_path):
@@ -241,7 +241,7 @@ def test_tables_that_other_tools_wrote_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "rows", "said"),
+    ("kind", "rows", "words"),
     [
         (Trace, [{**trace().row(), "sample": "first"}], "ArrowInvalid"),
         (Trace, [{**trace().row(), "verdict": "perhaps"}], "column 'verdict' holds 'perhaps'"),
@@ -251,12 +251,12 @@ def test_tables_that_other_tools_wrote_are_read(tmp_path):
         (Problem, [{**Problem.of("q", "1").row(), "meta": "[]"}], "column 'meta' does not hold a JSON object"),
     ],
 )
-def test_foreign_values_are_refused_in_one_sentence(tmp_path, kind, rows, said):
+def test_foreign_values_are_refused_in_one_sentence(tmp_path, kind, rows, words):
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path)
     with pytest.raises(UserError, match="is not a table of") as error:
         records.read(path, kind)
-    assert said in str(error.value)
+    assert words in str(error.value)
     assert str(error.value).isprintable()
 
 

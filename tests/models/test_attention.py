@@ -44,15 +44,15 @@ def check(arrays: Arrays, mine: Any, wanted: Any, close: float) -> None:
     """Values and gradients of two functions of query, key and value; the rows' padding aside."""
     weight = jnp.asarray(np.random.default_rng(1).standard_normal(arrays[0].shape), jnp.float32)
 
-    def total(function: Any, *given: jax.Array) -> tuple[jax.Array, jax.Array]:
-        mixed = function(*given)
+    def total(function: Any, *qkv: jax.Array) -> tuple[jax.Array, jax.Array]:
+        mixed = function(*qkv)
         return (mixed.astype(jnp.float32) * weight).sum(), mixed
 
-    found, right = (
-        jax.jit(jax.grad(lambda *given, function=function: total(function, *given), argnums=(0, 1, 2), has_aux=True))(*arrays)
+    gradients, right = (
+        jax.jit(jax.grad(lambda *qkv, function=function: total(function, *qkv), argnums=(0, 1, 2), has_aux=True))(*arrays)
         for function in (mine, wanted)
     )
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(right), strict=True):
+    for one, other in zip(jax.tree.leaves(gradients), jax.tree.leaves(right), strict=True):
         assert one.dtype == other.dtype
         np.testing.assert_allclose(one.astype("float32"), other.astype("float32"), atol=close, rtol=close)
 
@@ -63,7 +63,7 @@ def check(arrays: Arrays, mine: Any, wanted: Any, close: float) -> None:
 def test_blocks(reach: int | None, cap: float | None, dtype: str, close: float) -> None:
     arrays, seen = inputs(dtype=dtype)
     seen = seen._replace(reach=None if reach is None else jnp.int32(reach))
-    blocks, dense = (lambda *given, how=how: packed(*given, seen, 0.35, cap, how) for how in ("blocks", "dense"))
+    blocks, dense = (lambda *qkv, how=how: packed(*qkv, seen, 0.35, cap, how) for how in ("blocks", "dense"))
     check(arrays, blocks, dense, close)
 
 
@@ -78,8 +78,8 @@ def test_blocks_of_any_size_on_rows_of_any_segments(sizes: list[int], block: int
     segments = np.stack([np.repeat(np.arange(len(sizes)), sizes), np.repeat(np.arange(len(sizes)), sizes[::-1])])
     arrays, _ = inputs(length=segments.shape[1])
     seen = Seen(jnp.asarray(segments), jnp.asarray(positions(segments)), None if reach is None else jnp.int32(reach))
-    found = jax.jit(lambda *given: blocked_attention(*given, *seen, 0.35, None, block, group))(*arrays)
-    wanted = jax.jit(lambda *given: packed(*given, seen, 0.35, None, "dense"))(*arrays)
+    found = jax.jit(lambda *qkv: blocked_attention(*qkv, *seen, 0.35, None, block, group))(*arrays)
+    wanted = jax.jit(lambda *qkv: packed(*qkv, seen, 0.35, None, "dense"))(*arrays)
     np.testing.assert_allclose(found, wanted, atol=2e-5)
 
 
@@ -94,19 +94,19 @@ def test_splash_in_its_interpreter(window: int | None) -> None:
     arrays, seen = inputs(1, 256, 128)
     seen = seen._replace(reach=None if window is None else jnp.int32(window))
 
-    def kernel(*given: jax.Array) -> jax.Array:
-        return attention_kernels.splash_attention(*given, seen.segments, 0.1, 5.0, window, interpret=True)
+    def kernel(*qkv: jax.Array) -> jax.Array:
+        return attention_kernels.splash_attention(*qkv, seen.segments, 0.1, 5.0, window, interpret=True)
 
-    check(arrays, kernel, lambda *given: packed(*given, seen, 0.1, 5.0, "dense"), 2e-4)
+    check(arrays, kernel, lambda *qkv: packed(*qkv, seen, 0.1, 5.0, "dense"), 2e-4)
 
 
 def test_pallas_in_its_interpreter() -> None:
     arrays, seen = inputs(1, 256, 64)
 
-    def kernel(*given: jax.Array) -> jax.Array:
-        return attention_kernels.pallas_attention(*given, seen.segments, 0.1, interpret=True)
+    def kernel(*qkv: jax.Array) -> jax.Array:
+        return attention_kernels.pallas_attention(*qkv, seen.segments, 0.1, interpret=True)
 
-    check(arrays, kernel, lambda *given: packed(*given, seen, 0.1, None, "dense"), 2e-4)
+    check(arrays, kernel, lambda *qkv: packed(*qkv, seen, 0.1, None, "dense"), 2e-4)
 
 
 @pytest.mark.parametrize("shape", [{"data": 4, "tensor": 2}, {"fsdp": 2, "tensor": 4}], ids=["heads split", "heads whole"])
@@ -119,11 +119,11 @@ def test_blocks_on_a_mesh_gather_no_rows(shape: dict[str, int]) -> None:
         return (packed(query, key, value, seen, 0.35, None, "blocks", None, sharding) ** 2).sum()
 
     heads = "tensor" if shape["tensor"] == 2 else None
-    place = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), None, heads))
-    program = jax.jit(jax.grad(total, (0, 1, 2)), in_shardings=(place, place, place, None), out_shardings=place)
+    layout = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), None, heads))
+    program = jax.jit(jax.grad(total, (0, 1, 2)), in_shardings=(layout, layout, layout, None), out_shardings=layout)
     compiled = program.lower(*arrays, seen).compile()
     assert "all-gather" not in (compiled.as_text() or "")
-    wanted = jax.grad(lambda *given: (packed(*given, seen, 0.35, None, "dense") ** 2).sum(), (0, 1, 2))(*arrays)
+    wanted = jax.grad(lambda *qkv: (packed(*qkv, seen, 0.35, None, "dense") ** 2).sum(), (0, 1, 2))(*arrays)
     for one, other in zip(compiled(*arrays, seen), wanted, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
 

@@ -83,8 +83,8 @@ def test_merged_in_bfloat16_agrees_to_its_rounding(base: Any) -> None:
     lora = dataclasses.replace(LORA, quantize="int8")
     trained = moved(lora, base)
     expected = logits(config, low_rank.beside(lora, jax.jit(partial(low_rank.freeze, lora))(base), trained)).ravel()
-    given = logits(config, jax.jit(partial(low_rank.merge, config, lora))(base, trained)).ravel()
-    assert np.dot(given, expected) / np.linalg.norm(given) / np.linalg.norm(expected) > 0.999
+    merged = logits(config, jax.jit(partial(low_rank.merge, config, lora))(base, trained)).ravel()
+    assert np.dot(merged, expected) / np.linalg.norm(merged) / np.linalg.norm(expected) > 0.999
 
 
 @pytest.mark.parametrize("target", MATRICES)
@@ -126,8 +126,8 @@ def test_gradients_are_those_of_the_matrices_through_the_product(base: Any, kind
             ("_lora_a", np.einsum("nio,nro->nir", to_matrix, b)),
             ("_lora_b", np.einsum("nir,nio->nro", a, to_matrix)),
         ):
-            given = slope["layers"][part][name + side]
-            np.testing.assert_allclose(given, expected, rtol=0, atol=1e-4 * np.abs(expected).max(), err_msg=name + side)
+            actual = slope["layers"][part][name + side]
+            np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4 * np.abs(expected).max(), err_msg=name + side)
 
 
 def test_quantised_values_against_numpy(base: Any) -> None:
@@ -135,12 +135,12 @@ def test_quantised_values_against_numpy(base: Any) -> None:
     levels = np.array([*low, 0.0795803, 0.1609302, 0.2461123, 0.33791524, 0.44070983, 0.562617, 0.72295684, 1])
     for kind, stored in (("int8", "int8"), ("int4", "int4"), ("nf4", "uint4")):
         frozen = jax.jit(partial(quantized.quantize, kind))(base)
-        given = jax.jit(partial(quantized.dequantize, CONFIG))(frozen, base)
+        restored = jax.jit(partial(quantized.dequantize, CONFIG))(frozen, base)
         for name, size in (("query", 64), ("output", 64), ("down", 48)):
             part = low_rank.PARTS[name]
-            matrices, found = (np.asarray(quantized.flat(name, tree["layers"][part][name])) for tree in (base, given))
+            matrices, rounded = (np.asarray(quantized.flat(name, tree["layers"][part][name])) for tree in (base, restored))
             size = matrices.shape[1] if kind == "int8" else size
-            parts, found = (tree.astype(np.float64).reshape(-1, size, tree.shape[2]) for tree in (matrices, found))
+            parts, rounded = (tree.astype(np.float64).reshape(-1, size, tree.shape[2]) for tree in (matrices, rounded))
             largest = np.abs(parts).max(axis=1, keepdims=True)
             if kind == "nf4":
                 expected = levels[np.abs(parts[..., None] / largest[..., None] - levels).argmin(-1)] * largest
@@ -150,10 +150,14 @@ def test_quantised_values_against_numpy(base: Any) -> None:
                 step = largest / (top + 0.5)
                 tie = np.abs(parts / step % 1 - 0.5) < 1e-4  # falls to either side; the largest of a block is one
                 expected = np.clip(np.round(parts / step), None, top) * step
-            np.testing.assert_allclose(found[~tie], expected[~tie], rtol=0, atol=1e-6)
+            np.testing.assert_allclose(rounded[~tie], expected[~tie], rtol=0, atol=1e-6)
             assert tie.mean() < 0.03
-            kept = frozen["layers"][part][name]
-            assert (kept.qvalue.dtype, kept.scale.dtype, kept.scale.size) == (stored, "float32", largest.size)
+            stored_matrix = frozen["layers"][part][name]
+            assert (stored_matrix.qvalue.dtype, stored_matrix.scale.dtype, stored_matrix.scale.size) == (
+                stored,
+                "float32",
+                largest.size,
+            )
         for untouched in ("embedding", "norm"):
             jax.tree.map(np.testing.assert_array_equal, frozen[untouched], base[untouched])
 

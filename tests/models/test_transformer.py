@@ -186,8 +186,8 @@ def test_rematerialised_gradients_are_the_same(remat: RematKind, attention: Atte
         return jax.nn.logsumexp(transformer.logits(config, params, hidden), axis=-1).sum()
 
     gradient = jax.jit(jax.grad(loss), static_argnums=1)
-    kept, again = replace(SMALL, remat="none", attention=attention), replace(SMALL, remat=remat, attention=attention)
-    plain, again = gradient(params, kept), gradient(params, again)
+    everything, again = replace(SMALL, remat="none", attention=attention), replace(SMALL, remat=remat, attention=attention)
+    plain, again = gradient(params, everything), gradient(params, again)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), plain, again)
 
 

@@ -91,6 +91,6 @@ def test_what_a_compiled_program_exchanges_is_counted_with_its_loops() -> None:
 
         return jax.lax.scan(outer, x, None, length=5)[0].astype(jnp.bfloat16)
 
-    (found,) = collectives(program.lower(jax.device_put(np.ones(24, np.float32), split)).compile().as_text())
-    assert (found.kind, found.dtype, found.shape, found.bytes, found.times) == ("all-gather", "f32", (24,), 96, 15)
-    assert sorted(map(sorted, found.groups)) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    (gathered,) = collectives(program.lower(jax.device_put(np.ones(24, np.float32), split)).compile().as_text())
+    assert (gathered.kind, gathered.dtype, gathered.shape, gathered.bytes, gathered.times) == ("all-gather", "f32", (24,), 96, 15)
+    assert sorted(map(sorted, gathered.groups)) == [[0, 1, 2, 3], [4, 5, 6, 7]]

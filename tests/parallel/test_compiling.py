@@ -45,15 +45,15 @@ def test_a_second_process_compiles_nothing_and_ends_with_the_same_bits(tmp_path:
     assert warm == cold
     assert hits >= 1
     assert again < missed
-    kept = tmp_path / "home" / "w2sr_jax" / "compiled"
-    assert any(kept.iterdir())
+    cache = tmp_path / "home" / "w2sr_jax" / "compiled"
+    assert any(cache.iterdir())
     assert trained(tmp_path / "without", {compiling.SWITCH: "0", **home})[0] == cold
 
 
 def test_variables_of_jax_have_precedence_and_the_switch_turns_all_off() -> None:
-    given = {"HOME": "/home/x"}
-    assert compiling.remember(given) == Path("/home/x/.cache/w2sr_jax/compiled")
-    assert int(given["JAX_COMPILATION_CACHE_MAX_SIZE"]) == compiling.BYTES
+    environment = {"HOME": "/home/x"}
+    assert compiling.remember(environment) == Path("/home/x/.cache/w2sr_jax/compiled")
+    assert int(environment["JAX_COMPILATION_CACHE_MAX_SIZE"]) == compiling.BYTES
     own = {"JAX_COMPILATION_CACHE_DIR": "/elsewhere", "XDG_CACHE_HOME": "/cache"}
     assert compiling.remember(own) == Path("/elsewhere")
     off = {compiling.SWITCH: "0", "HOME": "/home/x"}
@@ -90,55 +90,55 @@ def test_what_the_compiler_has_freed_is_given_back_after_each_compilation() -> N
     assert done.stdout.split() == ["0", "True", "True"]
 
 
-def heard(said: list[str]) -> str:
+def heard(lines: list[str]) -> str:
     """What was said first, at the latest after a minute."""
     deadline = time.monotonic() + 60
-    while not said and time.monotonic() < deadline:
+    while not lines and time.monotonic() < deadline:
         time.sleep(0.01)
-    return said[0] if said else ""
+    return lines[0] if lines else ""
 
 
 def test_a_program_that_takes_long_to_compile_says_so() -> None:
     import jax
 
-    event, said = "/jax/core/compile/backend_compile_duration", []
-    with compiling.announced(said.append, patience=0.05, every=0.01):
+    event, lines = "/jax/core/compile/backend_compile_duration", []
+    with compiling.announced(lines.append, patience=0.05, every=0.01):
         jax.monitoring.record_scalar(event, time.time(), fun_name="jit(step)")  # as jax does before it compiles
-        assert heard(said).startswith("compiling step has taken ")
+        assert heard(lines).startswith("compiling step has taken ")
         jax.monitoring.record_event_duration_secs(event, 0.1, fun_name="jit(step)")
         time.sleep(0.1)
-        said.clear()
+        lines.clear()
         time.sleep(0.2)
-        assert said == []  # it is done
+        assert lines == []  # it is done
 
 
 def test_a_program_that_takes_long_to_trace_says_so_by_its_outermost_name() -> None:
     import jax
     import jax.numpy as jnp
 
-    said: list[str] = []
+    lines: list[str] = []
 
     @jax.jit
     def inner(x: jax.Array) -> jax.Array:
-        heard(said)
+        heard(lines)
         return x * 2
 
     @jax.jit
     def slow_step(x: jax.Array) -> jax.Array:
         return inner(x) + jnp.sin(x)
 
-    with compiling.announced(said.append, patience=0.05, every=0.01):
+    with compiling.announced(lines.append, patience=0.05, every=0.01):
         slow_step(1.0)
-    assert said[0].startswith("tracing slow_step has taken ")
+    assert lines[0].startswith("tracing slow_step has taken ")
 
 
 def test_what_compiles_quickly_or_outside_is_not_spoken_of() -> None:
     import jax
 
-    said: list[str] = []
-    with compiling.announced(said.append, every=0.01):
+    lines: list[str] = []
+    with compiling.announced(lines.append, every=0.01):
         jax.jit(lambda x: x * 5)(1.0)
     jax.monitoring.record_scalar("/jax/core/compile/backend_compile_duration", time.time(), fun_name="jit(step)")
     jax.monitoring.record_event_duration_secs("/jax/core/compile/backend_compile_duration", 99.0, fun_name="jit(step)")
     time.sleep(0.05)
-    assert said == []
+    assert lines == []

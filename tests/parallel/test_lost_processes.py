@@ -47,15 +47,15 @@ def run(model: Path, out: Path, what: str, index: int) -> list[tuple[int, str]]:
         for own in range(2)
     ]
     try:
-        said = [""] * 2
+        errors = [""] * 2
         for own in (1 - index, index):
             if own == index:
                 running[own].send_signal(signal.SIGCONT)
-            said[own] = running[own].communicate(timeout=3 * MINUTE)[1]
+            errors[own] = running[own].communicate(timeout=3 * MINUTE)[1]
     finally:
         for process in running:
             process.kill()
-    return [(process.returncode, words) for process, words in zip(running, said)]
+    return [(process.returncode, words) for process, words in zip(running, errors)]
 
 
 @pytest.mark.parametrize(
@@ -77,16 +77,16 @@ def run(model: Path, out: Path, what: str, index: int) -> list[tuple[int, str]]:
 def test_both_end_when_one_is_lost(
     model: Path, tmp_path: Path, what: str, index: int, codes: tuple[int, int], words: str
 ) -> None:
-    found = run(model, tmp_path / "out", what, index)
-    assert [found[index][0], found[1 - index][0]] == list(codes), found
-    last = found[1 - index][1].splitlines()[-1]
-    assert last == f"w2sr: process {index} of 2 {words}", found
+    outcomes = run(model, tmp_path / "out", what, index)
+    assert [outcomes[index][0], outcomes[1 - index][0]] == list(codes), outcomes
+    last = outcomes[1 - index][1].splitlines()[-1]
+    assert last == f"w2sr: process {index} of 2 {words}", outcomes
     assert not (tmp_path / "out").exists()
 
 
 def test_what_both_have_written_is_whole(model: Path, tmp_path: Path) -> None:
-    found = run(model, tmp_path / "out", "nothing", 0)
-    assert [code for code, _ in found] == [0, 0], found
+    outcomes = run(model, tmp_path / "out", "nothing", 0)
+    assert [code for code, _ in outcomes] == [0, 0], outcomes
     _, expected = pretrained.load(model, "float32", "float32")
     restored = checkpoints.restore_params(tmp_path / "out")
     jax.tree.map(lambda left, right: (left == right).all() or pytest.fail("other parameters"), restored, expected)
@@ -109,7 +109,7 @@ def test_arguments_that_differ_are_said_before_anything_is_read(model: Path, tmp
         for own, dtype in enumerate(("float32", "bfloat16"))
     ]
     for process in running:
-        said = process.communicate(timeout=3 * MINUTE)[1]
+        errors = process.communicate(timeout=3 * MINUTE)[1]
         assert process.returncode == 2
-        assert "process 1 was started otherwise than process 0: --dtype is 'bfloat16' and not 'float32'" in said
+        assert "process 1 was started otherwise than process 0: --dtype is 'bfloat16' and not 'float32'" in errors
     assert not (tmp_path / "out").exists()

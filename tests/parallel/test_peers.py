@@ -20,7 +20,7 @@ Group = list[Peers]
 @pytest.fixture
 def group() -> Iterator[Callable[..., Group]]:
     """Starts processes; those whose index is in `mute` do not begin to watch, as if they were stopped."""
-    made: Group = []
+    all_peers: Group = []
 
     def start(count: int, mute: tuple[int, ...] = ()) -> Group:
         with socket.socket() as free:
@@ -28,14 +28,14 @@ def group() -> Iterator[Callable[..., Group]]:
             address = f"localhost:{free.getsockname()[1]}"
         with ThreadPoolExecutor(count) as pool:
             lines = list(pool.map(lambda index: rendezvous.connect(address, Identity(index, count), 20), range(count)))
-        made.extend(Peers(index, count, lines[index]) for index in range(count))
-        for each in made:
+        all_peers.extend(Peers(index, count, lines[index]) for index in range(count))
+        for each in all_peers:
             if each.index not in mute:
                 each.start(lambda lost: None)
-        return made
+        return all_peers
 
     yield start
-    for each in made:
+    for each in all_peers:
         each.finish()
         hang_up(each)
 
@@ -47,10 +47,10 @@ def hang_up(peers: Peers) -> None:
             line._connection.shutdown(socket.SHUT_RDWR)
 
 
-def all_meet(group: Group, where: str, told: Callable[[int], dict[str, str]] = lambda index: {}) -> list[object]:
+def all_at_barrier(group: Group, name: str, facts: Callable[[int], dict[str, str]] = lambda index: {}) -> list[object]:
     def one(peers: Peers) -> object:
         try:
-            return peers.barrier(where, told(peers.index), patience=20)
+            return peers.barrier(name, facts(peers.index), patience=20)
         except Lost as lost:
             return str(lost), lost.code
 
@@ -59,8 +59,8 @@ def all_meet(group: Group, where: str, told: Callable[[int], dict[str, str]] = l
 
 
 def losses(group: Group) -> list[tuple[str, int] | None]:
-    found = [each.cause(10) for each in group]
-    return [None if lost is None else (str(lost), lost.code) for lost in found]
+    noticed = [each.cause(10) for each in group]
+    return [None if lost is None else (str(lost), lost.code) for lost in noticed]
 
 
 def test_all_wait_for_each_other_and_learn_what_process_0_says(group: Callable[..., Group]) -> None:
@@ -75,31 +75,33 @@ def test_all_wait_for_each_other_and_learn_what_process_0_says(group: Callable[.
     last = threading.Thread(target=late)
     last.start()
     with ThreadPoolExecutor(2) as pool:
-        found = list(
+        passed = list(
             pool.map(lambda each: (each.barrier("here", {"*token": str(each.index), "digest": "d"}), list(arrived)), some[:2])
         )
     last.join()
-    assert found == [({"*token": "0", "digest": "d"}, [2])] * 2
-    assert all_meet(some, "there") == [{}] * 3
-    assert all_meet(some, "there") == [{}] * 3
+    assert passed == [({"*token": "0", "digest": "d"}, [2])] * 2
+    assert all_at_barrier(some, "there") == [{}] * 3
+    assert all_at_barrier(some, "there") == [{}] * 3
 
 
 def test_who_was_given_something_else_is_named_to_all(group: Callable[..., Group]) -> None:
     some = group(3)
-    found = all_meet(some, "the files", lambda index: {"the digest of a": "y" if index == 1 else "x", "same": "z"})
+    losses = all_at_barrier(some, "the files", lambda index: {"the digest of a": "y" if index == 1 else "x", "same": "z"})
     words = (
         "process 1 does not do the same as process 0: the digest of a is 'y' and not 'x'; start all alike, with the same files"
     )
-    assert found == [(words, 2)] * 3
+    assert losses == [(words, 2)] * 3
 
 
 def test_processes_at_different_places_are_told_apart(group: Callable[..., Group]) -> None:
     some = group(2)
     with ThreadPoolExecutor(2) as pool:
         futures = [pool.submit(each.barrier, where) for each, where in zip(some, ("reading", "writing"))]
-        said = {str(future.exception()) for future in futures}
-    assert len(said) == 1
-    assert "process 1 does not do the same as process 0: it is at '1 writing' while process 0 is at '1 reading'" in said.pop()
+        sentences = {str(future.exception()) for future in futures}
+    assert len(sentences) == 1
+    assert (
+        "process 1 does not do the same as process 0: it is at '1 writing' while process 0 is at '1 reading'" in sentences.pop()
+    )
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
@@ -139,7 +141,7 @@ def test_signs_of_life_keep_processes_that_have_nothing_to_say(
 
 def test_who_has_finished_is_not_missed_but_not_waited_for_either(group: Callable[..., Group]) -> None:
     some = group(3)
-    assert all_meet(some, "the end") == [{}] * 3
+    assert all_at_barrier(some, "the end") == [{}] * 3
     some[1].finish()
     hang_up(some[1])
     assert [each.cause(0.5) for each in (some[0], some[2])] == [None, None]

@@ -49,15 +49,15 @@ def together(port: int, *whos: Identity, seconds: float = 10.0) -> list[dict[int
 
 def test_processes_find_each_other_in_any_order_and_the_port_is_free_afterwards(port: int) -> None:
     whos = [Identity(index, 3, {"dtype": "float32"}) for index in (2, 1, 0)]
-    found = together(port, *whos)
-    assert [sorted(lines) for lines in found] == [[0], [0], [1, 2]]
+    connected = together(port, *whos)
+    assert [sorted(lines) for lines in connected] == [[0], [0], [1, 2]]
     for index in (1, 2):
-        mine, theirs = found[2][index], found[2 - index][0]
+        mine, theirs = connected[2][index], connected[2 - index][0]
         mine.send({"to": index})
         assert theirs.receive() == [{"to": index}]
     with socket.create_server(("", port)):
         pass
-    for lines in found:
+    for lines in connected:
         for line in lines.values():
             line.close()
 
@@ -104,8 +104,8 @@ def test_another_program_that_talks_is_recognised_at_once(taken: socket.socket) 
         connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
 
     threading.Thread(target=serve, daemon=True).start()
-    (said,) = together(taken.getsockname()[1], Identity(1, 2), seconds=60)
-    assert "does not answer as process 0 of this program does" in said
+    (sentence,) = together(taken.getsockname()[1], Identity(1, 2), seconds=60)
+    assert "does not answer as process 0 of this program does" in sentence
 
 
 def test_strangers_at_the_port_change_nothing(port: int) -> None:

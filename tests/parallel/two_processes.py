@@ -20,8 +20,8 @@ def main(port: str, index: int) -> None:
     processes.initialize(Processes(f"localhost:{port}", count=2, index=index, timeout=60))
     mesh = meshes.make_mesh(Mesh(fsdp=2))
     rows = meshes.batch_sharding(mesh)
-    given = np.arange(6.0, dtype=np.float32).reshape(2, 3) + np.repeat([0, 100], 2).reshape(2, 2, 1)
-    whole = processes.put({"rows": given.reshape(4, 3)}, rows)["rows"]
+    local = np.arange(6.0, dtype=np.float32).reshape(2, 3) + np.repeat([0, 100], 2).reshape(2, 2, 1)
+    whole = processes.put({"rows": local.reshape(4, 3)}, rows)["rows"]
     total = jax.jit(lambda array: array.sum(axis=0), out_shardings=meshes.replicated(mesh))(whole)
 
     config = ModelConfig(vocab_size=12, width=8, layers=1, heads=2, kv_heads=2, mlp=16)

@@ -85,8 +85,8 @@ def test_a_second_interrupt_from_the_keyboard_does_not_wait() -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("body", [IGNORES, HANGS], ids=["never polls", "hangs in compiled code"])
 def test_a_process_is_gone_after_the_grace_whatever_it_does(body: str, number: int, code: int) -> None:
-    found, output, seconds = run(body, number)
-    assert found == code
+    exit_code, output, seconds = run(body, number)
+    assert exit_code == code
     assert seconds < 10
     assert "left" not in output
 

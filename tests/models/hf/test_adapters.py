@@ -99,11 +99,13 @@ def test_step_has_the_loss_and_the_gradients_of_peft(made: dict[str, Any]) -> No
     training = Training(steps=5, b1=0.0, clip=0.0, learning_rate=1e-3)
     optimizer = make_optimizer(training, 5)
     step = jax.jit(make_step(config, Objective(), optimizer, learning_rate(training, 5), 5, lora=lora))
-    tokens, place = ids(), np.broadcast_to(np.arange(LENGTH, dtype=np.int32), (2, LENGTH))
+    tokens, positions = ids(), np.broadcast_to(np.arange(LENGTH, dtype=np.int32), (2, LENGTH))
     weight = np.zeros((2, LENGTH), np.float32)
     weight[0, 4:19], weight[1, 2:12] = 1.0, 0.5
     nothing = np.zeros((2, LENGTH), np.int32)
-    batch = Batch(tokens, place, nothing + 1, np.roll(tokens, -1, 1), nothing + 1, nothing, nothing + np.float32(np.nan), weight)
+    batch = Batch(
+        tokens, positions, nothing + 1, np.roll(tokens, -1, 1), nothing + 1, nothing, nothing + np.float32(np.nan), weight
+    )
     frozen = dict(made["params"])
     frozen |= {name: made["trained"][name] for name in ("embedding", "output") if name in made["trained"]}
     state, metrics = step(
@@ -147,9 +149,9 @@ def test_we_load_what_peft_saves(tmp_path: Path) -> None:
     config, params = pretrained.load(base)
     lora, trained = adapters.load_adapter(tmp_path / "theirs", config)
     assert lora == Lora(rank=2, alpha=5, targets=("key", "gate"))
-    given = logits(config, low_rank.beside(lora, params, trained))
-    assert np.abs(given - logits(config, params)).max() > 0.1
-    np.testing.assert_allclose(given, torch_logits(model.eval()), rtol=0, atol=1e-4)
+    ours = logits(config, low_rank.beside(lora, params, trained))
+    assert np.abs(ours - logits(config, params)).max() > 0.1
+    np.testing.assert_allclose(ours, torch_logits(model.eval()), rtol=0, atol=1e-4)
 
 
 FOREIGN = {

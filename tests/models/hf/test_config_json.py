@@ -99,17 +99,17 @@ def written(folder: Path, changes: dict[str, Any]) -> Path:
 def test_both_spellings_of_transformers_are_read(case: str, tmp_path: Path) -> None:
     kind, fields, want = READ[case]
     theta = {"rope_theta": "absent"} if fields.get("rope_theta", 0) is None else {}
-    found = config_json.architecture(written(tmp_path, {"model_type": kind, **fields, **theta}))
-    assert found == config_json.canonical(want)
+    config = config_json.architecture(written(tmp_path, {"model_type": kind, **fields, **theta}))
+    assert config == config_json.canonical(want)
 
 
 @pytest.mark.parametrize("case", READ)
 def test_transformers_reads_what_is_written_as_it_read_the_original(case: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     kind, fields, _ = READ[case]
-    kept = {"bos_token_id": 7, "eos_token_id": [3, 4], "pad_token_id": None, "max_position_embeddings": 512}
+    extras = {"bos_token_id": 7, "eos_token_id": [3, 4], "pad_token_id": None, "max_position_embeddings": 512}
     theta = {"rope_theta": "absent"} if fields.get("rope_theta", 0) is None else {}
-    original = written(tmp_path, {"model_type": kind, **kept, **fields, **theta})
+    original = written(tmp_path, {"model_type": kind, **extras, **fields, **theta})
     before = transformers.AutoConfig.from_pretrained(original).to_dict()
     foreign = config_json.to_json(config_json.architecture(original), config_json.extras(original))
     (tmp_path / "ours").mkdir()

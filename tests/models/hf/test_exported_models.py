@@ -91,10 +91,10 @@ def test_logits_of_the_exported_shards_are_ours(name: str, tmp_path: Path) -> No
     np.testing.assert_allclose(np.asarray(logits(config, params, tokens)), want, rtol=0, atol=1e-4)
     assert np.abs(want - tiny.torch_logits(tiny.torch_model(name), tokens)).max() > 0.1
 
-    given = transformers.AutoConfig.from_pretrained(tmp_path / "given")
-    assert type(model.config) is type(given)
-    for field in filter(partial(hasattr, given), FIELDS):
-        assert getattr(model.config, field) == getattr(given, field), field
+    original = transformers.AutoConfig.from_pretrained(tmp_path / "given")
+    assert type(model.config) is type(original)
+    for field in filter(partial(hasattr, original), FIELDS):
+        assert getattr(model.config, field) == getattr(original, field), field
 
 
 @pytest.mark.parametrize("name", tiny.EACH_FAMILY)
@@ -102,14 +102,14 @@ def test_bfloat16_parameters_come_back_as_they_were(name: str, tmp_path: Path) -
     tiny.save(name, tmp_path / "given", "bfloat16", shard="60KB")
     config, params = pretrained.load(tmp_path / "given", "bfloat16", "bfloat16")
     pretrained.save(tmp_path / "out", config, params)
-    model, given = opened(name, tmp_path / "out", dtype="auto"), tiny.torch_model(name, "bfloat16")
+    model, original = opened(name, tmp_path / "out", dtype="auto"), tiny.torch_model(name, "bfloat16")
     assert model.dtype == torch.bfloat16
-    theirs = dict(given.named_parameters())
+    theirs = dict(original.named_parameters())
     assert theirs.keys() == dict(model.named_parameters()).keys()
     for path, parameter in model.named_parameters():
         assert torch.equal(parameter, theirs[path]), path
     tokens = np.stack(tiny.texts([LENGTH]))
-    np.testing.assert_array_equal(tiny.torch_logits(model, tokens), tiny.torch_logits(given, tokens))
+    np.testing.assert_array_equal(tiny.torch_logits(model, tokens), tiny.torch_logits(original, tokens))
 
 
 def test_a_model_of_our_own_opens_in_transformers(tmp_path: Path) -> None:

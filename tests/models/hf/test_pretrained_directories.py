@@ -97,15 +97,15 @@ def test_a_foreign_directory_is_exported_as_it_was(stored: str, tmp_path: Path) 
     config = transformers.Qwen2Config(**sizes, intermediate_size=40, tie_word_embeddings=True, max_position_embeddings=99)
     model = transformers.Qwen2ForCausalLM(config).to(getattr(torch, stored))
     model.save_pretrained(tmp_path / "theirs", max_shard_size="5KB")
-    kept = "bfloat16" if stored == "bfloat16" else "float32"
-    found, params = pretrained.load(tmp_path / "theirs", param_dtype=kept)
+    dtype = "bfloat16" if stored == "bfloat16" else "float32"
+    config, params = pretrained.load(tmp_path / "theirs", param_dtype=dtype)
     want = model.model.layers[1].mlp.up_proj.weight.detach().float().numpy().T
     np.testing.assert_array_equal(params["layers"]["mlp"]["up"][1].astype(np.float32), want)
-    pretrained.save(tmp_path / "ours", found, params, extra=config_json.extras(tmp_path / "theirs"))
-    if stored == kept:
+    pretrained.save(tmp_path / "ours", config, params, extra=config_json.extras(tmp_path / "theirs"))
+    if stored == dtype:
         same_tensors(tmp_path / "theirs", tmp_path / "ours")
     raw = files.read_json(tmp_path / "ours" / "config.json")
-    assert (raw["max_position_embeddings"], raw["dtype"], raw["model_type"]) == (99, kept, "qwen2")
+    assert (raw["max_position_embeddings"], raw["dtype"], raw["model_type"]) == (99, dtype, "qwen2")
 
 
 def test_shards_are_of_the_size_asked_for_and_listed_in_the_index(tmp_path: Path) -> None:
@@ -121,9 +121,9 @@ def test_shards_are_of_the_size_asked_for_and_listed_in_the_index(tmp_path: Path
     assert sorted(set(index["weight_map"].values())) == names
     assert index["metadata"]["total_size"] == 4 * config.parameters()
     for name in names:
-        found = load_file(tmp_path / "many" / name)
-        assert {tensor for tensor, file in index["weight_map"].items() if file == name} == found.keys()
-        assert len(found) == 1 or sum(value.nbytes for value in found.values()) <= 10_000
+        tensors = load_file(tmp_path / "many" / name)
+        assert {tensor for tensor, file in index["weight_map"].items() if file == name} == tensors.keys()
+        assert len(tensors) == 1 or sum(value.nbytes for value in tensors.values()) <= 10_000
     same_tensors(tmp_path / "one", tmp_path / "many")
 
 
@@ -167,9 +167,9 @@ def test_a_mesh_gets_its_slices_and_gives_them_back(name: str, tmp_path: Path) -
     pretrained.save(tmp_path / "in", config, random_params(config), shard_bytes=9_000)
     mesh = make_mesh(Mesh(data=2, fsdp=2, tensor=2))
     places = shardings(mesh, transformer.logical_axes(config), transformer.shapes(config))
-    found, params = pretrained.load(tmp_path / "in", "bfloat16", shardings=places)
-    assert found.dtype == "bfloat16"
-    jax.tree.map(lambda leaf, place: pytest.fail("elsewhere") if leaf.sharding != place else None, params, places)
+    read, params = pretrained.load(tmp_path / "in", "bfloat16", shardings=places)
+    assert read.dtype == "bfloat16"
+    jax.tree.map(lambda leaf, sharding: pytest.fail("elsewhere") if leaf.sharding != sharding else None, params, places)
     same_bits(params, pretrained.load(tmp_path / "in")[1])
     pretrained.save(tmp_path / "out", config, params)
     same_tensors(tmp_path / "in", tmp_path / "out")
@@ -186,11 +186,11 @@ def test_the_host_never_holds_more_than_a_tensor_beside_the_devices(tmp_path: Pa
     config = ModelConfig(vocab_size=64, width=256, layers=6, heads=4, kv_heads=4, mlp=2048)
     largest = 4 * 256 * 2048
     pretrained.save(tmp_path, config, random_params(config), shard_bytes=10**7)
-    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    pretrained.load(tmp_path, shardings=place)  # compiles
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    pretrained.load(tmp_path, shardings=device)  # compiles
     tracemalloc.reset_peak()
     before = tracemalloc.get_traced_memory()[0]
-    _, params = pretrained.load(tmp_path, shardings=place)
+    _, params = pretrained.load(tmp_path, shardings=device)
     above = tracemalloc.get_traced_memory()[1] - before  # NumPy's arrays; those on devices are not seen
     assert 0.5 * largest < above < 2 * largest
     assert params["layers"]["mlp"]["up"].nbytes == config.layers * largest
@@ -239,8 +239,8 @@ def test_the_decoder_of_a_model_with_an_image_encoder_is_read(tmp_path: Path) ->
         wrapped = {prefix + name.removeprefix("model."): value for name, value in tensors.items()}
         save_file(wrapped | {vision: np.zeros(1)}, folder / "model.safetensors")
         files.write_json(folder / "config.json", outer)
-        found, same = pretrained.load(folder)
-        assert config_json.same(found, config)
+        read, same = pretrained.load(folder)
+        assert config_json.same(read, config)
         same_bits(same, params)
         context = 131_072  # of Gemma3TextConfig, where nothing is said
         assert config_json.extras(folder) == {
@@ -260,5 +260,5 @@ def test_safetensors_files_are_those_of_the_library(tmp_path: Path) -> None:
     safetensors_files.write_file(tmp_path / "ours.safetensors", entries, (np.asfortranarray(each) for each in values.values()))
     same_bits(load_file(tmp_path / "ours.safetensors"), values)
     save_file(values, tmp_path / "theirs.safetensors")
-    found = safetensors_files.read_header(tmp_path / "theirs.safetensors")
-    same_bits({name: stored.view() for name, stored in found.items()}, values)
+    header = safetensors_files.read_header(tmp_path / "theirs.safetensors")
+    same_bits({name: stored.view() for name, stored in header.items()}, values)

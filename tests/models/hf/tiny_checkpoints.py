@@ -156,9 +156,9 @@ def texts(lengths: Sequence[int], seed: int = 0) -> list[np.ndarray]:
 def padded(rows: Sequence[np.ndarray], length: int) -> tuple[np.ndarray, np.ndarray]:
     """Texts as [R, L] ids padded on the right, and a mask of 1 where there is text."""
     tokens, mask = np.full((len(rows), length), PAD, np.int32), np.zeros((len(rows), length), np.int32)
-    for place, row in enumerate(rows):
-        tokens[place, : len(row)] = row
-        mask[place, : len(row)] = 1
+    for index, row in enumerate(rows):
+        tokens[index, : len(row)] = row
+        mask[index, : len(row)] = 1
     return tokens, mask
 
 
@@ -166,5 +166,5 @@ def torch_logits(model: Any, tokens: np.ndarray, mask: np.ndarray | None = None)
     """float32 [R, L, V], as transformers computes them."""
     torch = pytest.importorskip("torch")
     with torch.no_grad():
-        given = None if mask is None else torch.tensor(mask, dtype=torch.long)
-        return model(torch.tensor(tokens, dtype=torch.long), attention_mask=given, use_cache=False).logits.float().numpy()
+        mask_ = None if mask is None else torch.tensor(mask, dtype=torch.long)
+        return model(torch.tensor(tokens, dtype=torch.long), attention_mask=mask_, use_cache=False).logits.float().numpy()
