@@ -107,10 +107,10 @@ def serving(stub: Stub) -> Iterator[Stub]:
             self.end_headers()
             with contextlib.suppress(ConnectionError):
                 if reply.drip:
-                    for place in range(len(data)):
+                    for start in range(len(data)):
                         if stub.closing.wait(0.05):
                             break
-                        self.wfile.write(data[place : place + 1])
+                        self.wfile.write(data[start : start + 1])
                 else:
                     self.wfile.write(data[:-1] if reply.cut else data)
             self.close_connection = reply.cut or reply.drip
@@ -151,7 +151,7 @@ def traces(result: Asked) -> list[Trace]:
     return [trace for path in result.paths for trace in records.read(path, Trace)]
 
 
-def place(body: dict[str, Any]) -> tuple[int, int]:
+def sample_of(body: dict[str, Any]) -> tuple[int, int]:
     """The problem and the sample that a request is about."""
     index = int(body["messages"][-1]["content"].split()[0][1:])
     drawn = [keys.words(7, "served", "t", PROBLEMS[index].id, sample)[0] >> 1 for sample in range(2)]

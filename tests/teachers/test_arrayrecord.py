@@ -30,8 +30,8 @@ def problem(i: int, **more: Any) -> Problem:
 def trace(of: Problem, sample: int, **more: Any) -> Trace:
     text = f"sample {sample} {ODD}".strip()
     identity = Trace.identity(of.id, "weak", sample, text)
-    made = Trace(identity, of.id, "weak", sample, text, of.answer, "correct", "stop", 2, -0.5, "f:1", "boxed", "exact", (7, 0))
-    return made if not more else Trace(**{name: getattr(made, name) for name in Trace.__slots__} | more)
+    trace = Trace(identity, of.id, "weak", sample, text, of.answer, "correct", "stop", 2, -0.5, "f:1", "boxed", "exact", (7, 0))
+    return trace if not more else Trace(**{name: getattr(trace, name) for name in Trace.__slots__} | more)
 
 
 PROBLEMS = [problem(0), problem(1, answer=None), problem(2, solution="s", meta={"level": 3, "deep": [{"ü": None}]})]
@@ -69,10 +69,10 @@ def test_tfds_reads_what_was_written(tmp_path: Path) -> None:
 def test_traces_come_back_equal(tmp_path: Path) -> None:
     arrayrecord.write_traces(tmp_path / "set", TRACES, PROBLEMS, per_shard=4)
     assert arrayrecord.read_traces(tmp_path / "set") == (PROBLEMS, TRACES)
-    found = recorded.load(Recorded("weak", f"tfds:{tmp_path}/set", sample="sample", finish="finish"))
-    assert [(p.question, p.answer) for p in found.problems] == [(p.question, p.answer) for p in PROBLEMS]
-    assert [(t.id, t.sample, t.text, t.finish) for t in found.traces] == [(t.id, t.sample, t.text, t.finish) for t in TRACES]
-    assert (found.quarantine, found.shape) == ([], "columns (question, trace)")
+    loaded = recorded.load(Recorded("weak", f"tfds:{tmp_path}/set", sample="sample", finish="finish"))
+    assert [(p.question, p.answer) for p in loaded.problems] == [(p.question, p.answer) for p in PROBLEMS]
+    assert [(t.id, t.sample, t.text, t.finish) for t in loaded.traces] == [(t.id, t.sample, t.text, t.finish) for t in TRACES]
+    assert (loaded.quarantine, loaded.shape) == ([], "columns (question, trace)")
     chosen = recorded.load(Recorded("weak", f"tfds:{tmp_path}/set:train", where=(("verdict", "ungraded"),)))
     assert [t.text for t in chosen.traces] == [TRACES[5].text]
     assert not list(tmp_path.glob(".*"))
@@ -95,9 +95,9 @@ def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, rows: lis
         trace(of, i, text=text, answer=answer, mean_logprob=mean, logprobs=tuple(logs))
         for i, (text, answer, mean, logs) in enumerate(rows)
     ]
-    place = tmp_path_factory.mktemp("any") / "set"
-    arrayrecord.write_traces(place, traces, [of])
-    assert arrayrecord.read_traces(place) == ([of], traces)
+    folder = tmp_path_factory.mktemp("any") / "set"
+    arrayrecord.write_traces(folder, traces, [of])
+    assert arrayrecord.read_traces(folder) == ([of], traces)
 
 
 def test_equal_traces_give_equal_bytes(tmp_path: Path) -> None:
@@ -143,12 +143,12 @@ def test_what_cannot_be_written_is_refused_and_leaves_nothing(tmp_path: Path, mo
 
 @pytest.mark.parametrize("sealed", [True, False])
 def test_damage_is_one_sentence(tmp_path: Path, sealed: bool) -> None:
-    place = tmp_path / "set"
-    arrayrecord.write_traces(place, TRACES, PROBLEMS)
-    shard = next(place.glob("*.array_record*"))
+    folder = tmp_path / "set"
+    arrayrecord.write_traces(folder, TRACES, PROBLEMS)
+    shard = next(folder.glob("*.array_record*"))
     data, rng = shard.read_bytes(), random.Random(0)
     if not sealed:
-        (place / "DIGESTS.json").unlink()
+        (folder / "DIGESTS.json").unlink()
     for case in range(12):
         broken = bytearray(data[: rng.randrange(len(data))] if case % 2 else data)
         for _ in range(0 if case % 2 else 40):
@@ -156,16 +156,16 @@ def test_damage_is_one_sentence(tmp_path: Path, sealed: bool) -> None:
         shard.write_bytes(broken)
         loaded: Any = None
         try:
-            loaded = arrayrecord.read_traces(place)
+            loaded = arrayrecord.read_traces(folder)
         except UserError as error:
-            said = str(error)
-            assert said.isprintable()
+            sentence = str(error)
+            assert sentence.isprintable()
         assert loaded is None or (not sealed and loaded == (PROBLEMS, TRACES))
         if case % 2:
             with pytest.raises(UserError, match="cannot be read"):
-                recorded.load(Recorded("weak", f"tfds:{place}"))
+                recorded.load(Recorded("weak", f"tfds:{folder}"))
     shard.unlink()
-    for read in (lambda: arrayrecord.read_traces(place), lambda: recorded.load(Recorded("weak", f"tfds:{place}"))):
+    for read in (lambda: arrayrecord.read_traces(folder), lambda: recorded.load(Recorded("weak", f"tfds:{folder}"))):
         with pytest.raises(UserError, match=r"is missing|cannot be read"):
             read()
 

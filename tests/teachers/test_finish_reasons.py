@@ -89,8 +89,8 @@ def test_a_reason_can_be_shown_whatever_it_is(given: Any, spelled: str) -> None:
 SOUND = {"message": {"content": "4"}, "finish_reason": "stop"}
 
 
-def choice(**said: Any) -> bytes:
-    return json.dumps({"choices": [{"message": {"content": "so #### 12"}, **said}]}).encode()
+def choice(**fields: Any) -> bytes:
+    return json.dumps({"choices": [{"message": {"content": "so #### 12"}, **fields}]}).encode()
 
 
 def test_where_a_choice_says_how_it_ended() -> None:
@@ -122,9 +122,9 @@ def test_where_a_choice_says_how_it_ended() -> None:
     ],
 )
 def test_an_error_in_a_success_is_an_error(body: Any, status: int | None) -> None:
-    with pytest.raises(Failed, match="overloaded") as found:
+    with pytest.raises(Failed, match="overloaded") as failure:
         parse(json.dumps(body).encode())
-    assert found.value.status == status
+    assert failure.value.status == status
 
 
 @pytest.mark.parametrize("reason", ["error", "ABORT", "network_error", "cancelled"])
@@ -135,12 +135,12 @@ def test_a_reason_that_is_an_error_is_one(reason: str) -> None:
 
 def test_what_an_error_says_is_cleaned_and_short() -> None:
     body = {"error": {"message": "bad key sk-1 \x1b[31m" + "x" * 5000, "code": [1]}}
-    with pytest.raises(Failed) as found:
+    with pytest.raises(Failed) as failure:
         parse(json.dumps(body).encode(), lambda text: text.replace("sk-1", "[key]"))
-    assert str(found.value).isprintable()
-    assert len(str(found.value)) < 300
-    assert "[key]" in str(found.value)
-    assert "sk-1" not in str(found.value)
+    assert str(failure.value).isprintable()
+    assert len(str(failure.value)) < 300
+    assert "[key]" in str(failure.value)
+    assert "sk-1" not in str(failure.value)
     assert parse(choice(finish_reason="stop", error=None)).text == "so #### 12"
 
 

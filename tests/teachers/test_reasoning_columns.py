@@ -44,9 +44,9 @@ def test_reasoning_in_a_column_is_put_in_front_of_the_trace(tmp_path: Path, name
         "messages": {"messages": [USER, {"role": "assistant", "content": "It is 2"}]},
     }
     settings = {"question": "ask", "trace": "said"} if shape == "named" else {}
-    found = load(tmp_path, rows[shape] | {name: WORKED}, **settings)
-    assert texts(found) == [JOINED]
-    assert dict(found.notes) == {f"column {name!r} put in front of the trace as its reasoning": 1}
+    loaded = load(tmp_path, rows[shape] | {name: WORKED}, **settings)
+    assert texts(loaded) == [JOINED]
+    assert dict(loaded.notes) == {f"column {name!r} put in front of the trace as its reasoning": 1}
 
 
 LABELS: list[Any] = [
@@ -67,29 +67,29 @@ LABELS: list[Any] = [
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("name", ["reasoning", "thinking", "cot", "rationale"])
 def test_a_label_is_no_reasoning_even_in_a_file_of_one_row(tmp_path: Path, name: str, label: Any) -> None:
-    found = load(tmp_path, PLAIN | {name: label})
-    assert texts(found) == ["It is 2"]
-    assert dict(found.notes) == {f"column {name!r} left out, since it holds labels or settings, no reasoning": 1}
+    loaded = load(tmp_path, PLAIN | {name: label})
+    assert texts(loaded) == ["It is 2"]
+    assert dict(loaded.notes) == {f"column {name!r} left out, since it holds labels or settings, no reasoning": 1}
 
 
 def test_few_values_that_recur_are_labels_and_texts_that_differ_are_not(tmp_path: Path) -> None:
     labels = [PLAIN | {"question": f"q{i}", "reasoning": ("number theory", "counting and probability")[i % 2]} for i in range(10)]
-    found = load(tmp_path, *labels)
-    assert set(texts(found)) == {"It is 2"}
-    assert sum(found.notes.values()) == 10
+    loaded = load(tmp_path, *labels)
+    assert set(texts(loaded)) == {"It is 2"}
+    assert sum(loaded.notes.values()) == 10
     worked = [PLAIN | {"question": f"q{i}", "reasoning": f"{i} and {i} make {2 * i}." if i else "Simple."} for i in range(10)]
-    found = load(tmp_path, *worked)
-    assert texts(found)[:2] == ["<think>\nSimple.\n</think>\n\nIt is 2", "<think>\n1 and 1 make 2.\n</think>\n\nIt is 2"]
+    loaded = load(tmp_path, *worked)
+    assert texts(loaded)[:2] == ["<think>\nSimple.\n</think>\n\nIt is 2", "<think>\n1 and 1 make 2.\n</think>\n\nIt is 2"]
 
 
 @pytest.mark.parametrize("text", ["one and one", "number theory", "level 3 algebra"])
 def test_what_may_be_either_is_refused_by_row_and_can_be_decided(tmp_path: Path, text: str) -> None:
     unsure = PLAIN | {"question": "2 + 2?", "reasoning": text}
-    found = load(tmp_path, PLAIN, unsure)
-    assert texts(found) == ["It is 2"]
+    loaded = load(tmp_path, PLAIN, unsure)
+    assert texts(loaded) == ["It is 2"]
     assert [
         (bad.line, f"'reasoning' holds {text!r}, which may be a label; set reasoning to" in bad.reason)
-        for bad in found.quarantine
+        for bad in loaded.quarantine
     ] == [(2, True)]
     assert texts(load(tmp_path, unsure, reasoning="reasoning")) == [f"<think>\n{text}\n</think>\n\nIt is 2"]
     assert texts(load(tmp_path, unsure, reasoning="")) == ["It is 2"]
@@ -110,25 +110,25 @@ def test_reasoning_that_may_be_another_s_is_refused(tmp_path: Path, name: str) -
 
 
 def test_columns_that_are_as_often_something_else_are_said_and_not_used(tmp_path: Path) -> None:
-    found = load(tmp_path, PLAIN | {"explanation": WORKED}, PLAIN | {"question": "q", "explanation": "easy"})
-    assert texts(found) == ["It is 2", "It is 2"]
-    said = "column 'explanation' not used; set reasoning to it if it belongs in front of the trace"
-    assert dict(found.notes) == {said: 2}
+    loaded = load(tmp_path, PLAIN | {"explanation": WORKED}, PLAIN | {"question": "q", "explanation": "easy"})
+    assert texts(loaded) == ["It is 2", "It is 2"]
+    note = "column 'explanation' not used; set reasoning to it if it belongs in front of the trace"
+    assert dict(loaded.notes) == {note: 2}
     assert texts(load(tmp_path, PLAIN | {"explanation": WORKED}, reasoning="explanation")) == [JOINED]
     assert dict(load(tmp_path, PLAIN | {"analysis": "easy", "steps": 3}).notes) == {}
 
 
 @pytest.mark.parametrize("name", ["reasoning_effort", "thinking_tokens", "cot_type", "season", "cotangent"])
 def test_other_columns_are_none_of_it(tmp_path: Path, name: str) -> None:
-    found = load(tmp_path, PLAIN | {name: WORKED})
-    assert (texts(found), dict(found.notes)) == (["It is 2"], {})
+    loaded = load(tmp_path, PLAIN | {name: WORKED})
+    assert (texts(loaded), dict(loaded.notes)) == (["It is 2"], {})
 
 
 def test_reasoning_that_is_there_already_is_not_doubled(tmp_path: Path) -> None:
     for trace in (JOINED, f"{WORKED}\nIt is 2", JOINED.replace("<think>", "<thinking>").replace("</think>", "</thinking>")):
-        found = load(tmp_path, PLAIN | {"response": trace, "reasoning_content": WORKED})
-        assert texts(found) == [trace]
-        assert dict(found.notes) == {"column 'reasoning_content' left out, since the trace holds it already": 1}
+        loaded = load(tmp_path, PLAIN | {"response": trace, "reasoning_content": WORKED})
+        assert texts(loaded) == [trace]
+        assert dict(loaded.notes) == {"column 'reasoning_content' left out, since the trace holds it already": 1}
     twice = load(tmp_path, PLAIN | {"reasoning_content": WORKED, "reasoning": f" {WORKED}\n"})
     assert texts(twice) == [JOINED]
 
@@ -147,8 +147,8 @@ def test_columns_and_traces_that_disagree_are_refused(tmp_path: Path) -> None:
         (PLAIN | {"thinking": f"{WORKED}</think>It is 3. And"}, "holds reasoning, but its end, </think>, stands in"),
         (PLAIN | {"response": "so <think> it is 2", "thinking": WORKED}, "but a mark of thinking stands in the text already"),
     ):
-        found = load(tmp_path, PLAIN | {"question": "other"}, row)
-        assert [(bad.line, reason in bad.reason) for bad in found.quarantine] == [(2, True)]
+        loaded = load(tmp_path, PLAIN | {"question": "other"}, row)
+        assert [(bad.line, reason in bad.reason) for bad in loaded.quarantine] == [(2, True)]
 
 
 def test_lists_of_traces_have_lists_of_reasoning(tmp_path: Path) -> None:
@@ -160,9 +160,9 @@ def test_lists_of_traces_have_lists_of_reasoning(tmp_path: Path) -> None:
 
 
 def test_thoughts_without_an_answer_are_not_finished(tmp_path: Path) -> None:
-    found = load(tmp_path, PLAIN | {"response": "<think>\n1 + 1 = 2"}, PLAIN | {"response": "[THINK]x[/THINK]"}, PLAIN)
-    assert [trace.finish for trace in found.traces] == ["length", "length", "stop"]
-    assert dict(found.notes) == {"trace of thoughts without an answer, which counts as not finished": 2}
+    loaded = load(tmp_path, PLAIN | {"response": "<think>\n1 + 1 = 2"}, PLAIN | {"response": "[THINK]x[/THINK]"}, PLAIN)
+    assert [trace.finish for trace in loaded.traces] == ["length", "length", "stop"]
+    assert dict(loaded.notes) == {"trace of thoughts without an answer, which counts as not finished": 2}
 
 
 def test_steps_and_parts_are_one_text(tmp_path: Path) -> None:
@@ -174,16 +174,16 @@ def test_steps_and_parts_are_one_text(tmp_path: Path) -> None:
 
 def test_a_column_that_the_first_rows_left_empty_is_not_overlooked(tmp_path: Path) -> None:
     rows = [PLAIN | {"question": f"q{i}", "thinking": None} for i in range(120)]
-    found = load(tmp_path, *rows, PLAIN | {"thinking": WORKED})
-    assert texts(found)[-1] == JOINED
+    loaded = load(tmp_path, *rows, PLAIN | {"thinking": WORKED})
+    assert texts(loaded)[-1] == JOINED
 
 
-def message(**said: Any) -> dict[str, Any]:
-    return {"messages": [USER, {"role": "assistant", **said}]}
+def message(**fields: Any) -> dict[str, Any]:
+    return {"messages": [USER, {"role": "assistant", **fields}]}
 
 
 @pytest.mark.parametrize(
-    "said",
+    "fields",
     [
         {"content": "It is 2", "reasoning_content": WORKED},
         {"content": "It is 2", "reasoning": WORKED, "reasoning_content": WORKED},
@@ -195,14 +195,14 @@ def message(**said: Any) -> dict[str, Any]:
         {"content": "It is 2", "reasoning_details": [{"type": "reasoning.text", "text": WORKED}]},
     ],
 )
-def test_reasoning_in_a_message_is_put_in_front_of_its_text(tmp_path: Path, said: dict[str, Any]) -> None:
-    found = load(tmp_path, message(**said))
-    assert texts(found) == [JOINED]
-    assert [name.endswith("of messages put in front of the trace as its reasoning") for name in found.notes] == [True]
+def test_reasoning_in_a_message_is_put_in_front_of_its_text(tmp_path: Path, fields: dict[str, Any]) -> None:
+    loaded = load(tmp_path, message(**fields))
+    assert texts(loaded) == [JOINED]
+    assert [name.endswith("of messages put in front of the trace as its reasoning") for name in loaded.notes] == [True]
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("fields", "reason"),
     [
         ({"content": None, "reasoning_content": WORKED}, "the assistant's turn is empty but for its reasoning"),
         ({"content": [{"type": "thinking", "thinking": WORKED}]}, "the assistant's turn is empty but for its reasoning"),
@@ -212,10 +212,10 @@ def test_reasoning_in_a_message_is_put_in_front_of_its_text(tmp_path: Path, said
     ],
 )
 def test_a_message_without_an_answer_or_with_what_is_no_text_is_set_aside(
-    tmp_path: Path, said: dict[str, Any], reason: str
+    tmp_path: Path, fields: dict[str, Any], reason: str
 ) -> None:
-    found = load(tmp_path, message(content="It is 2"), message(**said))
-    assert [(bad.line, reason in bad.reason) for bad in found.quarantine] == [(2, True)]
+    loaded = load(tmp_path, message(content="It is 2"), message(**fields))
+    assert [(bad.line, reason in bad.reason) for bad in loaded.quarantine] == [(2, True)]
 
 
 def test_the_user_s_own_words_are_no_reasoning(tmp_path: Path) -> None:

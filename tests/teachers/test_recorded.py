@@ -42,26 +42,26 @@ def test_rows_become_problems_and_ungraded_traces(tmp_path: Path, name: str) -> 
         pq.write_table(pa.Table.from_pylist([row | {"gold": str(row["gold"])} for row in ROWS]), path)
     else:
         write(path, ROWS)
-    found = recorded.load(Recorded("weak", str(path), id="pid", meta=("level",)))
-    assert [(p.question, p.answer, p.meta) for p in found.problems] == [
+    loaded = recorded.load(Recorded("weak", str(path), id="pid", meta=("level",)))
+    assert [(p.question, p.answer, p.meta) for p in loaded.problems] == [
         ("What is 2 + 2 ?", "4", {"level": 1, "source_id": "p1"}),
         ("What is 3 * 3 ?", "9", {"level": 2, "source_id": "p2"}),
     ]
-    assert [(t.text, t.sample, t.verdict, t.provenance) for t in found.traces] == [
+    assert [(t.text, t.sample, t.verdict, t.provenance) for t in loaded.traces] == [
         ("2 + 2 = 4 #### 4", 0, "ungraded", f"{name}:1"),
         ("4", 1, "ungraded", f"{name}:2"),
         ("9", 0, "ungraded", f"{name}:3"),
     ]
-    assert [t.problem_id for t in found.traces] == [found.problems[i].id for i in (0, 0, 1)]
-    assert len({t.id for t in found.traces}) == 3
-    assert (len(found.quarantine), found.unmatched) == (0, 0)
+    assert [t.problem_id for t in loaded.traces] == [loaded.problems[i].id for i in (0, 0, 1)]
+    assert len({t.id for t in loaded.traces}) == 3
+    assert (len(loaded.quarantine), loaded.unmatched) == (0, 0)
 
 
 def test_fields_filters_and_limits(tmp_path: Path) -> None:
     path = write(tmp_path / "t.jsonl", [{"q": r["question"], "t": r["trace"], "model": r["model"], "ok": True} for r in ROWS])
-    found = recorded.load(Recorded("weak", path, question="q", trace="t", gold=None, where=(("model", "a"), ("ok", "true"))))
-    assert [t.text for t in found.traces] == ["2 + 2 = 4 #### 4", "9"]
-    assert [p.answer for p in found.problems] == [None, None]
+    loaded = recorded.load(Recorded("weak", path, question="q", trace="t", gold=None, where=(("model", "a"), ("ok", "true"))))
+    assert [t.text for t in loaded.traces] == ["2 + 2 = 4 #### 4", "9"]
+    assert [p.answer for p in loaded.problems] == [None, None]
     assert len(recorded.load(Recorded("weak", path, question="q", trace="t", gold=None, limit=1)).traces) == 1
 
 
@@ -81,10 +81,10 @@ def test_bad_rows_are_quarantined_with_line_and_reason(tmp_path: Path) -> None:
         ("[" * 100_000, "not valid JSON"),
     ]
     path = write(tmp_path / "t.jsonl", [good, "", *(row for row, _ in bad), ROWS[2]])
-    found = recorded.load(Recorded("weak", path, sample="n", id="pid"))
-    assert [t.text for t in found.traces] == [good["trace"], ROWS[2]["trace"]]
-    assert [q.line for q in found.quarantine] == list(range(3, 3 + len(bad)))
-    for quarantined, (_, reason) in zip(found.quarantine, bad):
+    loaded = recorded.load(Recorded("weak", path, sample="n", id="pid"))
+    assert [t.text for t in loaded.traces] == [good["trace"], ROWS[2]["trace"]]
+    assert [q.line for q in loaded.quarantine] == list(range(3, 3 + len(bad)))
+    for quarantined, (_, reason) in zip(loaded.quarantine, bad):
         assert quarantined.file == path
         assert reason in quarantined.reason
 
@@ -98,18 +98,18 @@ def test_samples_of_one_problem_get_distinct_numbers(tmp_path: Path) -> None:
 
 def test_a_question_with_two_golds_is_quarantined(tmp_path: Path) -> None:
     path = write(tmp_path / "t.jsonl", [*ROWS, ROWS[2] | {"gold": "10"}, ROWS[2] | {"gold": None}])
-    found = recorded.load(Recorded("weak", path))
-    assert {p.question for p in found.problems} == {"What is 2 + 2 ?"}
-    assert [(q.line, "different gold" in q.reason) for q in found.quarantine] == [(3, True), (4, True), (5, True)]
+    loaded = recorded.load(Recorded("weak", path))
+    assert {p.question for p in loaded.problems} == {"What is 2 + 2 ?"}
+    assert [(q.line, "different gold" in q.reason) for q in loaded.quarantine] == [(3, True), (4, True), (5, True)]
 
 
 def test_traces_are_matched_to_given_problems(tmp_path: Path) -> None:
     path = write(tmp_path / "t.jsonl", ROWS)
-    given = [Problem.of("What is 2\n+ 2 ?", "4", task="mine"), Problem.of("What is 5 ?", "5")]
-    found = recorded.load(Recorded("weak", path), given)
-    assert found.problems == given[:1]
-    assert {t.problem_id for t in found.traces} == {given[0].id}
-    assert (len(found.traces), found.unmatched) == (2, 1)
+    problems = [Problem.of("What is 2\n+ 2 ?", "4", task="mine"), Problem.of("What is 5 ?", "5")]
+    loaded = recorded.load(Recorded("weak", path), problems)
+    assert loaded.problems == problems[:1]
+    assert {t.problem_id for t in loaded.traces} == {problems[0].id}
+    assert (len(loaded.traces), loaded.unmatched) == (2, 1)
     contradicted = recorded.load(Recorded("weak", path), [Problem.of("What is 3 * 3 ?", "8")])
     assert contradicted.traces == []
     assert "'9' contradicts the problem's, '8'" in contradicted.quarantine[0].reason
@@ -119,16 +119,16 @@ def test_several_files_share_their_problems(tmp_path: Path) -> None:
     one = Recorded("a", write(tmp_path / "a.jsonl", ROWS))
     other = [ROWS[0] | {"gold": "4.00"}, ROWS[2] | {"gold": "10"}, {"question": "New ?", "trace": "1", "gold": "1"}]
     two = Recorded("b", write(tmp_path / "b.jsonl", other))
-    found = recorded.load_all([one, two])
-    assert {p.question for p in found.problems} == {"What is 2 + 2 ?", "New ?"}
-    assert [(t.teacher, t.text) for t in found.traces] == [
+    loaded = recorded.load_all([one, two])
+    assert {p.question for p in loaded.problems} == {"What is 2 + 2 ?", "New ?"}
+    assert [(t.teacher, t.text) for t in loaded.traces] == [
         ("a", ROWS[0]["trace"]),
         ("a", "4"),
         ("b", ROWS[0]["trace"]),
         ("b", "1"),
     ]
-    assert len({t.problem_id for t in found.traces[:3]}) == 1
-    assert [(q.file, q.line) for q in found.quarantine] == [(one.path, 3), (two.path, 2)]
+    assert len({t.problem_id for t in loaded.traces[:3]}) == 1
+    assert [(q.file, q.line) for q in loaded.quarantine] == [(one.path, 3), (two.path, 2)]
 
 
 def test_unusable_files_are_one_sentence(tmp_path: Path) -> None:
@@ -153,15 +153,15 @@ def test_unusable_files_are_one_sentence(tmp_path: Path) -> None:
 
 def test_all_fourteen_thousand_real_traces(shared_data: Path) -> None:
     teachers = [Recorded(name, str(shared_data / "traces" / f"gair_gsm8k_{name}.jsonl.gz")) for name in ("gemma_2b", "llama2_7b")]
-    found = recorded.load_all(teachers)
-    assert (len(found.traces), len(found.problems), len(found.quarantine)) == (14_000, 6_850, 0)
-    assert len({(t.teacher, t.problem_id, t.sample) for t in found.traces}) == 14_000
+    loaded = recorded.load_all(teachers)
+    assert (len(loaded.traces), len(loaded.problems), len(loaded.quarantine)) == (14_000, 6_850, 0)
+    assert len({(t.teacher, t.problem_id, t.sample) for t in loaded.traces}) == 14_000
 
 
 def test_one_file_of_several_real_teachers(shared_data: Path) -> None:
     path = str(shared_data / "traces" / "openai_gsm8k_test.jsonl.gz")
-    found = recorded.load(Recorded("175b", path, id="problem_id", where=(("teacher", "openai_175b_verification"),)))
-    assert len(found.traces) == len(found.problems) == 1_055
+    loaded = recorded.load(Recorded("175b", path, id="problem_id", where=(("teacher", "openai_175b_verification"),)))
+    assert len(loaded.traces) == len(loaded.problems) == 1_055
     qwen = recorded.load(
         Recorded("qwen", str(shared_data / "traces" / "qwen_math100x8.jsonl.gz"), sample="sample", meta=("level",))
     )
@@ -190,14 +190,14 @@ def test_hostile_rows_are_set_aside_and_good_ones_kept(tmp_path: Path) -> None:
         "deep": [[[[1]]]],
     }
     path = write(tmp_path / "t.jsonl", [good, *HOSTILE, good])
-    found = recorded.load(Recorded("weak", path, meta=("level", "odd", "nan", "deep", "absent")))
-    assert [trace.provenance for trace in found.traces] == ["t.jsonl:1", "t.jsonl:7"]
-    assert found.problems[0].meta == {"level": 3}
-    assert [bad.line for bad in found.quarantine] == [2, 3, 4, 5, 6]
-    assert all(bad.reason.isprintable() and len(bad.reason) < 300 for bad in found.quarantine)
-    records.write(tmp_path / "p.parquet", Problem, found.problems)
-    records.write(tmp_path / "t.parquet", Trace, found.traces)
-    assert records.read(tmp_path / "t.parquet", Trace) == found.traces
+    loaded = recorded.load(Recorded("weak", path, meta=("level", "odd", "nan", "deep", "absent")))
+    assert [trace.provenance for trace in loaded.traces] == ["t.jsonl:1", "t.jsonl:7"]
+    assert loaded.problems[0].meta == {"level": 3}
+    assert [bad.line for bad in loaded.quarantine] == [2, 3, 4, 5, 6]
+    assert all(bad.reason.isprintable() and len(bad.reason) < 300 for bad in loaded.quarantine)
+    records.write(tmp_path / "p.parquet", Problem, loaded.problems)
+    records.write(tmp_path / "t.parquet", Trace, loaded.traces)
+    assert records.read(tmp_path / "t.parquet", Trace) == loaded.traces
 
 
 def test_deep_values_do_not_stop_a_selection(tmp_path: Path) -> None:
@@ -238,11 +238,11 @@ def test_every_row_is_used_or_set_aside(tmp_path_factory: pytest.TempPathFactory
     good = {"question": "What is seven times eight?", "trace": "56", "gold": "56", "n": 3}
     rows = [*others[:at], good, *others[at:]]
     path = write(folder / "t.jsonl", [json.dumps(row) for row in rows])
-    found = recorded.load(Recorded("weak", path, sample="n", meta=("level",)))
-    lines = [int(trace.provenance.rpartition(":")[2]) for trace in found.traces]
-    assert sorted([*lines, *(bad.line for bad in found.quarantine)]) == list(range(1, len(rows) + 1))
-    assert [trace.sample for trace in found.traces if trace.text == "56"][:1] == [3]
-    assert all(bad.reason and bad.reason.isprintable() for bad in found.quarantine)
-    records.write(folder / "p.parquet", Problem, found.problems)
-    records.write(folder / "t.parquet", Trace, found.traces)
-    assert records.read(folder / "t.parquet", Trace) == found.traces
+    loaded = recorded.load(Recorded("weak", path, sample="n", meta=("level",)))
+    lines = [int(trace.provenance.rpartition(":")[2]) for trace in loaded.traces]
+    assert sorted([*lines, *(bad.line for bad in loaded.quarantine)]) == list(range(1, len(rows) + 1))
+    assert [trace.sample for trace in loaded.traces if trace.text == "56"][:1] == [3]
+    assert all(bad.reason and bad.reason.isprintable() for bad in loaded.quarantine)
+    records.write(folder / "p.parquet", Problem, loaded.problems)
+    records.write(folder / "t.parquet", Trace, loaded.traces)
+    assert records.read(folder / "t.parquet", Trace) == loaded.traces

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stub_server import PROBLEMS, Reply, Script, Stub, asked, chat, place, serving, teacher, traces
+from stub_server import PROBLEMS, Reply, Script, Stub, asked, chat, sample_of, serving, teacher, traces
 
 from w2sr_jax.answers.grade import NumberGrader
 from w2sr_jax.core import keys
@@ -29,7 +29,7 @@ def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def failing_once(bad: dict[tuple[int, int], Reply]) -> Script:
-    return lambda body, before: bad.get(place(body)) if before == 0 else None
+    return lambda body, before: bad.get(sample_of(body)) if before == 0 else None
 
 
 FAILURES = {
@@ -85,16 +85,16 @@ def test_a_request_says_all_that_the_settings_do_and_a_trace_what_came_of_it(tmp
         "chat_template_kwargs": {"enable_thinking": False, "depth": 2},
         "seed": seed,
     }
-    found = traces(result)
+    written = traces(result)
     assert len(result.paths) == 3
-    assert [(trace.problem_id, trace.sample) for trace in found] == [(p.id, sample) for p in PROBLEMS for sample in range(2)]
+    assert [(trace.problem_id, trace.sample) for trace in written] == [(p.id, sample) for p in PROBLEMS for sample in range(2)]
     odd = seed % 2
-    assert found[0].text == f"q0 seed {seed} so #### {4 + odd}"
-    assert found[0].verdict == ("incorrect" if odd else "correct")
-    assert (found[0].teacher, found[0].finish, found[0].tokens, found[0].token_ids) == ("t", "stop", 5, ())
-    assert found[0].id == Trace.identity(PROBLEMS[0].id, "t", 0, found[0].text)
-    assert len({trace.id for trace in found}) == 12
-    assert len({trace.provenance for trace in found}) == 1
+    assert written[0].text == f"q0 seed {seed} so #### {4 + odd}"
+    assert written[0].verdict == ("incorrect" if odd else "correct")
+    assert (written[0].teacher, written[0].finish, written[0].tokens, written[0].token_ids) == ("t", "stop", 5, ())
+    assert written[0].id == Trace.identity(PROBLEMS[0].id, "t", 0, written[0].text)
+    assert len({trace.id for trace in written}) == 12
+    assert len({trace.provenance for trace in written}) == 1
     assert (result.prompt_tokens, result.completion_tokens) == (120, 60)
     assert result.cost == pytest.approx((120 * 2.0 + 60 * 8.0) / 1e6)
 
@@ -168,7 +168,7 @@ def test_a_killed_process_has_lost_nothing_that_was_answered(tmp_path: Path, num
 
 
 def test_asked_to_stop_it_does_and_keeps_all(tmp_path: Path) -> None:
-    with serving(Stub(lambda body, before: Reply(body={}, stall=True) if place(body)[0] == 5 else None)) as stub:
+    with serving(Stub(lambda body, before: Reply(body={}, stall=True) if sample_of(body)[0] == 5 else None)) as stub:
         seen: list[int] = []
         with pytest.raises(Stopped, match=r"10 of 12 answers are kept in .*answers\.jsonl"):
             asked(tmp_path, teacher(stub), on_progress=lambda done, *_: seen.append(done), stop=lambda: len(seen) == 10)
@@ -178,12 +178,12 @@ def test_asked_to_stop_it_does_and_keeps_all(tmp_path: Path) -> None:
 
 
 def test_failures_within_the_bound_leave_gaps_and_one_more_ends_the_work(tmp_path: Path) -> None:
-    with serving(Stub(lambda body, before: Reply(500, b"\x1b[31mboom") if place(body) in ((1, 0), (4, 1)) else None)) as stub:
+    with serving(Stub(lambda body, before: Reply(500, b"\x1b[31mboom") if sample_of(body) in ((1, 0), (4, 1)) else None)) as stub:
         gaps = asked(tmp_path / "gaps", teacher(stub, attempts=3, failures=2))
         assert (gaps.counts["traces"], gaps.counts["failed"], gaps.counts["retries"]) == (10, 2, 6)
-        kept = {(trace.problem_id, trace.sample) for trace in traces(gaps)}
-        assert (PROBLEMS[1].id, 0) not in kept
-        assert (PROBLEMS[4].id, 1) not in kept
+        samples = {(trace.problem_id, trace.sample) for trace in traces(gaps)}
+        assert (PROBLEMS[1].id, 0) not in samples
+        assert (PROBLEMS[4].id, 1) not in samples
 
         with pytest.raises(UserError) as stopped:
             asked(tmp_path / "ended", teacher(stub, attempts=3, failures=1, concurrency=1))
@@ -199,7 +199,7 @@ def test_failures_within_the_bound_leave_gaps_and_one_more_ends_the_work(tmp_pat
 
 def test_an_end_lets_answers_on_their_way_arrive_and_wakes_who_waits(tmp_path: Path) -> None:
     def script(body: dict[str, Any], before: int) -> Reply | None:
-        if place(body) == (0, 0):
+        if sample_of(body) == (0, 0):
             time.sleep(0.3)
             return None
         return Reply(500, {})
@@ -278,7 +278,7 @@ def test_answers_without_a_trace_are_counted_and_not_asked_again(tmp_path: Path)
         chat("\n\nso #### 4", reasoning_content="2 + 2\n"),
         chat(None, "length", reasoning="thinking on"),
     ]
-    with serving(Stub(lambda body, before: replies[place(body)[0]])) as stub:
+    with serving(Stub(lambda body, before: replies[sample_of(body)[0]])) as stub:
         settings = teacher(stub, samples=1)
         result = asked(tmp_path, settings)
         assert {name: result.counts[name] for name in ("refused", "filtered", "empty", "traces", "failed")} == {
@@ -310,7 +310,7 @@ def test_how_answers_ended_is_counted_under_the_servers_own_words(tmp_path: Path
         chat("so #### 4", None),
         chat("half", "SAFETY"),
     ]
-    with serving(Stub(lambda body, before: replies[place(body)[0]])) as stub:
+    with serving(Stub(lambda body, before: replies[sample_of(body)[0]])) as stub:
         result = asked(tmp_path, teacher(stub, samples=1))
         again = asked(tmp_path, teacher(stub, samples=1))
     assert [trace.finish for trace in traces(result)] == ["stop", "length", "length", "length", "length"]
@@ -319,8 +319,8 @@ def test_how_answers_ended_is_counted_under_the_servers_own_words(tmp_path: Path
     assert odd.startswith("odd\\x1b[2J word")
     assert odd.isprintable()
     assert len(odd) <= 40
-    said = {"EOS_TOKEN": 1, "model_length": 1, odd: 1, "stop": 1, "not given": 1, "SAFETY": 1}
-    assert result.reasons == again.reasons == said
+    expected = {"EOS_TOKEN": 1, "model_length": 1, odd: 1, "stop": 1, "not given": 1, "SAFETY": 1}
+    assert result.reasons == again.reasons == expected
     assert {name: result.counts[name] for name in ("unfinished", "unanswered", "filtered")} == {
         "unfinished": 4,
         "unanswered": 1,
@@ -345,11 +345,11 @@ def test_errors_in_a_success_are_tried_again_and_end_the_work_as_errors_do(tmp_p
         Reply(body={"error": "slow down"}),
         chat("so #### 4", "insufficient_system_resource"),
     ]
-    with serving(Stub(lambda body, before: failures[place(body)[0]] if before == 0 else None)) as stub:
+    with serving(Stub(lambda body, before: failures[sample_of(body)[0]] if before == 0 else None)) as stub:
         result = asked(tmp_path / "mended", teacher(stub, samples=1))
         assert (result.counts["retries"], result.counts["failed"], result.counts["traces"]) == (6, 0, 6)
         assert set(result.reasons) == {"stop"}
-        stub.script = lambda body, before: failures[place(body)[0]] if place(body)[0] < 3 else None
+        stub.script = lambda body, before: failures[sample_of(body)[0]] if sample_of(body)[0] < 3 else None
         gaps = asked(tmp_path / "gaps", teacher(stub, samples=1, attempts=2))
         assert (gaps.counts["failed"], gaps.counts["traces"]) == (3, 3)
         stub.script = lambda body, before: Reply(body={"error": {"message": "no credit", "code": "insufficient_quota"}})

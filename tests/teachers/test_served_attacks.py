@@ -153,8 +153,12 @@ def test_an_error_that_spells_the_key_in_any_way_shows_it_in_none(tmp_path: Path
         KEY.upper(),
     ]
     for number, way in enumerate(ways):
-        for said in ({"error": {"message": f"no such key: Bearer {way}."}}, f"<html>{way}</html>".encode()):
-            with serving(Stub(lambda body, before, said=said: Reply(401, said))) as stub, pytest.raises(UserError) as refused:  # type: ignore[misc]
+        for refusal in ({"error": {"message": f"no such key: Bearer {way}."}}, f"<html>{way}</html>".encode()):
+
+            def refuse(body: Any, before: int, refusal: Any = refusal) -> Reply:
+                return Reply(401, refusal)
+
+            with serving(Stub(refuse)) as stub, pytest.raises(UserError) as refused:  # type: ignore[misc]
                 asked(tmp_path / str(number), teacher(stub, samples=1), ONE)
             assert way not in str(refused.value), way
     for path in tmp_path.rglob("*"):
@@ -178,25 +182,25 @@ def test_no_other_secret_of_the_environment_is_sent_and_no_cookie_comes_back(
     assert not [value for sent in stub.headers for value in sent.values() if "w2sr-" in value]
 
 
-def said(content: str, rest: str = "", after: str = "") -> bytes:
+def response(content: str, rest: str = "", after: str = "") -> bytes:
     """An answer whose content, and whose further fields of the choice and the body, are JSON as it is given."""
     return f'{{"choices": [{{"message": {{"content": {content}}}{rest}}}]{after}}}'.encode()
 
 
 REAL = '"4"'
 STRANGE = {
-    "deep": said("[" * 100_000 + "]" * 100_000),
-    "deep within what is read": said("[" + '{"text":' * 900 + "1" + "}" * 900 + "]"),
-    "deep reason": said(REAL, ', "finish_reason": ' + "[" * 900 + "]" * 900),
-    "digits": said(REAL, "", ', "usage": {"prompt_tokens": ' + "9" * 10**6 + "}"),
-    "infinite": said(REAL, ', "logprobs": {"content": [{"logprob": -Infinity}, {"logprob": NaN}]}'),
-    "counts": said(REAL, "", ', "usage": {"prompt_tokens": -5, "completion_tokens": 1e300}'),
-    "types": said(REAL, ', "finish_reason": {"type": {"a": 1}}', ', "model": [1], "usage": []'),
-    "twice": said('"3"', "", ', "choices": [{"message": {"content": "4"}, "finish_reason": "stop"}]'),
-    "half characters": said('"4 \\ud800 \\u0000"', ', "finish_reason": "\\ud800"', ', "model": "\\udfff"'),
-    "not UTF-8": said("?").replace(b"?", b'"\xff\xfe"'),
-    "endless names": said(REAL, f', "finish_reason": "{"r" * 500_000}"', f', "model": "{"m" * 500_000}"'),
-    "a bidi model": said(REAL, ', "finish_reason": "\u202estop\\u001b[2J"', ', "model": "\u202em"'),
+    "deep": response("[" * 100_000 + "]" * 100_000),
+    "deep within what is read": response("[" + '{"text":' * 900 + "1" + "}" * 900 + "]"),
+    "deep reason": response(REAL, ', "finish_reason": ' + "[" * 900 + "]" * 900),
+    "digits": response(REAL, "", ', "usage": {"prompt_tokens": ' + "9" * 10**6 + "}"),
+    "infinite": response(REAL, ', "logprobs": {"content": [{"logprob": -Infinity}, {"logprob": NaN}]}'),
+    "counts": response(REAL, "", ', "usage": {"prompt_tokens": -5, "completion_tokens": 1e300}'),
+    "types": response(REAL, ', "finish_reason": {"type": {"a": 1}}', ', "model": [1], "usage": []'),
+    "twice": response('"3"', "", ', "choices": [{"message": {"content": "4"}, "finish_reason": "stop"}]'),
+    "half characters": response('"4 \\ud800 \\u0000"', ', "finish_reason": "\\ud800"', ', "model": "\\udfff"'),
+    "not UTF-8": response("?").replace(b"?", b'"\xff\xfe"'),
+    "endless names": response(REAL, f', "finish_reason": "{"r" * 500_000}"', f', "model": "{"m" * 500_000}"'),
+    "a bidi model": response(REAL, ', "finish_reason": "\u202estop\\u001b[2J"', ', "model": "\u202em"'),
     "no object": b"[" * 10,
 }
 
@@ -213,9 +217,9 @@ def test_strange_answers_are_used_for_what_they_are_or_set_aside(tmp_path: Path,
     assert len(words) < 1000
     assert bool(words) == (not got)
     assert all(trace.tokens >= 0 and "4" in trace.text for trace in got)
-    kept = (tmp_path / "answers.jsonl").read_bytes()
-    assert len(kept) < 5000
-    assert not {b"\x1b", b"\x00"} & {bytes([one]) for one in kept}
+    journal = (tmp_path / "answers.jsonl").read_bytes()
+    assert len(journal) < 5000
+    assert not {b"\x1b", b"\x00"} & {bytes([one]) for one in journal}
 
 
 def test_a_proxy_of_the_environment_that_is_none_is_one_sentence_without_its_password(
@@ -242,12 +246,12 @@ with serving(Stub(lambda body, before: Reply(500, {"error": "\\x1b[2J\\x9b2J\\u2
     except UserError as error:
         print(error)
 """
-    place = str(Path(__file__).parent)
+    folder = str(Path(__file__).parent)
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([place, str(Path(place).parents[1])])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([folder, str(Path(folder).parents[1])])},
         check=True,
     )
     assert "gone" in done.stderr

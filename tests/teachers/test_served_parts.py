@@ -231,8 +231,8 @@ def test_a_journal_from_before_reasons_were_kept_is_read(tmp_path: Path) -> None
         assert journal.get(("p", 0, "d")) == ("m", Answer("so 4", "answered", "stop", 3, 4, None, "m", None))
 
 
-@pytest.mark.parametrize("kept", [1, 40, -1])
-def test_a_torn_line_costs_one_answer_at_most(tmp_path: Path, kept: int) -> None:
+@pytest.mark.parametrize("left", [1, 40, -1])
+def test_a_torn_line_costs_one_answer_at_most(tmp_path: Path, left: int) -> None:
     path = tmp_path / "answers.jsonl"
     answer = Answer("text", "answered", "stop", 3, 4, None, "m")
     with Journal(path) as journal:
@@ -240,11 +240,11 @@ def test_a_torn_line_costs_one_answer_at_most(tmp_path: Path, kept: int) -> None
         start = path.stat().st_size
         journal.add(("p", 1, "d"), "m", answer)
     data = path.read_bytes()
-    path.write_bytes(data[: start + kept] if kept > 0 else data[:kept])
+    path.write_bytes(data[: start + left] if left > 0 else data[:left])
     for _ in range(2):
         with Journal(path) as journal:
-            assert journal.torn == (kept > 0)
-            assert (("p", 1, "d") in journal) == (kept == -1)
+            assert journal.torn == (left > 0)
+            assert (("p", 1, "d") in journal) == (left == -1)
     with Journal(path) as journal:
         journal.add(("p", 2, "d"), "m", answer)
     with Journal(path) as journal:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stub_server import PROBLEMS, Reply, Stub, asked, chat, place, serving, teacher, traces
+from stub_server import PROBLEMS, Reply, Stub, asked, chat, sample_of, serving, teacher, traces
 
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.teachers.settings import Served
@@ -67,7 +67,7 @@ def test_the_key_comes_from_the_environment_and_goes_nowhere_else(
     def echo(body: dict[str, Any], before: int) -> Reply | None:
         if before == 0:
             return Reply(500, {"error": {"message": f"key {KEY} is busy"}})
-        return chat(f"your key is {KEY}") if place(body)[0] < 5 else None
+        return chat(f"your key is {KEY}") if sample_of(body)[0] < 5 else None
 
     with caplog.at_level("WARNING"), serving(Stub(echo)) as stub:
         result = asked(tmp_path / "first", teacher(stub, key_env="MY_KEY"))

@@ -108,7 +108,7 @@ def expected(running: Running, ids: list[int], most: int) -> tuple[str, str, int
 def test_greedy_chats_are_what_generate_gives(running: Running, tmp_path: Path) -> None:
     settings = Served("tiny", running.url, str(running.directory), samples=2, temperature=0.0, max_tokens=24, prompt="{question}")
     result = ask(tmp_path, settings, PROBLEMS, NumberGrader(), 0)
-    found = records.read(result.paths[0], Trace)
+    written = records.read(result.paths[0], Trace)
     prompts = [
         running.tokenizer.apply_chat_template(
             [{"role": "user", "content": problem.question}], add_generation_prompt=True, return_dict=True
@@ -116,19 +116,19 @@ def test_greedy_chats_are_what_generate_gives(running: Running, tmp_path: Path) 
         for problem in PROBLEMS
     ]
     answers = [expected(running, prompt, 24) for prompt in prompts]
-    assert [(trace.text, trace.finish, trace.tokens) for trace in found] == [each for each in answers for _ in range(2)]
+    assert [(trace.text, trace.finish, trace.tokens) for trace in written] == [each for each in answers for _ in range(2)]
     assert len({text for text, _, _ in answers}) == 3
     assert result.prompt_tokens == 2 * sum(map(len, prompts))
-    assert result.completion_tokens == sum(trace.tokens for trace in found)
+    assert result.completion_tokens == sum(trace.tokens for trace in written)
     assert result.counts["retries"] == 0
 
 
 def test_completions_continue_the_prompt(running: Running, tmp_path: Path) -> None:
     settings = Served("tiny", running.url, str(running.directory), "completions", samples=1, temperature=0.0, max_tokens=16)
     settings = dataclasses.replace(settings, prompt="Q: {question} A:")
-    found = records.read(ask(tmp_path, settings, PROBLEMS[:2], NumberGrader(), 0).paths[0], Trace)
+    written = records.read(ask(tmp_path, settings, PROBLEMS[:2], NumberGrader(), 0).paths[0], Trace)
     ids = [running.tokenizer(f"Q: {problem.question} A:")["input_ids"] for problem in PROBLEMS[:2]]
-    assert [(trace.text, trace.finish, trace.tokens) for trace in found] == [expected(running, each, 16) for each in ids]
+    assert [(trace.text, trace.finish, trace.tokens) for trace in written] == [expected(running, each, 16) for each in ids]
 
 
 def test_a_model_that_is_not_served_and_a_path_that_is_not_there(running: Running, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def write(path: Path, rows: list[Any]) -> str:
     return str(path)
 
 
-def said(loaded: recorded.Loaded) -> list[tuple[str, str]]:
+def exchanges(loaded: recorded.Loaded) -> list[tuple[str, str]]:
     questions = {problem.id: problem.question for problem in loaded.problems}
     return [(questions[trace.problem_id], trace.text) for trace in loaded.traces]
 
@@ -76,13 +76,13 @@ SHAPES: dict[str, tuple[str, Callable[[str, str], Row]]] = {
 def test_usual_shapes_are_recognised(tmp_path: Path, name: str) -> None:
     described, make = SHAPES[name]
     rows = [make(question, trace) for question, trace in PAIRS]
-    found = recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", rows)))
-    assert said(found) == PAIRS
-    assert (found.shape, found.quarantine) == (described, [])
+    loaded = recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", rows)))
+    assert exchanges(loaded) == PAIRS
+    assert (loaded.shape, loaded.quarantine) == (described, [])
     if name == "parts":  # a column of a table has one type
         return
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
-    assert said(recorded.load(Recorded("weak", str(tmp_path / "t.parquet")))) == PAIRS
+    assert exchanges(recorded.load(Recorded("weak", str(tmp_path / "t.parquet")))) == PAIRS
 
 
 CHARACTERS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\x00\u202e\n {}\\"), min_size=1, max_size=20)
@@ -99,9 +99,9 @@ def test_any_question_and_trace_come_back(
     pairs = [one for at, one in enumerate(pairs) if keys.index(keys[at]) == at]
     path = write(tmp_path_factory.mktemp("any") / "t.jsonl", [SHAPES[name][1](*one) for one in pairs])
     if pairs:
-        found = recorded.load(Recorded("weak", path))
-        assert said(found) == pairs
-        assert found.quarantine == []
+        loaded = recorded.load(Recorded("weak", path))
+        assert exchanges(loaded) == pairs
+        assert loaded.quarantine == []
 
 
 def test_reasoning_beside_the_answer_is_joined(tmp_path: Path) -> None:
@@ -116,17 +116,17 @@ def test_reasoning_beside_the_answer_is_joined(tmp_path: Path) -> None:
         {"instruction": "q", "output": "4", "reasoning_content": "2, 3, 4"},
         {"question": "q", "response": "4", "reasoning": "2, 3, 4"},
     ):
-        assert said(recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", [row])))) == [("q", joined)]
+        assert exchanges(recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", [row])))) == [("q", joined)]
     contradicted = {"messages": [user, whole | {"reasoning_content": "other"}]}
-    found = recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", [{"messages": [user, beside]}, contradicted])))
-    assert [(bad.line, "'reasoning_content' holds reasoning, but its end" in bad.reason) for bad in found.quarantine] == [
+    loaded = recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", [{"messages": [user, beside]}, contradicted])))
+    assert [(bad.line, "'reasoning_content' holds reasoning, but its end" in bad.reason) for bad in loaded.quarantine] == [
         (2, True)
     ]
 
 
 def test_an_input_belongs_to_the_question(tmp_path: Path) -> None:
     rows = [{"instruction": "Add.", "input": "2 and 3", "output": "5"}]
-    assert said(recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", rows)))) == [("Add.\n2 and 3", "5")]
+    assert exchanges(recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", rows)))) == [("Add.\n2 and 3", "5")]
 
 
 def test_lists_of_traces_are_samples(tmp_path: Path) -> None:
@@ -140,15 +140,15 @@ def test_lists_of_traces_are_samples(tmp_path: Path) -> None:
         {"problem": "q7", "answer": "4", "generations": ["", 7], "reasons": ["stop", "stop"]},
     ]
     path = write(tmp_path / "t.jsonl", rows)
-    found = recorded.load(Recorded("weak", path, finish="reasons"))
-    assert [(t.text, t.sample, t.finish, t.provenance) for t in found.traces] == [
+    loaded = recorded.load(Recorded("weak", path, finish="reasons"))
+    assert [(t.text, t.sample, t.finish, t.provenance) for t in loaded.traces] == [
         ("a", 0, "stop", "t.jsonl:1"),
         ("b", 1, "length", "t.jsonl:1"),
         ("c", 0, "stop", "t.jsonl:2"),
     ]
-    assert len({trace.id for trace in found.traces}) == 3
-    assert [p.answer for p in found.problems] == ["3", "4"]
-    assert [(bad.line, bad.reason) for bad in found.quarantine] == [
+    assert len({trace.id for trace in loaded.traces}) == 3
+    assert [p.answer for p in loaded.problems] == ["3", "4"]
+    assert [(bad.line, bad.reason) for bad in loaded.quarantine] == [
         (1, "trace 2 of field 'generations' is empty"),
         (3, "field 'generations' holds str where other rows hold lists of traces"),
         (4, "field 'generations' is an empty list"),
@@ -165,12 +165,12 @@ def test_lists_of_traces_are_samples(tmp_path: Path) -> None:
 
 def test_a_list_among_texts_is_no_trace(tmp_path: Path) -> None:
     rows = [{"question": f"q{i}", "trace": trace, "gold": "1"} for i, trace in enumerate((["a"], ["b", "c"], "t"))]
-    found = recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", rows)))
-    assert said(found) == [("q2", "t")]
-    assert [bad.line for bad in found.quarantine] == [1, 2]
-    assert {bad.reason for bad in found.quarantine} == {"field 'trace' is not text"}
-    found = recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", rows[:2])))
-    assert said(found) == [("q0", "a"), ("q1", "b"), ("q1", "c")]
+    loaded = recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", rows)))
+    assert exchanges(loaded) == [("q2", "t")]
+    assert [bad.line for bad in loaded.quarantine] == [1, 2]
+    assert {bad.reason for bad in loaded.quarantine} == {"field 'trace' is not text"}
+    loaded = recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", rows[:2])))
+    assert exchanges(loaded) == [("q0", "a"), ("q1", "b"), ("q1", "c")]
 
 
 def test_gold_answers_of_recognised_shapes(tmp_path: Path) -> None:
@@ -186,8 +186,8 @@ def test_gold_answers_of_recognised_shapes(tmp_path: Path) -> None:
         ({"answer": "2", "key": "6"}, {"gold": "key"}, "6"),
     ]
     for more, settings, gold in cases:
-        found = recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", [row | more]), **settings))
-        assert found.problems[0].answer == gold
+        loaded = recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", [row | more]), **settings))
+        assert loaded.problems[0].answer == gold
     with pytest.raises(UserError, match="has no field 'key'; its fields are messages, answer"):
         recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", [row | {"answer": "2"}]), gold="key"))
 
@@ -221,11 +221,11 @@ UNUSABLE: list[tuple[Any, str]] = [
 def test_dialogues_that_are_no_single_exchange_are_set_aside(tmp_path: Path) -> None:
     good = {"messages": [USER, ANSWER]}
     rows = [good, *({"messages": value} for value, _ in UNUSABLE), good | {"images": ["x.png"]}, {"text": "q"}, good]
-    found = recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", rows)))
-    assert [trace.provenance for trace in found.traces] == ["t.jsonl:1", f"t.jsonl:{len(rows)}"]
-    assert [bad.line for bad in found.quarantine] == list(range(2, len(rows)))
+    loaded = recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", rows)))
+    assert [trace.provenance for trace in loaded.traces] == ["t.jsonl:1", f"t.jsonl:{len(rows)}"]
+    assert [bad.line for bad in loaded.quarantine] == list(range(2, len(rows)))
     reasons = [reason for _, reason in UNUSABLE] + ["'images' holds more than text", "field 'messages' is missing"]
-    for bad, reason in zip(found.quarantine, reasons, strict=True):
+    for bad, reason in zip(loaded.quarantine, reasons, strict=True):
         assert reason in bad.reason
         assert bad.reason.isprintable()
 
@@ -233,14 +233,14 @@ def test_dialogues_that_are_no_single_exchange_are_set_aside(tmp_path: Path) -> 
 def test_rows_of_another_shape_are_set_aside(tmp_path: Path) -> None:
     rows = [{"messages": [USER, ANSWER]}, {"prompt": "q", "completion": "t"}, {"messages": [USER, ANSWER]}]
     rows += [{"instruction": "q", "output": "t", "history": [["a", "b"]]}]
-    found = recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", rows)))
-    assert len(found.traces) == 2
-    assert [bad.reason for bad in found.quarantine] == [
+    loaded = recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", rows)))
+    assert len(loaded.traces) == 2
+    assert [bad.reason for bad in loaded.quarantine] == [
         "it has the shape prompt (prompt, completion), where the first rows have messages (messages)",
         "it has the shape instruction (instruction, output), where the first rows have messages (messages)",
     ]
-    found = recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", [rows[3] | {"history": None}, rows[3]])))
-    assert [(bad.line, bad.reason) for bad in found.quarantine] == [(2, "field 'history' makes it a dialogue of several turns")]
+    loaded = recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", [rows[3] | {"history": None}, rows[3]])))
+    assert [(bad.line, bad.reason) for bad in loaded.quarantine] == [(2, "field 'history' makes it a dialogue of several turns")]
 
 
 def test_ambiguous_files_name_the_settings_that_decide(tmp_path: Path) -> None:
@@ -264,10 +264,10 @@ def test_ambiguous_files_name_the_settings_that_decide(tmp_path: Path) -> None:
     traces = []
     for way in ways:
         settings = dict(part.split(" = ") for part in way.partition(" for ")[0].split(", "))
-        found = recorded.load(Recorded("weak", path, **{name: value.strip("'") for name, value in settings.items()}))
-        assert found.shape.startswith(way.partition(" for ")[2])
-        assert found.problems[0].answer == "4"
-        traces.append("/".join(trace.text for trace in found.traces))
+        loaded = recorded.load(Recorded("weak", path, **{name: value.strip("'") for name, value in settings.items()}))
+        assert loaded.shape.startswith(way.partition(" for ")[2])
+        assert loaded.problems[0].answer == "4"
+        traces.append("/".join(trace.text for trace in loaded.traces))
     assert sorted(traces) == ["t", "t1/t2", "u", "v", "w", "w", "x"]
     plain = recorded.load(Recorded("weak", write(tmp_path / "t.jsonl", [row | {"question": "q", "trace": "t", "gold": "5"}])))
     assert (plain.shape, plain.problems[0].answer) == ("columns (question, trace)", "5")
@@ -278,9 +278,9 @@ def test_given_names_win(tmp_path: Path) -> None:
     path = write(tmp_path / "t.jsonl", rows)
     with pytest.raises(UserError, match="has no field 'cot'; its fields are messages, ask, turns, gold"):
         recorded.load(Recorded("weak", path, question="ask.text", trace="cot"))
-    assert said(recorded.load(Recorded("weak", path, shape="messages", trace="turns"))) == [("q", "u")]
-    assert said(recorded.load(Recorded("weak", path, shape="prompt", question="ask.text", trace="gold"))) == [("q2", "1")]
-    assert said(recorded.load(Recorded("weak", path, question="ask.text", trace="turns.1.content"))) == [("q2", "u")]
+    assert exchanges(recorded.load(Recorded("weak", path, shape="messages", trace="turns"))) == [("q", "u")]
+    assert exchanges(recorded.load(Recorded("weak", path, shape="prompt", question="ask.text", trace="gold"))) == [("q2", "1")]
+    assert exchanges(recorded.load(Recorded("weak", path, question="ask.text", trace="turns.1.content"))) == [("q2", "u")]
     with pytest.raises(UserError, match="has no field 'prompt'"):
         recorded.load(Recorded("weak", path, shape="prompt"))
     with pytest.raises(UserError, match="has no field 'question'"):
@@ -297,9 +297,9 @@ def test_wrappers_are_taken_off_questions(tmp_path: Path) -> None:
     path = write(tmp_path / "t.jsonl", rows)
     bare = recorded.load(Recorded("weak", path), [problem])
     assert ([trace.text for trace in bare.traces], bare.unmatched) == (["6"], 2)
-    found = recorded.load(Recorded("weak", path, strip=("Please reason step by step.\n", "Question:")), [problem])
-    assert ([trace.text for trace in found.traces], found.unmatched) == (["4", "6"], 0)
-    assert [(bad.line, "nothing but what strip takes off" in bad.reason) for bad in found.quarantine] == [(2, True)]
+    loaded = recorded.load(Recorded("weak", path, strip=("Please reason step by step.\n", "Question:")), [problem])
+    assert ([trace.text for trace in loaded.traces], loaded.unmatched) == (["4", "6"], 0)
+    assert [(bad.line, "nothing but what strip takes off" in bad.reason) for bad in loaded.quarantine] == [(2, True)]
     with pytest.raises(UserError, match="empty text in strip"):
         Recorded("weak", path, strip=("a", " "))
 
@@ -310,10 +310,10 @@ def test_data_sets_are_read_like_files(tmp_path: Path, form: str) -> None:
     (tmp_path / "set").mkdir()
     write(tmp_path / "set" / "train.jsonl", rows)
     path = f"file:{tmp_path}/set/train.jsonl" if form == "file" else f"hf:{tmp_path}/set:train[1:]"
-    found = recorded.load(Recorded("weak", path, meta=("level",)))
-    assert said(found) == PAIRS[form == "hf" :]
-    assert found.problems[0].meta == {"level": 1}
-    assert found.traces[0].provenance == ("train.jsonl:1" if form == "file" else "set:train:1")
+    loaded = recorded.load(Recorded("weak", path, meta=("level",)))
+    assert exchanges(loaded) == PAIRS[form == "hf" :]
+    assert loaded.problems[0].meta == {"level": 1}
+    assert loaded.traces[0].provenance == ("train.jsonl:1" if form == "file" else "set:train:1")
 
 
 JSON = st.recursive(
@@ -348,14 +348,14 @@ def test_broken_rows_are_sentences(tmp_path_factory: pytest.TempPathFactory, row
     path = write(tmp_path_factory.mktemp("any") / "t.jsonl", rows)
     refused = ""
     try:
-        found = recorded.load(Recorded("weak", path, shape=shape))
+        loaded = recorded.load(Recorded("weak", path, shape=shape))
     except UserError as error:
         refused = str(error)
     if refused:
         assert refused.isprintable()
         assert len(refused) < 1500
         return
-    lines = {int(trace.provenance.rpartition(":")[2]) for trace in found.traces}
-    assert lines | {bad.line for bad in found.quarantine} == set(range(1, len(rows) + 1))
-    assert all(trace.text.strip() for trace in found.traces)
-    assert all(bad.reason and bad.reason.isprintable() and len(bad.reason) < 500 for bad in found.quarantine)
+    lines = {int(trace.provenance.rpartition(":")[2]) for trace in loaded.traces}
+    assert lines | {bad.line for bad in loaded.quarantine} == set(range(1, len(rows) + 1))
+    assert all(trace.text.strip() for trace in loaded.traces)
+    assert all(bad.reason and bad.reason.isprintable() and len(bad.reason) < 500 for bad in loaded.quarantine)

@@ -13,7 +13,7 @@ WHOLE = "<think>\nfive and seven\n</think>\n\n#### 12"
 TEXT = {"type": "text", "text": "#### 12"}
 
 
-def said(reason: str = "stop", **message: Any) -> Answer:
+def answered(reason: str = "stop", **message: Any) -> Answer:
     return parse(json.dumps({"choices": [{"message": message, "finish_reason": reason}]}).encode())
 
 
@@ -60,7 +60,7 @@ KEPT: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("server", KEPT)
 def test_reasoning_is_kept_once_in_front_of_the_answer(server: str) -> None:
-    answer = said(**KEPT[server])
+    answer = answered(**KEPT[server])
     assert "".join(answer.text.split()) == "".join(WHOLE.split())
     assert (answer.outcome, answer.finish) == ("answered", "stop")
     assert thinking.read(answer.text).balanced
@@ -78,7 +78,7 @@ NONE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("server", NONE)
 def test_what_is_no_reasoning_is_none(server: str) -> None:
-    assert said(**NONE[server]).text == "#### 12"
+    assert answered(**NONE[server]).text == "#### 12"
 
 
 UNANSWERED: dict[str, dict[str, Any]] = {
@@ -94,7 +94,7 @@ UNANSWERED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("case", UNANSWERED)
 def test_reasoning_without_an_answer_is_not_finished_whatever_the_server_says(case: str) -> None:
-    answer = said(**UNANSWERED[case])
+    answer = answered(**UNANSWERED[case])
     assert (answer.outcome, answer.finish, answer.reason) == ("answered", "length", "stop")
     assert thoughts.unanswered(answer.text)
     assert "so #### 12" in answer.text
@@ -106,10 +106,10 @@ def test_an_answer_is_one(text: str) -> None:
 
 
 def test_short_reasoning_that_the_answer_happens_to_contain_is_kept() -> None:
-    assert said(content="It is #### 12", reasoning="12").text == "<think>\n12\n</think>\n\nIt is #### 12"
-    assert said(content="five and seven", reasoning="five and seven").text == "five and seven"
+    assert answered(content="It is #### 12", reasoning="12").text == "<think>\n12\n</think>\n\nIt is #### 12"
+    assert answered(content="five and seven", reasoning="five and seven").text == "five and seven"
     long = "First I add five and seven, which gives twelve, and check it."
-    assert said(content=f"Well. {long} So 12.", reasoning=long).text == f"Well. {long} So 12."
+    assert answered(content=f"Well. {long} So 12.", reasoning=long).text == f"Well. {long} So 12."
 
 
 def test_reasoning_beside_the_message_or_the_text_of_a_completion_is_kept() -> None:
@@ -119,9 +119,9 @@ def test_reasoning_beside_the_message_or_the_text_of_a_completion_is_kept() -> N
 
 
 def test_different_reasoning_is_all_kept() -> None:
-    text = said(content="12", reasoning_content="five and seven", reasoning="a summary").text
+    text = answered(content="12", reasoning_content="five and seven", reasoning="a summary").text
     assert text == "<think>\nfive and seven\n\na summary\n</think>\n\n12"
-    assert said(content="<think>a</think>12", reasoning="other").text == "<think>\nother\n</think>\n\n<think>a</think>12"
+    assert answered(content="<think>a</think>12", reasoning="other").text == "<think>\nother\n</think>\n\n<think>a</think>12"
 
 
 def test_nothing_nested_too_deep_is_read() -> None:
@@ -129,6 +129,6 @@ def test_nothing_nested_too_deep_is_read() -> None:
     for _ in range(200):
         deep = [{"type": "thinking", "thinking": deep}]
     assert thoughts.text_of(deep) == ""
-    assert said(content="12", reasoning_details=deep).text == "12"
+    assert answered(content="12", reasoning_details=deep).text == "12"
     assert thoughts.text_of([1, None, {"text": 7}, {"text": ["a"]}, "b"]) == "a\nb"
     assert thoughts.parts([{"type": 7, "text": "a"}]) is None
