@@ -42,7 +42,7 @@ def regularized(kind: Any) -> Objective:
 def made(parent: Path, count: int = 4, **changes: Any) -> References:
     given: dict[str, Any] = {
         "model": MODEL,
-        "initial": params,
+        "parameters": params,
         "packed": packed(),
         "rows": ROWS,
         "block": 64,
@@ -217,7 +217,7 @@ def test_a_reference_whose_logits_are_no_numbers_is_not_kept(tmp_path: Path) -> 
     with pytest.raises(
         UserError, match="the logits of the frozen model 'initial' are not finite numbers: its parameters are finite, so that"
     ):
-        made(tmp_path, initial=lambda: huge)
+        made(tmp_path, parameters=lambda: huge)
     assert not list(tmp_path.glob("*/piece-*"))
 
 

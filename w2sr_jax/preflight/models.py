@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,7 +110,9 @@ def memory(subject: Subject, findings: Findings) -> None:
     largest: tuple[int, str] = (0, "")
     for trained in subject.trainings:
         try:
-            size = training_bytes(trained, subject.sized(trained.model.config), wanted)
+            beside = subject.stages.trainings[trained.model.name].others
+            others = [subject.sized(other.model.config) for other in beside]
+            size = training_bytes(trained, subject.sized(trained.model.config), wanted, others)
         except UserError:  # said of the models
             continue
         largest = max(largest, (size, trained.model.name))
@@ -182,9 +184,9 @@ def growth(subject: Subject, findings: Findings) -> None:
             findings.see(f"{rung.name} {'grows' if small != large else 'goes on'} from {experiment.rungs[index - 1].name}")
 
 
-def training_bytes(trained: Trained, config: ModelConfig, wanted: Shape) -> int:
-    """Bytes on each device for the parameters, their gradients, AdamW's moments and what stays frozen. `UserError` where a
-    dimension does not divide."""
+def training_bytes(trained: Trained, config: ModelConfig, wanted: Shape, others: Sequence[ModelConfig] = ()) -> int:
+    """Bytes on each device for the parameters, their gradients, AdamW's moments and what stays frozen, with the `others` that the
+    loss looks at. `UserError` where a dimension does not divide."""
     training = trained.training
     held = _bytes(transformer.logical_axes(config), transformer.shapes(config), wanted)
     count = _bytes(transformer.logical_axes(config), transformer.shapes(config), wanted, size=1)
@@ -194,6 +196,8 @@ def training_bytes(trained: Trained, config: ModelConfig, wanted: Shape) -> int:
         frozen = held if training.lora.quantize == "none" else count  # about a byte each
         count = _bytes(lora.logical_axes(config, training.lora), lora.shapes(config, training.lora), wanted, size=1)
         held = 4 * count
+    if not training.reference_top:
+        frozen += sum(_bytes(transformer.logical_axes(other), transformer.shapes(other), wanted) for other in others)
     moments = _MOMENTS * (2 if training.moments == "bfloat16" else 4) * count
     return held + frozen + moments + 4 * count
 

@@ -41,7 +41,7 @@ from w2sr_jax.stages.problems import POOL
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.training import checkpoints, journal, supervision
 from w2sr_jax.training.frozen import FrozenModel
-from w2sr_jax.training.imitation import REFERENCES, ReferenceStore, imitation, reference_mass
+from w2sr_jax.training.imitation import REFERENCES, ReferenceStore, imitation, reference_mass, teacher_share
 from w2sr_jax.training.loop import TrainingResult, fit
 from w2sr_jax.training.probe import Probing
 from w2sr_jax.training.protocols import Hooks, Program, Source
@@ -223,6 +223,13 @@ class Work:
         if mass is not None:
             measures["reference_mass"] = mass
             note += f", {mass:.1%} of the reference's mass kept"
+        masses = {name: mass for name in others if (mass := reference_mass(result, name)) is not None}
+        measures |= {"reference_masses": masses} if masses else {}
+        note += "".join(f", {mass:.1%} of {name}'s" for name, mass in masses.items())
+        share = teacher_share(result)
+        if share is not None:
+            measures["teacher_share"] = share
+            note += f", the teacher's distribution recorded at {share:.1%} of the tokens"
         if remarked:
             measures["remarks"] = remarks.counts(remarked)
         if rejected[OVER_LENGTH]:

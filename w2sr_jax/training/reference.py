@@ -1,7 +1,8 @@
-"""What is kept of a frozen reference, on disk: made once for a data set and a set of parameters, read by every training of both.
+"""The most probable tokens of a frozen model, on disk: computed once for a data set and a set of parameters, read by every
+training of both.
 
 A folder holds a piece for every few rows of the packed data, with the supervised tokens alone, and is sealed when all are there.
-An interrupted making goes on where it was; what has changed since it was sealed is made anew.
+An interrupted computation goes on where it was; what has changed since it was sealed is computed anew.
 """
 
 import dataclasses
@@ -37,7 +38,7 @@ PIECE = 65_536
 
 @dataclasses.dataclass(frozen=True)
 class References:
-    """The folder of one reference's values for one packed data set: `count` tokens at each supervised position."""
+    """The folder of one model's distributions for one packed data set: `count` tokens at each supervised position."""
 
     folder: Path
     packed: Packed
@@ -55,31 +56,31 @@ class References:
     def write(self, piece: int, whole: TopK) -> None:
         """`whole` holds all positions of the piece's rows, [R, L, …], and rows of padding after them, perhaps."""
         chosen = self._supervised[piece * self.rows : (piece + 1) * self.rows]
-        found = np.empty(self._tokens(piece), self._type)
+        values = np.empty(self._tokens(piece), self._type)
         for name in _STORED:
-            found[name] = getattr(whole, name)[: len(chosen)][chosen]
+            values[name] = getattr(whole, name)[: len(chosen)][chosen]
         with files.replacing(self.path(piece)) as temporary, open(temporary, "wb") as file:
-            np.save(file, found, allow_pickle=False)
+            np.save(file, values, allow_pickle=False)
 
     def read(self, piece: int) -> np.ndarray | None:
         """A piece's values, left on the disk; None where they are missing or not such as `write` writes."""
         try:
             # What has no bytes cannot be mapped.
-            found = np.load(self.path(piece), mmap_mode="r" if self._tokens(piece) else None, allow_pickle=False)
+            values = np.load(self.path(piece), mmap_mode="r" if self._tokens(piece) else None, allow_pickle=False)
         except (OSError, ValueError):
             return None
-        return found if found.shape == (self._tokens(piece),) and found.dtype == self._type else None
+        return values if values.shape == (self._tokens(piece),) and values.dtype == self._type else None
 
     def at(self, rows: Int[np.ndarray, " R"]) -> TopK:
-        """What was kept at the positions of some rows, [R, L, …]; zeros where nothing is supervised."""
-        found = np.zeros((len(rows), self.packed.tokens.shape[1]), self._type)
+        """What is stored of the positions of some rows, [R, L, …]; zeros where nothing is supervised."""
+        values = np.zeros((len(rows), self.packed.tokens.shape[1]), self._type)
         for position, row in enumerate(rows):
             start, stop = self._before[[row, row + 1]] - self._before[int(row) // self.rows * self.rows]
-            found[position, self._supervised[row]] = self._opened[int(row) // self.rows][start:stop]
-        return TopK(*(np.ascontiguousarray(found[name]) for name in _STORED))
+            values[position, self._supervised[row]] = self._opened[int(row) // self.rows][start:stop]
+        return TopK(*(np.ascontiguousarray(values[name]) for name in _STORED))
 
     def mass(self) -> float:
-        """The mean mass of the tokens that were kept."""
+        """The mean mass of the tokens that are stored."""
         rest = sum(float(np.exp(each["rest"].astype(np.float64)).sum()) for each in self._opened)
         return 1.0 - rest / max(int(self._before[-1]), 1)
 
@@ -102,16 +103,18 @@ class References:
 
     @cached_property
     def _opened(self) -> list[np.ndarray]:
-        found = [self.read(piece) for piece in range(self.pieces)]
-        if any(each is None for each in found):
-            raise UserError(f"{self.folder} does not hold the reference's values of every row; remove it, and they are made anew")
-        return found  # type: ignore[return-value]
+        pieces = [self.read(piece) for piece in range(self.pieces)]
+        if any(each is None for each in pieces):
+            raise UserError(
+                f"{self.folder} does not hold the model's values for every row; remove it, and they are computed anew"
+            )
+        return pieces  # type: ignore[return-value]
 
 
 def references(
     parent: Path,
     model: ModelConfig,
-    initial: Callable[[], Any],
+    parameters: Callable[[], Any],
     packed: Packed,
     count: int,
     rows: int,
@@ -123,8 +126,8 @@ def references(
     on_warning: Callable[[str], None] = lambda words: None,
     name: str = INITIAL,
 ) -> References:
-    """The values of a model for `packed`, found in a folder below `parent` or put there. `initial()` gives its parameters, on the
-    mesh; it is only called where something has to be computed.
+    """The distributions of a model for `packed`, read from a folder below `parent` or computed and stored there. `parameters()`
+    gives its parameters, on the mesh; it is only called where something has to be computed.
 
     `owner` names data and parameters. `rows` are computed at a time, in blocks of `block` tokens; they must divide over the mesh.
     What has an influence on the values' bits names the folder. `on_progress` gets rows done and rows in all. With several
@@ -134,7 +137,7 @@ def references(
     if count > model.vocab_size:
         raise UserError(f"training.reference_top is {count}; the vocabulary has {model.vocab_size} tokens")
     calls = max(1, PIECE // (rows * packed.tokens.shape[1]))
-    told = {
+    settings = {
         **owner,
         "model": dataclasses.asdict(dataclasses.replace(model, remat="none")),
         "count": count,
@@ -144,21 +147,21 @@ def references(
         "jax": jax.__version__,
         "device": mesh.devices.flat[0].device_kind,
     }
-    folder = parent / files.digest_json(told)[:16]
-    found = References(folder, packed, count, rows * calls)
-    if not any_process(not _complete(found, on_warning)):
-        return found
+    folder = parent / files.digest_json(settings)[:16]
+    stored = References(folder, packed, count, rows * calls)
+    if not any_process(not _complete(stored, on_warning)):
+        return stored
     barrier(f"reference {folder}: looked at")
     if jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)
         files.sweep(folder)
-        files.write_json(folder / OWNER, told)
+        files.write_json(folder / OWNER, settings)
     barrier(f"reference {folder}: begun")
-    lacking = [piece for piece in range(found.pieces) if any_process(found.read(piece) is None)]
-    params = initial() if lacking else None
+    lacking = [piece for piece in range(stored.pieces) if any_process(stored.read(piece) is None)]
+    params = parameters() if lacking else None
     for piece in lacking:
         parts = []
-        for first in range(piece * found.rows, min((piece + 1) * found.rows, len(packed.tokens)), rows):
+        for first in range(piece * stored.rows, min((piece + 1) * stored.rows, len(packed.tokens)), rows):
             if stop is not None and jax.process_count() == 1 and stop():
                 raise Stopped(f"training was asked to stop while it computed the reference's values; those done are in {folder}")
             if on_progress is not None:
@@ -167,23 +170,23 @@ def references(
             parts.append(gather(values))
             _check_finite(name, params, packed, first, parts[-1])
         if jax.process_index() == 0:
-            found.write(piece, jax.tree.map(lambda *each: np.concatenate(each), *parts))
+            stored.write(piece, jax.tree.map(lambda *each: np.concatenate(each), *parts))
     if jax.process_index() == 0:
         files.seal(folder)
     barrier(f"reference {folder}: done")
-    return found
+    return stored
 
 
-def _complete(found: References, warn: Callable[[str], None]) -> bool:
+def _complete(stored: References, warn: Callable[[str], None]) -> bool:
     """Whether all pieces are there and sound. Damaged ones are removed, so that they are made anew."""
-    if not files.sealed(found.folder):
+    if not files.sealed(stored.folder):
         return False
-    damage = files.damage(found.folder)
-    if damage is None and all(found.path(piece).exists() for piece in range(found.pieces)):
+    damage = files.damage(stored.folder)
+    if damage is None and all(stored.path(piece).exists() for piece in range(stored.pieces)):
         return True
-    warn(f"the reference's values are computed anew: {damage or f'{found.folder} lacks some'}")
+    warn(f"the reference's values are computed anew: {damage or f'{stored.folder} lacks some'}")
     if jax.process_index() == 0:
-        files.remove(found.folder)
+        files.remove(stored.folder)
     return False
 
 
@@ -198,8 +201,8 @@ def _check_finite(name: str, params: Any, packed: Packed, first: int, values: To
 
 def _rows(packed: Packed, first: int, rows: int) -> list[np.ndarray]:
     """Tokens, positions and segments of some rows, those past the end empty."""
-    found = [array[first : first + rows] for array in (packed.tokens, packed.positions, packed.segments)]
-    return [np.pad(array, [(0, rows - len(array)), (0, 0)]) for array in found]
+    some = [array[first : first + rows] for array in (packed.tokens, packed.positions, packed.segments)]
+    return [np.pad(array, [(0, rows - len(array)), (0, 0)]) for array in some]
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -213,7 +216,7 @@ def _values(
     positions: Int[Array, "R L"],
     segments: Int[Array, "R L"],
 ) -> TopK:
-    """What is kept at every position, [R, L, …]: logits exist for about `block` tokens at a time."""
+    """The most probable tokens at every position, [R, L, …]: logits exist for about `block` tokens at a time."""
     rows, length = tokens.shape
     lay = NamedSharding(mesh, PartitionSpec(RULES["batch"], None, None))
     hidden = transformer.forward(model, params, tokens, positions, segments, sharding=lay)
@@ -225,8 +228,8 @@ def _values(
     # Each device ranks the logits of its own rows; the partitioner would gather those of all rows for it.
     @partial(jax.shard_map, mesh=mesh, in_specs=lay.spec, out_specs=PartitionSpec(RULES["batch"]), check_vma=False)
     def ranked(logits: Array) -> TopK:
-        kept = topk.of_logits(logits.reshape(-1, logits.shape[-1]), count)
-        return jax.tree.map(lambda leaf: leaf.reshape(*logits.shape[:2], *leaf.shape[1:]), kept)
+        best = topk.of_logits(logits.reshape(-1, logits.shape[-1]), count)
+        return jax.tree.map(lambda leaf: leaf.reshape(*logits.shape[:2], *leaf.shape[1:]), best)
 
     def one(part: Array) -> TopK:
         logits = jnp.einsum("rcd,dv->rcv", part, output, preferred_element_type=jnp.float32)
@@ -238,5 +241,7 @@ def _values(
         return ranked(logits)
 
     # Columns of all rows at a time, so that every device works on its own rows.
-    found = jax.lax.map(one, jnp.moveaxis(padded.reshape(rows, parts, columns, -1), 1, 0))
-    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1).reshape(rows, parts * columns, *leaf.shape[3:])[:, :length], found)
+    parts_of_rows = jax.lax.map(one, jnp.moveaxis(padded.reshape(rows, parts, columns, -1), 1, 0))
+    return jax.tree.map(
+        lambda leaf: jnp.moveaxis(leaf, 0, 1).reshape(rows, parts * columns, *leaf.shape[3:])[:, :length], parts_of_rows
+    )
