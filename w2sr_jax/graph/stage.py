@@ -97,7 +97,8 @@ class Stage:
     """What the stage is called in the run, such as "evaluations/0-small.correct"; also where its manifest lies."""
 
     kind: ClassVar[str] = "stage"
-    """What `w2sr KIND` does alone: "prepare", "train", "sample", "curate", "evaluate", "report", or a kind of your own."""
+    """What the stage counts among in tables. `w2sr KIND` does the stages of a kind alone ("sample", "curate", "train",
+    "evaluate", "report"), `w2sr run` those of all kinds, also of your own."""
     hosts: ClassVar[Literal["one", "all"]] = "one"
     """Whether one host does the work, or all of them together."""
 
