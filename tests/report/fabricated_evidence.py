@@ -152,7 +152,7 @@ def curation(asked: Sequence[Problem], rung: str, arm: str) -> Evidence:
     ]
     groups = {"kept": "Kept", "wrong_verdict": "Left out: wrong verdict", "unfinished": "Left out: unfinished"}
     columns = ("teacher", "step", "question", "what it wrote")
-    files = [source(f"rungs/{rung}/{arm}/fates.parquet", 4000)]
+    files = [source(f"rungs/{rung}/{arm}/dispositions.parquet", 4000)]
     return Evidence(
         f"curation-{rung}-{arm}", f"Curation: {rung}.{arm}", "What became of each trace.", files, columns, groups, rows
     )

@@ -44,7 +44,7 @@ def wrong(asked: Sequence[Problem], rung: int, name: str, teacher: str, doubted:
     written = [dataclasses.replace(trace, text="#### 24") if n < doubted else trace for n, trace in enumerate(written)]
     said = [doubt(trace, by_id[trace.problem_id])[0] for trace in written]
     key = f"wrong-{rung}-{name}"
-    files = (source(f"rungs/{rung}-{name}/incorrect/fates.parquet", len(written)),)
+    files = (source(f"rungs/{rung}-{name}/incorrect/dispositions.parquet", len(written)),)
     rows = [EvidenceRow(trace.problem_id, (trace.answer, trace.text), (one,)) for trace, one in zip(written, said, strict=True)]
     page = Evidence(key, f"Wrong traces: {name}", "The wrong traces.", files, ("answer", "what it wrote"), GROUPS, rows)
     problems = tuple(trace.problem_id for trace, one in zip(written, said, strict=True) if one == "doubted")

@@ -135,4 +135,5 @@ def test_a_ladder_that_is_killed_a_dozen_times_ends_as_if_it_had_not_been(tool, 
     assert found["failures"] == []
     assert found["kills"] >= len(kill.SHORT)
     assert found["terminations"] >= 1
+    assert found["taking"] == 2
     assert set(kill.SHORT) <= found["moments"].keys()

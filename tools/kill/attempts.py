@@ -73,8 +73,10 @@ class Runs:
             }
         return shell
 
-    def run(self, name: str, strike: Strike | None = None, cache: str = "read", calls: Path | None = None) -> Ended:
-        """One process on the run NAME/ladder, to its end."""
+    def run(
+        self, name: str, strike: Strike | None = None, cache: str = "read", calls: Path | None = None, beside: str = ""
+    ) -> Ended:
+        """One process on the run NAME/ladder, or on BESIDE/NAME, which has the run BESIDE/ladder beside it, to its end."""
         self.attempts += 1
         token = f"{os.getpid()}-{self.attempts}"
         read, write = os.pipe()
@@ -86,7 +88,8 @@ class Runs:
         orders, log = self.directory / "order.json", self.directory / f"{name}.log"
         orders.write_text(json.dumps(order))
         command = [sys.executable, str(HERE / "child.py"), str(orders), "run", str(HERE / "ladder.py")]
-        command += ["--root", str(self.directory / name), "--plain"]
+        run = self.directory / beside / name if beside else self.directory / name / "ladder"
+        command += ["--root", str(run.parent), "--name", run.name, "--plain"]
         wall, started = time.time(), time.monotonic()
         with open(log, "wb") as output:
             process = subprocess.Popen(
@@ -109,14 +112,14 @@ class Runs:
         text = log.read_text(errors="replace")
         said = [f"process {pid} outlived its parent" for pid in check.orphans(token)]
         said += [f"a traceback: {text[-2000:]}"] if "Traceback" in text else []
-        said += self._judge(name, strike, process.returncode, struck, waited, wall, text)
+        said += self._judge(run, strike, process.returncode, struck, waited, wall, text)
         return Ended(process.returncode, struck, inside, time.monotonic() - started, waited, said)
 
     def _judge(
-        self, name: str, strike: Strike | None, code: int, struck: bool, waited: float, wall: float, text: str
+        self, run: Path, strike: Strike | None, code: int, struck: bool, waited: float, wall: float, text: str
     ) -> list[str]:
         if struck and strike is not None and strike.number == signal.SIGTERM:
-            said = check.unsaved(self.directory / name / "ladder", wall) if code == 143 else []
+            said = check.unsaved(run, wall) if code == 143 else []
             said += [f"SIGTERM ended with code {code}: {text[-500:]}"] if code not in (143, 0) else []
             return said + ([f"SIGTERM took {waited:.1f} s"] if waited > GRACE else [])
         if code not in (0, -signal.SIGKILL) or (code != 0 and not struck):

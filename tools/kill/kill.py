@@ -1,5 +1,5 @@
 """Kill a small ladder again and again, at chosen and at random moments, run the same command again, and compare what comes out
-with an undisturbed run.
+with an undisturbed run; at last one that takes its stages from that run.
 
     .venv/bin/python tools/kill/kill.py --kills 100 --terminations 10       the long setting: 28 minutes on two busy cores
     .venv/bin/python tools/kill/kill.py --short                             a dozen kills, 2.5 minutes of CPU time; runs in CI
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import check
+import sharing
 from attempts import Runs, Strike
 from moments import DURING, MOMENTS, START
 
@@ -119,13 +120,16 @@ def campaign(arguments: argparse.Namespace, directory: Path) -> dict[str, Any]:
             break
         if not any(words.startswith(f"{name}") for words in said):
             shutil.rmtree(directory / name)
+    taking, wrong = sharing.campaign(runs, arguments.taking, random.Random(arguments.seed))
+    said += wrong
     never = [strike.label for strike, times in missed.items() if times >= TRIES]
     said += [f"never delivered: {label}, since the ladder finished first {TRIES} times" for label in never]
     kills = sum(count for label, count in delivered.items() if label != TERMINATED)
     return {
-        "verdict": not said and kills >= arguments.kills,
+        "verdict": not said and kills >= arguments.kills and taking == arguments.taking,
         "kills": kills,
         "terminations": delivered[TERMINATED],
+        "taking": taking,
         "slowest_termination": round(slowest, 1),
         "ladders": ladders,
         "moments": {label: {"kills": delivered[label], "inside": inside[label]} for label in sorted(delivered)},
@@ -140,7 +144,8 @@ def text(found: dict[str, Any]) -> str:
     lines += [f"FAILED: {words}" for words in found["failures"]]
     if "kills" in found:
         lines.append(
-            f"{found['kills']} kills and {found['terminations']} terminations (the slowest took "
+            f"{found['kills']} kills, {found['taking']} while taking another run's stages, and {found['terminations']} "
+            f"terminations (the slowest took "
             f"{found['slowest_termination']} s) in {found['ladders']} ladders, "
             f"{found['seconds']:.0f} s: {'all digests as undisturbed' if found['verdict'] else 'FAILED'}"
         )
@@ -151,6 +156,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=None, help="SIGKILLs to deliver (default: 100; short: 12)")
     parser.add_argument("--terminations", type=int, default=None, help="SIGTERMs to deliver (default: 10; short: 1)")
+    parser.add_argument("--taking", type=int, default=None, help="SIGKILLs while stages are taken (default: 10; short: 2)")
     parser.add_argument("--per-ladder", type=int, default=None, help="kills before a ladder may finish (default: 10; short: 7)")
     parser.add_argument("--seed", type=int, default=0, help="which calls and instants are drawn")
     parser.add_argument("--short", action="store_true", help="each of the most telling moments once")
@@ -158,7 +164,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=None, help="write the counts to this file too")
     parser.add_argument("--verbose", action="store_true", help="a line per kill")
     arguments = parser.parse_args()
-    for name, (long, short) in {"kills": (100, 12), "terminations": (10, 1), "per_ladder": (10, 7)}.items():
+    for name, (long, short) in {"kills": (100, 12), "terminations": (10, 1), "taking": (10, 2), "per_ladder": (10, 7)}.items():
         value = short if arguments.short else long
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)

@@ -51,3 +51,5 @@ MOMENTS = (
     Moment("rendering the report", "w2sr_jax.stages.report.assemble:pooled"),
     Moment("report not in place", REPLACE, BEFORE, "report/index.html"),
 )
+TAKEN = Moment("a file taken from another run, others not", "os:link", AFTER)
+"""Only where a run has another one beside it."""

@@ -14,9 +14,10 @@ from w2sr_jax.core import files, hub
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.curation.funnel import Funnel
 from w2sr_jax.experiment import BASE, GOLD, Teacher
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.report import wording
-from w2sr_jax.stages import examples, models, tokenizer
+from w2sr_jax.stages import examples, layout, models, tokenizer
 
 TEMPLATE = "card.md.j2"
 COUNTS = {name: name for name in ("steps", "tokens", "examples", "epochs")} | {"flops": "FLOPs", "seconds": "seconds"}
@@ -167,9 +168,9 @@ def _foreign_parent(ref: str, origin: Mapping[str, Any], digest: Any) -> dict[st
 
 
 def _teacher(subject: RunModel, name: str) -> dict[str, Any]:
-    rung = subject.model.rung or 0
+    folder = models.rung_directory(subject.experiment, subject.model.rung or 0)
     teacher = subject.experiment.teacher(name)
-    manifest = subject.run.manifest(f"{models.rung_directory(subject.experiment, rung)}/traces-{name}")
+    manifest = subject.run.manifest(layout.traces_stage(folder, name))
     measures = manifest.measures if manifest else {}
     graded = measures.get("graded") or 0
     return {
@@ -191,12 +192,12 @@ def _teacher_kind(subject: RunModel, teacher: Teacher) -> Raw:
 
 def _curation(subject: RunModel) -> dict[str, Any] | None:
     """The curated examples of the model's arm; for the ceiling only their number."""
-    directory = models.rung_directory(subject.experiment, subject.model.rung or 0)
-    manifest = subject.run.manifest(f"{directory}/curation")
+    folder = models.rung_directory(subject.experiment, subject.model.rung or 0)
+    manifest = subject.run.manifest(layout.curation_stage(folder))
     if manifest is None or subject.model.arm is None:
         return None
     examples = dict(manifest.measures.get("kept") or {}).get(subject.model.arm)
-    funnels = written(subject.run, f"{directory}/curation.json", dict[str, Funnel]) or {}
+    funnels = written(subject.run, layout.within(folder, layout.FUNNELS), dict[str, Funnel]) or {}
     funnel = funnels.get(subject.model.arm)
     accuracy = funnel.teacher_accuracy if funnel else None
     return {
@@ -210,24 +211,24 @@ def _curation(subject: RunModel) -> dict[str, Any] | None:
 def _data(subject: RunModel) -> list[tuple[str, str]]:
     """The files that the model was trained on and its results come from, with their digests."""
     run, model = subject.run, subject.model
-    stages = ["problems", "tokenizer"]
+    digests = {**_outputs(run, layout.PROBLEMS), **_outputs(run, layout.TOKENIZER)}
     if model.rung is not None and model.arm != BASE:
-        directory = models.rung_directory(subject.experiment, model.rung)
-        stages += (
-            [f"{directory}/traces-{name}" for name in subject.experiment.rungs[model.rung].teachers] if model.arm != GOLD else []
-        )
-        stages += [f"{directory}/curation"]
-    digests: dict[str, str] = {}
-    for stage in stages:
-        manifest = run.manifest(stage)
-        outputs = dict(manifest.outputs) if manifest else {}
-        own = {
-            name: digest for name, digest in outputs.items() if name.startswith(f"{model.directory}/") or name.endswith(".json")
-        }
-        digests |= own if stage.endswith("/curation") else outputs
-    manifest = run.manifest(model.stage)
-    digests |= {name: digest for name, digest in (manifest.outputs if manifest else {}).items() if name.endswith("packing.npz")}
+        folder = models.rung_directory(subject.experiment, model.rung)
+        teachers = subject.experiment.rungs[model.rung].teachers if model.arm != GOLD else ()
+        for name in teachers:
+            digests |= _outputs(run, layout.traces_stage(folder, name))
+        own = (layout.within(layout.arm(folder, str(model.arm)), ""), layout.within(folder, layout.FUNNELS))
+        curated = _outputs(run, layout.curation_stage(folder))
+        digests |= {name: digest for name, digest in curated.items() if name.startswith(own)}
+    packing = layout.within(model.directory, layout.PACKING)
+    digests |= {name: digest for name, digest in _outputs(run, model.stage).items() if name == packing}
     return sorted(digests.items())
+
+
+def _outputs(run: RunStore, stage: str) -> dict[str, str]:
+    """The files that a stage wrote, with their digests; none where it has not finished."""
+    manifest = run.manifest(stage)
+    return dict(manifest.outputs) if manifest else {}
 
 
 def _datasets(subject: RunModel) -> list[str]:

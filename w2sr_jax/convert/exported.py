@@ -82,7 +82,7 @@ def find(source: Path, model: str | None) -> ExportedModel:
     experiment = saved.load(run)
     if len(experiment.seeds) > 1:
         raise UserError(
-            f"{run} holds a run for each of its seeds; give one of them, such as {run / f'seed-{experiment.seeds[0]}'}"
+            f"{run} holds a run for each of its seeds; give one of them, such as {run / layout.seed(experiment.seeds[0])}"
         )
     chosen, store = _named(run, experiment, path.relative_to(run).as_posix(), model), RunStore(run)
     manifest = store.manifest(chosen.stage)

@@ -13,7 +13,7 @@ from w2sr_jax.core.process import terminal
 from w2sr_jax.core.records import Trace
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph.store import RunStore
-from w2sr_jax.stages import models, traces
+from w2sr_jax.stages import layout, models, traces
 from w2sr_jax.stages import problems as prepare
 from w2sr_jax.teachers import arrayrecord
 
@@ -25,7 +25,7 @@ def publish(directory: Path, rung: int, teacher: str | None, out: Path, say: Cal
     if len(experiment.seeds) > 1:
         raise UserError(
             f"{directory} holds a run for each of its seeds; give one of them, such as "
-            f"{directory / f'seed-{experiment.seeds[0]}'}"
+            f"{directory / layout.seed(experiment.seeds[0])}"
         )
     run = RunStore(directory)
     teachers = _teachers(experiment, rung, teacher)
@@ -33,7 +33,7 @@ def publish(directory: Path, rung: int, teacher: str | None, out: Path, say: Cal
     split_of = {problem.id: name for name, rows in problems.items() for problem in rows}
     splits: dict[str, list[Trace]] = {prepare.POOL: [], prepare.PROBE: []}
     for name in teachers:
-        stage = f"{models.rung_directory(experiment, rung)}/traces-{name}"
+        stage = layout.traces_stage(models.rung_directory(experiment, rung), name)
         if run.manifest(stage) is None:
             raise UserError(f"{stage} has not finished; `w2sr sample {directory} --rung {rung}` makes the traces")
         for trace in traces.traces_of(run, rung, name):

@@ -127,7 +127,7 @@ def training_use(run: RunStore, experiment: Experiment, model: Model, problem: P
     made = _examples(run, experiment, model, problem) if training is not None else []
     if training is None or made == []:
         return None
-    if made is None or not run.below(f"{layout.TOKENIZER}/"):
+    if made is None or not run.below(layout.within(layout.TOKENIZER, "")):
         return TrainingUse(model, "unread", ())
     every = examples.examples_of(run, experiment, model)
     packed = packing.packing_of(run, model, every, tokenizer.renderer(run), training, seed)

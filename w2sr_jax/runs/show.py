@@ -128,7 +128,7 @@ def _examples(run: RunStore, experiment: Experiment, model: Model) -> Sequence[E
     if model.arm != BASE and run.optional(name) is None:
         there = "was not written by a finished stage" if run.path(name).exists() else "is not there"
         raise UserError(f"{model.name} has no examples yet: {run.path(name)} {there}; w2sr curate {run.directory} makes them")
-    if not run.below("tokenizer/"):
+    if not run.below(layout.within(layout.TOKENIZER, "")):
         raise UserError(f"{run.directory} has no tokenizer yet; w2sr run makes it")
     examples = batching.examples_of(run, experiment, model)
     if not examples:
