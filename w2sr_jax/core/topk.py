@@ -60,7 +60,8 @@ def columns(texts: Sequence[TopK | None]) -> list[pa.Array]:
 
 def texts(table: pa.Table) -> list[TopK | None]:
     """What `columns` made of texts. `ValueError` where the columns of one do not fit together."""
-    return [_text(*(column[row].values for column in map(table.column, COLUMNS))) for row in range(len(table))]
+    parts = table.select(list(COLUMNS)).combine_chunks()  # in many chunks, every row would have to be searched for
+    return [_text(*(column[row].values for column in parts.columns)) for row in range(len(table))]
 
 
 def _text(ids: pa.Array, logprobs: pa.Array, rest: pa.Array) -> TopK | None:

@@ -236,6 +236,13 @@ class _Builder:
                 writers = [stage.writer for stage in traces if not stage.teacher.records]
                 if arm != GOLD and len(traces) == 1 and writers and writers[0] is not None:
                     others[name] = writers[0]
+                elif arm != GOLD and len(writers) == len(traces):
+                    named = ", ".join(stage.teacher.name for stage in traces)
+                    raise UserError(
+                        f"{where}: the loss looks at the teacher, of whose distributions nothing will be known: {named} records "
+                        "none (decoding.record_top, or top_logprobs of a served teacher), and only a rung's only teacher that is "
+                        "a model of the run is computed while the student trains"
+                    )
             elif name != INITIAL and name not in self.trainings:
                 near = difflib.get_close_matches(name, self.trainings, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"it may be {INITIAL}, {TEACHER}, {', '.join(self.trainings)}"

@@ -234,6 +234,10 @@ class Served(Teacher):
     def reads_tokenizer(self) -> bool:
         return self.top_logprobs > 0
 
+    @property
+    def records(self) -> bool:
+        return self.top_logprobs > 0
+
     def write(self, work: TeacherWork) -> WrittenTraces:
         from w2sr_jax.teachers.served.traces import write_served
 
