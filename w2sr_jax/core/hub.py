@@ -136,8 +136,8 @@ def tokenizer_files(directory: Path) -> list[Path]:
     """The files of a tokenizer that are text or JSON: no code and no pickle, whatever its name."""
     check_files(directory)
     names = PATTERNS["tokenizer"]
-    found = (path for path in sorted(directory.iterdir()) if path.is_file() and path.suffix in _TEXTS)
-    return [path for path in found if any(fnmatch(path.name, name) for name in names)]
+    texts = (path for path in sorted(directory.iterdir()) if path.is_file() and path.suffix in _TEXTS)
+    return [path for path in texts if any(fnmatch(path.name, name) for name in names)]
 
 
 def origin(path: Path) -> Reference | None:

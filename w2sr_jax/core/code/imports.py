@@ -120,8 +120,8 @@ def _beside(module: UserModule, tree: ast.AST) -> set[Path]:
             break
     expressions = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp | ast.Call) and _names(node) & derived]
     texts = {part.value for node in expressions for part in ast.walk(node) if isinstance(part, ast.Constant)}
-    found = (module.path.parent / text for text in texts if isinstance(text, str) and text and "\0" not in text)
-    return {path for path in found if _is_part(path, module.root)}
+    beside = (module.path.parent / text for text in texts if isinstance(text, str) and text and "\0" not in text)
+    return {path for path in beside if _is_part(path, module.root)}
 
 
 def _names(node: ast.AST) -> set[str]:
