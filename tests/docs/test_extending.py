@@ -23,7 +23,7 @@ from w2sr_jax.core.records import Trace
 from w2sr_jax.curation.dispositions import KEPT, Disposition
 from w2sr_jax.graph.stage import Silent
 from w2sr_jax.graph.store import RunStore
-from w2sr_jax.losses.inputs import Tokens
+from w2sr_jax.losses.inputs import Distribution, Tokens, models_of
 from w2sr_jax.problems import source
 from w2sr_jax.stages.execute import execute
 from w2sr_jax.training.settings import Training
@@ -63,6 +63,32 @@ def test_the_loss_is_the_hinge_on_the_gap(directory: Path) -> None:
     rival = np.array([max(np.delete(row, index)) for row, index in zip(logits, target)])
     hinge = np.maximum(0.0, 2.0 - (logits[np.arange(6), target] - rival))
     np.testing.assert_allclose(loss(_tokens(logits, target, verdict)), nll + 0.1 * hinge * (verdict > 0), rtol=1e-5)
+
+
+def test_the_loss_on_the_teacher_is_a_skewed_kl(directory: Path) -> None:
+    loss: Any = doc_runs.load(PAGE, "configs/skewed.py", directory).rungs[0].objective.loss
+    assert models_of(loss) == ("teacher",)
+    rng = np.random.default_rng(1)
+    logits, teacher = (rng.normal(size=(5, 4)).astype(np.float32) for _ in range(2))
+    target, available = rng.integers(4, size=5), np.array([True, True, False, True, False])
+    student, weak = (np.exp(each) / np.exp(each).sum(-1, keepdims=True) for each in (logits.astype(float), teacher.astype(float)))
+    skewed = (weak * np.log(weak / (0.1 * weak + 0.9 * student))).sum(-1)
+    tokens = _tokens(logits, target, np.ones(5, int))
+    tokens = tokens._replace(models={"teacher": Distribution(jnp.array(teacher), jnp.array(available))})
+    expected = -np.log(student[np.arange(5), target]) + 0.5 * skewed * available
+    np.testing.assert_allclose(loss(tokens), expected, rtol=1e-5)
+
+
+def test_the_loss_on_the_teacher_sees_what_was_recorded(directory: Path) -> None:
+    experiment = doc_runs.load(PAGE, "configs/skewed.py", directory)
+    rung = dataclasses.replace(
+        experiment.rungs[0], curation=dataclasses.replace(experiment.rungs[0].curation, keep_unfinished=True)
+    )
+    experiment = dataclasses.replace(experiment, rungs=(dataclasses.replace(rung, arms=("all",)),))
+    more = ("--splits.teacher", "20", "--teachers.0.training.steps", "2", "--rungs.0.training.log-every", "1")
+    execute(doc_runs.small(experiment, *more), directory / "runs" / "skewed", Silent())
+    lines = (directory / "runs" / "skewed" / "rungs" / "0-small" / "all" / "metrics.jsonl").read_text().splitlines()
+    assert all(line["loss"] > line["nll"] + 1e-3 for line in map(json.loads, lines))
 
 
 def test_the_source_gives_the_beginning_of_what_it_has(directory: Path) -> None:
