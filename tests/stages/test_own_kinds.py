@@ -5,6 +5,7 @@ import dataclasses
 import signal
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -365,9 +366,9 @@ def test_the_policy_follows_the_gradient_of_the_answers_that_it_wrote_down(climb
     config = models.sized(before.config, renderer)
     mesh = make_mesh(mine.mesh)
     params = models.parameters(run, before, config, mesh)
+    slopes = jax.jit(jax.grad(partial(policy_loss, config)))
     for traces in drawn:
-        batch = answered(traces, renderer, problems)
-        gradient = jax.grad(lambda at: policy_loss(config, at, batch))(params)  # noqa: B023
+        gradient = slopes(params, answered(traces, renderer, problems))
         params = jax.tree.map(lambda leaf, slope: leaf - POLICY.rate * slope, params, gradient)
     trained = models.parameters(run, after, config, mesh)
     jax.tree.map(lambda ours, theirs: np.testing.assert_allclose(ours, theirs, atol=1e-5), trained, params)
