@@ -31,8 +31,6 @@ TOGETHER = 1024
 """Rows that are Python's objects at a time, which take ten times what they take in a table."""
 GROUP_BYTES = 2**26
 """Rows are written in smaller groups where their `TopK` take more than this."""
-TOP = "top"
-"""The field of traces and examples whose columns a file has only where something was recorded."""
 
 _CONTENT = b"w2sr.content"  # digests of a table's values, among its metadata
 
@@ -214,7 +212,7 @@ def writing(path: Path, kind: type[R], top: bool = False) -> Iterator[Callable[[
         def convert() -> None:
             table = pa.Table.from_pylist([row.row() for row in waiting], schema=schema)
             if top:
-                columns = [*table.columns, *topk.columns([getattr(row, TOP) for row in waiting])]
+                columns = [*table.columns, *topk.columns([row.top for row in waiting])]  # type: ignore[attr-defined]
                 table = pa.Table.from_arrays(columns, schema=whole)
             group.append(table)
             waiting.clear()
@@ -229,7 +227,7 @@ def writing(path: Path, kind: type[R], top: bool = False) -> Iterator[Callable[[
         def add(rows: Iterable[R]) -> None:
             for row in rows:
                 waiting.append(row)
-                recorded = getattr(row, TOP) if top else None
+                recorded = row.top if top else None  # type: ignore[attr-defined]
                 heavy[0] += recorded.nbytes if recorded else 0
                 if heavy[0] >= GROUP_BYTES or len(waiting) == min(TOGETHER, GROUP):
                     convert()
@@ -257,24 +255,36 @@ def iterate(path: Path, kind: type[R], problems: Collection[str] | None = None, 
     by then.
     """
     schema = kind.schema()
+    # Buffered ahead, all groups that were read would stay in memory until the file is closed.
+    with _reading(path, kind), pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
+        missing = [name for name in schema.names if name not in file.schema_arrow.names]
+        if missing:
+            raise UserError(f"{path} is not a table of {kind.__name__} rows: column {missing[0]!r} is missing")
+        wanted = None if problems is None else pa.array(list(problems), pa.string())
+        recorded = _has_top(file, kind)
+        read = [name for name in schema.names if name not in without]
+        for table in _sound(path, file, pa.schema([*schema, *topk.fields()]) if recorded else schema):
+            if wanted is not None:
+                table = table.filter(pc.is_in(table["problem_id"], value_set=wanted))
+            for start in range(0, len(table), TOGETHER):
+                part = table.slice(start, TOGETHER)
+                rows = [kind.from_row(row) for row in part.select(read).to_pylist()]
+                if recorded and "top" not in without:
+                    rows = [dataclasses.replace(row, top=top) for row, top in zip(rows, topk.texts(part), strict=True)]  # type: ignore[call-arg]
+                yield from rows
+
+
+def has_top(path: Path, kind: type[Record]) -> bool:
+    """Whether a file that `write` wrote has the columns of `top`."""
+    with _reading(path, kind), pq.ParquetFile(path) as file:
+        return _has_top(file, kind)
+
+
+@contextlib.contextmanager
+def _reading(path: Path, kind: type[Record]) -> Iterator[None]:
+    """`UserError`, naming the file, where it cannot be read."""
     try:
-        # Buffered ahead, all groups that were read would stay in memory until the file is closed.
-        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
-            missing = [name for name in schema.names if name not in file.schema_arrow.names]
-            if missing:
-                raise UserError(f"{path} is not a table of {kind.__name__} rows: column {missing[0]!r} is missing")
-            wanted = None if problems is None else pa.array(list(problems), pa.string())
-            recorded = _has_top(file, kind)
-            read = [name for name in schema.names if name not in without]
-            for table in _sound(path, file, pa.schema([*schema, *topk.fields()]) if recorded else schema):
-                if wanted is not None:
-                    table = table.filter(pc.is_in(table["problem_id"], value_set=wanted))
-                for start in range(0, len(table), TOGETHER):
-                    part = table.slice(start, TOGETHER)
-                    rows = [kind.from_row(row) for row in part.select(read).to_pylist()]
-                    if recorded and TOP not in without:
-                        rows = [dataclasses.replace(row, top=top) for row, top in zip(rows, topk.texts(part), strict=True)]  # type: ignore[call-arg]
-                    yield from rows
+        yield
     except UserError:
         raise
     except FileNotFoundError:
@@ -283,19 +293,8 @@ def iterate(path: Path, kind: type[R], problems: Collection[str] | None = None, 
         raise UserError(f"{path} is not a table of {kind.__name__} rows: {sentences.cause(error)}") from None
 
 
-def has_top(path: Path, kind: type[Record]) -> bool:
-    """Whether a file that `write` wrote has the columns of `top`."""
-    try:
-        with pq.ParquetFile(path) as file:
-            return _has_top(file, kind)
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except Exception as error:  # whatever the library makes of a damaged or foreign file
-        raise UserError(f"{path} is not a table of {kind.__name__} rows: {sentences.cause(error)}") from None
-
-
 def _has_top(file: pq.ParquetFile, kind: type[Record]) -> bool:
-    return any(field.name == TOP for field in dataclasses.fields(kind)) and set(topk.COLUMNS) <= set(file.schema_arrow.names)
+    return any(field.name == "top" for field in dataclasses.fields(kind)) and set(topk.COLUMNS) <= set(file.schema_arrow.names)
 
 
 class Stored(Sequence[R]):
@@ -304,12 +303,8 @@ class Stored(Sequence[R]):
 
     def __init__(self, path: Path, kind: type[R]) -> None:
         self._path, self._kind = path, kind
-        try:
+        with _reading(path, kind):
             self._rows = range(pq.read_metadata(path).num_rows)
-        except FileNotFoundError:
-            raise UserError(f"{path} does not exist") from None
-        except Exception as error:  # whatever the library makes of a damaged or foreign file
-            raise UserError(f"{path} is not a table of {kind.__name__} rows: {sentences.cause(error)}") from None
 
     def between(self, start: int, stop: int) -> "Stored[R]":
         """The rows from `start` up to `stop`, which is left out."""

@@ -240,19 +240,29 @@ class Confidence(Loss):
 
 
 @dataclass(frozen=True)
-class ForwardKL(Loss):
-    """KL(model || student) over the vocabulary: keeps the student where the model has mass. 0 at tokens where the model's
-    distribution is unknown, as the teacher's is on texts that it did not write."""
+class Divergence(Loss):
+    """Base of the divergences from another model. They are 0 at tokens where its distribution is unknown, as the teacher's is on
+    texts that it did not write."""
 
     model: str = INITIAL
     """Whose distribution: `initial` (the student before training), `teacher` (whoever wrote the trace), or a model's name."""
 
     def __post_init__(self) -> None:
-        _check_name(self.model, "ForwardKL")
+        if not isinstance(self.model, str) or not self.model:
+            share = ", and the share is written Jsd(beta=0.5)" if isinstance(self, Jsd) else ""
+            raise UserError(
+                f"{type(self).__name__}.model is {sentences.value(self.model, 60)}; it must be the name of a model: '{INITIAL}', "
+                f"'{TEACHER}' or one of the experiment{share}"
+            )
 
     @property
     def models(self) -> tuple[str, ...]:
         return (self.model,)
+
+
+@dataclass(frozen=True)
+class ForwardKL(Divergence):
+    """KL(model || student) over the vocabulary: keeps the student where the model has mass."""
 
     def __call__(self, tokens: Tokens) -> Float[Array, " T"]:
         from w2sr_jax.losses import formulas
@@ -261,19 +271,8 @@ class ForwardKL(Loss):
 
 
 @dataclass(frozen=True)
-class ReverseKL(Loss):
-    """KL(student || model) over the vocabulary: keeps the student out of where the model has no mass. 0 at tokens where the
-    model's distribution is unknown, as the teacher's is on texts that it did not write."""
-
-    model: str = INITIAL
-    """Whose distribution: `initial` (the student before training), `teacher` (whoever wrote the trace), or a model's name."""
-
-    def __post_init__(self) -> None:
-        _check_name(self.model, "ReverseKL")
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        return (self.model,)
+class ReverseKL(Divergence):
+    """KL(student || model) over the vocabulary: keeps the student out of where the model has no mass."""
 
     def __call__(self, tokens: Tokens) -> Float[Array, " T"]:
         from w2sr_jax.losses import formulas
@@ -282,22 +281,15 @@ class ReverseKL(Loss):
 
 
 @dataclass(frozen=True)
-class Jsd(Loss):
-    """beta KL(P || M) + (1 - beta) KL(Q || M), M = beta P + (1 - beta) Q, P the model, Q the student (arXiv 2306.13649). 0 at
-    tokens where the model's distribution is unknown, as the teacher's is on texts that it did not write."""
+class Jsd(Divergence):
+    """beta KL(P || M) + (1 - beta) KL(Q || M), M = beta P + (1 - beta) Q, P the model, Q the student (arXiv 2306.13649)."""
 
-    model: str = INITIAL
-    """Whose distribution: `initial` (the student before training), `teacher` (whoever wrote the trace), or a model's name."""
     beta: float = 0.5
     """Share of the model in the mixture, strictly between 0 and 1."""
 
     def __post_init__(self) -> None:
-        _check_name(self.model, "Jsd")
+        super().__post_init__()
         _check(0.0 < self.beta < 1.0, "Jsd.beta", self.beta, "strictly between 0 and 1")
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        return (self.model,)
 
     def __call__(self, tokens: Tokens) -> Float[Array, " T"]:
         from w2sr_jax.losses import formulas
@@ -348,14 +340,6 @@ def _select(chosen: Any, losses: Float[Array, " T"]) -> Float[Array, " T"]:
     import jax.numpy as jnp
 
     return jnp.where(chosen, losses, jnp.zeros((), losses.dtype))
-
-
-def _check_name(model: object, loss: str) -> None:
-    if not isinstance(model, str) or not model:
-        raise UserError(
-            f"{loss}.model is {sentences.value(model, 60)}; it must be the name of a model: '{INITIAL}', '{TEACHER}' or one of "
-            f"the experiment{', and the share is written Jsd(beta=0.5)' if loss == 'Jsd' else ''}"
-        )
 
 
 def _check(holds: bool, field: str, value: float, right: str) -> None:
