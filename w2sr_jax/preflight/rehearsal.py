@@ -23,8 +23,8 @@ from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.preflight import checks, models
 from w2sr_jax.preflight.models import Shape
 from w2sr_jax.preflight.stand_ins import VOCABULARY, StandIns
-from w2sr_jax.problems.settings import Files, Splits
-from w2sr_jax.problems.source import ProblemSource
+from w2sr_jax.problems.settings import Splits
+from w2sr_jax.problems.source import ProblemSource, load
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.teachers.settings import Recorded
 from w2sr_jax.training.settings import Training
@@ -52,17 +52,19 @@ def shrink(experiment: Experiment, root: Path) -> Experiment:
     shape = models.shape(mesh)
     name = f"{experiment.name}{SUFFIX}"
     stand_ins = StandIns(root / name / FOLDER)
-    splits, small = _splits(experiment.splits), _Small(stand_ins, shape)
+    splits = _splits(experiment.splits)
     tokenizer = experiment.tokenizer
     if tokenizer.opened_from() is not None:
         tokenizer = tokenizer.stand_in(str(stand_ins.tokenizer()))
     count = splits.pretrain + splits.teacher + splits.pool + splits.probe + splits.test
-    problems, test = _source(stand_ins, experiment.problems, "problems", count), experiment.test_problems
+    problems = experiment.problems.rehearsed(lambda source: stand_ins.problems(source, "problems", count))
+    test = experiment.test_problems
+    small = _Small(stand_ins, shape, problems, count)
     return dataclasses.replace(
         experiment,
         name=name,
         problems=problems,
-        test_problems=None if test is None else _source(stand_ins, test, "test", TEST),
+        test_problems=None if test is None else test.rehearsed(lambda source: stand_ins.problems(source, "test", TEST)),
         splits=splits,
         tokenizer=tokenizer,
         teachers=tuple(teacher.rehearsed(small) for teacher in experiment.teachers),
@@ -138,14 +140,15 @@ def _splits(asked: Splits) -> Splits:
 class _Small:
     """Satisfies `teachers.teacher.Small`."""
 
-    def __init__(self, stand_ins: StandIns, shape: Shape) -> None:
-        self._stand_ins, self._shape = stand_ins, shape
+    def __init__(self, stand_ins: StandIns, shape: Shape, problems: ProblemSource, count: int) -> None:
+        self._stand_ins, self._shape, self._problems, self._count = stand_ins, shape, problems, count
 
     def recorded(self, teacher: Recorded) -> Recorded:
         return dataclasses.replace(teacher, **self._stand_ins.traces(teacher, POOL)._asdict())
 
     def stand_in(self, name: str, weight: float) -> Recorded:
-        return self.recorded(Recorded(name, weight=weight))
+        limit = self._count if self._problems.is_endless() else None
+        return Recorded(name, self._stand_ins.answers(name, load(self._problems, limit)[0]), gold=None, weight=weight)
 
     def samples(self, count: int) -> int:
         return min(count, SAMPLES)
@@ -181,13 +184,6 @@ def _rung(small: _Small, rung: Rung) -> Rung:
 
 def _arm(small: _Small, arm: Arm) -> Arm:
     return dataclasses.replace(arm, train=tuple(stage.rehearsed(small) for stage in arm.train))
-
-
-def _source(stand_ins: StandIns, source: ProblemSource, name: str, count: int) -> ProblemSource:
-    """Stand-ins under the fields of a file or data set; a source of a user's own stays what it is."""
-    if not isinstance(source, Files):
-        return source
-    return dataclasses.replace(source, path=stand_ins.problems(source, name, count), limit=None)
 
 
 def _training(training: Training, shape: Shape) -> Training:

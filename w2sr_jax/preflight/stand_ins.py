@@ -8,7 +8,7 @@ import dataclasses
 import json
 import random
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from tokenizers import decoders, models
 
 from w2sr_jax.core import files, keys
 from w2sr_jax.core.keys import key
+from w2sr_jax.core.records import Problem
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.hf import pretrained
@@ -79,6 +80,16 @@ class StandIns:
             files.write_text(directory / "traces.jsonl", "\n".join(lines) + "\n")
 
         return Traces(str(self._path_of(f"traces/{_plain(teacher.name)}", write) / "traces.jsonl"), (), None)
+
+    def answers(self, name: str, problems: Sequence[Problem]) -> str:
+        """A file of recorded traces for problems that there are, two of three of them right; what the path of a `Recorded`
+        without gold answers is to be."""
+        rows = [{"question": problem.question, "trace": _answer(problem, index)} for index, problem in enumerate(problems)]
+
+        def write(directory: Path) -> None:
+            files.write_text(directory / "traces.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+        return str(self._path_of(f"traces/{_plain(name)}-{files.digest_json(rows)[:8]}", write) / "traces.jsonl")
 
     def _path_of(self, name: str, write: Callable[[Path], None]) -> Path:
         folder = self.directory / name
@@ -166,6 +177,13 @@ def _trace(teacher: Recorded, index: int, row: Mapping[str, str]) -> dict[str, A
     if teacher.sample is not None:
         values[teacher.sample] = 0
     return values
+
+
+def _answer(problem: Problem, index: int) -> str:
+    gold = problem.answer or "0"
+    wrong = str(int(gold) + 1) if gold.lstrip("-").isdigit() else f"not {gold}"
+    answer = gold if index % 3 else wrong
+    return f"So it is {answer}.\n#### {answer}"
 
 
 def _plain(reference: str) -> str:

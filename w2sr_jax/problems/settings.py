@@ -1,6 +1,7 @@
 """Settings of problems: sources, fields, splits. The command line takes its options and their help from these dataclasses."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal
 
 from w2sr_jax.core.errors import UserError
@@ -112,6 +113,9 @@ class Files(ProblemSource):
         from w2sr_jax.problems import datasets
 
         return datasets.at_hand(self.path)
+
+    def rehearsed(self, stand_ins: Callable[["Files"], str]) -> "Files":
+        return dataclasses.replace(self, path=stand_ins(self), limit=None)
 
     def describe(self) -> str:
         return self.path

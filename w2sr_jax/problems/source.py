@@ -1,8 +1,8 @@
 """What a source of problems is: `Generated`, `Files`, or a frozen dataclass of a user's own in the configuration."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from w2sr_jax.core import files, sentences
 from w2sr_jax.core.code import usercode
@@ -10,6 +10,9 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.fieldtypes import mistyped
 from w2sr_jax.core.records import Problem
 from w2sr_jax.problems.rows import Quarantine
+
+if TYPE_CHECKING:
+    from w2sr_jax.problems.settings import Files
 
 _LONGEST_DESCRIPTION = 100  # characters
 
@@ -51,6 +54,11 @@ class ProblemSource(Protocol):
     def facts(self, lines: int) -> list[str]:
         """At most `lines` lines of text besides the problems on which a base can be pretrained; empty where there are none."""
         return []
+
+    def rehearsed(self, stand_ins: "Callable[[Files], str]") -> "ProblemSource":
+        """The source of a rehearsal, which downloads nothing. `stand_ins` writes problems under the fields of a file or data set
+        and gives their path."""
+        return self
 
     def describe(self) -> str:
         """The source in a few words for messages, such as its path."""
