@@ -18,7 +18,8 @@ from w2sr_jax.stages import problems as prepare
 from w2sr_jax.stages import traces as teach
 from w2sr_jax.stages.report.sources import Sources
 
-WRONG_ARM = "incorrect"
+WRONG = (-1,)
+"""The verdicts of an arm that learns from wrong traces alone; see `Select.verdicts`."""
 NAMED = 12  # doubted problems named in results.json
 GROUPS = {
     "doubted": "Correct by the second opinion",
@@ -37,10 +38,11 @@ def grading(experiment: Experiment, sources: Sources, evaluated: Collection[str]
             traces = (trace for paths in shards.values() for trace in _traces(paths))
             files = sources.of(dict.fromkeys(run.relative(path) for run, paths in shards.items() for path in paths))
             entries.append(ReadingsEntry("traces", teacher, index, readings(traces), None, files))
-        if WRONG_ARM in rung.arm_names and models.student(experiment, index, WRONG_ARM).name in evaluated:
-            entry, page = _doubts(experiment, index, sources)
-            wrong.append(entry)
-            pages.append(page)
+        for arm in rung.selected_arms:
+            if arm.select.verdicts == WRONG and models.student(experiment, index, arm.name).name in evaluated:
+                entry, page = _doubts(experiment, index, arm.name, sources)
+                wrong.append(entry)
+                pages.append(page)
     for name in evaluated:
         files = sources.of([layout.within(layout.evaluation(name), layout.GENERATIONS)], f"sample = {outcomes.GREEDY}")
         answers = (trace for run in sources.runs for trace in evaluate.generations(run, name)[0])
@@ -50,34 +52,35 @@ def grading(experiment: Experiment, sources: Sources, evaluated: Collection[str]
     ), pages
 
 
-def _doubts(experiment: Experiment, index: int, sources: Sources) -> tuple[DoubtsEntry, Evidence]:
+def _doubts(experiment: Experiment, index: int, arm: str, sources: Sources) -> tuple[DoubtsEntry, Evidence]:
     several = len(sources.runs) > 1
-    key = f"wrong-{index}-{experiment.rungs[index].name}"
+    name = experiment.rungs[index].name
+    key = f"wrong-{index}-{name}" if arm == "incorrect" else f"wrong-{index}-{name}-{arm}"
     counts: Counter[Doubt] = Counter()
     problems: dict[str, None] = {}
     rows = []
     for run in sources.runs:
-        for problem, trace in _kept(run, experiment, index):
+        for problem, trace in _kept(run, experiment, index, arm):
             kind, opinion = doubt(trace, problem)
             counts[kind] += 1
             if kind == "doubted" and len(problems) < NAMED:
                 problems[problem.id] = None
             values = (trace.teacher, problem.question, problem.answer, trace.answer, trace.rule, opinion.answer, trace.text)
             rows.append(EvidenceRow(problem.id, (*([run.name] if several else []), *values), (kind,)))
-    path = layout.within(layout.arm(models.rung_directory(experiment, index), WRONG_ARM), layout.DISPOSITIONS)
+    path = layout.within(layout.arm(models.rung_directory(experiment, index), arm), layout.DISPOSITIONS)
     files = sources.of([path], f"reason = {KEPT}")
     doubts = Doubts(counts.total(), counts["agreed"], counts["doubted"], counts["silent"], tuple(problems))
     columns = ("teacher", "question", "gold", "answer", "found by", "second opinion read", "what it wrote")
     about = "The wrong traces that a student learns from, and what rules of another make say of them."
-    title = f"Wrong traces: {models.student(experiment, index, WRONG_ARM).name}"
+    title = f"Wrong traces: {models.student(experiment, index, arm).name}"
     page = Evidence(key, title, about, files, (*(["seed"] if several else []), *columns), GROUPS, rows)
-    return DoubtsEntry(index, WRONG_ARM, doubts, key, files), page
+    return DoubtsEntry(index, arm, doubts, key, files), page
 
 
-def _kept(run: RunStore, experiment: Experiment, index: int) -> Iterator[tuple[Problem, Trace]]:
+def _kept(run: RunStore, experiment: Experiment, index: int, arm: str) -> Iterator[tuple[Problem, Trace]]:
     """The wrong traces that the arm was given, with their problems."""
     rung = experiment.rungs[index]
-    path = run.file(layout.within(layout.arm(models.rung_directory(experiment, index), WRONG_ARM), layout.DISPOSITIONS))
+    path = run.file(layout.within(layout.arm(models.rung_directory(experiment, index), arm), layout.DISPOSITIONS))
     kept = {row.trace_id for row in records.iterate(path, Disposition) if row.reason == KEPT}
     problems = {problem.id: problem for problem in prepare.read(run, prepare.POOL)}
     for teacher in rung.teachers:
