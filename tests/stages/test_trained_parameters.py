@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 from hand_made import commit
 
@@ -13,8 +14,9 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.keys import key
 from w2sr_jax.graph import manifest
 from w2sr_jax.graph.store import RunStore
-from w2sr_jax.models import transformer
+from w2sr_jax.models import lora, transformer
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.models.lora_settings import Lora
 from w2sr_jax.parallel.mesh import make_mesh
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.stages import models
@@ -95,3 +97,21 @@ def test_a_part_of_another_checkpoint_is_refused(run: Path, two: tuple[Path, Pat
     shutil.copytree(two[1] / STEP / item, run / STEP / item)
     with pytest.raises(UserError, match=rf"checkpoints/0 is damaged: .*checkpoints/0/{item}"):
         read(run)
+
+
+def test_adapters_beside_a_model_that_has_adapters_itself(tmp_path: Path) -> None:
+    """Two training stages of an arm, both with LoRA: what the second one made lies beside what the first one and the base are
+    together."""
+    store, small = RunStore(tmp_path), Lora(rank=2, alpha=4.0)
+    first = Model("s-1", "rungs/0-s/all/1", TINY, "student", base=MODEL, lora=small)
+    second = Model("s", "rungs/0-s/all", TINY, "student", base=first, lora=small)
+    base = drawn(0)
+    trained = [lora.init(TINY, small, base, key(seed, "init")) for seed in (1, 2)]
+    trained = [jax.tree.map(lambda leaf: leaf + 0.1, each) for each in trained]
+    for model, params in ((MODEL, base), (first, trained[0]), (second, trained[1])):
+        digest = checkpoints.save_params(tmp_path / model.checkpoints, params, {})
+        commit(tmp_path, model.stage, "train", artifacts={f"{model.checkpoints}/0": digest})
+    together = lora.merge(TINY, small, lora.merge(TINY, small, base, trained[0]), trained[1])
+    there = models.parameters(store, second, TINY, make_mesh(Mesh(), jax.devices()[:1]))
+    jax.tree.map(lambda left, right: np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-6), there, together)
+    assert params_digest(there) not in (params_digest(base), models.digest(store, first))

@@ -161,7 +161,7 @@ def _of_run(run_model: RunModel) -> ExportedModel:
         tokenizer=run.folder(TOKENIZER),
         run_model=run_model,
         origin={},
-        adapter=_adapter(run_model, config) if model.base is not None else None,
+        adapter=_adapter(run_model, config) if model.base is not None and model.base.base is None else None,
     )
 
 

@@ -59,7 +59,10 @@ def export(
     require_vacant(out)
     chosen = exported.find(source, model)
     if adapter and chosen.adapter is None:
-        raise UserError(f"{chosen.name} was not trained with LoRA, so that there is no adapter of it; leave --adapter away")
+        raise UserError(
+            f"{chosen.name} was not trained with LoRA, or beside a model that has adapters itself, so that there is no adapter "
+            "of it; leave --adapter away"
+        )
     if adapter and dtype is not None:
         raise UserError("an adapter is stored as it was trained, in float32; leave --dtype away")
     config = chosen.config if dtype is None else dataclasses.replace(chosen.config, param_dtype=dtype)

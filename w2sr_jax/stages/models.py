@@ -36,8 +36,8 @@ class Model:
     arm: str | None = None
     rung: int | None = None
     style: str = "reason"
-    base: str | None = None
-    """Directory of the model whose parameters its checkpoint's adapters lie beside; None: the checkpoint holds all parameters."""
+    base: "Model | None" = None
+    """The model beside whose parameters its checkpoint's adapters lie; None: the checkpoint holds all parameters."""
     lora: Lora = Lora()
 
     @property
@@ -86,7 +86,7 @@ def students(experiment: Experiment, index: int, arm: Arm) -> list[Model]:
     rung, directory = experiment.rungs[index], rung_directory(experiment, index)
     name, role = model_name(index, experiment, arm.name), GOLD if arm.name == GOLD else "student"
     chain: list[Model] = []
-    before = layout.arm(directory, BASE)
+    before = student(experiment, index, BASE)
     stages = rung.stages_of(arm)
     for number, stage in enumerate(stages, 1):
         last = number == len(stages)
@@ -95,7 +95,7 @@ def students(experiment: Experiment, index: int, arm: Arm) -> list[Model]:
         adapters = stage.training.lora if stage.training is not None else Lora()
         base = before if adapters.rank else None
         chain.append(Model(own, folder, rung.model, role, arm.name, index, base=base, lora=adapters if base else Lora()))
-        before = folder
+        before = chain[-1]
     return chain
 
 
@@ -163,7 +163,7 @@ def parameters(store: RunStore, model: Model, config: ModelConfig, mesh: jax.sha
     placement = parameter_shardings(config, mesh)
     if model.base is None:
         return _restored(store, model.stage, placement)
-    base = _restored(store, layout.train_stage(model.base), placement)
+    base = parameters(store, model.base, config, mesh)
     return jax.jit(partial(lora.merge, config, model.lora), out_shardings=placement)(base, adapters(store, model, config, mesh))
 
 

@@ -1,7 +1,7 @@
 """Training of teachers, bases and students: a start or a training stage does its work, and a checkpoint comes out."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from w2sr_jax.answers.grade import Grader
 from w2sr_jax.core.code import usercode
@@ -14,6 +14,9 @@ from w2sr_jax.stages.external import Weights
 from w2sr_jax.stages.models import Model
 from w2sr_jax.stages.problems import Problems
 from w2sr_jax.stages.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from w2sr_jax.stages.curate import Curate
 
 
 class TracesRead(NamedTuple):
@@ -50,7 +53,7 @@ class Train(Stage):
     seed: int
     pool: tuple[float, float] = (0.0, 1.0)
     source: "Train | None" = None
-    curation: Stage | None = None
+    curation: "Curate | None" = None
     sampling: Sampling | None = None
     traces: tuple[Stage, ...] = ()
     others: "tuple[Train, ...]" = ()

@@ -35,7 +35,7 @@ from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.traces import Author
 from w2sr_jax.stages import examples as examples_of
 from w2sr_jax.stages import layout, models, problems, remarks, tokenizer, weights
-from w2sr_jax.stages.curate import Curate, emptied
+from w2sr_jax.stages.curate import emptied
 from w2sr_jax.stages.probing import training_probe
 from w2sr_jax.stages.problems import POOL
 from w2sr_jax.text.render import Renderer
@@ -112,7 +112,7 @@ class Work:
 
     def examples(self) -> Sequence[Example]:
         model, curation = self.stage.model, self.stage.curation
-        if not isinstance(curation, Curate):
+        if curation is None:
             return []
         rows = Stored(self.store.file(layout.within(layout.arm(curation.folder, str(model.arm)), layout.CURATED)), Example)
         if not len(rows):
@@ -325,7 +325,7 @@ class Work:
             yield
         except NothingToTrain as error:
             model, curation = self.stage.model, self.stage.curation
-            rung = f" ({curation.rung_name})" if isinstance(curation, Curate) else ""
+            rung = f" ({curation.rung_name})" if curation is not None else ""
             where = model.name if model.rung is None else f"rungs.{model.rung}{rung}"
             raise NothingToTrain(f"{where}: {error}") from None
 
