@@ -115,5 +115,5 @@ def statuses(planned: "Sequence[StageStatus]", prefix: str = "") -> list[str]:
     width = max((len(prefix + status.stage.name) for status in planned), default=0)
     lines = [f"{_STATES[status.state]:<7} {prefix + status.stage.name:<{width}}  {status.why}" for status in planned]
     counts = {state: sum(status.state == state for status in planned) for state in _STATES}
-    told = ", ".join(f"{count} {_STATES[state]}" for state, count in counts.items() if count)
-    return [*map(sentences.printable, lines), f"{told}. Nothing was written."]
+    summary = ", ".join(f"{count} {_STATES[state]}" for state, count in counts.items() if count)
+    return [*map(sentences.printable, lines), f"{summary}. Nothing was written."]

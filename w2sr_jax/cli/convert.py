@@ -17,8 +17,8 @@ def import_(argv: list[str], about: str, stop: Stop) -> int:
     )
     add_processes(parser)
     options = parser.parse_args(argv)
-    told = {"MODEL": options.model, "OUT": str(options.out.absolute()), "--dtype": options.dtype}
-    with joined(options, told, stop):
+    facts = {"MODEL": options.model, "OUT": str(options.out.absolute()), "--dtype": options.dtype}
+    with joined(options, facts, stop):
         from w2sr_jax.convert.importing import import_model
 
         import_model(options.model, options.out, options.dtype)
@@ -39,9 +39,9 @@ def export_(argv: list[str], about: str, stop: Stop) -> int:
     add_processes(parser)
     options = parser.parse_args(argv)
     source = Path(options.source) if Path(options.source).is_dir() else options.root / options.source
-    told = {"SOURCE": str(source.absolute()), "OUT": str(options.out.absolute()), "--model": str(options.model)}
-    told |= {"--shard-size": options.shard_size, "--adapter": str(options.adapter), "--dtype": str(options.dtype)}
-    with joined(options, told, stop):
+    facts = {"SOURCE": str(source.absolute()), "OUT": str(options.out.absolute()), "--model": str(options.model)}
+    facts |= {"--shard-size": options.shard_size, "--adapter": str(options.adapter), "--dtype": str(options.dtype)}
+    with joined(options, facts, stop):
         from w2sr_jax.convert.exporting import export, size_of
 
         export(source, options.out, options.model, size_of(options.shard_size), options.adapter, options.dtype)

@@ -130,8 +130,8 @@ def _comparison(run_model: RunModel) -> list[tuple[Raw, Raw]]:
         ("RGR, of the gap from base to ceiling", comparison.rgr_base),
         ("PGR, of the gap from teacher to ceiling", comparison.pgr),
     )
-    lines = [(Raw(f"difference to the {other}"), _difference(found)) for other, found in differences if found]
-    return lines + [(Raw(f"gap recovered ({of})"), _gap(found)) for of, found in gaps if found]
+    lines = [(Raw(f"difference to the {other}"), _difference(contrast)) for other, contrast in differences if contrast]
+    return lines + [(Raw(f"gap recovered ({of})"), _gap(gap)) for of, gap in gaps if gap]
 
 
 def _difference(difference: Difference) -> Raw:

@@ -50,12 +50,12 @@ class Curated(NamedTuple):
 
 class _Left(NamedTuple):
     """A trace that the limit may leave, in the order in which it does: a first one of as many problems as possible, in a random
-    order of problems, then second ones. `place` is the problem's in the order they came in."""
+    order of problems, then second ones. `problem_order` is the problem's in the order they came in."""
 
     turn: int
     order: tuple[int, ...]
     id: str
-    place: int
+    problem_order: int
     problem: Problem
     rate: float | None
     trace: Candidate
@@ -152,7 +152,7 @@ class Selector:
         self._steps[LIMIT] = len(self._left)
         if before > len(self._left):
             self._rejections["over_limit"] = before - len(self._left)
-        for _, group in groupby(sorted(self._left, key=attrgetter("place", "turn")), attrgetter("place")):
+        for _, group in groupby(sorted(self._left, key=attrgetter("problem_order", "turn")), attrgetter("problem_order")):
             rows = list(group)
             self._after.add(rows[0].problem, rows[0].rate, [row.trace for row in rows])
         return frozenset(left.id for left in self._left)

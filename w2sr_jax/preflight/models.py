@@ -142,11 +142,11 @@ def batches(subject: Subject, findings: Findings) -> None:
     _rows(findings, subject, wanted)
     paces = dict.fromkeys((t.training.learning_rate, t.training.steps, t.training.epochs) for t in subject.trainings)
     if paces:
-        told = (
+        words = (
             f"{steps:,} steps at {rate:g}" if epochs is None else f"{epochs:g} epochs at {rate:g}"
             for rate, steps, epochs in paces
         )
-        findings.see(", ".join(told))
+        findings.see(", ".join(words))
     platform = attention.platform_of(None)
     for trained in subject.trainings:
         with findings.refusing(f"{trained.where}: model"):

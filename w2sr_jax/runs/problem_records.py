@@ -124,15 +124,15 @@ def dispositions(run: RunStore, experiment: Experiment, index: int, arm: str, pr
 def training_use(run: RunStore, experiment: Experiment, model: Model, problem: Problem, seed: int) -> TrainingUse | None:
     """How a model's training used the problem; None where it does not learn from it, or is not trained at all."""
     training = examples.training_of(experiment, model)
-    made = _examples(run, experiment, model, problem) if training is not None else []
-    if training is None or made == []:
+    rows = _examples(run, experiment, model, problem) if training is not None else []
+    if training is None or rows == []:
         return None
-    if made is None or not run.below(layout.within(layout.TOKENIZER, "")):
+    if rows is None or not run.below(layout.within(layout.TOKENIZER, "")):
         return TrainingUse(model, "unread", ())
     every = examples.examples_of(run, experiment, model)
     packed = packing.packing_of(run, model, every, tokenizer.renderer(run), training, seed)
     path = layout.within(model.directory, layout.PACKING)
-    return TrainingUse(model, packed.state, [_use(packed, one) for one in made], path if run.path(path).is_file() else None)
+    return TrainingUse(model, packed.state, [_use(packed, one) for one in rows], path if run.path(path).is_file() else None)
 
 
 def answers(run: RunStore, model: Model, problem: str) -> Iterator[Located[Trace]]:

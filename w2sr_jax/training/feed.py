@@ -90,7 +90,7 @@ class Feed(Generic[T]):
 
     def get(self, number: int, give_up: Callable[[], bool] = lambda: False) -> T | None:
         """The next batch, that of step `number`; None where `give_up` turned true while waiting."""
-        started, told = time.monotonic(), False
+        started, warned = time.monotonic(), False
         while True:
             try:
                 batch, error = self._ready.get(timeout=_POLL)
@@ -100,8 +100,8 @@ class Feed(Generic[T]):
                     return None
                 if self._stall and waited >= self._stall:
                     raise Stalled(f"no batch of step {number} came within {self._stall:g} s") from None
-                if self._stall and not told and waited >= self._stall / 2:
-                    told = True
+                if self._stall and not warned and waited >= self._stall / 2:
+                    warned = True
                     self._on_slow(
                         f"step {number} has waited {waited:.0f} s for its batch, and is given up after {self._stall:g} s"
                     )

@@ -61,14 +61,14 @@ def recorded(objective: Objective, packed: Packed, models: Models) -> bool:
 
 def known_share(packed: Packed) -> float:
     """The share of the imitated tokens at which the recorded distribution of their teacher is known."""
-    known = imitated = 0
+    covered = imitated = 0
     for start in range(0, len(packed.weight), TOGETHER):
         part = slice(start, start + TOGETHER)
         counted = packed.weight[part] != 0
         imitated += int(np.count_nonzero(counted))
-        known += int(np.count_nonzero(counted & teacher_known(packed, part)))
+        covered += int(np.count_nonzero(counted & teacher_known(packed, part)))
         release(packed)
-    return known / max(imitated, 1)
+    return covered / max(imitated, 1)
 
 
 def teacher_known(packed: Packed, rows: slice, models: Models = NO_MODELS) -> Bool[np.ndarray, "R L"]:

@@ -30,8 +30,8 @@ def nll(
     total, count = 0.0, 0.0
     for start in range(0, len(packed.tokens), rows):
         part = [_rows(array, start, rows) for array in (packed.tokens, packed.positions, packed.segments, packed.target, counted)]
-        found = _sums(config, LOSS, block, mesh, params, *put(part, batch_sharding(mesh)))
-        total, count = total + float(found.nll_sum), count + float(found.token_sum)
+        sums = _sums(config, LOSS, block, mesh, params, *put(part, batch_sharding(mesh)))
+        total, count = total + float(sums.nll_sum), count + float(sums.token_sum)
     if not math.isfinite(total):
         broken = finite.not_finite(params)
         why = finite.words(broken) if broken else "its parameters are finite, so that its computation overflows"

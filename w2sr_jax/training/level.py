@@ -23,11 +23,11 @@ def level(loss: TokenLoss, vocab_size: int, total: int) -> Level:
             return float(np.mean(np.abs(np.asarray(jax.jit(loss)(_tokens(loss, vocab_size)._replace(progress=progress))))))
         return float("nan")
 
-    def found(step: int) -> tuple[float, float]:
+    def level(step: int) -> tuple[float, float]:
         here, nll, first = size(loss, step), size(Nll(), step), size(loss, 1)
         return _times(here, nll), _times(here, first) if first else 0.0
 
-    return found
+    return level
 
 
 def _times(here: float, other: float) -> float:
@@ -35,9 +35,9 @@ def _times(here: float, other: float) -> float:
 
 
 def _tokens(loss: TokenLoss, vocab_size: int) -> Any:
-    draw, place = np.random.default_rng(0), np.arange(TOKENS, dtype=np.int32)
+    draw, index = np.random.default_rng(0), np.arange(TOKENS, dtype=np.int32)
     logits, other = draw.normal(size=(2, TOKENS, vocab_size)).astype(np.float32)
     target = draw.integers(0, vocab_size, TOKENS).astype(np.int32)
-    confidence = np.where(place % 5 == 0, np.nan, -1.0).astype(np.float32)
+    confidence = np.where(index % 5 == 0, np.nan, -1.0).astype(np.float32)
     models = {name: Distribution(other) for name in models_of(loss)}
-    return Tokens(logits, target, 1 + place % 3, place // 3 % 3 - 1, confidence, models, np.float32(0))  # type: ignore[arg-type]
+    return Tokens(logits, target, 1 + index % 3, index // 3 % 3 - 1, confidence, models, np.float32(0))  # type: ignore[arg-type]

@@ -86,9 +86,9 @@ def _full(model: ModelConfig, objective: Objective, training: Training, mesh: Me
     params = parameter_shardings(model, mesh)
     layout = state_shardings(optimizer, shapes, params, mesh)
 
-    def create_state(given: Any) -> TrainState:
+    def create_state(params: Any) -> TrainState:
         # Copied, since the step donates its state and the caller's arrays must survive that.
-        return create(jax.tree.map(lambda leaf: jnp.copy(leaf).astype(model.param_dtype), given), optimizer)
+        return create(jax.tree.map(lambda leaf: jnp.copy(leaf).astype(model.param_dtype), params), optimizer)
 
     compiled = jax.jit(create_state, out_shardings=layout)
 
@@ -117,8 +117,8 @@ def _adapting(model: ModelConfig, objective: Objective, training: Training, mesh
     own = params if lora.quantize == "none" else shardings(mesh, adapters.frozen_axes(model, lora), kept)
     frozen = {**_frozen(objective, training, mesh, models, own), INITIAL: own}
 
-    def create_state(given: Any, key: Key[Array, ""]) -> TrainState:
-        return create(adapters.init(model, lora, given, key), optimizer)
+    def create_state(params: Any, key: Key[Array, ""]) -> TrainState:
+        return create(adapters.init(model, lora, params, key), optimizer)
 
     compiled = jax.jit(create_state, out_shardings=layout)
     whole = jax.jit(lambda trained, initial: adapters.effective(model, lora, initial, trained), out_shardings=params)

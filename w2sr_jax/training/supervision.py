@@ -85,14 +85,14 @@ def _look(packed: Packed, objective: Objective, models: Models) -> tuple[_Rows, 
         weight = packed.weight[part] * factor
         available = teacher_known(packed, part, models)
         looked_at = np.where(available, looked_at, untaught.of(packed.span[part], verdict)[1])
-        told = ~np.isnan(packed.teacher_logprob[part])
-        left = np.exp(np.float32(gamma) * np.where(told, packed.teacher_logprob[part], np.float32(0)))
+        stated = ~np.isnan(packed.teacher_logprob[part])
+        left = np.exp(np.float32(gamma) * np.where(stated, packed.teacher_logprob[part], np.float32(0)))
         parts.append(
             [
                 weight.sum(axis=1),
                 np.abs(weight * looked_at).sum(axis=1),
-                (weight * ~told).sum(axis=1),
-                (weight * told * left).sum(axis=1),
+                (weight * ~stated).sum(axis=1),
+                (weight * stated * left).sum(axis=1),
             ]
         )
         read += int(np.count_nonzero(packed.segments[part]))

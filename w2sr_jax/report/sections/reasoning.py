@@ -13,7 +13,7 @@ from w2sr_jax.report.sections.training import MOST_PANELS, Lines
 @dataclasses.dataclass(frozen=True)
 class FaithfulnessRow:
     row: ModelRow
-    found: Faithfulness
+    faithfulness: Faithfulness
 
     @property
     def group(self) -> str:
@@ -30,7 +30,7 @@ def chart(rows: Sequence[FaithfulnessRow]) -> Chart | None:
     panels: dict[str, dict[str, Lines]] = {}
     words = []
     for entry in rows:
-        row, early = entry.row, entry.found.early_answering
+        row, early = entry.row, entry.faithfulness.early_answering
         line = sorted((100 * point.fraction, 100 * point.same) for point in early.curve) if early else []
         if line:
             name = row.label if row.rung is None else row.kind

@@ -40,7 +40,7 @@ class ModelGroup:
 class _Page:
     """What the template is given."""
 
-    found: Comparison
+    comparison: Comparison
     models: list[ModelGroup]
     metric: str
     chart: Chart | None

@@ -42,13 +42,13 @@ def positions(logprobs: Any, clean: Callable[[str], str]) -> tuple[Position, ...
     if not isinstance(logprobs, dict):
         return None
     rows = logprobs.get("content")
-    found = _of_chat(rows) if isinstance(rows, list) else _of_completion(logprobs)
-    if not found or not any(top for _, _, top in found):
+    positions = _of_chat(rows) if isinstance(rows, list) else _of_completion(logprobs)
+    if not positions or not any(top for _, _, top in positions):
         return None
-    for text in ("".join(token for token, _, _ in found), *("".join(name for name, _ in top) for _, _, top in found)):
+    for text in ("".join(token for token, _, _ in positions), *("".join(name for name, _ in top) for _, _, top in positions)):
         if clean(text) != text:
             return None
-    return tuple(found)
+    return tuple(positions)
 
 
 class Vocabulary:
@@ -102,15 +102,15 @@ def _joined(listed: Sequence[Mapping[int, float]]) -> TopK:
 
 
 def _of_chat(rows: Sequence[Any]) -> list[Position] | None:
-    found = []
+    positions = []
     for row in rows:
         drawn = _named(row)
         if drawn is None:
             return None
         top = row.get("top_logprobs")
         every = [_named(each) for each in top] if isinstance(top, list) else []
-        found.append((*drawn, tuple(each for each in every if each is not None)))
-    return found
+        positions.append((*drawn, tuple(each for each in every if each is not None)))
+    return positions
 
 
 def _of_completion(logprobs: Mapping[str, Any]) -> list[Position] | None:
@@ -119,14 +119,14 @@ def _of_completion(logprobs: Mapping[str, Any]) -> list[Position] | None:
         return None
     if not len(names) == len(values) == len(top):
         return None
-    found = []
+    positions = []
     for name, value, others in zip(names, values, top, strict=True):
         logprob = _real(value)
         if not isinstance(name, str) or logprob is None:
             return None
         pairs = others.items() if isinstance(others, dict) else ()
-        found.append((name, logprob, tuple((key, real) for key, other in pairs if (real := _real(other)) is not None)))
-    return found
+        positions.append((name, logprob, tuple((key, real) for key, other in pairs if (real := _real(other)) is not None)))
+    return positions
 
 
 def _named(row: Any) -> tuple[str, float] | None:
