@@ -12,10 +12,19 @@ import pytest
 
 from w2sr_jax.cli import main as cli
 from w2sr_jax.configuration import saved
+from w2sr_jax.core import records
+from w2sr_jax.core.records import Example, Trace
+from w2sr_jax.experiment import Experiment, Rung, Scratch
+from w2sr_jax.graph.stage import Silent
 from w2sr_jax.models import presets
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.hf import pretrained
 from w2sr_jax.preflight import rehearsal
+from w2sr_jax.problems.settings import Generated, Splits
+from w2sr_jax.stages.execute import execute
+from w2sr_jax.teachers.teacher import Teacher
+from w2sr_jax.teachers.work import TeacherWork
+from w2sr_jax.text.settings import WordTokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = {name: value for name, value in vars(presets).items() if isinstance(value, ModelConfig)}
@@ -44,6 +53,36 @@ def test_a_shrunk_configuration_ends_in_a_report_on_its_own_ladder(shrunk):
     assert {rung["verdict"] for rung in found["verdict"]["rungs"]} == {found["verdict"]["overall"]} == {"unknown"}
     assert "Rehearsal: tiny models" in (shrunk / "report" / "index.html").read_text()
     assert {model["scores"]["problems"] for model in found["models"].values()} == {rehearsal.TEST}
+
+
+@dataclasses.dataclass(frozen=True)
+class Costly(Teacher):
+    """A teacher of a user's own that a rehearsal must not ask."""
+
+    name: str = "costly"
+
+    def traces(self, work: TeacherWork):
+        raise AssertionError("asked in a rehearsal")
+
+
+def test_the_stand_in_of_an_own_teacher_answers_the_problems_of_the_rehearsal(tmp_path):
+    experiment = Experiment(
+        name="own",
+        problems=Generated(),
+        splits=Splits(pretrain=400, pool=400, probe=40, test=100),
+        teachers=(Costly(),),
+        tokenizer=WordTokenizer(),
+        rungs=(Rung("student", ModelConfig(width=32, layers=1, heads=2, kv_heads=2), Scratch(), ("costly",)),),
+    )
+    small = rehearsal.shrink(experiment, tmp_path)
+    execute(small, tmp_path / small.name, Silent(), kind="sample")
+    execute(small, tmp_path / small.name, Silent(), kind="curate")
+    (shard,) = (tmp_path / small.name / "teachers/costly/rung-0").glob("traces-*.parquet")
+    traces = records.read(shard, Trace)
+    assert len(traces) == rehearsal.POOL + rehearsal.PROBE
+    assert 0.2 < sum(trace.verdict == "incorrect" for trace in traces) / len(traces) < 0.5
+    curated = records.read(tmp_path / small.name / "rungs/0-student/correct/curated.parquet", Example)
+    assert 0.5 * rehearsal.POOL <= len(curated) <= rehearsal.POOL
 
 
 def test_its_students_open_in_transformers(shrunk, tmp_path, capsys):
