@@ -170,7 +170,7 @@ def test_what_is_no_source_is_refused_and_what_it_lacks_is_named() -> None:
     unfinished: Any = Unfinished()
     assert mistyped(Settings(unfinished), Settings) == (
         "problems is Unfinished(), of type Unfinished; it must be a ProblemSource; it lacks is_endless, available, paths, "
-        "at_hand, facts, describe"
+        "at_hand, facts, rehearsed, describe"
     )
     kind: Any = Generated
     assert str(mistyped(Settings(kind), Settings)).endswith("it must be a ProblemSource: write Generated(…)")

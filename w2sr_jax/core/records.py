@@ -32,8 +32,6 @@ TOGETHER = 1024
 GROUP_BYTES = 2**26
 """Rows are written in smaller groups where their `TopK` take more than this."""
 
-_CONTENT = b"w2sr.content"  # digests of a table's values, among its metadata
-
 
 class _Column(NamedTuple):
     """What reading a field of a record must know; looked up in the schema, this would take most of the time."""
@@ -239,7 +237,7 @@ def writing(path: Path, kind: type[R], top: bool = False) -> Iterator[Callable[[
             convert()
         if group:
             flush()
-        writer.add_key_value_metadata({_CONTENT: json.dumps(digests)})
+        writer.add_key_value_metadata({tables.CONTENT: json.dumps(digests)})
 
 
 def read(path: Path, kind: type[R], problems: Collection[str] | None = None, without: Sequence[str] = ()) -> list[R]:
@@ -263,7 +261,7 @@ def iterate(path: Path, kind: type[R], problems: Collection[str] | None = None, 
         wanted = None if problems is None else pa.array(list(problems), pa.string())
         recorded = _has_top(file, kind)
         read = [name for name in schema.names if name not in without]
-        for table in _sound(path, file, pa.schema([*schema, *topk.fields()]) if recorded else schema):
+        for table in tables.checked(path, file, pa.schema([*schema, *topk.fields()]) if recorded else schema):
             if wanted is not None:
                 table = table.filter(pc.is_in(table["problem_id"], value_set=wanted))
             for start in range(0, len(table), TOGETHER):
@@ -333,22 +331,3 @@ class Stored(Sequence[R]):
         if chosen.step < 0:
             return self[chosen[-1] : chosen[0] + 1 : -chosen.step][::-1] if chosen else []
         return list(itertools.islice(self, chosen.start, chosen.stop, chosen.step))
-
-
-def _sound(path: Path, file: pq.ParquetFile, schema: pa.Schema) -> Iterator[pa.Table]:
-    """The rows of a file, at most `GROUP` at a time where `write` wrote it, each part after its digest was compared."""
-    batches = (pa.Table.from_batches([batch]).select(schema.names).cast(schema) for batch in tables.batches(path, file))
-    stated = (file.metadata.metadata or {}).get(_CONTENT)
-    if stated is None:
-        yield from batches
-        return
-    left = schema.empty_table()
-    for length, digest in json.loads(stated):
-        while len(left) < length and (more := next(batches, None)) is not None:
-            left = pa.concat_tables([left, more])
-        table, left = left.slice(0, length), left.slice(length)
-        if tables.digest(table) != digest:
-            raise UserError(f"{path} is damaged: its rows are not those that were written")
-        yield table
-    if len(left) or any(len(more) for more in batches):
-        raise UserError(f"{path} is damaged: it has more rows than were written")

@@ -1,6 +1,7 @@
 """Reading Parquet tables in bounded memory, and digests of their values, which do not depend on chunks and pages."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ MOST_UNPACKED = 2**28
 """Bytes that a table may unpack to, whatever its size …"""
 UNPACKED_RATIO = 1000
 """… or as many times its size."""
+CONTENT = b"w2sr.content"
+"""Names the digests of a table's values, one for each part of its rows, among its metadata: JSON, a list of [rows, digest]."""
 _FEWEST, _TOGETHER = 4, 256  # rows that are unpacked at a time
 
 
@@ -67,3 +70,24 @@ def _parts(column: pa.ChunkedArray) -> Iterator[bytes | memoryview]:
     else:
         values = column.drop_null().to_numpy()
         yield (np.where(np.isnan(values), np.nan, values) + 0.0 if values.dtype.kind == "f" else values).tobytes()
+
+
+def checked(path: Path, file: pq.ParquetFile, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows of a file, in the parts whose digests its metadata holds under `CONTENT`, each after its digest was compared.
+
+    A file that holds none is read in batches, unchecked."""
+    parts = (pa.Table.from_batches([batch]).select(schema.names).cast(schema) for batch in batches(path, file))
+    stated = (file.metadata.metadata or {}).get(CONTENT)
+    if stated is None:
+        yield from parts
+        return
+    left = schema.empty_table()
+    for length, written in json.loads(stated):
+        while len(left) < length and (more := next(parts, None)) is not None:
+            left = pa.concat_tables([left, more])
+        table, left = left.slice(0, length), left.slice(length)
+        if digest(table) != written:
+            raise UserError(f"{path} is damaged: its rows are not those that were written")
+        yield table
+    if len(left) or any(len(more) for more in parts):
+        raise UserError(f"{path} is damaged: it has more rows than were written")

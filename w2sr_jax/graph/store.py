@@ -284,7 +284,7 @@ class _Index(NamedTuple):
     missing: Mapping[str, str]
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=1024)
 def _read(run: Path, listed: tuple[tuple[Path, int, int, int], ...]) -> _Index:
     sound: dict[str, Manifest] = {}
     damaged = []

@@ -11,14 +11,13 @@ fold_in(row's key, the token's position). Equal calls give equal bits.
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Key
 
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.core.records import Finish
 from w2sr_jax.core.topk import TopK
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
@@ -28,6 +27,9 @@ from w2sr_jax.parallel import mesh as meshes
 from w2sr_jax.parallel import processes
 from w2sr_jax.sampling.programs import CHUNK, Chunk, Programs, Prompts, Seats, programs
 from w2sr_jax.sampling.settings import Decoding
+
+if TYPE_CHECKING:
+    from w2sr_jax.core.records import Finish
 
 PREFILL = 2048
 """Tokens that are read together, prompts' padding included, or one prompt where it is longer."""
@@ -52,7 +54,7 @@ class Completion(NamedTuple):
     """The end token is included where one was drawn."""
     logprobs: list[float]
     """Of each token under the model itself: no temperature, no truncation, no penalty."""
-    finish: Finish
+    finish: "Finish"
     top: TopK | None = None
     """The distribution that each token was drawn from, where `decoding.record_top` asks for it."""
 
