@@ -1,7 +1,7 @@
 """What an arm of a rung is: a named selection of traces, and the training stages that a student goes through on them."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.extendable import Extendable
@@ -11,6 +11,8 @@ from w2sr_jax.losses.objective import Objective
 from w2sr_jax.training.settings import Training
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from w2sr_jax.experiment.experiment import Rung
     from w2sr_jax.experiment.work import TrainedModel, TrainingWork
     from w2sr_jax.teachers.teacher import Small
@@ -18,24 +20,41 @@ if TYPE_CHECKING:
 
 class TrainingStage(Extendable):
     """One training of an arm's student: from the parameters that the stage before left, and the arm's examples, to new ones.
-    Extend it as a frozen dataclass and define `train`."""
+    Extend it as a frozen dataclass and define `train`.
+
+    Fields called `training`, `objective` and `probe` are taken from the stage's rung where they are None. A stage without a field
+    `objective` or `probe` imitates with the rung's too.
+    """
 
     must_define = ("train",)
 
     training: Training | None = None
-    """How batches are made of the arm's examples and how the optimizer goes, where the stage trains on them."""
+    """How batches are made of the stage's examples and how the optimizer goes, where the stage trains on such."""
     objective: Objective | None = None
     """The loss on those batches, likewise."""
     probe: Probe | None = None
     """When the stage looks at the probe problems while it trains, if it does."""
 
-    def resolved(self, rung: "Rung") -> "TrainingStage":
+    def resolved(self, rung: "Rung") -> "Self":
         """The stage with what it leaves open taken from its rung."""
-        return self
+        left_open = {
+            field.name: getattr(rung, field.name)
+            for field in dataclasses.fields(cast(Any, self))
+            if field.name in ("training", "objective", "probe") and getattr(self, field.name) is None
+        }
+        return cast("Self", dataclasses.replace(cast(Any, self), **left_open))
 
-    def rehearsed(self, small: "Small") -> "TrainingStage":
-        """The stage of a rehearsal."""
-        return self
+    def rehearsed(self, small: "Small") -> "Self":
+        """The stage of a rehearsal: with a small `training` and few `steps`, where it has fields of these names. A stage that has
+        other large numbers makes them small itself."""
+        shrunk: dict[str, object] = {}
+        for field in dataclasses.fields(cast(Any, self)):
+            value = getattr(self, field.name)
+            if field.name == "training" and value is not None:
+                shrunk[field.name] = small.training(value)
+            elif field.name == "steps" and type(value) is int:
+                shrunk[field.name] = small.steps(value)
+        return cast("Self", dataclasses.replace(cast(Any, self), **shrunk))
 
     @property
     def samples(self) -> bool:
@@ -56,17 +75,6 @@ class Imitation(TrainingStage):
     """The loss; None: the rung's."""
     probe: Probe | None = None
     """Looks at the probe problems while it trains; None: the rung's."""
-
-    def resolved(self, rung: "Rung") -> "Imitation":
-        return Imitation(
-            rung.training if self.training is None else self.training,
-            rung.objective if self.objective is None else self.objective,
-            rung.probe if self.probe is None else self.probe,
-        )
-
-    def rehearsed(self, small: "Small") -> "Imitation":
-        training = None if self.training is None else small.training(self.training)
-        return dataclasses.replace(self, training=training)
 
     @property
     def samples(self) -> bool:

@@ -17,6 +17,8 @@ from w2sr_jax.graph.store import RunStore
 
 NOT_READ = {"read": False}
 """Metadata of a field that a stage does not read: it orders stages and is no part of the identity."""
+WHERE_SET = {"where_set": True}
+"""Metadata of a field that is a setting only where its value is not its default: stages without it are as if it did not exist."""
 
 
 class Watcher(Protocol):
@@ -90,7 +92,8 @@ class Stage:
     """One unit of work of a run. Extend it as a frozen dataclass and define `run`.
 
     Every field counts: stages and external inputs (also in tuples) are the stage's inputs, everything else its settings, which
-    must be such as configurations can hold. A field with the metadata `NOT_READ` is neither.
+    must be such as configurations can hold. A field with the metadata `NOT_READ` is neither; one with `WHERE_SET` is a
+    setting where its value is not its default.
     """
 
     name: str
@@ -153,7 +156,12 @@ def external_of(stage: Stage) -> list[ExternalInput]:
 
 def settings(stage: Stage) -> dict[str, Any]:
     """A stage's own settings as JSON, by field; stages and external inputs stand there by their names."""
-    return {field.name: _setting(getattr(stage, field.name), field.name) for field in _fields(stage)}
+    values = {field.name: (getattr(stage, field.name), field) for field in _fields(stage)}
+    return {
+        name: _setting(value, name)
+        for name, (value, field) in values.items()
+        if not (field.metadata.get("where_set") and value == field.default)
+    }
 
 
 def identity(stage: Stage, of: Callable[["Stage | ExternalInput"], str]) -> str:

@@ -159,6 +159,9 @@ class _Small:
     def training(self, training: Training) -> Training:
         return _training(training, self._shape)
 
+    def steps(self, count: int) -> int:
+        return min(count, STEPS)
+
     def model(self, config: ModelConfig, loaded: bool = False) -> ModelConfig:
         return model(config, VOCABULARY if loaded else 0, self._shape.fsdp, self._shape.tensor)
 

@@ -120,7 +120,8 @@ def objective_of(experiment: Experiment, model: Model) -> Objective:
     """The loss that a model of the run is trained with."""
     if start_of(experiment, model) is not None:
         return Objective()
-    return training_stage(experiment, model).objective or Objective()
+    assert model.rung is not None
+    return training_stage(experiment, model).objective or experiment.rungs[model.rung].objective
 
 
 def training_stage(experiment: Experiment, model: Model) -> TrainingStage:

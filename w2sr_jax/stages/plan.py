@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.experiment import BASE, GOLD, Experiment, Rung, Teacher, TrainingStage
+from w2sr_jax.experiment import BASE, GOLD, Experiment, Rung, Teacher
 from w2sr_jax.graph.planner import Plan
 from w2sr_jax.graph.stage import Stage
 from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
@@ -206,8 +206,9 @@ class _Builder:
         where = f"rungs.{index} ({rung.name})"
         for model, recipe in zip(models.students(experiment, index, arm), rung.stages_of(arm), strict=True):
             style = models.before(experiment, index).style
-            sampling = Sampling(experiment.grader, experiment.decoding, style) if recipe.samples else None
-            others = self._others(where, rung, name, recipe, traces)
+            samples = recipe.samples or (recipe.probe or rung.probe).every > 0
+            sampling = Sampling(experiment.grader, experiment.decoding, style) if samples else None
+            others = self._others(where, name, recipe.objective or rung.objective, traces)
             before = self.trainings[model.name] = Train(
                 model.stage,
                 model=model,
@@ -220,18 +221,20 @@ class _Builder:
                 source=before,
                 curation=curation,
                 sampling=sampling,
-                traces=traces if recipe.samples else (),
+                traces=traces if samples else (),
                 others=tuple(others.values()),
                 other_names=tuple(others),
                 untaught=name == GOLD,
+                objective=None if recipe.objective else rung.objective,
+                probe=None if recipe.probe else rung.probe,
                 parents=parents,
             )
 
-    def _others(self, where: str, rung: Rung, arm: str, recipe: TrainingStage, traces: tuple[Traces, ...]) -> dict[str, Train]:
+    def _others(self, where: str, arm: str, objective: Objective, traces: tuple[Traces, ...]) -> dict[str, Train]:
         """The trainings of the models that a training stage's loss looks at besides `initial`, by the names that it has for them.
         A teacher whose distributions are recorded with its traces is none of them."""
         others: dict[str, Train] = {}
-        for name in () if recipe.objective is None else models_of(recipe.objective.loss):
+        for name in models_of(objective.loss):
             if name == TEACHER:
                 writers = [stage.writer for stage in traces if not stage.teacher.records]
                 if arm != GOLD and len(traces) == 1 and writers and writers[0] is not None:

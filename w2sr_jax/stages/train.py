@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from w2sr_jax.answers.grade import Grader
 from w2sr_jax.core.code import usercode
+from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.experiment import BASE, Start, TrainingStage
-from w2sr_jax.graph.stage import NOT_READ, Context, Stage, StageResult
+from w2sr_jax.graph.stage import NOT_READ, WHERE_SET, Context, Stage, StageResult
+from w2sr_jax.losses.objective import Objective
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.problems.source import ProblemSource
 from w2sr_jax.sampling.settings import Decoding
@@ -43,6 +45,7 @@ class Train(Stage):
     examples that `curation` chose for the model's arm. `sampling` and `traces` are there where the recipe samples. `others` are
     the trainings of the models that its loss looks at, besides its own initial parameters, under the names in `other_names`;
     `untaught` says that nobody wrote the examples, so that a loss on the teacher looks at none.
+    `objective` and `probe` are the rung's, where the recipe has none of its own: what it imitates with unless it says otherwise.
     """
 
     model: Model
@@ -60,6 +63,8 @@ class Train(Stage):
     other_names: tuple[str, ...] = ()
     untaught: bool = False
     facts_of: ProblemSource | None = None
+    objective: Objective | None = dataclasses.field(default=None, metadata=WHERE_SET)
+    probe: Probe | None = dataclasses.field(default=None, metadata=WHERE_SET)
     weights: tuple[Weights, ...] = ()
     parents: tuple[Stage, ...] = dataclasses.field(default=(), metadata=NOT_READ)
 

@@ -56,6 +56,9 @@ class Small(Protocol):
     def samples(self, count: int) -> int: ...
     def decoding(self, decoding: Decoding) -> Decoding: ...
     def training(self, training: Any) -> Any: ...
+    def steps(self, count: int) -> int:
+        """Steps of a training."""
+
     def model(self, config: "ModelConfig", loaded: bool = False) -> "ModelConfig":
         """A tiny model. `loaded`: its parameters are read from a stand-in, which has the stand-in tokenizer's vocabulary."""
 
