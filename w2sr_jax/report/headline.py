@@ -78,7 +78,7 @@ def _happened(results: Results, rung: Rung) -> str:
     arm, comparison = rule.headline_arm(rung), rule.headline_comparison(rung)
     if arm is None or comparison is None:
         return f"{name} has not been compared with its teacher."
-    student = f"{name} ({wording.arm(arm)})"
+    student = f"{name} ({wording.arm(arm, rung)})"
     against = _teachers(results, rung, rule.teacher_name(rung, comparison))
     difference = comparison.vs_teacher
     measured = rule.outcome(difference)

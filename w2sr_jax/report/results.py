@@ -95,7 +95,8 @@ class TeacherTraces:
 class Rung:
     """`models` maps an arm (all, correct, incorrect, majority, gold, base, base-direct) to a name in `Results.models`; `teachers`
     are such names too, where the teacher was evaluated; `traces` is parallel to `teachers`; `curation_evidence` maps an arm to
-    the key of the page that says what became of each trace."""
+    the key of the page that says what became of each trace; `labels` maps an arm to what its user calls it in tables, where that
+    is another name than the usual one."""
 
     index: int
     name: str
@@ -108,6 +109,7 @@ class Rung:
     curation_evidence: Mapping[str, str]
     traces: tuple[TeacherTraces, ...]
     sources: tuple[Source, ...]
+    labels: LeftOut[Mapping[str, str] | None] = None
 
 
 @dataclasses.dataclass(frozen=True)

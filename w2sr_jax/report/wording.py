@@ -43,8 +43,15 @@ class Range(Protocol):
     def high(self) -> float | None: ...
 
 
-def arm(name: str | None) -> str:
-    return ARMS.get(name or "", name or MISSING)
+def arm(name: str | None, rung: Rung | None = None) -> str:
+    """What an arm is called: by its user, for the `rung` that it is of, or as the protocol calls it, or by its name."""
+    own = rung.labels.get(name or "") if rung is not None and rung.labels else None
+    return hostile.one_line(own, 40) if own else ARMS.get(name or "", name or MISSING)
+
+
+def arm_at(results: Results, index: int | None, name: str | None) -> str:
+    """`arm` of the rung of this number."""
+    return arm(name, next((rung for rung in results.rungs if rung.index == index), None))
 
 
 def kind(model: Model) -> str:
@@ -61,7 +68,7 @@ def model_title(results: Results, name: str | None) -> str:
     model = results.models.get(name or "")
     rung = next((rung for rung in results.rungs if model is not None and rung.index == model.rung), None)
     if model is not None and rung is not None and model.role in ("student", "gold", "base"):
-        return f"{hostile.one_line(rung.name, 30)}, {arm(model.arm)}"
+        return f"{hostile.one_line(rung.name, 30)}, {arm(model.arm, rung)}"
     return hostile.one_line(name or MISSING)
 
 

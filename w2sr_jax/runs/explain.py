@@ -169,7 +169,7 @@ class _Explanation:
             use = problem_records.training_use(self.run, self.experiment, model, self.located.record, self.experiment.seeds[0])
             if use is None:
                 start = examples.start_of(self.experiment, model)
-                waits = start is None and not self.run.path(examples.curated(self.experiment, model)).exists()
+                waits = start is None and not self.run.path(examples.learnt_from(self.run, self.experiment, model)).exists()
                 self._line(
                     2, f"{model.name}: {'its examples are not chosen yet' if waits else 'none, it is not among its examples'}"
                 )
@@ -178,15 +178,20 @@ class _Explanation:
 
     def _examples(self, training: TrainingUse) -> None:
         state = {
+            "open": f" (its training stage {training.chooser}, which may choose other texts than those kept, has not finished)",
+            "unkept": f" (its training stage {training.chooser} has trained in its own way, and kept no examples)",
             "finished": "",
             "unfinished": " (its training has not finished; these are the steps that its batches will have)",
             "unread": " (it will be packed into batches when there is a tokenizer)",
             "unknown": " (its row and steps are not known before its training has packed its examples)",
+            "otherwise": " (not trained as the settings of its stage say, so that the steps are not known)",
             "foreign": " (packing.npz holds other batches than these examples make, so the steps are not known)",
         }[training.state]
         self._line(2, f"{training.model.name}{state}")
+        if training.chooser and training.uses:
+            self._line(3, f"from the texts that its training stage {training.chooser} chose itself, not those kept above")
         for use in training.uses:
-            self._line(3, _use(use, training.state not in ("foreign", "unknown")))
+            self._line(3, _use(use, training.state not in ("foreign", "unknown", "otherwise")))
             if use.example.path:
                 self._file(3, use.example.path, [use.example.row])
         if training.packing:

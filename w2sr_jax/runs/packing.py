@@ -29,7 +29,7 @@ from w2sr_jax.training.settings import Training
 MOST = 4096
 """Examples that are encoded to say where one of them will lie, in less than two seconds."""
 
-State = Literal["finished", "unfinished", "foreign", "unknown"]
+State = Literal["finished", "unfinished", "foreign", "unknown", "otherwise"]
 
 
 class Location(NamedTuple):
@@ -46,7 +46,8 @@ class Location(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class Packing:
     """A model's examples in packed rows. `state` is "finished"; "unfinished" (these are the rows that its training will make);
-    "foreign" (an unfinished training has left other ones); or "unknown", without `batches`: there are too many to be encoded.
+    "foreign" (an unfinished training has left other ones); or "unknown", without `batches`: there are too many to be encoded;
+    or "otherwise", without them too: a stage of a user's own has trained in another way than its settings say.
     `total` counts the steps, `lessons` are None where the rows are those of a finished training."""
 
     state: State
@@ -76,8 +77,8 @@ class Packing:
         twins = [i for i in _alike(self.examples, index) if self._encodes_to(i, example)]
         if len(twins) != len(spots) or index not in twins:
             raise UserError(
-                f"the packed rows do not hold example {index} as it is encoded now: they were made by another version of "
-                "w2sr_jax or of its tokenizers"
+                f"the packed rows do not hold example {index} as it is encoded now: they were made of other texts, or by "
+                "another version of w2sr_jax or of its tokenizers"
             )
         return packed_spots.in_order(self.batches.packed, spots, self.training.batching.pack)[twins.index(index)]
 
@@ -93,7 +94,11 @@ def packing_of(
     name = layout.within(model.directory, layout.PACKING)
     path = run.optional(name)
     if path is not None:
-        batches = model_examples.batches(Packed.load(path), model, training, seed)
+        batches, manifest = model_examples.batches(Packed.load(path), model, training, seed), run.manifest(model.stage)
+        total = training.total_steps(batches.steps_per_epoch)
+        taken = total if manifest is None else manifest.measures.get("steps", total)
+        if (batches.packed.tokens.shape[1], taken) != (training.batching.length, total):
+            return Packing("otherwise", examples, renderer, training)
         return Packing("finished", examples, renderer, training, batches)
     if len(examples) > MOST:
         return Packing("unknown", examples, renderer, training)

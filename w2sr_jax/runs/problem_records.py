@@ -52,13 +52,16 @@ class ExampleUse(NamedTuple):
 
 class TrainingUse(NamedTuple):
     """How a model's training used the problem. `state` is that of the packed rows (see `packing.Packing`), or "unread": there is
-    no tokenizer, so no rows yet. The steps are not known of rows that are "foreign" or "unknown". `packing` is the file of the
-    rows, None where there is none."""
+    no tokenizer, so no rows yet. The steps are not known of rows that are "foreign", "unknown" or "otherwise". `packing` is the file
+    of the rows, None where there is none. `chooser` is the kind of the user's training stage that has chosen other texts than
+    those that were curated, None for others. Where one has not finished yet, the state is "open"; where it has kept no examples,
+    "unkept"."""
 
     model: Model
-    state: State | Literal["unread"]
+    state: State | Literal["unread", "open", "unkept"]
     uses: Sequence[ExampleUse]
     packing: str | None = None
+    chooser: str | None = None
 
 
 class LedgerEntry(NamedTuple):
@@ -123,16 +126,23 @@ def dispositions(run: RunStore, experiment: Experiment, index: int, arm: str, pr
 
 def training_use(run: RunStore, experiment: Experiment, model: Model, problem: Problem, seed: int) -> TrainingUse | None:
     """How a model's training used the problem; None where it does not learn from it, or is not trained at all."""
-    training = examples.training_of(experiment, model)
-    rows = _examples(run, experiment, model, problem) if training is not None else []
-    if training is None or rows == []:
+    training, chooser = examples.training_of(experiment, model), examples.chooser(experiment, model)
+    path = layout.within(model.directory, layout.PACKING)
+    if chooser is not None and (run.manifest(model.stage) is None or run.optional(path) is None):
+        return TrainingUse(model, "open" if run.manifest(model.stage) is None else "unkept", (), None, chooser)
+    rows = _examples(run, experiment, model, problem) if training is not None or chooser is not None else []
+    if rows == []:
         return None
+    if run.optional(layout.within(model.directory, layout.LESSONS)) is None:
+        chooser = None
+    if training is None:
+        return TrainingUse(model, "otherwise", [ExampleUse(one, None, [], 0) for one in rows or ()], path, chooser)
     if rows is None or not run.below(layout.within(layout.TOKENIZER, "")):
         return TrainingUse(model, "unread", ())
     every = examples.examples_of(run, experiment, model)
     packed = packing.packing_of(run, model, every, tokenizer.renderer(run), training, seed)
-    path = layout.within(model.directory, layout.PACKING)
-    return TrainingUse(model, packed.state, [_use(packed, one) for one in rows], path if run.path(path).is_file() else None)
+    uses = [_use(packed, one) for one in rows]
+    return TrainingUse(model, packed.state, uses, path if run.path(path).is_file() else None, chooser)
 
 
 def answers(run: RunStore, model: Model, problem: str) -> Iterator[Located[Trace]]:
@@ -169,8 +179,10 @@ def _examples(run: RunStore, experiment: Experiment, model: Model, problem: Prob
     their number; those that are made anew for each training have no path."""
     start = examples.start_of(experiment, model)
     if start is None:
-        stage = layout.curation_stage(models.rung_directory(experiment, model.rung or 0))
-        return rows(run, examples.curated(experiment, model), stage, Example, problem.id)
+        name, stage = examples.learnt_from(run, experiment, model), model.stage
+        if name != layout.within(model.directory, layout.LESSONS):
+            stage = layout.curation_stage(models.rung_directory(experiment, model.rung or 0))
+        return rows(run, name, stage, Example, problem.id)
     if start.split is None or not start.examples_of(problem):
         return []
     if run.optional(problems.table(start.split)) is None:

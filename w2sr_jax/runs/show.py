@@ -69,7 +69,7 @@ def show(
         raise UserError(f"{model.name} has no example {example}; its examples are numbered 0 to {len(examples) - 1}")
     training = batching.training_of(experiment, model)
     if training is None:
-        raise UserError(f"{model.name} is not trained on batches of examples, so that there is none to show")
+        raise UserError(f"no setting says how {model.name} is trained on batches of examples, so that there is none to show")
     renderer = tokenizer.renderer(run)
     one = example_at(examples, example)
     objective = batching.objective_of(experiment, model)
@@ -80,11 +80,12 @@ def show(
     packing = packing_of(run, model, examples, renderer, training, seed)
     location = packing.locate(example, encoded)
     tokens = _tokens(packing, encoded, location, objective.weights)
-    page = _Page(packing, objective, one, encoded, location, tokens)
+    name = batching.learnt_from(run, experiment, model) if model.arm != BASE else None
+    page = _Page(packing, objective, one, encoded, location, tokens, name)
     if console is None:
         file = terminal.unguarded(sys.stdout)  # colours are its own; what is foreign in its lines is spelt out
         console = Console(file=file, highlight=False, soft_wrap=True, no_color=plain, color_system=None if plain else "auto")
-    for line in page.lines(model, example, _notes(model, packing)):
+    for line in page.lines(model, example, _notes(experiment, model, packing, name)):
         safe = terminal.escaped(line.plain)
         console.print(line if safe == line.plain else safe, soft_wrap=True, highlight=False, markup=False)
 
@@ -124,7 +125,15 @@ def _examples(run: RunStore, experiment: Experiment, model: Model) -> Sequence[E
     skipped = skips.reason(run, model.stage)
     if skipped:
         raise UserError(f"{model.name} was skipped: {sentences.printable(skipped)}")
-    name = batching.curated(experiment, model)
+    chooser = batching.chooser(experiment, model)
+    if chooser is not None and run.manifest(model.stage) is None:
+        raise UserError(
+            f"{model.name} has no examples yet: its training stage {chooser}, which may choose them itself, has not finished; "
+            f"w2sr run {run.directory} makes it"
+        )
+    if chooser is not None and run.optional(layout.within(model.directory, layout.PACKING)) is None:
+        raise UserError(f"{model.name} has no examples: its training stage {chooser} has trained in its own way, and kept none")
+    name = batching.learnt_from(run, experiment, model)
     if model.arm != BASE and run.optional(name) is None:
         there = "was not written by a finished stage" if run.path(name).exists() else "is not there"
         raise UserError(f"{model.name} has no examples yet: {run.path(name)} {there}; w2sr curate {run.directory} makes them")
@@ -168,7 +177,12 @@ def _step(packing: Packing, location: Location) -> tuple[Batch, int]:
     return batch, next(filter(is_wanted, range(len(batch.tokens))))
 
 
-def _notes(model: Model, packing: Packing) -> list[str]:
+def _notes(experiment: Experiment, model: Model, packing: Packing, name: str | None) -> list[str]:
+    if name == layout.within(model.directory, layout.LESSONS):
+        return [
+            f"the training stage {batching.chooser(experiment, model)} chose this text itself, it is none of those that were "
+            "curated for the arm; weights are those of its objective as the settings have it"
+        ]
     if packing.state == "foreign":
         path = layout.within(model.directory, layout.PACKING)
         return [f"{path} holds other batches than these examples make, so rows and steps may differ"]
@@ -183,9 +197,10 @@ class _Page:
     encoded: Encoded
     location: Location | None
     tokens: Sequence[ShownToken]
+    file: str | None
 
     def lines(self, model: Model, index: int, notes: Sequence[str]) -> Iterator[Text]:
-        source = f", {layout.within(model.directory, layout.CURATED)} row {index}" if model.arm != BASE else ""
+        source = f", {self.file} row {index}" if self.file else ""
         yield Text(f"Example {index} of {len(self.packing.examples):,} (from 0), {model.name}{source}", "bold")
         yield Text(f"  {self._summary()}")
         yield Text(f"  {self._origin()}")
@@ -225,6 +240,8 @@ class _Page:
         taken = positions(self.encoded)
         if location is None and taken <= settings.length:
             count = len(self.packing.examples)
+            if self.packing.state == "otherwise":
+                return "its row and steps are not known, since it is not trained as the settings of its stage say"
             return f"its row and steps are not known before its training has packed the {count:,} examples"
         if location is None:
             return f"left out: it takes {taken:,} positions and a row has {settings.length:,}"

@@ -10,11 +10,11 @@ from w2sr_jax.batches.batch import Batches
 from w2sr_jax.batches.encode import END_SPELT, Encoded, encoded
 from w2sr_jax.batches.packing import Packed
 from w2sr_jax.batches.stored import StoredExamples
-from w2sr_jax.core import keys, records
-from w2sr_jax.core.errors import NothingToTrain
+from w2sr_jax.core import files, keys, records
+from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.core.records import Example, Problem
 from w2sr_jax.curation.texts import example
-from w2sr_jax.experiment import BASE, Experiment, Start, TrainingStage
+from w2sr_jax.experiment import BASE, Experiment, Imitation, Start, TrainingStage
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.stages import layout, problems
@@ -84,17 +84,54 @@ class RunTexts:
 
 
 def examples_of(store: RunStore, experiment: Experiment, model: Model) -> Sequence[Example]:
-    """What a model of the run is trained on: a teacher or a base on the texts that its start names, an arm on what was curated
-    for it, which stays on the disk. None for a model that is not trained in the run."""
+    """What a model of the run is trained on: a teacher or a base on the texts that its start names, a student on what was curated
+    for its arm, or on what its training stage chose itself; both stay on the disk. None for a model that is not trained in the
+    run."""
     start = start_of(experiment, model)
     if start is not None:
         return [] if start.training is None else start.texts(RunTexts(store, experiment))
-    return records.Stored(store.file(curated(experiment, model)), Example)
+    return records.Stored(store.file(learnt_from(store, experiment, model)), Example)
 
 
-def curated(experiment: Experiment, model: Model) -> str:
-    """The name of the file with the examples of a student's arm."""
-    return layout.within(layout.arm(rung_directory(experiment, model.rung or 0), str(model.arm)), layout.CURATED)
+def learnt_from(store: RunStore, experiment: Experiment, model: Model) -> str:
+    """The name of the file with a student's examples: those that its training stage has chosen itself, or what was curated for
+    its arm."""
+    own = layout.within(model.directory, layout.LESSONS)
+    return curated_in(rung_directory(experiment, model.rung or 0), model) if store.optional(own) is None else own
+
+
+def curated_in(rung: str, model: Model) -> str:
+    """The name of the file with what was curated for a student's arm, below the folder of its rung."""
+    return layout.within(layout.arm(rung, str(model.arm)), layout.CURATED)
+
+
+def keep_chosen(model: Model, examples: Sequence[Example], curated: Path, path: Path) -> list[Path]:
+    """Write examples to `path` that are not those that were curated for the model's arm, so that it can be seen later what the
+    model learnt from; the files that this makes. `UserError` for what is no example."""
+    if (
+        isinstance(examples, records.Stored)
+        and examples.path == curated
+        and len(examples) == len(records.Stored(curated, Example))
+    ):
+        files.remove(path)  # of an interrupted training of others
+        return []
+    wrong = next((type(one).__name__ for one in examples if not isinstance(one, Example)), None)
+    if wrong is not None:
+        raise UserError(
+            f"{model.name}: imitate was given a {wrong} among its examples; each must be an Example, such as "
+            "w2sr_jax.curation.texts.example makes"
+        )
+    records.write(path, Example, examples, any(one.top is not None for one in examples))
+    return [path]
+
+
+def chooser(experiment: Experiment, model: Model) -> str | None:
+    """The kind of the training stage of a user's own that makes a student, which may learn from other texts than those that were
+    curated for its arm; None for a model that is made by another."""
+    if start_of(experiment, model) is not None:
+        return None
+    stage = training_stage(experiment, model)
+    return None if isinstance(stage, Imitation) else type(stage).__name__
 
 
 def start_of(experiment: Experiment, model: Model) -> Start | None:

@@ -6,6 +6,7 @@ teachers/NAME/rung-N/traces-*.parquet                  a teacher's traces for a 
 rungs/N-NAME/base/                                     the model that a rung's arms start from
 rungs/N-NAME/ARM/{curated,dispositions}.parquet        what an arm learns from, and what became of every trace
 rungs/N-NAME/ARM/{checkpoints/,packing.npz,…}          its student; of earlier training stages in stage-K/
+rungs/N-NAME/ARM/lessons.parquet                       what its last training stage learns from, if not from what was curated
 evaluations/MODEL/{generations.parquet,scores.json,…}
 report/{index.html,results.json,…}
 lineage/STAGE.json                                     manifests
@@ -16,6 +17,8 @@ PROBLEMS, TOKENIZER, REPORT = "problems", "tokenizer", "report"
 PROBLEMS_REPORT = f"{PROBLEMS}/report.json"
 RESULTS, PAGE = f"{REPORT}/results.json", f"{REPORT}/index.html"
 CURATED, DISPOSITIONS, FUNNELS = "curated.parquet", "dispositions.parquet", "curation.json"
+LESSONS = "lessons.parquet"
+"""The examples of a training stage that imitates others than its arm's curated ones."""
 PACKING, CHECKPOINTS, METRICS, PROBE = "packing.npz", "checkpoints", "metrics.jsonl", "probe.jsonl"
 DRAWN = "drawn"
 GENERATIONS, SCORES = "generations.parquet", "scores.json"

@@ -5,12 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import jax
-import numpy as np
 
 from w2sr_jax.answers.grade import Grader
 from w2sr_jax.batches.encode import END_SPELT, OVER_LENGTH
@@ -20,14 +16,15 @@ from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.core.keys import key
 from w2sr_jax.core.records import Example, Problem, Stored
 from w2sr_jax.curation.texts import example
-from w2sr_jax.evaluation.cost import sampling_flops, training_flops
+from w2sr_jax.evaluation.cost import sampling_flops
 from w2sr_jax.evaluation.probe import Probe
+from w2sr_jax.experiment import TrainingStage
 from w2sr_jax.experiment.work import TrainedModel
 from w2sr_jax.graph.stage import Context, settings, stages_of
 from w2sr_jax.losses.contract import check_objective
-from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
+from w2sr_jax.losses.inputs import TEACHER
 from w2sr_jax.losses.objective import Objective
-from w2sr_jax.models import finite, grow, lora, transformer
+from w2sr_jax.models import finite, grow, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import make_mesh
 from w2sr_jax.parallel.processes import put
@@ -35,6 +32,7 @@ from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.traces import Author
 from w2sr_jax.stages import examples as examples_of
 from w2sr_jax.stages import layout, models, problems, remarks, tokenizer, weights
+from w2sr_jax.stages import training_cost as cost
 from w2sr_jax.stages.curate import emptied
 from w2sr_jax.stages.probing import training_probe
 from w2sr_jax.stages.problems import POOL
@@ -65,6 +63,7 @@ class Work:
         self.model, self.seed = stage.model.name, stage.seed
         self.directory = context.store.path(stage.model.directory)
         self.mesh = make_mesh(stage.mesh)
+        self._made = False
 
     @cached_property
     def renderer(self) -> Renderer:
@@ -114,7 +113,7 @@ class Work:
         model, curation = self.stage.model, self.stage.curation
         if curation is None:
             return []
-        rows = Stored(self.store.file(layout.within(layout.arm(curation.folder, str(model.arm)), layout.CURATED)), Example)
+        rows = Stored(self.store.file(examples_of.curated_in(curation.folder, model)), Example)
         if not len(rows):
             raise NothingToTrain(emptied(self.store, curation.name, str(model.arm)))
         return rows
@@ -148,6 +147,7 @@ class Work:
         return Author(self.model, self.config, params, self.renderer, self.seed, "", self.mesh)
 
     def keep(self, params: Any, origin: Mapping[str, str]) -> TrainedModel:
+        self._making()
         params = put(params, models.parameter_shardings(self.config, self.mesh))
         broken = finite.not_finite(params)
         if broken:
@@ -176,9 +176,14 @@ class Work:
         objective: Objective | None = None,
         probe: Probe | None = None,
     ) -> TrainedModel:
-        model, directory = self.stage.model, self.directory
-        objective = objective or Objective()
+        self._check_unmade()
+        model, directory, stage = self.stage.model, self.directory, self.stage
+        if isinstance(stage.recipe, TrainingStage):
+            objective, probe = objective or stage.recipe.objective, probe or stage.recipe.probe
+        objective, probe = objective or stage.objective or Objective(), probe or stage.probe
         check_objective(objective, vocab_size=self.config.vocab_size, where=f"{self.model}: objective")
+        curated = None if stage.curation is None else self.store.path(examples_of.curated_in(stage.curation.folder, model))
+        own = [] if curated is None else examples_of.keep_chosen(model, examples, curated, directory / layout.LESSONS)
         path = directory / layout.PACKING
         lessons = examples_of.lessons(model, examples, self.renderer, training, self.seed, path)
         remarked = remarks.remarked(lessons.renderer, examples)
@@ -200,22 +205,13 @@ class Work:
             program, source = imitation(self.config, params, batches, training, objective, self.mesh, kept, others)
         steered = steering(self.config, training, objective, self.seed)
         result = self._fit(program, source, training.loop, looks, steered)
-        referenced, keeps = INITIAL in models_of(objective.loss), training.reference_top > 0
-        beside = [each.config.parameters() for each in others.values() if each is not None]
-        frozen = sum([self.config.parameters() if referenced else 0, *beside])
-        reference = 0 if keeps else frozen
-        # A run's trainings share what is stored; each is charged for it, since any of them may be the one that computes it.
-        once = sampling_flops(frozen, int(np.count_nonzero(packed.segments))) if frozen and keeps else 0
-        trained, adapters = _trained(self.config, training)
-        remade = self.config.remat in ("layers", "attention")
         looked = sum(line["tokens"] for line in journal.read(directory / journal.PROBE))
         measures: dict[str, Any] = {
-            "trained_parameters": trained,
+            "trained_parameters": cost.trained_parameters(self.config, training),
             "examples": count,
             "rejected": dict(rejected),
             "epochs": round(result.steps / batches.steps_per_epoch, 2),
-            "flops": training_flops(self.config.parameters() + adapters, result.tokens, remade, reference, trained)
-            + once
+            "flops": cost.flops(self.config, training, objective, others, packed, result.tokens)
             + sampling_flops(self.config.parameters(), looked),
         }
         note = f"{result.steps} steps on {count:,} examples, loss {result.metrics.get('loss', float('nan')):.3f}"
@@ -236,7 +232,18 @@ class Work:
             note += f", {rejected[OVER_LENGTH]} too long"
         if rejected[END_SPELT]:
             note += f", {rejected[END_SPELT]} left out for an end of turn spelt out"
-        return self.finish(result, measures, note, [path])
+        return self.finish(result, measures, note, [path, *own])
+
+    def _making(self) -> None:
+        self._check_unmade()
+        self._made = True
+
+    def _check_unmade(self) -> None:
+        if self._made:
+            raise UserError(
+                f"{self.model}: a training stage trains once, and this one calls imitate, fit or keep again; several rounds are "
+                "several training stages of the arm, each of which goes on from the one before: Arm(…, train=(Round(), Round()))"
+            )
 
     def probing(self, probe: Probe | None, params: Any = None) -> Probing | None:
         if probe is None or not probe.every or self.stage.model.rung is None:
@@ -249,6 +256,7 @@ class Work:
         return self._fit(program, source, loop, probing, self._identity)
 
     def _fit(self, program: Program, source: Source, loop: LoopSettings, probing: Probing | None, steered: str) -> TrainingResult:
+        self._making()
         lineage = {"data_digest": source.digest, "config_hash": steered, **self.parent()}
         lineage |= {f"{name}_digest": models.digest(self.store, stage.model) for name, stage in self._others()}
         self.clear_foreign(lineage)
@@ -332,15 +340,6 @@ class Work:
 
 def _same(params: Any) -> Any:
     return params
-
-
-def _trained(config: ModelConfig, training: Training) -> tuple[int, int]:
-    """How many parameters a training trains, and how many of them are adapters'."""
-    if not training.lora.rank:
-        return config.parameters(), 0
-    named = jax.tree_util.tree_leaves_with_path(lora.shapes(config, training.lora))
-    adapters = sum(prod(leaf.shape) for path, leaf in named if len(path) > 1)
-    return sum(prod(leaf.shape) for _, leaf in named), adapters
 
 
 def _words(event: Mapping[str, Any]) -> str:

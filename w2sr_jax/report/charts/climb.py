@@ -13,7 +13,7 @@ from matplotlib.patches import ConnectionPatch
 from w2sr_jax.report import hostile, rule, wording
 from w2sr_jax.report.charts import drawing
 from w2sr_jax.report.charts.drawing import COLOURS, INK, MARKERS, MUTED, RULE, Chart
-from w2sr_jax.report.results import Results
+from w2sr_jax.report.results import Results, Rung
 
 MOST_RUNGS = 12
 WIDE_COLUMNS, NARROW_COLUMNS = 4, 2
@@ -28,13 +28,14 @@ LABELS = {"gold": "gold"}  # shorter than in tables
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One model of a rung: shares in percent, None where it was not measured; `kind` picks colour and shape."""
+    """One model of a rung: shares in percent, None where it was not measured; `kind` picks colour and shape, `label` names it."""
 
     name: str
     kind: str
     value: float | None
     low: float | None = None
     high: float | None = None
+    label: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,18 +53,22 @@ def panels(results: Results) -> list[Panel]:
         arm, names = rule.headline_arm(rung), rung.models
         teacher = rule.teacher_name(rung, rule.headline_comparison(rung))
         models = [("teacher", teacher), ("base", names.get("base")), (arm, names.get(arm or "")), ("gold", names.get("gold"))]
-        steps = tuple(_step(results, name, kind) for kind, name in models if kind and (name or kind == "teacher"))
+        steps = tuple(
+            _step(results, name, kind, _label(kind, rung)) for kind, name in models if kind and (name or kind == "teacher")
+        )
         if any(step.value is not None for step in steps):
             shown.append(Panel(wording.rung_title(rung), steps))
     return shown
 
 
-def _step(results: Results, name: str | None, kind: str) -> Step:
+def _step(results: Results, name: str | None, kind: str, label: str) -> Step:
     model = results.models.get(name or "")
     if model is None:
-        return Step(name or "", kind, None)
+        return Step(name or "", kind, None, label=label)
     accuracy = model.scores.accuracy
-    return Step(name or "", kind, *(drawing.percent(share) for share in (accuracy.value, accuracy.low, accuracy.high)))
+    return Step(
+        name or "", kind, *(drawing.percent(share) for share in (accuracy.value, accuracy.low, accuracy.high)), label=label
+    )
 
 
 def picture(panels: Sequence[Panel]) -> Chart | None:
@@ -127,13 +132,13 @@ class _Grid:
         )
 
 
-def _label(kind: str) -> str:
-    return "teacher" if kind == "teacher" else LABELS.get(kind) or hostile.one_line(wording.arm(kind), 10)
+def _label(kind: str, rung: Rung) -> str:
+    return "teacher" if kind == "teacher" else LABELS.get(kind) or hostile.one_line(wording.arm(kind, rung), 10)
 
 
 def _alt(shown: Sequence[Panel]) -> str:
     def words(step: Step) -> str:
-        return f"{_label(step.kind)} {'not measured' if step.value is None else wording.percent(step.value / 100)}"
+        return f"{step.label} {'not measured' if step.value is None else wording.percent(step.value / 100)}"
 
     rungs = "; ".join(f"{panel.title}, {', '.join(map(words, panel.steps))}" for panel in shown)
     return f"The ladder: greedy accuracy of teacher, base, student and ceiling on every rung, with intervals. {rungs}."
@@ -148,7 +153,7 @@ def _draw(axes: Axes, panel: Panel, top: float, narrow: bool, named: bool, first
     for x, step in enumerate(panel.steps):
         _mark(axes, x, step, top, narrow)
     axes.set_title(hostile.one_line(panel.title, 24 if narrow else 30), loc="left", weight="bold", color=INK)
-    names = [_label(step.kind) for step in panel.steps] if named else []
+    names = [step.label for step in panel.steps] if named else []
     axes.set_xticks(range(len(names)), names)
     axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}" if value <= 100 else "")
@@ -215,7 +220,8 @@ def _join(figure: Figure, left: Axes, right: Axes, before: Panel, after: Panel) 
 
 
 def _legend(figure: Figure, shown: Sequence[Panel]) -> None:
-    kinds = list(dict.fromkeys(step.kind for column in range(4) for panel in shown for step in panel.steps[column : column + 1]))
+    steps = (step for column in range(4) for panel in shown for step in panel.steps[column : column + 1])
+    kinds = list(dict.fromkeys((step.kind, step.label) for step in steps))
     figure.legend(
         handles=[
             Line2D(
@@ -223,10 +229,10 @@ def _legend(figure: Figure, shown: Sequence[Panel]) -> None:
                 [],
                 linestyle="",
                 markersize=5,
-                label=_label(kind),
+                label=label,
                 **_style(kind, "white" if kind == "all" else COLOURS.get(kind, MUTED)),
             )
-            for kind in kinds
+            for kind, label in kinds
         ],
         loc="upper left",
         bbox_to_anchor=(0.0, 1.0),

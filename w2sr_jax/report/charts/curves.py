@@ -13,6 +13,8 @@ from w2sr_jax.report.charts.drawing import COLOURS, DASHES, RULE, Chart
 Line = Sequence[tuple[float, float]]
 Entries = Mapping[str, Sequence[Line]]
 """Lines of a panel by their kind or label: one per seed."""
+Labels = Mapping[tuple[str, str], str]
+"""What the lines of a kind are called in the panel of a title, where that is not what `wording.arm` says."""
 
 
 def curves(
@@ -23,6 +25,7 @@ def curves(
     across: str = "step",
     legend: Literal["upper right", "lower right", "best"] = "upper right",
     top: float | None = None,
+    labels: Labels | None = None,
 ) -> Chart:
     """One panel per (title, {kind or label: lines of (x, y)}); lines of one entry share colour and dash (one per seed). `across`
     names the horizontal axis, `legend` the free corner, `top` ends the vertical axis."""
@@ -35,7 +38,7 @@ def curves(
             for rank, (label, lines) in enumerate(entries.items()):
                 colour = COLOURS.get(label, _OTHER[rank % len(_OTHER)])
                 for number, line in enumerate(lines):
-                    shown = wording.arm(label) if number == 0 else None
+                    shown = called(label, title, labels) if number == 0 else None
                     axes.plot(
                         [x for x, _ in line],
                         [y for _, y in line],
@@ -62,6 +65,11 @@ def curves(
         drawing.margins(figure, None, left=0.55, right=0.12, top=0.28, bottom=0.46, rows=rows, columns=columns)
 
     return drawing.chart(name, alt, draw, lambda narrow: 0.3 + 2.15 * -(-len(panels) // _columns(narrow, len(panels))))
+
+
+def called(kind: str, title: str, labels: Labels | None) -> str:
+    """What the lines of a kind are called in the panel of a title."""
+    return (labels or {}).get((title, kind)) or wording.arm(kind)
 
 
 _OTHER = ("#1c1c1c", "#6e6e6e", "#0a4f8f", "#9a6a00", "#8a4a94", "#b8441a")

@@ -79,7 +79,7 @@ def _first(results: Results) -> _Measured:
 
 
 def _student(quantity: str, results: Results, rung: Rung, arm: str | None) -> _Measured:
-    where = f"on rung {rung.index} (“{hostile.one_line(rung.name, 30)}”, {wording.arm(arm)})"
+    where = f"on rung {rung.index} (“{hostile.one_line(rung.name, 30)}”, {wording.arm(arm, rung)})"
     if arm is None:
         return _Measured(where, why="no student learnt from a teacher there")
     if quantity == "accuracy":

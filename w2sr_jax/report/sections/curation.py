@@ -5,7 +5,7 @@ import dataclasses
 from w2sr_jax.curation.funnel import Funnel
 from w2sr_jax.report import rule, wording
 from w2sr_jax.report.evidence import Links
-from w2sr_jax.report.results import Results
+from w2sr_jax.report.results import Results, Rung
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ def groups(results: Results, links: Links) -> list[RungFunnels]:
         RungFunnels(
             wording.rung_title(rung),
             [
-                _panel(arm, rung.curation[arm], rung.curation_evidence.get(arm), links)
+                _panel(arm, rung, rung.curation[arm], rung.curation_evidence.get(arm), links)
                 for arm in sorted(rung.curation, key=wording.arm_order)
             ],
         )
@@ -52,12 +52,12 @@ def groups(results: Results, links: Links) -> list[RungFunnels]:
     ]
 
 
-def _panel(arm: str, funnel: Funnel, page: str | None, links: Links) -> FunnelPanel:
+def _panel(arm: str, rung: Rung, funnel: Funnel, page: str | None, links: Links) -> FunnelPanel:
     most = max((step.count for step in funnel.steps), default=0) or 1
     before, after = funnel.difficulty.before, funnel.difficulty.after
     rejected = [(reason, count) for reason, count in funnel.rejections.items() if count]
     return FunnelPanel(
-        label=wording.arm(arm),
+        label=wording.arm(arm, rung),
         note=wording.ARM_NOTES.get(arm, ""),
         funnel=funnel,
         steps=[

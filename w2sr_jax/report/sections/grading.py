@@ -177,7 +177,7 @@ def _doubts(entry: DoubtsEntry, results: Results, links: Links) -> DoubtsRow:
     counts = {"agreed": doubts.agreed, "doubted": doubts.doubted, "silent": doubts.silent}
     return DoubtsRow(
         title=f"Rung {entry.rung}: {names.get(entry.rung, '')}",
-        label=wording.arm(entry.arm),
+        label=wording.arm_at(results, entry.rung, entry.arm),
         arm=entry.arm,
         traces=doubts.traces,
         href=links.to(page),

@@ -73,7 +73,7 @@ def _row(results: Results, rung: Rung, links: Links) -> KeyFigures | None:
         n=growth.n if growth else None,
         teacher=_model(results, teacher, wording.model_title(results, teacher), links),
         base=_model(results, rung.models.get("base"), "", links),
-        student=_model(results, rung.models.get(arm), wording.arm(arm), links),
+        student=_model(results, rung.models.get(arm), wording.arm(arm, rung), links),
         ceiling=_model(results, rung.models.get("gold"), hostile.one_line(comparison.ceiling, 20), links),
         growth=GrowthCell(growth, _p(growth.p), links.to(page, "only_student")) if growth else None,
         rgr=_gap(comparison.rgr_base, links.to(page)),

@@ -90,7 +90,7 @@ def comparison_rows(results: Results) -> list[ComparisonRow]:
             new_group=index == 0,
             rung=rung.index,
             kind=arm,
-            label=wording.arm(arm),
+            label=wording.arm(arm, rung),
             note=wording.ARM_NOTES.get(arm, ""),
             teacher=wording.model_title(results, rule.teacher_name(rung, rung.comparisons[arm])),
             comparison=rung.comparisons[arm],
@@ -122,7 +122,7 @@ def _rung_row(results: Results, rung: Rung, links: Links) -> RungRow:
         ],
         parent=wording.model_title(results, rung.parent) if rung.parent else wording.MISSING,
         base=accuracies.get("base"),
-        arms=[ArmCell(wording.arm(arm), accuracies[arm]) for arm in own],
+        arms=[ArmCell(wording.arm(arm, rung), accuracies[arm]) for arm in own],
         gold=accuracies.get("gold"),
     )
 

@@ -92,7 +92,7 @@ def groups(results: Results, links: Links) -> list[LedgerGroup]:
 
     problems = tuple(SETS.values())
     return [
-        LedgerGroup(title(rung, problems[which], teacher), [_row(entry, links) for entry in sorted(group, key=_order)])
+        LedgerGroup(title(rung, problems[which], teacher), [_row(results, entry, links) for entry in sorted(group, key=_order)])
         for (rung, which, teacher), group in sorted(entries.items())
     ]
 
@@ -101,11 +101,11 @@ def _order(entry: LedgerEntry) -> tuple[int, str, str]:
     return (*wording.arm_order(entry.arm), entry.loss)
 
 
-def _row(entry: LedgerEntry, links: Links) -> LedgerRow:
+def _row(results: Results, entry: LedgerEntry, links: Links) -> LedgerRow:
     page, ledger = entry.evidence, entry.ledger
     return LedgerRow(
         kind=entry.arm,
-        label=wording.arm(entry.arm),
+        label=wording.arm_at(results, entry.rung, entry.arm),
         note=wording.ARM_NOTES.get(entry.arm, ""),
         loss=entry.loss,
         href=links.to(page),

@@ -74,7 +74,7 @@ def rows(results: Results) -> list[ModelRow]:
                 model=model,
                 group=group,
                 new_group=not table or table[-1].group != group,
-                label=hostile.one_line(name, 30) if model.role == "teacher" else wording.arm(kind),
+                label=hostile.one_line(name, 30) if model.role == "teacher" else wording.arm_at(results, model.rung, kind),
                 kind=kind,
                 note=wording.ARM_NOTES.get(kind, ""),
                 reference=_reference(results, model.rung),

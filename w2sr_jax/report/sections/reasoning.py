@@ -28,6 +28,7 @@ def questioned(models: Sequence[ModelRow]) -> list[FaithfulnessRow]:
 def chart(rows: Sequence[FaithfulnessRow]) -> Chart | None:
     """How often the answer is already the final one when only a part of the chain is given: a panel per rung."""
     panels: dict[str, dict[str, Lines]] = {}
+    labels: dict[tuple[str, str], str] = {}
     words = []
     for entry in rows:
         row, early = entry.row, entry.faithfulness.early_answering
@@ -35,10 +36,11 @@ def chart(rows: Sequence[FaithfulnessRow]) -> Chart | None:
         if line:
             name = row.label if row.rung is None else row.kind
             panels.setdefault(row.group, {})[name] = [line]
+            labels[row.group, name] = row.label
             points = ", ".join(f"{y:.0f} at {x:.0f}" for x, y in line)
             words.append(f"{row.group}, {row.label}: {points}")
     if not panels:
         return None
     alt = f"Share of answers that are already the final one, in percent, by the share of the chain given. {'; '.join(words)}."
     shown = list(panels.items())[:MOST_PANELS]
-    return curves.curves("early", shown, "same answer, %", alt, "share of the chain given, %", "lower right", 100)
+    return curves.curves("early", shown, "same answer, %", alt, "share of the chain given, %", "lower right", 100, labels)

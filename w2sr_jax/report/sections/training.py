@@ -87,18 +87,20 @@ def _mean(values: Iterable[float | None]) -> float | None:
 def chart(models: Sequence[ModelRow]) -> Chart | None:
     """Training loss of each arm, one panel per rung; teachers and bases in a panel of their own."""
     panels: dict[str, dict[str, Lines]] = {}
+    labels: dict[tuple[str, str], str] = {}
     for row in models:
         lines = _lines(row.model.training.curve) if row.model.training else []
         if lines:
             before = row.rung is None or row.kind.startswith("base")
             name = row.label if row.rung is None else f"base, {row.group.lower()}" if before else row.kind
             panels.setdefault("Before the ladder" if before else row.group, {})[name] = lines
+            labels |= {} if before else {(row.group, name): row.label}
     if not panels:
         return None
     shown = sorted(panels.items(), key=lambda panel: (panel[0] == "Before the ladder", panel[0]))[:MOST_PANELS]
-    ends = _said(shown, 2)
+    ends = _said(shown, 2, labels)
     alt = f"Training curves, negative log-likelihood by step. {ends}."
-    return curves.curves("training", shown, "NLL, nats per token", alt)
+    return curves.curves("training", shown, "NLL, nats per token", alt, labels=labels)
 
 
 def _lines(curve: Sequence[CurvePoint]) -> Lines:
@@ -117,6 +119,7 @@ def _lines(curve: Sequence[CurvePoint]) -> Lines:
 def probe_chart(models: Sequence[ModelRow]) -> Chart | None:
     """Accuracy and the rate of induced errors by step: a panel of each per rung, a line per seed."""
     panels: dict[str, dict[str, Lines]] = {}
+    labels: dict[tuple[str, str], str] = {}
     for row in models:
         points = row.model.probe or ()
         accuracy = [(one.seed, one.point.step, one.point.accuracy) for one in points]
@@ -128,15 +131,16 @@ def probe_chart(models: Sequence[ModelRow]) -> Chart | None:
                     seeds.setdefault(seed, []).append((step, 100 * value))
             if seeds:
                 panels.setdefault(f"{row.group}, {title}", {})[row.kind] = [sorted(line) for line in seeds.values()]
+                labels[f"{row.group}, {title}", row.kind] = row.label
     if not panels:
         return None
     shown = list(panels.items())[:MOST_PANELS]
-    alt = f"Accuracy on the probe problems, and errors induced by the teacher, in percent by training step. {_said(shown, 1)}."
-    return curves.curves("probe", shown, "%", alt, legend="best")
+    alt = f"Accuracy on the probe problems, and errors induced by the teacher, in percent by training step. {_said(shown, 1, labels)}."
+    return curves.curves("probe", shown, "%", alt, legend="best", labels=labels)
 
 
-def _said(panels: Sequence[tuple[str, dict[str, Lines]]], digits: int) -> str:
+def _said(panels: Sequence[tuple[str, dict[str, Lines]]], digits: int, labels: curves.Labels) -> str:
     return "; ".join(
-        f"{title}: {', '.join(f'{wording.arm(kind)} ends at {lines[0][-1][1]:.{digits}f}' for kind, lines in entries.items())}"
+        f"{title}: {', '.join(f'{curves.called(kind, title, labels)} ends at {lines[0][-1][1]:.{digits}f}' for kind, lines in entries.items())}"
         for title, entries in panels
     )

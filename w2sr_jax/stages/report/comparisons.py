@@ -13,8 +13,10 @@ from w2sr_jax.evaluation.answered import Answered
 from w2sr_jax.evaluation.scores import Comparison, compare
 from w2sr_jax.evaluation.statistics import DIGITS, Reals
 from w2sr_jax.experiment import BASE, GOLD, Experiment
+from w2sr_jax.experiment import Rung as RungSettings
 from w2sr_jax.graph import skips
 from w2sr_jax.graph.store import RunStore
+from w2sr_jax.report import wording
 from w2sr_jax.report.results import Climb, Rung, Student, TeacherTraces
 from w2sr_jax.report.rule import headline_arm
 from w2sr_jax.stages import layout, models, tokenizer
@@ -77,7 +79,15 @@ def rung(
         curation_evidence=curation_evidence,
         traces=tuple(_traces(experiment, sources.runs, index, name) for name in settings.teachers),
         sources=sources.of(files),
+        labels=_labels(settings) or None,
     )
+
+
+def _labels(rung: RungSettings) -> dict[str, str]:
+    """What arms are called in tables, where that is not as the protocol calls them; one label of two arms gets their names."""
+    titles = [arm.title for arm in rung.selected_arms]
+    named = {arm.name: arm.title if titles.count(arm.title) == 1 else f"{arm.title} ({arm.name})" for arm in rung.selected_arms}
+    return {name: title for name, title in named.items() if title != wording.arm(name)}
 
 
 def _comparison(experiment: Experiment, scored: Scored, own: Mapping[str, str], arm: str, teacher: str | None) -> Comparison:
