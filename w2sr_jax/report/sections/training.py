@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from w2sr_jax.evaluation.probe import ProbePoint
-from w2sr_jax.report import wording
 from w2sr_jax.report.charts import curves
 from w2sr_jax.report.charts.drawing import Chart
 from w2sr_jax.report.results import CurvePoint
@@ -135,12 +134,14 @@ def probe_chart(models: Sequence[ModelRow]) -> Chart | None:
     if not panels:
         return None
     shown = list(panels.items())[:MOST_PANELS]
-    alt = f"Accuracy on the probe problems, and errors induced by the teacher, in percent by training step. {_said(shown, 1, labels)}."
+    ends = _said(shown, 1, labels)
+    alt = f"Accuracy on the probe problems, and errors induced by the teacher, in percent by training step. {ends}."
     return curves.curves("probe", shown, "%", alt, legend="best", labels=labels)
 
 
 def _said(panels: Sequence[tuple[str, dict[str, Lines]]], digits: int, labels: curves.Labels) -> str:
-    return "; ".join(
-        f"{title}: {', '.join(f'{curves.called(kind, title, labels)} ends at {lines[0][-1][1]:.{digits}f}' for kind, lines in entries.items())}"
-        for title, entries in panels
-    )
+    def ends(title: str, entries: dict[str, Lines]) -> str:
+        named = ((curves.called(kind, title, labels), lines[0][-1][1]) for kind, lines in entries.items())
+        return ", ".join(f"{name} ends at {value:.{digits}f}" for name, value in named)
+
+    return "; ".join(f"{title}: {ends(title, entries)}" for title, entries in panels)
