@@ -441,9 +441,10 @@ def test_it_is_looked_at_without_its_code(climbed: Climbed, tmp_path: Path, caps
     assert cli.run(["show", str(run), "--arm", "brief", "--plain"]) == 0
     assert "####" in capsys.readouterr().out
     assert cli.run(["show", str(run), "--arm", "policy", "--plain"]) == 2
-    assert "0-small.policy is not trained on batches of examples" in capsys.readouterr().err
+    assert "its training stage Reinforce has trained in its own way, and kept none" in capsys.readouterr().err
     assert cli.run(["explain", str(run), problem.id]) == 0
     told = capsys.readouterr().out
+    assert "0-small.policy (its training stage Reinforce has trained in its own way, and kept no examples)" in told
     assert "longer" in told
     assert "scribe" in told
     assert cli.run(["compare", str(run)]) == 0

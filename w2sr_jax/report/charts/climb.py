@@ -66,9 +66,8 @@ def _step(results: Results, name: str | None, kind: str, label: str) -> Step:
     if model is None:
         return Step(name or "", kind, None, label=label)
     accuracy = model.scores.accuracy
-    return Step(
-        name or "", kind, *(drawing.percent(share) for share in (accuracy.value, accuracy.low, accuracy.high)), label=label
-    )
+    value, low, high = (drawing.percent(share) for share in (accuracy.value, accuracy.low, accuracy.high))
+    return Step(name or "", kind, value, low, high, label)
 
 
 def picture(panels: Sequence[Panel]) -> Chart | None:
