@@ -19,12 +19,14 @@ import pytest
 from doc_pages import ROOT
 
 from w2sr_jax.core import files, records
-from w2sr_jax.core.records import Trace
+from w2sr_jax.core.records import Example, Trace
 from w2sr_jax.curation.dispositions import KEPT, Disposition
 from w2sr_jax.graph.stage import Silent
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.losses.inputs import Distribution, Tokens, models_of
 from w2sr_jax.problems import source
+from w2sr_jax.runs.explain import explain
+from w2sr_jax.runs.show import show
 from w2sr_jax.stages.execute import execute
 from w2sr_jax.training.settings import Training
 
@@ -131,7 +133,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunStore]:
 def test_the_run_has_a_report_with_every_student(run: RunStore) -> None:
     models = files.read_json(run.file("report/results.json"))["models"]
     assert {"0-small.correct", "0-small.concise", "0-small.all-own", "0-small.policy"} <= models.keys()
-    assert "W2SR-P, concise" in run.file("report/index.html").read_text(encoding="utf-8")
+    page = run.file("report/index.html").read_text(encoding="utf-8")
+    assert page.count("W2SR-P, concise") > 3  # in tables and charts
+    assert ">all-own<" not in page
 
 
 def test_the_run_keeps_the_code_that_it_is_made_of(run: RunStore) -> None:
@@ -164,6 +168,31 @@ def test_the_training_stage_goes_on_from_the_imitation_on_its_own_answers(run: R
     assert "rungs/0-small/all-own/stage-1/train" in second.needs
     assert 0 < second.measures["examples"] <= 4 * 80
     assert second.artifacts.keys() != first.artifacts.keys()
+
+
+def test_what_it_learnt_from_is_shown_and_explained(run: RunStore, capsys: pytest.CaptureFixture[str]) -> None:
+    """The lessons are correct answers of the student's own, and every one of them lies in the packed rows."""
+    folder = "rungs/0-small/all-own"
+    lessons = records.read(run.file(f"{folder}/lessons.parquet"), Example)
+    curated = records.read(run.file(f"{folder}/curated.parquet"), Example)
+    assert len(lessons) == run.manifest(f"{folder}/train").measures["examples"]  # type: ignore[union-attr]
+    assert {one.id for one in lessons}.isdisjoint(one.id for one in curated)
+    assert run.optional("rungs/0-small/correct/lessons.parquet") is None
+    for number in (0, len(lessons) - 1):
+        show(run.directory, number, arm="all-own", plain=True)
+        page = capsys.readouterr().out
+        assert f"Example {number} of {len(lessons):,} (from 0), 0-small.all-own, {folder}/lessons.parquet row {number}" in page
+        assert "packed in row" in page
+        assert "OwnAnswers chose this text itself" in " ".join(page.split())
+    told: list[str] = []
+    explain(run.directory, lessons[0].problem_id, told.append)
+    mine = told.index(
+        next(line for line in told if "0-small.all-own" in line and "all-own-1" not in line and line[:5] == "    0")
+    )
+    of_problem = [one for one in lessons if one.problem_id == lessons[0].problem_id]
+    assert "from the texts that its training stage OwnAnswers chose itself" in told[mine + 1]
+    packed = [line for line in told[mine:] if "its solution: packed in row" in line]
+    assert len(packed) == len(of_problem)
 
 
 def test_the_policy_learns_from_what_it_drew(run: RunStore) -> None:
