@@ -22,7 +22,7 @@ def documents(problems: Iterable[Problem]) -> list[Example]:
     ]
 
 
-def example(problem: str, question: str, response: str, style: str) -> Example:
-    """A text as an example: no trace, and correct. `style` is that of `Example`."""
+def example(problem: str, question: str, response: str, style: str, teacher: str = "gold") -> Example:
+    """A text as an example: no trace, and correct. `style` is that of `Example`, `teacher` names who wrote it."""
     identity = files.digest_json([problem, question, response, style])[:16]
-    return Example(identity, problem, "", "gold", question, response, style, "correct", 1.0)
+    return Example(identity, problem, "", teacher, question, response, style, "correct", 1.0)

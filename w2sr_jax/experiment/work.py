@@ -107,9 +107,8 @@ class TrainingWork(TextSource, Protocol):
     ) -> TrainedModel:
         """Train on examples with the regularized imitation loss from `params`: a pytree, or a function that gives it, such as
         `initial` itself, which is then called when there is room for them. `objective` and `probe` are by default those of the
-        training stage's fields of these names, else its rung's; a start has `Objective()` and no looks. A training stage makes one
-        model: `UserError` at a second call, after `fit` or `keep` too. Examples that are not those of `examples()` are kept with
-        the model."""
+        training stage's fields of these names, else its rung's; a start has `Objective()` and no looks. Examples that are not
+        those of `examples()` are kept with the model. `UserError` at a second call, after `fit` or `keep` too."""
 
     def probing(self, probe: "Probe | None", params: Any = None) -> "Probing | None":
         """Looks at the probe problems while the model is trained, as `probe` says, for `fit`; the stage must say that it

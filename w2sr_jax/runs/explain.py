@@ -10,7 +10,7 @@ from pathlib import Path
 from w2sr_jax.configuration import saved
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.curation.dispositions import KEPT, Disposition
-from w2sr_jax.experiment import BASE, Experiment
+from w2sr_jax.experiment import BASE, GOLD, Experiment
 from w2sr_jax.graph import skips
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.report import hostile
@@ -288,6 +288,7 @@ def _use(use: ExampleUse, steps_known: bool) -> str:
     """One example: where it was packed and, where they are known, which steps read it."""
     example = use.example.record
     text = "its text" if example.style == "document" else "its solution"
+    text = text if example.teacher == GOLD else f"a text of {hostile.one_line(example.teacher)}"
     who = f"trace {hostile.one_line(example.trace_id)} of {hostile.one_line(example.teacher)}" if example.trace_id else text
     if use.row is None and not use.left_out:
         return who

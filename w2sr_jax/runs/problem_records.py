@@ -54,8 +54,8 @@ class TrainingUse(NamedTuple):
     """How a model's training used the problem. `state` is that of the packed rows (see `packing.Packing`), or "unread": there is
     no tokenizer, so no rows yet. Of rows that are "foreign", "unknown" or "otherwise" the steps are not known. `packing` is the
     file of the rows, None where there is none. `chooser` is the kind of the user's training stage that has chosen other texts
-    than those that were curated, None for others. Where one has not finished yet, the state is "open"; where it has kept no examples,
-    "unkept"."""
+    than those that were curated, None for others. Where one has not finished yet, the state is "open"; where it has kept no
+    examples, "unkept"."""
 
     model: Model
     state: State | Literal["unread", "open", "unkept"]
