@@ -170,6 +170,14 @@ def test_the_training_stage_goes_on_from_the_imitation_on_its_own_answers(run: R
     assert second.artifacts.keys() != first.artifacts.keys()
 
 
+def test_the_training_stage_learns_with_the_loss_of_its_rung(run: RunStore) -> None:
+    """The rung's has a hinge on correct texts besides the negative log-likelihood, as all lessons are."""
+    lines = (run.path("rungs/0-small/all-own") / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert all(line["loss"] > line["nll"] + 1e-3 for line in map(json.loads, lines))
+    settings = run.manifest("rungs/0-small/all-own/train").settings  # type: ignore[union-attr]
+    assert settings["objective"] == run.manifest("rungs/0-small/correct/train").settings["recipe"]["objective"]  # type: ignore[union-attr]
+
+
 def test_what_it_learnt_from_is_shown_and_explained(run: RunStore, capsys: pytest.CaptureFixture[str]) -> None:
     """The lessons are correct answers of the student's own, and every one of them lies in the packed rows."""
     folder = "rungs/0-small/all-own"

@@ -198,6 +198,23 @@ def test_accuracies_and_intervals_are_on_the_page(results: Results, html: str) -
         assert f"{100 * accuracy.low:.1f} to {100 * accuracy.high:.1f} %" in text
 
 
+def test_an_arm_is_called_what_its_user_calls_it(results: Results) -> None:
+    """In tables, charts and their words, of its rung alone, and as text."""
+    first, *others = results.rungs
+    html = render(replace(results, rungs=(replace(first, labels={"all": "Mine <i>$x$"}), *others)))
+    page, usual = Page(html), Page(render(results))
+    assert "<i>" not in html
+
+    def called(of: Page, label: str) -> int:
+        return sum(text.strip() == label for text in of.texts)
+
+    assert called(page, "W2SR") < called(usual, "W2SR")
+    assert called(page, "W2SR") + called(page, "Mine <i>$x$") >= called(usual, "W2SR")
+    assert called(page, "W2SR")  # of the other rungs
+    words = [str(attributes.get("alt")) for tag, attributes in page.elements if tag == "img"]
+    assert sum("Mine <i>$x$" in each for each in words) >= 4
+
+
 def test_each_step_is_marked_by_sign_and_class(html: str) -> None:
     assert '<mark class="wrong">16 - 4 = 11<span class="sign" role="img" aria-label="wrong">✗</span></mark>' in html
     assert '<mark class="right">16 - 4 = 12<span class="sign" role="img" aria-label="right">✓</span></mark>' in html

@@ -201,6 +201,15 @@ class Reinforce(TrainingStage):
         return work.finish(result, {"answers": self.steps * self.problems * 2}, f"{self.steps} steps on own answers", drawn)
 
 
+@dataclasses.dataclass(frozen=True)
+class Rounds(TrainingStage):
+    """Imitates twice, which is refused."""
+
+    def train(self, work: TrainingWork) -> TrainedModel:
+        work.imitate(work.examples(), work.initial, TRAINING)
+        return work.imitate(work.examples(), work.initial, TRAINING)
+
+
 SMALL = ModelConfig(width=16, layers=1, heads=2, kv_heads=2, mlp=32)
 TRAINING = Training(steps=2, batching=Batching(length=LENGTH, rows=4))
 SECOND = dataclasses.replace(TRAINING, steps=3, learning_rate=1e-3)
@@ -290,7 +299,9 @@ def test_every_kind_has_its_row_in_the_report(climbed: Climbed) -> None:
     assert [entry["teacher"] for rung in found["rungs"] for entry in rung["traces"]] == ["scribe", "graduate"]
     assert [look["step"] for look in found["models"]["0-small.policy"]["probe"]] == [0, 2, 4, 5]
     page = climbed.run.file("report/index.html").read_text()
-    assert "Brief traces" in page
+    assert found["rungs"][0]["labels"] == {"brief": "Brief traces"}
+    assert "labels" not in found["rungs"][1]
+    assert page.count("Brief traces</") > 2  # in tables and beside points
     stages = {stage["name"]: stage for stage in found["stages"]}
     assert stages[TRAINED]["tokens"] > 0
     assert stages[TRAINED].get("flops") is None  # nobody said what it took
@@ -414,6 +425,14 @@ def test_what_was_drawn_under_other_settings_is_drawn_anew(climbed: Climbed, tmp
     execute(experiment(dataclasses.replace(POLICY, steps=2)), run, watcher, kind="train", rung=0, share=Store(root))
     assert DREW == [0, 0, 1]
     assert any("was drawn under other settings, and is drawn anew" in words for words in watcher.heard)
+
+
+def test_a_training_stage_that_imitates_twice_is_told_what_to_do_instead(climbed: Climbed) -> None:
+    root = climbed.run.directory.parent
+    rung = dataclasses.replace(experiment().rungs[0], arms=(Arm("rounds", train=(Rounds(),)),))
+    asked = dataclasses.replace(experiment(), teachers=(Scribe(),), rungs=(rung,))
+    with pytest.raises(UserError, match=r"0-small\.rounds: a training stage trains once.*several training stages of the arm"):
+        execute(asked, root / "rounds", Silent(), rung=0, share=Store(root))
 
 
 def test_it_is_looked_at_without_its_code(climbed: Climbed, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
