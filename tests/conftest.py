@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import xla_flags
 
-# Before anything imports jax: eight virtual CPU devices (one-device tests use a mesh of size 1), and programs compiled without
-# LLVM's optimizations, since on tiny models nearly all the time goes into compiling. Flags given from outside win.
-_FLAGS = ("--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0")
+# Before anything imports jax: eight virtual CPU devices (one-device tests use a mesh of size 1). Flags given from outside win.
+_FLAGS = xla_flags.devices(8).split()
 _given = os.environ.get("XLA_FLAGS", "")
 os.environ["XLA_FLAGS"] = " ".join([_given, *(flag for flag in _FLAGS if flag.split("=")[0] not in _given)]).strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

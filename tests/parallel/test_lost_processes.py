@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 import pytest
+import xla_flags
 
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
@@ -32,8 +33,7 @@ def run(model: Path, out: Path, what: str, index: int) -> list[tuple[int, str]]:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
-    variables = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    variables = {**os.environ, "XLA_FLAGS": xla_flags.devices(2), "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     script = str(Path(__file__).with_name("importing_process.py"))
     asked = ["import", str(model), str(out), "--coordinator", f"localhost:{port}", "--processes", "2"]
     running = [

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import xla_flags
 
 from w2sr_jax.core import keys
 from w2sr_jax.models import transformer
@@ -23,8 +24,7 @@ def test_two_processes_reduce_gather_and_decode_as_one() -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
-    flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
-    variables = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    variables = {**os.environ, "XLA_FLAGS": xla_flags.devices(2), "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(Path(__file__).with_name("two_processes.py")), port]
     running = [
         subprocess.Popen([*command, index], env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import xla_flags
 from sampling_toy import DECODING, PROBLEMS, SAMPLES, CountingGrader, make_author
 
 from w2sr_jax.core import records
 from w2sr_jax.core.records import Trace
 from w2sr_jax.sampling.shards import draw_shards
 
-FLAGS = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+FLAGS = xla_flags.devices(2)
 BUDGET = 45
 WORKER = """
 import json, sys

@@ -11,11 +11,12 @@ import jax
 import numpy as np
 import pytest
 import training_toy as toy
+import xla_flags
 
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.training import checkpoints
 
-FLAGS = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"  # compiles in half the time
+FLAGS = xla_flags.devices(2)
 MESH = Mesh(data=2, fsdp=2)
 WORKER = """
 import json, sys
