@@ -63,7 +63,7 @@ def test_hard_objective_is_that_of_full_logits_beside_the_frozen_base_and_does_n
     runs = [trained_by(dataclasses.replace(SETTINGS, accumulation=accumulation), 3, HARD) for accumulation in (1, 4)]
     for whole, split in zip(runs[0][1], runs[1][1], strict=True):
         assert split == pytest.approx(whole, rel=1e-6, abs=1e-6)
-    close(runs[0][0].params, runs[1][0].params, 1e-6)
+    close(runs[0][0].params, runs[1][0].params, 1e-5)  # a step moves them by a thousand times as much, whatever Adam's rounding
     state, program = runs[0][0], runs[0][2]
     frozen = frozen_of(program)
     value, tokens = full_logits_loss(toy.params(), toy.params(), toy.batches().batch_at(0))
