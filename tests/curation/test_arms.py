@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections import defaultdict
+from typing import Any
 
 import pytest
 from written_traces import PROBLEMS, mixed, trace
@@ -106,6 +107,31 @@ def test_one_without_reason_is_said_to_lack_it() -> None:
 
     with pytest.raises(NotImplementedError, match=r"Nothing must define reason\(problem\)"):
         selected(Nothing(), mixed(), Curation())
+
+
+@dataclasses.dataclass(frozen=True)
+class Says(Select):
+    """Says the same of every trace."""
+
+    word: object = None
+    of_problem: bool = False
+
+    def reason(self, problem: ProblemTraces) -> Any:
+        return self.word if self.of_problem else lambda trace: self.word
+
+
+@pytest.mark.parametrize("word", [True, False, 3, "", " ", "kept"])
+def test_a_reason_that_is_no_word_is_refused_where_it_is_defined(word: object) -> None:
+    right = r"it must return why the trace is left out, in a word \(\"too_long\"\), or None: it stays"
+    with pytest.raises(
+        UserError, match=rf"test_arms\.py, line \d+: the function that Says\.reason gives returned {word!r}; {right}"
+    ):
+        selected(Says(word), mixed(), Curation())
+
+
+def test_a_selection_that_gives_no_function_is_refused() -> None:
+    with pytest.raises(UserError, match=r"test_arms\.py, line \d+: Says\.reason returned 'long'; it must return a function"):
+        selected(Says("long", of_problem=True), mixed(), Curation())
 
 
 def test_a_majority_of_too_few_traces_is_known_to_be_empty() -> None:

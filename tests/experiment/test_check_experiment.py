@@ -126,3 +126,27 @@ def test_an_imitation_takes_from_its_rung_what_it_leaves_open() -> None:
     assert first == Imitation(rung.training, rung.objective, rung.probe)
     assert second == Imitation(own, rung.objective, rung.probe)
     assert dataclasses.replace(rung, arms=(arm,)).stages_of(arm) == (first, second)
+
+
+@dataclasses.dataclass(frozen=True)
+class Short(TrainingStage):
+    steps: int = 1
+
+    def train(self) -> Any:  # type: ignore[override]
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Roomy(TrainingStage):
+    steps: int = 1
+
+    def train(self, job: Any, *more: Any, quick: bool = False) -> Any:
+        return None
+
+
+def test_a_member_that_cannot_be_called_is_refused_where_it_is_defined() -> None:
+    words = r"test_check_experiment\.py, line \d+: rungs\.0\.arms\.0\.train\.1 is a Short, which defines train\(self\)"
+    with pytest.raises(UserError, match=words) as caught:
+        check(experiment(arms=(Arm("own", train=(Imitation(), Short())),)))
+    assert str(caught.value).endswith("it must be train(self, work)")
+    check(experiment(arms=(Arm("own", train=(Imitation(), Roomy())),)))

@@ -67,10 +67,10 @@ def begin(user_module: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.
     for file, rows in (("problems.jsonl", problems), ("traces.jsonl", traces)):
         (tmp_path / file).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    def run(text: str, command: str = "run") -> tuple[int, str, list[str]]:
+    def run(text: str, command: str = "run", *options: str) -> tuple[int, str, list[str]]:
         path = user_module("from helper_base import *\n\n" + text, "mine_config")
         user_module(BASE, "helper_base")
-        code = cli.run([command, str(path), "--plain"])
+        code = cli.run([command, str(path), "--plain", *options])
         captured = capsys.readouterr()
         lineage = tmp_path / "runs" / "own" / "lineage"
         done = sorted(path.relative_to(lineage).as_posix() for path in lineage.rglob("*.json")) if lineage.is_dir() else []
@@ -140,3 +140,70 @@ def test_right_code_is_trained_and_graded_with(begin, capsys: pytest.CaptureFixt
     )
     assert code == 0, said
     assert "rungs/0-r0/all/train.json" in done
+
+
+UNSAVABLE = {
+    "a loss without a name": (
+        "base(lambda tokens: nll(tokens))",
+        r"mine_config\.py, line \d+: rungs\.0\.objective\.loss is .*<lambda>",
+    ),
+    "a teacher that is no dataclass": (
+        "dataclasses.replace(base(nll), teachers=(Loose(),))",
+        r"teachers\.0 is .*of type Loose; settings may hold dataclasses",
+    ),
+    "a stage with a list": (
+        "dataclasses.replace(base(nll), extra=(More(),))",
+        r"listed is \[1\], of type list; settings may hold",
+    ),
+    "a stage outside of the run": (
+        "dataclasses.replace(base(nll), extra=(More('../a'),))",
+        r"mine_config\.py, line \d+: a stage is called '\.\./a'; it names files in the run",
+    ),
+    "stages that are none": (
+        "dataclasses.replace(base(nll), extra=(None_(),))",
+        r"mine_config\.py, line \d+: None_\.stages returned None",
+    ),
+}
+OWN = """
+from w2sr_jax.experiment import ExtraStages
+from w2sr_jax.graph.stage import Stage
+from w2sr_jax.teachers.teacher import Teacher
+
+
+class Loose(Teacher):
+    name = "notes"
+
+    def traces(self, work):
+        return ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing(Stage):
+    listed: object = ()
+
+    def run(self, context):
+        raise AssertionError("nothing is computed")
+
+
+@dataclasses.dataclass(frozen=True)
+class More(ExtraStages):
+    called: str = "own/list"
+
+    def stages(self, plan):
+        return [Listing(self.called, [1])]
+
+
+@dataclasses.dataclass(frozen=True)
+class None_(ExtraStages):
+    def stages(self, plan):
+        pass
+"""
+
+
+@pytest.mark.parametrize("name", UNSAVABLE)
+def test_what_a_run_refuses_is_refused_by_a_check_and_a_dry_run_and_said_once(name: str, begin) -> None:
+    expression, words = UNSAVABLE[name]
+    for command in (("run",), ("check",), ("run", "--dry-run")):
+        code, printed, done = begin(OWN + f"\n\ndef experiment():\n    return {expression}\n", *command)
+        assert (code, done) == (2, []), printed
+        assert len(re.findall(words, printed)) == 1, printed

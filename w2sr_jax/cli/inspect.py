@@ -13,9 +13,7 @@ def show(argv: list[str], about: str, _: Stop) -> int:
     parser.add_argument("run", metavar="RUN", help="run directory")
     parser.add_argument("--example", type=int, default=0, help="which training example, from 0 (default: 0)")
     parser.add_argument("--rung", type=int, default=0, help="of which rung (default: 0)")
-    parser.add_argument(
-        "--arm", default=None, help="of which arm: all, correct, incorrect, majority or gold (default: the first)"
-    )
+    parser.add_argument("--arm", default=None, help="of which arm of the rung, by its name, or gold (default: the first)")
     add_root(parser)
     add_plain(parser)
     options = parser.parse_args(argv)

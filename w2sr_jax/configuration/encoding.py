@@ -17,7 +17,7 @@ from typing import Any
 from w2sr_jax.core import files, sentences
 from w2sr_jax.core.code import imports, usercode
 from w2sr_jax.core.code.unloaded import Reference, Unloaded, stand_in
-from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.errors import Unsavable, UserError
 from w2sr_jax.core.extendable import Extendable
 from w2sr_jax.core.fieldtypes import unwritable
 
@@ -31,7 +31,7 @@ Resolve = Callable[[Reference], Any]
 
 
 def encode(value: Any, where: str = "") -> Any:
-    """JSON for settings. `where` is their path in the experiment, such as `rungs.0.training`. `UserError` where a value cannot be
+    """JSON for settings. `where` is their path in the experiment, such as `rungs.0.training`. `Unsavable` where a value cannot be
     saved so that it can be read back as what it is."""
     if isinstance(value, Unloaded):
         return {"function": value.reference.name, "source": value.reference.source}
@@ -45,11 +45,11 @@ def encode(value: Any, where: str = "") -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         fault = unwritable(value)
         if fault is not None:
-            raise UserError(f"{where or 'a setting'} is {sentences.value(value, 60)}; it must be {fault}")
+            raise Unsavable(f"{where or 'a setting'} is {sentences.value(value, 60)}; it must be {fault}")
         return value
     if callable(value) and not isinstance(value, type):
         return _encode_function(value, where)
-    raise UserError(
+    raise Unsavable(
         f"{where or 'a setting'} is {sentences.value(value)}, of type {type(value).__name__}; settings may hold dataclasses, "
         "functions with a name at the top level of a module, tuples, numbers and text"
     )
@@ -119,7 +119,7 @@ def user_modules(value: Any) -> set[str]:
 def _encode_function(value: Any, where: str) -> dict[str, Any]:
     module, name = importable(value, where)
     if module.split(".")[0] == OURS and not module.startswith(LOSSES):
-        raise UserError(
+        raise Unsavable(
             f"{where or 'a setting'} is {module}:{name}; of the functions of {OURS} only losses can be named in settings: "
             "call it in a function of your own"
         )
@@ -131,7 +131,7 @@ def _encode_dataclass(value: Any, where: str) -> dict[str, Any]:
     fields = {f.name: encode(getattr(value, f.name), f"{where}.{f.name}".lstrip(".")) for f in dataclasses.fields(value)}
     reserved = sorted(fields.keys() & RESERVED)
     if reserved:
-        raise UserError(f"{kind.__module__}:{kind.__qualname__} has a field {reserved[0]!r}, which saved settings use; rename it")
+        raise Unsavable(f"{kind.__module__}:{kind.__qualname__} has a field {reserved[0]!r}, which saved settings use; rename it")
     reference = getattr(kind, "unloaded", None)
     if isinstance(reference, Reference):
         extends = {"extends": _name(reference.extends)} if reference.extends else {}
@@ -151,12 +151,12 @@ def _check_remade(value: Any) -> None:
         again = kind(**{name: getattr(value, name) for name in names})
         different = [name for name in names if getattr(again, name) != getattr(value, name)]
     except Exception as error:
-        raise UserError(
+        raise Unsavable(
             f"{usercode.defined(kind)}: {kind.__qualname__} cannot be made again from its fields, which is how a run reads it "
             f"({sentences.cause(error)}); let it take all of them and nothing else"
         ) from None
     if different:
-        raise UserError(
+        raise Unsavable(
             f"{usercode.defined(kind)}: {kind.__qualname__} made again from its fields has another {different[0]}, so that a run "
             "would read it as something else; leave its fields as they are given"
         )
@@ -220,12 +220,12 @@ def importable(value: Any, where: str) -> tuple[str, str]:
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if isinstance(module, str) and isinstance(name, str) and _attribute(sys.modules.get(module), name) is value:
         if module == "__main__":
-            raise UserError(
+            raise Unsavable(
                 f"{usercode.defined(value)}: {name} is defined in the script itself; move it to a module, so that "
                 "a run can name it"
             )
         if module.split(".")[0] != OURS and not usercode.is_users(getattr(sys.modules[module], "__file__", None)):
-            raise UserError(
+            raise Unsavable(
                 f"{where or 'a setting'} is {module}:{name} of an installed package, of which a run keeps no copy; use it in a "
                 "function or a dataclass of your own"
             )
@@ -237,7 +237,7 @@ def importable(value: Any, where: str) -> tuple[str, str]:
             return other, alias
     shown = name if isinstance(name, str) else sentences.value(value, 60)
     at = f"{where} is " if where else ""
-    raise UserError(
+    raise Unsavable(
         f"{usercode.defined(value)}: {at}{shown}, which no module has at its top level, so that a run could not name it; "
         "give it a name there (mine = …), or use a frozen dataclass or functools.partial"
     )

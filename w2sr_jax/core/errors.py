@@ -9,6 +9,10 @@ class Stopped(Exception):
     """Work that was asked to stop has saved what it had, and says where. Exit code 143 (SIGTERM) or 130 (SIGINT)."""
 
 
+class Unsavable(UserError):
+    """A setting cannot be saved with a run so that it can be read back as what it is."""
+
+
 class NothingToTrain(UserError):
     """A model has nothing to learn from. A student of one arm is then skipped, with this sentence as the reason; anything else
     cannot go on."""

@@ -1,8 +1,9 @@
 """The mark of classes that a user's own settings may extend."""
 
 import dataclasses
+import inspect
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 
 class Extendable:
@@ -15,16 +16,45 @@ class Extendable:
     """Members of which a kind must define at least one."""
 
 
-def lacking(value: Any, where: str = "") -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    """The values in settings (dataclasses and tuples) that define none of what their base asks for: where they stand, the value,
-    and the members' names. Stand-ins of what was not executed lack nothing."""
+class Misfit(NamedTuple):
+    """A value in settings whose class does not define what its base asks for: where it stands, the value, what is wrong in words
+    that follow "a KIND, which", and the function to be looked at, where there is one."""
+
+    where: str
+    value: Any
+    words: str
+    function: Any = None
+
+
+def misfits(value: Any, where: str = "") -> Iterator[Misfit]:
+    """The values in settings (dataclasses and tuples) that define none of the members that their base asks for, or one that
+    cannot be called as the base's is. Stand-ins of what was not executed lack nothing."""
     if isinstance(value, tuple):
         for index, item in enumerate(value):
-            yield from lacking(item, f"{where}.{index}".lstrip("."))
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        if isinstance(value, Extendable) and value.must_define and not hasattr(type(value), "unloaded"):
-            base = next(kind for kind in type(value).__mro__ if "must_define" in vars(kind))
-            if all(getattr(type(value), name) is getattr(base, name) for name in value.must_define):
-                yield where, value, value.must_define
+            yield from misfits(item, f"{where}.{index}".lstrip("."))
+        return
+    if isinstance(value, Extendable) and value.must_define and not hasattr(type(value), "unloaded"):
+        yield from _misfits(value, where)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
-            yield from lacking(getattr(value, field.name), f"{where}.{field.name}".lstrip("."))
+            yield from misfits(getattr(value, field.name), f"{where}.{field.name}".lstrip("."))
+
+
+def _misfits(value: Extendable, where: str) -> Iterator[Misfit]:
+    kind = type(value)
+    base = next(each for each in kind.__mro__ if "must_define" in vars(each))
+    own = [name for name in value.must_define if getattr(kind, name) is not getattr(base, name)]
+    if not own:
+        yield Misfit(where, value, f"defines no {' and no '.join(value.must_define)}; it must define one")
+    for name in own:
+        parameters = list(inspect.signature(getattr(base, name)).parameters)
+        try:
+            signature = inspect.signature(getattr(value, name))
+        except (TypeError, ValueError):  # of what is not written in Python
+            continue
+        try:
+            signature.bind(*parameters[1:])
+        except TypeError:
+            function = getattr(kind, name)
+            words = f"defines {name}{inspect.signature(function)}; it must be {name}({', '.join(parameters)})"
+            yield Misfit(where, value, words, function)

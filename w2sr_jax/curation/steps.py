@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 
 from w2sr_jax.answers.equality import Equality
 from w2sr_jax.core import keys
+from w2sr_jax.core.code import returned, usercode
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.curation.arms import ProblemTraces, Reason, Select
 from w2sr_jax.curation.candidates import Candidate
 from w2sr_jax.curation.dispositions import KEPT, Disposition
 from w2sr_jax.curation.settings import Curation
 from w2sr_jax.problems.splits import CopyIndex
+
+_RIGHT = 'return why the trace is left out, in a word ("too_long"), or None: it stays'
 
 
 class Filters:
@@ -67,11 +70,29 @@ def filtered(
         copied = problem is not None and bool(filters.left) and forbidden.match(problem) is not None
         filters.step("not a test question", lambda _: "contaminated" if copied else None)
     filters.step("distinct", _distinct())
-    reason = select.reason(ProblemTraces(voters, settings, weights, equality))
+    reason = _selected(select, ProblemTraces(voters, settings, weights, equality))
     if reason is not None:
         filters.step(f"arm {label}", reason)
     filters.step("drawn per problem", _quota(settings.per_problem))
     return filters
+
+
+def _selected(select: Select, problem: ProblemTraces) -> Reason | None:
+    """What a selection says of the traces of a problem. One of a user's own is refused where it says anything but a reason."""
+    reason = select.reason(problem)
+    if reason is None or usercode.is_ours(select):
+        return reason
+    if not callable(reason):
+        raise returned.refusal(select, "reason", reason, f"return a function of a trace, which must {_RIGHT}; or None: all stay")
+
+    def checked(trace: Candidate) -> str | None:
+        word = reason(trace)
+        if word is not None and (not isinstance(word, str) or word.strip() in ("", KEPT)):
+            name = f"the function that {type(select).__name__}.reason gives"
+            raise returned.of_function(reason, name, word, _RIGHT)
+        return word
+
+    return checked
 
 
 def rank(trace: Candidate | Trace, settings: Curation, weights: Mapping[str, float]) -> tuple[float, str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from w2sr_jax.answers.grade import Grader, MathGrader
 from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.core.extendable import Extendable, lacking
+from w2sr_jax.core.extendable import Extendable, misfits
 from w2sr_jax.core.fieldtypes import mistyped
 from w2sr_jax.curation.settings import Curation
 from w2sr_jax.evaluation.probe import Probe
@@ -146,11 +146,9 @@ def check(experiment: Experiment) -> None:
     wrong = mistyped(experiment, Experiment)
     if wrong:
         raise UserError(wrong)
-    for where, value, members in lacking(experiment):
-        kind = type(value).__name__
-        raise UserError(
-            f"{usercode.defined(value)}: {where} is a {kind}, which defines no {' and no '.join(members)}; it must define one"
-        )
+    for misfit in misfits(experiment):
+        defined, kind = usercode.defined(misfit.function or misfit.value), type(misfit.value).__name__
+        raise UserError(f"{defined}: {misfit.where} is a {kind}, which {misfit.words}")
     names = [teacher.name for teacher in experiment.teachers]
     for name in (experiment.name, *names, *(rung.name for rung in experiment.rungs)):
         if not _names_files(name):

@@ -2,14 +2,16 @@
 here."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from w2sr_jax.configuration.encoding import encode_type
 from w2sr_jax.core.code import usercode
 from w2sr_jax.core.differing import differing
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.graph import manifest as manifests
+from w2sr_jax.graph import results
 from w2sr_jax.graph.manifest import Manifest
 from w2sr_jax.graph.stage import ExternalInput, Stage, identity, inputs, settings, stages_of
 from w2sr_jax.graph.store import RunStore, Store
@@ -45,7 +47,8 @@ class StageStatus:
 class Plan:
     """The stages of a run in an order in which each comes after what it reads.
 
-    `UserError` where two stages have one name, a stage reads one that nobody makes, or stages read each other in a circle.
+    `UserError` where a stage has a name that no manifest of the run can have, two stages have one name, a stage reads one that
+    nobody makes, or stages read each other in a circle.
     """
 
     def __init__(self, stages: Sequence[Stage]) -> None:
@@ -88,7 +91,8 @@ class Plan:
     ) -> list[StageStatus]:
         """What is to be done about every stage. With a `root`, other runs of it are looked through for stages of the same
         identity; `conditions` says of each stage under what a bit-exact claim would hold here (see `graph.environment`), which
-        must agree. Nothing is downloaded or written."""
+        must agree. Nothing is downloaded or written. `Unsavable` where the settings of a stage cannot be saved."""
+        check_savable(self)
         digests: dict[str, str | None] = {}
         statuses = []
         for stage in self.stages:
@@ -130,6 +134,13 @@ class Plan:
         return StageStatus(stage, own, "due", f"{why}; {refused}" if refused else why, manifest=manifest)
 
 
+def check_savable(stages: Iterable[Stage]) -> None:
+    """`Unsavable` where the settings of a stage, or its type, cannot be saved with a run."""
+    for stage in stages:
+        encode_type(type(stage))
+        settings(stage)
+
+
 def input_digests(stage: Stage, store: RunStore, digests: Mapping[str, str | None], download: bool = True) -> dict[str, str]:
     """The digest of everything that a stage reads, by name; external inputs as `external_digest` has them."""
     return {
@@ -155,6 +166,7 @@ def external_digest(item: ExternalInput, stage: Stage, store: RunStore, download
 def _by_name(stages: Sequence[Stage]) -> dict[str, Stage]:
     named: dict[str, Stage] = {}
     for stage in stages:
+        results.check_name(stage)
         if stage.name in named:
             raise UserError(f"two stages are called {stage.name}; give each its own name")
         named[stage.name] = stage

@@ -11,7 +11,7 @@ from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.core.process.lock import locked
 from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.graph import manifest as manifests
-from w2sr_jax.graph import skips
+from w2sr_jax.graph import results, skips
 from w2sr_jax.graph.environment import conditions, environment
 from w2sr_jax.graph.manifest import Manifest
 from w2sr_jax.graph.planner import Candidate, Plan, StageStatus, input_digests
@@ -78,7 +78,8 @@ def do(stage: Stage, context: Context, plan: Plan, index: int, total: int) -> Ma
     if skip is None:
         try:
             with compiling.announced(context.watcher.say), usercode.guarded(stage):
-                result = stage.run(context)
+                result = results.sound(stage.run(context), context.store, stage, "run")
+                results.check_owners(result, context.store, stage, plan.by_name)
         except NothingToTrain as nothing:
             if not stage.may_skip:
                 raise

@@ -48,24 +48,29 @@ class Checked(NamedTuple):
 
 def check(experiment: Experiment, run: Path, rung: int | None = None) -> Iterator[Checked]:
     """All checks of an experiment (or of one rung) that goes on, or would begin, in the directory `run`, one after the other.
-    What finished stages have settled is not looked at again."""
+    What finished stages have settled is not looked at again, and what several checks refuse is said by the first of them."""
     return _checked(Subject(experiment, run, rung=rung))
 
 
 def _checked(subject: Subject) -> Iterator[Checked]:
+    told: set[str] = set()
     for name, look in CHECKS:
         findings = Findings()
         try:
             look(subject, findings)
         except UserError as error:
-            findings.refuse(str(error))
+            findings.refuse_for(error)
         except Exception as error:  # a fault of the check's own keeps nobody from running
             without = exits.no_devices(error)
             if without is not None:
                 findings.refuse(without)
             else:
                 findings.remark(f"this could not be looked at ({sentences.cause(error)})")
-        yield Checked(name, tuple(findings.seen), _once(findings.remarks), _once(findings.refused))
+        refused = [words for words in _once(findings.refused) if words not in told]
+        told.update(refused)
+        if not refused and (findings.refused or findings.hindered):
+            findings.see("not all of this could be looked at, for what is refused above")
+        yield Checked(name, tuple(findings.seen), _once(findings.remarks), tuple(refused))
 
 
 def before(experiment: Experiment, run: Path, watcher: Watcher, kind: str | None = None, rung: int | None = None) -> None:

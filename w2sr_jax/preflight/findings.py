@@ -4,7 +4,7 @@ import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 
-from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.errors import Unsavable, UserError
 from w2sr_jax.teachers.teacher import Findings as TeacherFindings
 
 
@@ -15,6 +15,7 @@ class Findings:
         self.seen: list[str] = []
         self.remarks: list[str] = []
         self.refused: list[str] = []
+        self.hindered = False
 
     def see(self, words: str) -> None:
         self.seen.append(words)
@@ -24,6 +25,14 @@ class Findings:
 
     def refuse(self, words: str) -> None:
         self.refused.append(words)
+
+    def refuse_for(self, error: UserError, where: str = "") -> None:
+        """Refuse in the words of an error, after `where`. Settings that cannot be saved are refused where the user's code is
+        looked at, and keep other checks from looking."""
+        if isinstance(error, Unsavable):
+            self.hindered = True
+        else:
+            self.refuse(f"{where}: {error}" if where else str(error))
 
     def for_teacher(self) -> TeacherFindings:
         """Whom a teacher tells what it finds out about itself."""
@@ -35,7 +44,7 @@ class Findings:
         try:
             yield
         except UserError as error:
-            self.refuse(f"{where}: {error}" if where else str(error))
+            self.refuse_for(error, where)
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:

@@ -4,8 +4,11 @@ import dataclasses
 from typing import Any
 
 from w2sr_jax.answers.contract import check_grader
+from w2sr_jax.configuration.encoding import encode
 from w2sr_jax.core.code import usercode
+from w2sr_jax.core.errors import Unsavable
 from w2sr_jax.core.records import Problem
+from w2sr_jax.graph.planner import check_savable
 from w2sr_jax.losses.contract import check_objective
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.preflight.findings import Findings
@@ -13,9 +16,14 @@ from w2sr_jax.preflight.subject import Subject
 
 
 def user_code(subject: Subject, findings: Findings) -> None:
-    """Can every objective train, and does the grader grade? Also where other stages alone are asked for, since nothing is to be
-    computed for a training that fails."""
+    """Can the settings be saved, can every objective train, and does the grader grade? Also where other stages alone are asked
+    for, since nothing is to be computed for a training that fails."""
     experiment = subject.experiment
+    try:
+        encode(experiment)
+        check_savable(subject.stages)
+    except Unsavable as error:
+        findings.refuse(str(error))
     looked_at: list[tuple[Objective, int | None]] = []
     for trained in dataclasses.replace(subject, kind=None, rung=None).trainings:
         size = _vocabulary(subject, trained.model.config.vocab_size)

@@ -280,7 +280,9 @@ def _disposition(row: Disposition | None) -> str:
 
 
 def _origin(provenance: str) -> str:
-    """Where a trace comes from; of a digest, its beginning."""
+    """Where a trace comes from; of a digest, its beginning. A teacher of a user's own need not say."""
+    if not provenance:
+        return "its teacher's own code"
     return f"parameters {provenance[:12]}" if _DIGEST.fullmatch(provenance) else hostile.one_line(provenance, 100)
 
 

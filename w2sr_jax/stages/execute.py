@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from w2sr_jax.configuration import saved
+from w2sr_jax.configuration.encoding import encode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.experiment import Experiment
@@ -55,9 +56,10 @@ def pooled(experiment: Experiment, directory: Path, runs: list[SeedRun]) -> Plan
 
 def statuses(experiment: Experiment, directory: Path, share: Store | None) -> Iterator[tuple[str, list[StageStatus]]]:
     """What would be done about every stage of an experiment, seed by seed, each with its prefix. Nothing is computed or
-    written."""
+    written. `Unsavable` where a run could not begin since its settings cannot be saved."""
     from w2sr_jax.graph.environment import conditions
 
+    encode(experiment)
     runs = seed_runs(experiment, directory)
     standing = True
     for run in runs:

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping
 
-from w2sr_jax.core.code import usercode
+from w2sr_jax.core.code import returned, usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.experiment import BASE, GOLD, Experiment, Rung, Teacher
 from w2sr_jax.graph.planner import Plan
@@ -20,6 +20,8 @@ from w2sr_jax.stages.report.stage import Report
 from w2sr_jax.stages.tokenizer import Tokenizer
 from w2sr_jax.stages.traces import Traces
 from w2sr_jax.stages.train import Sampling, Train
+
+_RIGHT = "return a list of stages (w2sr_jax.graph.stage.Stage), which may be empty"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,13 +122,10 @@ class _Builder:
         extra: list[Stage] = []
         for more in self.experiment.extra:
             with usercode.guarded(more):
-                added = tuple(more.stages(planned))
+                added = list(returned.each(more.stages(planned), more, "stages", _RIGHT))
             for stage in added:
                 if not isinstance(stage, Stage):
-                    kind = type(more).__name__
-                    raise UserError(
-                        f"{kind}.stages gave a {type(stage).__name__}; it must give stages (w2sr_jax.graph.stage.Stage)"
-                    )
+                    raise returned.refusal(more, "stages", stage, _RIGHT, "gave")
                 extra.append(stage)
         return dataclasses.replace(planned, extra=tuple(extra))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from w2sr_jax.answers.grade import Grader
 from w2sr_jax.configuration.encoding import encode
 from w2sr_jax.core import files, records
-from w2sr_jax.core.code import usercode
+from w2sr_jax.core.code import returned, usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation.cost import sampling_flops
@@ -26,7 +26,7 @@ from w2sr_jax.stages.models import author_of
 from w2sr_jax.stages.problems import Problems
 from w2sr_jax.stages.tokenizer import Tokenizer, renderer
 from w2sr_jax.teachers.teacher import Teacher
-from w2sr_jax.teachers.work import TeacherWork
+from w2sr_jax.teachers.work import TeacherWork, WrittenTraces
 from w2sr_jax.teachers.written import PREFIX
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 DRAWN = ("token_ids", "logprobs", "top")
 """Columns of traces that fill most of the memory, and that only training and publishing need."""
+_RIGHT = "return WrittenTraces (w2sr_jax.teachers.work) with a list of the files that it wrote"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +91,9 @@ class Traces(Stage):
             tokenizer=None if self.tokenizer is None else lambda: renderer(store).tokenizer,
         )
         with usercode.guarded(self.teacher):
-            written = self.teacher.write(work)
+            written = returned.fitting(self.teacher.write(work), WrittenTraces, self.teacher, "write", _RIGHT)
+            for path in written.paths:
+                returned.fitting(path, Path, self.teacher, "write", _RIGHT)
         measures, note = _counts(written.paths, written.parameters, written.prompt_tokens)
         return StageResult(written.paths, measures={**measures, **written.measures}, note=note + written.note)
 

@@ -4,9 +4,11 @@ import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
 from w2sr_jax.answers.grade import Grader
-from w2sr_jax.core.code import usercode
+from w2sr_jax.core.code import returned, usercode
 from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.experiment import BASE, Start, TrainingStage
+from w2sr_jax.experiment.work import TrainedModel
+from w2sr_jax.graph import results
 from w2sr_jax.graph.stage import NOT_READ, WHERE_SET, Context, Stage, StageResult
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.parallel.settings import Mesh
@@ -19,6 +21,8 @@ from w2sr_jax.stages.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from w2sr_jax.stages.curate import Curate
+
+_RIGHT = "return a TrainedModel (w2sr_jax.experiment.work), such as work.imitate, work.finish and work.keep give"
 
 
 class TracesRead(NamedTuple):
@@ -91,5 +95,8 @@ class Train(Stage):
 
         work = Work(self, context)
         with usercode.guarded(self.recipe):
-            trained = self.recipe.make(work) if isinstance(self.recipe, Start) else self.recipe.train(work)
-        return StageResult(trained.outputs, {trained.checkpoint: trained.digest}, trained.measures, trained.note)
+            member = "make" if isinstance(self.recipe, Start) else "train"
+            made = self.recipe.make(work) if isinstance(self.recipe, Start) else self.recipe.train(work)
+            trained = returned.fitting(made, TrainedModel, self.recipe, member, _RIGHT)
+            result = StageResult(trained.outputs, {trained.checkpoint: trained.digest}, trained.measures, trained.note)
+            return results.sound(result, context.store, self.recipe, member)

@@ -95,9 +95,9 @@ class Teacher(Extendable):
 
     def write(self, work: TeacherWork) -> WrittenTraces:
         """Write the graded traces of a rung. It may continue what an interrupted call has written."""
-        from w2sr_jax.teachers.written import write
+        from w2sr_jax.teachers.written import checked, write
 
-        return write(work, list(self.traces(work)))
+        return write(work, list(checked(self, self.traces(work))))
 
     @property
     def reads_tokenizer(self) -> bool:

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from w2sr_jax.answers.grade import grade_all
-from w2sr_jax.core import files, records
+from w2sr_jax.core import files, records, sentences
+from w2sr_jax.core.code import returned, usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Trace
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.teachers.work import WrittenTraces
 
 if TYPE_CHECKING:
+    from w2sr_jax.teachers.teacher import Teacher
     from w2sr_jax.teachers.work import TeacherWork
 
 SHARD = "traces-00000.parquet"
 PREFIX = "traces-"
+_RIGHT = "yield Trace.of(problem.id, self.name, sample, text) for each"
+_TEXTS = {"problem_id": str, "teacher": str, "sample": int, "text": str}
+
+
+def checked(teacher: Teacher, traces: object) -> Iterator[Trace]:
+    """What `traces` of a teacher gave, trace by trace. `UserError` where it is anything else."""
+    for number, trace in enumerate(returned.each(traces, teacher, "traces", f"give traces: {_RIGHT}"), 1):
+        if not isinstance(trace, Trace):
+            raise returned.refusal(teacher, "traces", trace, f"give traces alone: {_RIGHT}", "gave")
+        fault = next((name for name, kind in _TEXTS.items() if not isinstance(getattr(trace, name), kind)), None)
+        if fault is not None:
+            shown, right = sentences.value(getattr(trace, fault), 60), "a whole number" if fault == "sample" else "text"
+            where = f"{usercode.defined(type(teacher).traces)}: {type(teacher).__name__}.traces"
+            raise UserError(f"{where} gave a trace (number {number:,}) whose {fault} is {shown}; it must be {right}")
+        yield trace
 
 
 def write(work: TeacherWork, traces: Sequence[Trace]) -> WrittenTraces:
