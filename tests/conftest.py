@@ -58,5 +58,5 @@ def user_module(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
     yield write
     for name in set(sys.modules) - before:
-        if "config" in name or "helper" in name:
+        if not name.startswith("w2sr_jax") and ("config" in name or "helper" in name):
             del sys.modules[name]

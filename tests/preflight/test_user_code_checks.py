@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from w2sr_jax.cli import main as cli
-from w2sr_jax.graph import runner as _  # noqa: F401  so that the fixture that forgets modules of the user's forgets none of ours
 
 BASE = """
 import jax, jax.numpy as jnp
