@@ -107,12 +107,15 @@ class Policy:
 
     def __init__(self, config: ModelConfig, mesh: jax.sharding.Mesh, initial: Any, rate: float) -> None:
         self._config, self._initial, self._optimizer = config, initial, optax.sgd(rate)
-        self.initial_digest, self.lineage = params_digest(initial), {"model": dataclasses.asdict(config)}
+        self.lineage = {"model": dataclasses.asdict(config)}
         shapes = transformer.shapes(config)
         lie = state_shardings(self._optimizer, shapes, shardings(mesh, transformer.logical_axes(config), shapes), mesh)
         self._create = jax.jit(lambda params: create(jax.tree.map(jnp.copy, params), self._optimizer), out_shardings=lie)
         self.state = abstract_state(jax.eval_shape(self._create, shapes), lie)
         self._step = jax.jit(self._update, donate_argnums=0, out_shardings=(lie, None))
+
+    def initial_digest(self, like: str = "") -> str:
+        return params_digest(self._initial, like)
 
     def begin(self, restored: TrainState | None, hooks: Hooks) -> TrainState:
         return self._create(self._initial) if restored is None else restored

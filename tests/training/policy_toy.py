@@ -37,11 +37,13 @@ class PolicyProgram:
     def __init__(self) -> None:
         self._optimizer = optax.sgd(RATE)
         self._initial = {"table": jnp.zeros(ACTIONS)}
-        self.initial_digest = params_digest(self._initial)
         here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         state = create(self._initial, self._optimizer)
         self.state = abstract_state(state, jax.tree.map(lambda _: here, state))
         self._step = jax.jit(self._update, donate_argnums=0)
+
+    def initial_digest(self, like: str = "") -> str:
+        return params_digest(self._initial, like)
 
     def begin(self, restored: TrainState | None, hooks: Hooks) -> TrainState:
         return create(jax.tree.map(jnp.copy, self._initial), self._optimizer) if restored is None else restored

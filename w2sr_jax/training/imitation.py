@@ -15,7 +15,7 @@ from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import batch_sharding
 from w2sr_jax.parallel.processes import put
 from w2sr_jax.training import supervision
-from w2sr_jax.training.digest import params_digest
+from w2sr_jax.training.digest import comparable, params_digest
 from w2sr_jax.training.frozen import NO_MODELS, FrozenModel, Models, check_models, computed, known_share, recorded
 from w2sr_jax.training.level import level
 from w2sr_jax.training.loop import TrainingResult
@@ -108,6 +108,9 @@ class _Initial:
     params: Any
     digest: str
 
+    def digest_like(self, like: str) -> str:
+        return self.digest if not like or comparable(self.digest, like) else params_digest(self.params, like)
+
     def release(self) -> Any:
         params, self.params = self.params, None
         return params
@@ -147,12 +150,15 @@ class ImitationProgram:
         model, lora = setup.model, setup.training.lora
         self._setup = setup
         self._frozen: dict[str, Any] = {}
-        self.state, self.initial_digest = setup.compiled.like, setup.initial.digest
+        self.state = setup.compiled.like
         self.loss_level = LossLevel(model.vocab_size, level(setup.objective.loss, model.vocab_size, setup.total))
         # `fit` counts `tokens`; named here, it comes before `adapter` in the lineage's file, whose bytes are digested.
         self.lineage: dict[str, Any] = {"model": dataclasses.asdict(model), "tokens": 0}
         if lora.rank:
             self.lineage["adapter"] = dataclasses.asdict(lora)
+
+    def initial_digest(self, like: str = "") -> str:
+        return self._setup.initial.digest_like(like)
 
     def begin(self, restored: TrainState | None, hooks: Hooks) -> TrainState:
         setup, lora = self._setup, self._setup.training.lora

@@ -51,10 +51,9 @@ class Program(Protocol):
     def state(self) -> TrainState:
         """The state's shapes, dtypes and shardings, as `jax.ShapeDtypeStruct`s; nothing is allocated for them."""
 
-    @property
-    def initial_digest(self) -> str:
-        """`params_digest` of the parameters from which the training starts. A checkpoint that started from others is refused, and
-        so is a training that ends with these."""
+    def initial_digest(self, like: str = "") -> str:
+        """`params_digest(parameters, like)` of the parameters from which the training starts. A checkpoint that started from
+        others is refused, and so is a training that ends with these. Called before `begin`."""
 
     @property
     def lineage(self) -> Mapping[str, Any]:
