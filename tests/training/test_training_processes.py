@@ -15,6 +15,7 @@ import xla_flags
 
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.training import checkpoints
+from w2sr_jax.training.digest import kind_of, params_digest
 
 FLAGS = xla_flags.devices(2)
 MESH = Mesh(data=2, fsdp=2)
@@ -25,16 +26,28 @@ from pathlib import Path
 from w2sr_jax.parallel.processes import initialize
 from w2sr_jax.parallel.settings import Mesh, Processes
 initialize(Processes(sys.argv[3], 2, int(sys.argv[4]), timeout=120))
-import dataclasses
+import dataclasses, shutil
 import jax
+import test_checkpoints as saved
 import training_toy as toy
+from w2sr_jax.core import files
+from w2sr_jax.training import digest
+from w2sr_jax.training.checkpoints import restore_params, save_params
+from w2sr_jax.training.digest import params_digest
 assert (jax.process_count(), jax.local_device_count(), jax.device_count()) == (2, 2, 4)
 directory, mesh = Path(sys.argv[2]), Mesh(data=2, fsdp=2)
 class Interrupt(Exception): pass
 def on_event(event):
     if event["step"] == 3: raise Interrupt
 settings = dataclasses.replace(toy.SETTINGS, log_every=1)
+gathered, hashed, gather, digest_file = [], [], digest.gather, files.digest_file
+digest.gather = lambda tree: (gathered.append(tree), gather(tree))[1]
+files.digest_file = lambda path: (hashed.append(str(path)), digest_file(path))[1]
 straight = toy.run(directory / "straight", settings, mesh=mesh)
+me, other = (f"/ocdbt.process_{index}/" for index in (jax.process_index(), 1 - jax.process_index()))
+assert not gathered
+assert any(me in path for path in hashed) and not any(other in path for path in hashed), hashed
+digest.gather, files.digest_file = gather, digest_file
 try:
     toy.run(directory / "resumed", settings, mesh=mesh, on_event=on_event)
 except Interrupt:
@@ -49,11 +62,14 @@ try:
     raise SystemExit("not stopped")
 except Stopped as stopped:
     assert "after step 2 of 6; it is saved in" in str(stopped), stopped
+if jax.process_index() == 0:
+    shutil.copytree(directory / "stopped", directory / "alone")
 stopped = toy.run(directory / "stopped", pairs, mesh=mesh, stop=lambda: False)
 assert stopped.tokens == straight.tokens
-from w2sr_jax.training.checkpoints import restore_params, save_params
-from w2sr_jax.training.digest import params_digest
 from w2sr_jax.training.imitation import ReferenceStore
+single = restore_params(directory / "single", saved.program(mesh).params)
+assert single["embedding"].sharding.spec == straight.params["embedding"].sharding.spec
+assert not single["embedding"].is_fully_addressable
 restored = params_digest(restore_params(straight.checkpoint))
 kept = [save_params(directory / "kept", straight.params, {}) for _ in range(2)]
 kept.append(params_digest(restore_params(directory / "kept")))
@@ -124,6 +140,7 @@ def start(script: str, directory: Path) -> list[tuple[int, str, str]]:
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
+    checkpoints.save_params(tmp_path / "single", toy.params(), {})
     digests, referenced = set(), set()
     for code, out, err in start(WORKER, tmp_path):
         assert code == 0, err[-3000:]
@@ -131,12 +148,19 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         referenced.update(line for line in out.splitlines() if line.startswith("REFERENCED"))
     assert len(digests) == len(referenced) == 1
 
-    alone = toy.run(tmp_path / "alone", mesh=MESH)
     together = checkpoints.restore_params(tmp_path / "straight" / "checkpoints")
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=1e-4), together, alone.params)
+    (digest,) = digests
+    assert kind_of(digest) == "checksum"
+    assert digest == params_digest(together, digest)  # as one process computes it
+    one = toy.run(tmp_path / "one", mesh=MESH)
+    continued = toy.run(tmp_path / "alone", mesh=MESH)
+    assert (continued.steps, continued.tokens, kind_of(continued.params_digest)) == (6, one.tokens, "sha256")
+    assert kind_of(continued.lineage["initial_params_digest"]) == "checksum"
+    for each in (together, continued.params):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=1e-4), each, one.params)
     lines = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("straight", "resumed")]
     assert lines[0] == lines[1]
-    assert json.loads(lines[0].splitlines()[-1])["loss"] == pytest.approx(alone.metrics["loss"], rel=1e-4)
+    assert json.loads(lines[0].splitlines()[-1])["loss"] == pytest.approx(one.metrics["loss"], rel=1e-4)
     computing = toy.run(tmp_path / "computing", objective=toy.REFERENCED, mesh=MESH)
     last = (tmp_path / "referenced" / "metrics.jsonl").read_text().splitlines()[-1]
     assert json.loads(last)["loss"] == pytest.approx(computing.metrics["loss"], rel=1e-4)

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import IO, Any
 
@@ -97,9 +97,11 @@ def refusal(error: BaseException, where: Path | None = None) -> str | None:
     return None
 
 
-def seal(directory: Path) -> None:
-    """Write DIRECTORY/DIGESTS.json with the digest of every file below, so that damage can be noticed and named."""
-    write_json(directory / SEAL, {str(path.relative_to(directory)): digest_file(path) for path in _below(directory)})
+def seal(directory: Path, digests: Mapping[str, str] | None = None) -> None:
+    """Write DIRECTORY/DIGESTS.json with the digest of every file below, so that damage can be noticed and named. Files whose
+    `digests` are known, by their names in the directory, are not read."""
+    names = {path.relative_to(directory).as_posix(): path for path in _below(directory)}
+    write_json(directory / SEAL, {name: (digests or {}).get(name) or digest_file(path) for name, path in names.items()})
 
 
 def sealed(directory: Path) -> bool:

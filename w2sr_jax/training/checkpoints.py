@@ -4,14 +4,18 @@
 the caller adds, such as the parent checkpoint), and `DIGESTS.json`. A save that was killed leaves no step. Orbax by itself takes
 an empty or half-copied directory for a step, and restores flipped bytes without a word; here the digests of all files and of the
 arrays are compared on every restore. Orbax is imported when first used (it is slow to import).
+
+A save holds the training up for as long as Orbax copies arrays out of the devices' memory. What follows is done in threads while
+the next steps run: arrays are digested and written; Orbax puts the step in its place once both are done; it is sealed, each file
+hashed by the process that wrote it; old steps are removed. The next save waits for all of that, so that one copy of the state at
+most is held for it.
 """
 
 import contextlib
-import functools
 import logging
-import sys
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +27,9 @@ from w2sr_jax.core.errors import Stopped, UserError
 from w2sr_jax.parallel.processes import barrier
 from w2sr_jax.training import retention, steps
 from w2sr_jax.training.agreement import any_process
-from w2sr_jax.training.digest import params_digest
+from w2sr_jax.training.background import Background
+from w2sr_jax.training.digest import digest_later, params_digest
+from w2sr_jax.training.quiet import hush
 from w2sr_jax.training.state import TrainState
 from w2sr_jax.training.steps import LINEAGE, OPTIMIZER, PARAMS, latest, mark, marker, read_lineage, resolve
 
@@ -42,10 +48,15 @@ class Checkpoints:
     def __init__(self, directory: Path, keep: int) -> None:
         import orbax.checkpoint as ocp
 
-        self.directory, self._keep, self._refused = directory.absolute(), keep, False
-        self._args = ocp.args
-        _hush()
-        self._orbax = ocp.AsyncCheckpointer(_handler())
+        from w2sr_jax.training import items
+
+        self.directory, self._keep, self._failed = directory.absolute(), keep, False
+        self.saved: dict[str, Any] | None = None
+        """The lineage of the last save that has been waited for."""
+        self._args, self._items = ocp.args, items
+        hush()
+        self._orbax = ocp.AsyncCheckpointer(items.handler())
+        self._background = Background("checkpoint")
         with self.guarded():
             self.directory.mkdir(parents=True, exist_ok=True)
             if jax.process_index() == 0:
@@ -67,39 +78,65 @@ class Checkpoints:
             log.warning("%s", error)  # what made us leave is not to be hidden by it
         finally:
             self._orbax.close()
-            if self._refused:
+            if self._failed:
                 self._settle()
             elif kind is not None:
                 self._sweep()
 
-    def save(self, state: TrainState, lineage: Mapping[str, Any]) -> dict[str, Any]:
-        """Start saving under the state's step; the state's buffers may be donated as soon as this returns. What was saved as
-        lineage is returned."""
-        record = {
-            **lineage,
-            "step": int(state.step),
-            "params_digest": params_digest(state.params),
-            "optimizer_digest": params_digest(state.opt_state),
-        }
+    def save(self, state: TrainState, lineage: Mapping[str, Any]) -> None:
+        """Start saving under the state's step, once the save before is finished; the state's buffers may be donated as soon as
+        this returns."""
         self.wait()
-        items = {
-            PARAMS: self._args.StandardSave(state.params),
-            OPTIMIZER: self._args.StandardSave(state.opt_state),
-            LINEAGE: self._args.JsonSave(steps.signed(record)),
+        step = int(state.step)
+        params, optimizer = digest_later(state.params), digest_later(state.opt_state)
+        record: dict[str, Any] = {}
+
+        def compute() -> dict[str, Any]:
+            record.update({**lineage, "step": step, "params_digest": params(), "optimizer_digest": optimizer()})
+            return steps.signed(record)
+
+        parts = {
+            PARAMS: self._items.ArraysSave(state.params),
+            OPTIMIZER: self._items.ArraysSave(state.opt_state),
+            LINEAGE: self._items.LineageSave(compute),
         }
+        path = self.directory / str(step)
         with self.guarded():
-            self._orbax.save(self.directory / str(record["step"]), args=self._args.Composite(**items), force=True)
-        return record
+            self._orbax.save(path, args=self._args.Composite(**parts), force=True)
+            self._background.start(partial(self._finish, path, record))
+
+    def _finish(self, path: Path, record: dict[str, Any]) -> None:
+        """What follows once Orbax has written a step; in a thread."""
+        self._orbax.wait_until_finished()
+        if jax.process_index() == 0:
+            retention.seal(path, self._items.own_digests(path))
+            retention.prune(self.directory, self._keep)
+        self.saved = record
+
+    def check(self) -> None:
+        """`UserError` where the save that was started last has failed already."""
+        if self._background.failed:
+            self.wait()
 
     def wait(self) -> None:
-        """Return when all saves are on disk and sealed, and no more steps are left than are to be kept."""
+        """Return when all saves are on disk and sealed, and no more steps are left than are to be kept; `UserError` where the one
+        that was started last has failed."""
         with self.guarded():
-            self._orbax.wait_until_finished()
-            if jax.process_index() == 0:
-                saved = steps.listed(self.directory)
-                if saved and not files.sealed(saved[-1]) and steps.unfinished(saved[-1]) is None:
-                    retention.seal(saved[-1])
-                retention.prune(self.directory, self._keep)
+            try:
+                self._background.wait()
+            except Exception as error:  # of Orbax, tensorstore or another process
+                if files.refusal(error, self.directory) is not None:
+                    raise
+                rescue, self._failed = self.rescue(), True
+                words = f"a checkpoint could not be saved in {self.directory}: {_first_line(error)}; {rescue}"
+                raise UserError(words) from error
+
+    def stated(self, name: str) -> str:
+        """What the newest legible lineage says under a name; empty where there is none."""
+        for path in reversed(steps.listed(self.directory)):
+            with contextlib.suppress(UserError):
+                return str(read_lineage(path).get(name, ""))
+        return ""
 
     def clear(self) -> None:
         """Remove all checkpoints."""
@@ -112,6 +149,7 @@ class Checkpoints:
     def rescue(self) -> str:
         """The last sound checkpoint, in words; a save that is under way is waited for."""
         with contextlib.suppress(Exception):  # asked for when something has failed already
+            self._background.wait()
             self._orbax.wait_until_finished()
         newest = latest(self.directory)
         return f"the last sound checkpoint is {newest}" if newest else "no checkpoint was saved before"
@@ -127,7 +165,7 @@ class Checkpoints:
             reason = files.refusal(error, self.directory)
             if reason is None:
                 raise
-            rescue, self._refused = self.rescue(), True
+            rescue, self._failed = self.rescue(), True
             self._sweep()
             raise UserError(f"{reason}; {rescue}") from None
 
@@ -165,15 +203,16 @@ class Checkpoints:
     def _read(self, path: Path, like: TrainState, lineage: Mapping[str, Any]) -> tuple[TrainState, str | None]:
         """A step's state, and what is wrong with it."""
         wanted = {PARAMS: like.params} | ({OPTIMIZER: like.opt_state} if steps.has_optimizer(path) else {})
-        items = {name: self._args.StandardRestore(tree) for name, tree in wanted.items()}
+        parts = {name: self._items.ArraysRestore(tree) for name, tree in wanted.items()}
         try:
-            read = self._orbax.restore(path, args=self._args.Composite(**items))
+            read = self._orbax.restore(path, args=self._args.Composite(**parts))
         except Exception as error:  # damaged files surface as whatever the reader of that format raises
             if files.sealed(path):  # and of these the bytes are known to be right
                 raise
             return like, f"it cannot be read: {_first_line(error)}"
         for name in wanted:
-            if params_digest(read[name]) != lineage.get(f"{name}_digest"):
+            stated = str(lineage.get(f"{name}_digest"))
+            if params_digest(read[name], stated) != stated:
                 return like, f"its {name} do not have the digest in its lineage, so the files are damaged"
         scalars = jax.device_put((jax.numpy.int32(path.name), jax.numpy.bool_(True)), (like.step.sharding, like.sound.sharding))
         return TrainState(read[PARAMS], read[OPTIMIZER] if OPTIMIZER in wanted else None, *scalars), None
@@ -198,9 +237,9 @@ def save_params(directory: Path, params: Any, lineage: Mapping[str, Any]) -> str
     nothing = {"none": np.zeros(())}
     state = TrainState(params, nothing, jax.numpy.int32(0), jax.numpy.bool_(True))
     with Checkpoints(directory, keep=1) as checkpoints:
-        record = checkpoints.save(state, lineage)
+        checkpoints.save(state, lineage)
         checkpoints.wait()
-    return str(record["params_digest"])
+        return str((checkpoints.saved or {})["params_digest"])
 
 
 def restore_params(path: Path, shardings: Any = None, digest: str | None = None) -> Any:
@@ -212,23 +251,26 @@ def restore_params(path: Path, shardings: Any = None, digest: str | None = None)
     """
     import orbax.checkpoint as ocp
 
+    from w2sr_jax.training import items
+
     step = resolve(path.absolute())
     reason = steps.damage(step)
     if reason is not None:
         raise UserError(f"checkpoint {step} is damaged: {reason}; use another checkpoint")
     lineage = read_lineage(step)
     try:
-        with ocp.Checkpointer(_handler()) as reader:
+        with ocp.Checkpointer(items.handler()) as reader:
             saved = reader.metadata(step).item_metadata[PARAMS].tree
             if shardings is None:
                 here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
                 shardings = jax.tree.map(lambda _: here, saved)
             target = jax.tree.map(lambda leaf, to: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=to), saved, shardings)
-            params = reader.restore(step, args=ocp.args.Composite(**{PARAMS: ocp.args.StandardRestore(target)}))[PARAMS]
+            params = reader.restore(step, args=ocp.args.Composite(**{PARAMS: items.ArraysRestore(target)}))[PARAMS]
     except Exception as error:  # as in `Checkpoints._read`; parameters of another shape than `shardings` come here, too
         raise UserError(f"checkpoint {step} cannot be read: {_first_line(error)}") from None
-    actual = params_digest(params)
-    if actual != lineage.get("params_digest"):
+    stated = str(lineage.get("params_digest"))
+    actual = params_digest(params, stated)
+    if actual != stated:
         raise UserError(
             f"checkpoint {step} is damaged: its parameters do not have the digest in its lineage; use another checkpoint"
         )
@@ -244,21 +286,15 @@ def saved_shapes(path: Path) -> Any:
     """What `restore_params` would read, as a tree of shapes and types; no parameter is read."""
     import orbax.checkpoint as ocp
 
+    from w2sr_jax.training import items
+
     step = resolve(path.absolute())
     try:
-        with ocp.Checkpointer(_handler()) as reader:
+        with ocp.Checkpointer(items.handler()) as reader:
             saved = reader.metadata(step).item_metadata[PARAMS].tree
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), saved)
     except Exception as error:  # as in `Checkpoints._read`
         raise UserError(f"checkpoint {step} cannot be read: {_first_line(error)}") from None
-
-
-def _handler() -> Any:
-    """All items are named, since Orbax warns of each that it cannot read."""
-    import orbax.checkpoint as ocp
-
-    trees = {name: ocp.StandardCheckpointHandler() for name in (PARAMS, OPTIMIZER)}
-    return ocp.CompositeCheckpointHandler(**trees, **{LINEAGE: ocp.JsonCheckpointHandler()})
 
 
 def _first_line(error: Exception) -> str:
@@ -272,28 +308,3 @@ def _check_owner(path: Path, lineage: Mapping[str, Any], owner: Mapping[str, str
         raise UserError(
             f"{path.parent} holds another experiment's checkpoints: the {names} of {path.name} differs; use another directory"
         )
-
-
-class _DiskRefusals(logging.Filter):
-    """Drops records about errors in which the disk refused. Orbax, tensorstore and asyncio log the errors that they raise, up to
-    ten times each; who gets the error says it once, in words."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        return error is None or files.refusal(error) is None
-
-
-@functools.cache
-def _hush() -> None:
-    """Filter what is logged of a refused write; for the whole process, since some of it is logged when garbage is collected."""
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).addFilter(_DiskRefusals())
-    before = sys.unraisablehook
-
-    def hook(unraisable: Any) -> None:
-        # tensorstore reports to an event loop that Orbax closed at the first error.
-        if unraisable.object is None and str(unraisable.exc_value) == "Event loop is closed":
-            return
-        before(unraisable)
-
-    sys.unraisablehook = hook

@@ -12,6 +12,7 @@ from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.training import journal, retention
 from w2sr_jax.training.agreement import StopRequest
 from w2sr_jax.training.checkpoints import Checkpoints
+from w2sr_jax.training.digest import agrees
 from w2sr_jax.training.feed import Stalled, Supply
 from w2sr_jax.training.probe import Prober
 from w2sr_jax.training.protocols import NO_HOOKS, Hooks, Program, Source
@@ -61,15 +62,12 @@ def fit(
     first steps change nothing. `Stopped`: `hooks.stop` asked for it.
     """
     total = source.steps
-    owner = {
-        "data_digest": source.digest,
-        "config_hash": str(lineage["config_hash"]),
-        "initial_params_digest": program.initial_digest,
-    }
     prober = Prober(hooks.probe, total)
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(directory / CHECKPOINTS, settings.keep))
         stack.enter_context(checkpoints.guarded())
+        initial = program.initial_digest(checkpoints.stated("initial_params_digest"))
+        owner = {"data_digest": source.digest, "config_hash": str(lineage["config_hash"]), "initial_params_digest": initial}
         resumed = resume(directory, checkpoints, program.state, owner, settings, total, prober, hooks.warn)
         start = 0 if resumed is None else int(resumed.state.step)
         if start < total:
@@ -96,6 +94,7 @@ def fit(
             tokens = source.tokens(batch)
             saver.count(tokens)
             watch.ran(number, metrics, tokens, settings.logs(number, total))
+            checkpoints.check()
             saving = settings.saves(number, total)
             if saving or prober.due(number):
                 watch.settle(judge=True)
@@ -103,14 +102,14 @@ def fit(
                 saver.probe(prober, state)
             if saving:
                 saver.save(state)
-        checkpoints.wait()
-        if saver.record["params_digest"] == owner["initial_params_digest"]:
+        record = saver.finish()
+        if agrees(state.params, str(record["params_digest"]), initial):
             raise NothingToTrain(
                 f"all {total:,} steps left every parameter as it was; keep them in float32 (the model's param_dtype), or raise "
                 "training.learning_rate"
             )
         checkpoint = retention.retire(checkpoints.directory, settings.keep_optimizer)
-    return _result(directory, checkpoint, state, saver.record)
+    return _result(directory, checkpoint, state, record)
 
 
 def _next(supply: Supply, number: int, state: TrainState, watch: Watch, saver: Saver) -> Any:

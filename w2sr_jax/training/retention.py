@@ -6,6 +6,7 @@ A directory that is to go is first renamed to a name that nothing reads, so that
 import logging
 import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,10 @@ def retire(directory: Path, keep_optimizer: bool) -> Path:
     return newest
 
 
-def seal(step: Path) -> None:
-    """Seal a finished step; what a killed sealing left in it does not come under the seal."""
+def seal(step: Path, digests: Mapping[str, str] | None = None) -> None:
+    """Seal a finished step; what a killed sealing left in it does not come under the seal. See `files.seal` for `digests`."""
     files.sweep(step)
-    files.seal(step)
+    files.seal(step, digests)
 
 
 def room(directory: Path, state: Any, keep: int) -> None:

@@ -13,8 +13,8 @@ from w2sr_jax.training.state import TrainState
 
 
 class Saver:
-    """Saves the states of one sitting. `record` is the lineage of its checkpoints, as the last one of them has it; `whole` gives
-    the parameters that a probe sees of a state's."""
+    """Saves the states of one sitting. `record` is the lineage of its checkpoints, or of the one that it goes on from; `whole`
+    gives the parameters that a probe sees of a state's."""
 
     def __init__(
         self,
@@ -39,7 +39,13 @@ class Saver:
         if self._writer is not None:
             self._writer.sync()
         self._saved = int(state.step)
-        self.record = self._checkpoints.save(state, {**self.record, "tokens": self._tokens})
+        self.record = {**self.record, "tokens": self._tokens}
+        self._checkpoints.save(state, self.record)
+
+    def finish(self) -> dict[str, Any]:
+        """Wait for the last save; the lineage of the last checkpoint."""
+        self._checkpoints.wait()
+        return self._checkpoints.saved or self.record
 
     def probe(self, prober: Prober, state: TrainState) -> None:
         """Probe the student; if that ends the training, the state is saved first."""
