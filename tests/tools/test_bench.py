@@ -185,11 +185,12 @@ def test_our_side_of_each_benchmark_runs_and_gives_what_the_tables_ask_for(
     import loss_memory
     import reference
     import sampling
+    import saving
     import training
 
     del tools
     monkeypatch.setenv(harness.SCRATCH, str(tmp_path))
-    for module in (training, reference, sampling, loss_memory, data):
+    for module in (training, reference, sampling, saving, loss_memory, data):
         subject = module.SUBJECT
         measured: dict[str, dict[str, float]] = {}
         for job in subject.jobs(True):

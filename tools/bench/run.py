@@ -20,12 +20,14 @@ import loss_memory
 import reference
 import report
 import sampling
+import saving
 import startup
 import training
 import tyro
 
-SUBJECTS = {module.SUBJECT.name: module.SUBJECT for module in (limits, loss_memory, startup, data, sampling, training, reference)}
-Name = Literal["limits", "loss_memory", "startup", "data", "sampling", "training", "reference"]
+MODULES = (limits, loss_memory, startup, data, saving, sampling, training, reference)
+SUBJECTS = {module.SUBJECT.name: module.SUBJECT for module in MODULES}
+Name = Literal["limits", "loss_memory", "startup", "data", "saving", "sampling", "training", "reference"]
 
 
 @dataclass(frozen=True)
