@@ -40,6 +40,7 @@ MOMENTS = (
     Moment("in a training step", "w2sr_jax.training.imitation:ImitationProgram.step"),
     Moment("writing metrics", "w2sr_jax.training.journal:Journal.write"),
     Moment("in an asynchronous save", "w2sr_jax.training.checkpoints:Checkpoints.save", linger=0.3),
+    Moment("finishing a save beside the steps", "w2sr_jax.training.checkpoints:Checkpoints._finish"),
     Moment("sealing a checkpoint", "w2sr_jax.core.files:seal"),
     Moment("checkpoint's digests not in place", REPLACE, BEFORE, "DIGESTS.json"),
     Moment("removing an old checkpoint", "w2sr_jax.training.retention:remove"),
