@@ -101,7 +101,7 @@ def test_nor_does_what_only_reads(shape: tuple[int, int, int]) -> None:
     whole, real = (jax.ShapeDtypeStruct((ROWS, LENGTH), kind, sharding=batch_sharding(mesh)) for kind in (jnp.int32, jnp.float32))
     read = jax.jit(sums, static_argnums=(0, 1, 2, 3))
     check(exchanged(read.lower(config, Nll(), 64, mesh, params, whole, whole, whole, whole, real)), shape)
-    check(exchanged(reference._values.lower(config, 4, ROWS, mesh, params, whole, whole, whole)), shape)
+    check(exchanged(reference.values_at.lower(config, 4, ROWS, mesh, params, whole, whole, whole)), shape)
 
 
 @pytest.mark.parametrize("shape", MIXED, ids=str)

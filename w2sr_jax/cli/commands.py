@@ -31,6 +31,12 @@ EXPERIMENTS = {
     "check": Command(
         "check CONFIG.py", "say all that stands in the way of a run, in seconds", "w2sr_jax.cli.run:check", reads=True
     ),
+    "plan": Command(
+        "plan CONFIG.py --topology v5p:2x2x4",
+        "memory, operations, hours and money on devices that need not be here",
+        "w2sr_jax.cli.plan:run",
+        reads=True,
+    ),
 }
 """Of a whole experiment."""
 STAGES = {

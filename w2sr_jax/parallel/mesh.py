@@ -39,26 +39,27 @@ def make_mesh(settings: Mesh, devices: Sequence[jax.Device] | None = None) -> De
     over data as far as it goes, since it exchanges the least, then over fsdp.
     """
     available = list(jax.devices()) if devices is None else list(devices)
+    sizes = resolved(settings, len(available), _kind(available))
+    if prod(sizes) < len(available) and jax.process_count() > 1:
+        raise UserError(f"the mesh uses {prod(sizes)} of {len(available)} devices; with several processes it must use them all")
+    return DeviceMesh(_arranged(sizes, available[: prod(sizes)]), AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def resolved(settings: Mesh, count: int, kind: str) -> tuple[int, int, int]:
+    """The sizes of a mesh over `count` devices of a kind. `UserError` where they do not suffice, or where data is to be the rest
+    and there is none."""
     sizes = [settings.data, settings.fsdp, settings.tensor]
     for name, size in zip(AXES, sizes, strict=True):
         if size < 1 and not (name == "data" and size == -1):
             raise UserError(f"mesh.{name} is {size}; it must be at least 1" + (" or -1 (the rest)" if name == "data" else ""))
     if sizes[0] == -1:
-        sizes[0], rest = divmod(len(available), sizes[1] * sizes[2])
+        sizes[0], rest = divmod(count, sizes[1] * sizes[2])
         if rest or not sizes[0]:
-            raise UserError(
-                f"mesh.fsdp × mesh.tensor = {sizes[1]} × {sizes[2]} does not divide the {len(available)} {_kind(available)} "
-                "devices"
-            )
-    if prod(sizes) > len(available):
+            raise UserError(f"mesh.fsdp × mesh.tensor = {sizes[1]} × {sizes[2]} does not divide the {count} {kind} devices")
+    if prod(sizes) > count:
         shape = " × ".join(map(str, sizes))
-        raise UserError(
-            f"the mesh {shape} (data × fsdp × tensor) needs {prod(sizes)} devices; there are {len(available)} "
-            f"({_kind(available)})"
-        )
-    if prod(sizes) < len(available) and jax.process_count() > 1:
-        raise UserError(f"the mesh uses {prod(sizes)} of {len(available)} devices; with several processes it must use them all")
-    return DeviceMesh(_arranged(sizes, available[: prod(sizes)]), AXES, axis_types=(AxisType.Auto,) * 3)
+        raise UserError(f"the mesh {shape} (data × fsdp × tensor) needs {prod(sizes)} devices; there are {count} ({kind})")
+    return sizes[0], sizes[1], sizes[2]
 
 
 def virtual_devices(mesh: Mesh) -> int:

@@ -47,7 +47,7 @@ def count(path: str) -> int | None:
     """How many rows a path names; None where that cannot be told without a download or in a few seconds."""
     named = reference.parse(path)
     if named.kind == "hf":
-        return hf_data.count(named) if hf_data.at_hand(named) else None
+        return hf_data.count(named) if hf_data.cached(named) else None
     file = Path(named.name)
     if named.kind != "file" or not file.is_file():
         return None

@@ -79,6 +79,12 @@ def at_hand(reference: Reference) -> bool:
     return there
 
 
+def cached(reference: Reference) -> bool:
+    """Whether the rows can be read without a download. The Hub is not asked."""
+    configs = reference.configs or (None,)
+    return directory(reference.name) is not None or all(_cached(reference, config)[0] is not None for config in configs)
+
+
 def count(reference: Reference) -> int | None:
     """How many rows a reference to a data set at hand names; None where only reading all of them would tell."""
     if directory(reference.name) is not None:

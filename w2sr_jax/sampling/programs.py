@@ -186,7 +186,7 @@ def programs(
 
     def weights(params: Any, positions: int) -> Weights:
         if mesh is not None:
-            params = jax.lax.with_sharding_constraint(params, _layout(config, mesh))
+            params = jax.lax.with_sharding_constraint(params, weight_shardings(config, mesh))
         return model.weights(config, params, positions, decoding.weights)
 
     # Slots lie alike before and after a program, so that its results can take the memory of its arguments, also where these are
@@ -212,7 +212,7 @@ def _marked(seen: Bool[Array, " V"], tokens: Int[Array, "*L"], real: Bool[Array,
     return seen.at[tokens].max(real)
 
 
-def _layout(config: ModelConfig, mesh: Mesh) -> Any:
+def weight_shardings(config: ModelConfig, mesh: Mesh) -> Any:
     """Where weights lie while decoding: split over tensor alone, since gathering them over fsdp for each token would cost more
     than the token."""
 

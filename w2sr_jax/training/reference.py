@@ -166,7 +166,7 @@ def references(
                 raise Stopped(f"training was asked to stop while it computed the reference's values; those done are in {folder}")
             if on_progress is not None:
                 on_progress(first, len(packed.tokens))
-            values = _values(model, count, block, mesh, params, *put(_rows(packed, first, rows), batch_sharding(mesh)))
+            values = values_at(model, count, block, mesh, params, *put(_rows(packed, first, rows), batch_sharding(mesh)))
             parts.append(gather(values))
             _check_finite(name, params, packed, first, parts[-1])
         if jax.process_index() == 0:
@@ -206,7 +206,7 @@ def _rows(packed: Packed, first: int, rows: int) -> list[np.ndarray]:
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _values(
+def values_at(
     model: ModelConfig,
     count: int,
     block: int,
