@@ -31,7 +31,7 @@ from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.training.program import make_program
 from w2sr_jax.training.settings import Training
 
-MODEL = ModelConfig(vocab_size=512, width=64, layers=4, heads=8, kv_heads=4, mlp=256, qk_norm=True)
+MODEL = ModelConfig(vocab_size=512, width=64, layers=3, heads=8, kv_heads=4, mlp=256, qk_norm=True)
 ROWS, LENGTH = 16, 128
 HOW = Training(accumulation=2, batching=Batching(length=LENGTH, rows=ROWS))
 PLAIN = TrainStep(MODEL, Objective(Nll()), HOW, 10)

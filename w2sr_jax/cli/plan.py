@@ -35,7 +35,7 @@ def run(argv: list[str], about: str, _: Stop) -> int:
     wants_help = "-h" in overrides or "--help" in overrides
     if options.target is None or (wants_help and not options.target.endswith(".py")):
         arguments.print_help()
-        return 0 if wants_help else 2
+        arguments.exit(0 if wants_help else 2)
     if options.topology is None and not wants_help:
         from w2sr_jax.planning import hardware
 
