@@ -38,12 +38,14 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", type=int, default=30, metavar="SECONDS", help="how long for the others to come (default: 30)")
 
 
-def joined(options: argparse.Namespace, facts: Mapping[str, str], stop: Stop) -> contextlib.AbstractContextManager[None]:
-    """The processes of a command, which must all have been told the same."""
+def joined(
+    options: argparse.Namespace, facts: Mapping[str, str], stop: Stop, afterwards: str
+) -> contextlib.AbstractContextManager[None]:
+    """The processes of a command, which must all have been told the same. `afterwards` says what an interruption leaves."""
     if options.processes == 1 and not options.coordinator:
         return contextlib.nullcontext()
     from w2sr_jax.parallel import processes
     from w2sr_jax.parallel.settings import Processes
 
     settings = Processes(options.coordinator, options.processes, options.process, options.wait)
-    return processes.joined(settings, facts, stop, "nothing was made; the same command begins anew")
+    return processes.joined(settings, facts, stop, afterwards)

@@ -7,6 +7,8 @@ from w2sr_jax.cli.arguments import add_processes, add_root, joined, run_director
 from w2sr_jax.core.process import terminal
 from w2sr_jax.core.process.stopping import Stop
 
+_ANEW = "nothing was made; the same command begins anew"
+
 
 def import_(argv: list[str], about: str, stop: Stop) -> int:
     parser = argparse.ArgumentParser(prog="w2sr import", description=about)
@@ -18,7 +20,7 @@ def import_(argv: list[str], about: str, stop: Stop) -> int:
     add_processes(parser)
     options = parser.parse_args(argv)
     facts = {"MODEL": options.model, "OUT": str(options.out.absolute()), "--dtype": options.dtype}
-    with joined(options, facts, stop):
+    with joined(options, facts, stop, _ANEW):
         from w2sr_jax.convert.importing import import_model
 
         import_model(options.model, options.out, options.dtype)
@@ -41,7 +43,7 @@ def export_(argv: list[str], about: str, stop: Stop) -> int:
     source = Path(options.source) if Path(options.source).is_dir() else options.root / options.source
     facts = {"SOURCE": str(source.absolute()), "OUT": str(options.out.absolute()), "--model": str(options.model)}
     facts |= {"--shard-size": options.shard_size, "--adapter": str(options.adapter), "--dtype": str(options.dtype)}
-    with joined(options, facts, stop):
+    with joined(options, facts, stop, _ANEW):
         from w2sr_jax.convert.exporting import export, size_of
 
         export(source, options.out, options.model, size_of(options.shard_size), options.adapter, options.dtype)

@@ -3,12 +3,13 @@ done. Each parses its arguments, calls, prints."""
 
 import argparse
 import contextlib
+import math
 import tempfile
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from w2sr_jax.cli.arguments import add_plain, add_root, add_trust
+from w2sr_jax.cli.arguments import add_plain, add_processes, add_root, add_trust, joined
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import terminal
@@ -16,10 +17,12 @@ from w2sr_jax.core.process.stopping import Stop
 
 if TYPE_CHECKING:
     from w2sr_jax.experiment import Experiment
+    from w2sr_jax.graph.store import Store
 
 NOT_MET = 3
 """The exit code where all is done and a requirement is not met."""
 _REQUIRE = "--require"
+_DONE, _CODE = "all is done", "*exit code"
 
 
 class Asked(NamedTuple):
@@ -36,10 +39,10 @@ def run(argv: list[str], about: str, stop: Stop) -> int:
     _add_fresh(parser)
     _add_require(parser)
     asked = _asked("run", parser, argv)
-    experiment, directory = _experiment(asked, asked.options.root)
     if asked.options.dry_run:
+        experiment, directory = _experiment(asked, asked.options.root)
         return _say_statuses(experiment, directory, asked.options.fresh)
-    return _execute(experiment, directory, asked.options, None, stop)
+    return _execute(asked, None, stop)
 
 
 def check(argv: list[str], about: str, _: Stop) -> int:
@@ -59,9 +62,7 @@ def _stages(kind: str, argv: list[str], about: str, stop: Stop) -> int:
     _add_fresh(parser)
     if kind == "report":
         _add_require(parser)
-    asked = _asked(kind, parser, argv)
-    experiment, directory = _experiment(asked, asked.options.root)
-    return _execute(experiment, directory, asked.options, kind, stop)
+    return _execute(_asked(kind, parser, argv), kind, stop)
 
 
 sample, curate, train = partial(_stages, "sample"), partial(_stages, "curate"), partial(_stages, "train")
@@ -77,6 +78,7 @@ def _parser(command: str, about: str) -> argparse.ArgumentParser:
     parser.add_argument("--rung", type=int, default=None, help="only this rung (0 is the first)")
     add_plain(parser)
     add_trust(parser)
+    add_processes(parser)
     return parser
 
 
@@ -152,29 +154,65 @@ def _say_statuses(experiment: "Experiment", directory: Path, fresh: bool) -> int
     return 0
 
 
-def _execute(experiment: "Experiment", directory: Path, options: argparse.Namespace, kind: str | None, stop: Stop) -> int:
-    """Do what is not done yet, of all kinds or of one, after all checks; say what the report says where there is one. The exit
-    code."""
-    from w2sr_jax.cli.console import Console
+def _execute(asked: Asked, kind: str | None, stop: Stop) -> int:
+    """Do what is not done yet, of all kinds or of one, by all processes that were started for it. The exit code."""
+    options = asked.options
+    if {"-h", "--help"} & {*asked.overrides}:
+        _experiment(asked, options.root)  # prints the settings, and exits
+    facts = {"the command": " ".join([asked.command, options.target, *asked.overrides])}
+    with joined(options, facts, stop, "the same command, for all of them, goes on where this one stopped"):
+        experiment, directory = _experiment(asked, options.root)
+        return _execute_joined(experiment, directory, options, kind, stop)
+
+
+def _execute_joined(experiment: "Experiment", directory: Path, options: argparse.Namespace, kind: str | None, stop: Stop) -> int:
+    """What the first process does after all checks, and the others as it tells them. It alone says how it goes, and what the
+    report says where there is one."""
+    from w2sr_jax.configuration import saved
+    from w2sr_jax.graph import environment
     from w2sr_jax.graph.store import Store
+    from w2sr_jax.parallel import compiling, processes
+    from w2sr_jax.stages import execute
+
+    same = {"the configuration": saved.config_hash(experiment), "the code of w2sr": environment.code()}
+    processes.barrier(f"the run {experiment.name}", same)
+    compiling.tidy()
+    if experiment.rehearsal:
+        from w2sr_jax.parallel.mesh import virtual_devices
+
+        virtual_devices(experiment.mesh)
+    share = None if options.fresh else Store(directory.parent)
+    if not processes.is_first():
+        from w2sr_jax.graph.stage import Silent
+
+        execute.execute(experiment, directory, Silent(), kind, options.rung, stop, share)
+        return int(processes.barrier(_DONE, patience=math.inf)[_CODE])
+    code = _lead(experiment, directory, options, kind, stop, share)
+    processes.barrier(_DONE, {_CODE: str(code)})
+    return code
+
+
+def _lead(
+    experiment: "Experiment",
+    directory: Path,
+    options: argparse.Namespace,
+    kind: str | None,
+    stop: Stop,
+    share: "Store | None",
+) -> int:
+    from w2sr_jax.cli.console import Console
     from w2sr_jax.parallel import compiling
     from w2sr_jax.preflight import checks
     from w2sr_jax.runs import requirements
     from w2sr_jax.stages import execute
 
     wanted = requirements.understood(getattr(options, "require", []), experiment)
-    compiling.tidy()
-    if experiment.rehearsal:
-        from w2sr_jax.parallel.mesh import virtual_devices
-
-        virtual_devices(experiment.mesh)
     with Console(plain=options.plain) as console:
         if experiment.rehearsal:
             console.rehearsal()
         if kind != "report":
             with compiling.announced(console.say):
                 checks.before(experiment, directory, console, kind, options.rung)
-        share = None if options.fresh else Store(directory.parent)
         page = execute.execute(experiment, directory, console, kind, options.rung, stop, share)
         if page is not None:
             console.summary(page)

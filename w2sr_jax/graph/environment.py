@@ -21,7 +21,7 @@ def environment(stage: Stage) -> dict[str, str]:
     devices = jax.devices()
     mesh = {} if stage.computes_on is None else make_mesh(stage.computes_on).shape
     return {
-        "code": _code(),
+        "code": code(),
         "device": devices[0].device_kind,
         "devices": str(len(devices)),
         "processes": str(jax.process_count()),
@@ -39,7 +39,7 @@ def conditions(stage: Stage) -> Mapping[str, str]:
 
 
 @functools.cache
-def _code() -> str:
+def code() -> str:
     """A digest of this package's own files."""
     root = Path(w2sr_jax.__file__).parent
     sources = sorted(path for path in root.rglob("*") if path.suffix in (".py", ".j2", ".css"))

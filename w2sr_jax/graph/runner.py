@@ -10,8 +10,8 @@ from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.core.process.lock import locked
 from w2sr_jax.core.process.stopping import Stop
+from w2sr_jax.graph import hosts, results, skips
 from w2sr_jax.graph import manifest as manifests
-from w2sr_jax.graph import results, skips
 from w2sr_jax.graph.environment import conditions, environment
 from w2sr_jax.graph.manifest import Manifest
 from w2sr_jax.graph.planner import Candidate, Plan, StageStatus, input_digests
@@ -37,7 +37,21 @@ def run(
 
     Finished work that was damaged since is named and done again. A stage of the same identity that another run of `share` has
     finished is taken from there. Raises `UserError` when a kind is asked for and none of its stages could be looked at yet.
+
+    With several processes all call this alike; what was done is known to the first one.
     """
+    if not context.first:
+        hosts.follow(plan, context)
+        return []
+    done = run_alone(plan, context, kind, rung, share)
+    hosts.dismiss()
+    return done
+
+
+def run_alone(
+    plan: Plan, context: Context, kind: str | None = None, rung: int | None = None, share: Store | None = None
+) -> list[StageStatus]:
+    """`run` without a word to the other processes once all is done."""
     store, watcher = context.store, context.watcher
     _set_damaged_aside(context)
     digests = _digests(plan, store)
@@ -74,8 +88,9 @@ def do(stage: Stage, context: Context, plan: Plan, index: int, total: int) -> Ma
     context.watcher.begin(stage.name, index, total)
     started = time.monotonic()
     skip = skips.inherited(context.store, stage)
-    result = None
+    result, called = None, skip is None
     if skip is None:
+        hosts.call(stage)
         try:
             with compiling.announced(context.watcher.say), usercode.guarded(stage):
                 result = results.sound(stage.run(context), context.store, stage, "run")
@@ -90,6 +105,8 @@ def do(stage: Stage, context: Context, plan: Plan, index: int, total: int) -> Ma
     context.stop.check()
     seconds = round(time.monotonic() - started, 2)
     manifest = _commit(stage, context.store, plan, result, seconds)
+    if called:
+        hosts.finished(stage)
     context.watcher.end(stage.name, result.note, seconds)
     return manifest
 

@@ -85,6 +85,8 @@ class Context:
     store: RunStore
     watcher: Watcher = dataclasses.field(default_factory=Silent)
     stop: Stop = dataclasses.field(default_factory=Stop)
+    first: bool = True
+    """Whether this is the process that writes what is written once: of several that do a stage together, one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +104,11 @@ class Stage:
     kind: ClassVar[str] = "stage"
     """What the stage counts among in tables. `w2sr KIND` does the stages of a kind alone ("sample", "curate", "train",
     "evaluate", "report"), `w2sr run` those of all kinds, also of your own."""
-    hosts: ClassVar[Literal["one", "all"]] = "one"
-    """Whether one host does the work, or all of them together."""
+
+    @property
+    def hosts(self) -> Literal["one", "all"]:
+        """Whether one process does the work, or all processes of the run together. Of those, the first one's result counts."""
+        return "one"
 
     @property
     def serves(self) -> int | None:

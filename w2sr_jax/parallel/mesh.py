@@ -14,6 +14,7 @@ from jax.sharding import Mesh as DeviceMesh
 from jax.sharding import PartitionSpec as P
 
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.parallel import processes
 from w2sr_jax.parallel.settings import Mesh
 
 AXES = ("data", "fsdp", "tensor")
@@ -63,9 +64,9 @@ def resolved(settings: Mesh, count: int, kind: str) -> tuple[int, int, int]:
 
 
 def virtual_devices(mesh: Mesh) -> int:
-    """Let jax see as many CPU devices as a mesh needs; the number of devices that there are then. It has no effect once a device
-    is in use, where the user's XLA_FLAGS say how many, and on accelerators."""
-    count = prod(max(1, size) for size in (mesh.data, mesh.fsdp, mesh.tensor))
+    """Let jax see as many CPU devices as a mesh needs, in all processes together; the number of devices that there are then. It
+    has no effect once a device is in use, where the user's XLA_FLAGS say how many, and on accelerators."""
+    count = -(-prod(max(1, size) for size in (mesh.data, mesh.fsdp, mesh.tensor)) // processes.count())
     if count > 1 and _FLAG not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):  # devices are in use already
             jax.config.update("jax_num_cpu_devices", count)

@@ -3,12 +3,13 @@
 import atexit
 import contextlib
 import inspect
+import math
 import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
@@ -16,18 +17,22 @@ from jax.experimental import multihost_utils
 
 from w2sr_jax import __version__
 from w2sr_jax.core import sentences
-from w2sr_jax.core.errors import Stopped, UserError
+from w2sr_jax.core.errors import NothingToTrain, Stopped, UserError
 from w2sr_jax.core.process import stopping
 from w2sr_jax.core.process.exits import exit_for
 from w2sr_jax.core.process.stopping import Stop, Terminated
 from w2sr_jax.parallel import rendezvous
-from w2sr_jax.parallel.peers import Peers, hold_abort
+from w2sr_jax.parallel.peers import PATIENCE, Peers, hold_abort
 from w2sr_jax.parallel.rendezvous import Identity
 from w2sr_jax.parallel.settings import Processes
 
 # Seconds after which jax's own service gives up; `peers` notices earlier.
 _BOUNDS = {"initialization_timeout": 30, "heartbeat_timeout_seconds": 100, "shutdown_timeout_seconds": 20}
 _CAUSE = 5.0  # seconds to wait for the cause of an error: a collective fails at once where another process has failed
+
+_NOTHING = "*nothing to train"
+
+T = TypeVar("T")
 
 # Set once for the whole process, as what jax itself holds of the other processes.
 _peers: list[Peers] = []
@@ -140,17 +145,49 @@ def gather(tree: Any) -> Any:
     return jax.tree.map(_whole, tree)
 
 
-def barrier(name: str, facts: Mapping[str, str] | None = None) -> Mapping[str, str]:
-    """Waits until all processes have called it with the same name; returns the facts of process 0.
+def barrier(name: str, facts: Mapping[str, str] | None = None, patience: float = PATIENCE) -> Mapping[str, str]:
+    """Waits until all processes have called it with the same name, at most `patience` seconds; returns the facts of process 0.
 
     Facts that several processes give under one name must be equal, except under names that begin with `*`, by which process 0
     tells the others something. Otherwise all processes end with a sentence that says what differs.
     """
     if _peers:
-        return _peers[0].barrier(name, facts)
+        return _peers[0].barrier(name, facts, patience)
     if jax.process_count() > 1:  # joined by other means than `initialize`
         multihost_utils.sync_global_devices(name)
     return facts or {}
+
+
+def count() -> int:
+    """The number of processes; 1 before any was joined, without looking at a device."""
+    return _peers[0].count if _peers else jax.process_count() if jax.distributed.is_initialized() else 1
+
+
+def index() -> int:
+    """The number of this process, from 0."""
+    return jax.process_index() if count() > 1 else 0
+
+
+def is_first() -> bool:
+    """Whether this is the process that decides, writes what is written once, and talks to the user."""
+    return index() == 0
+
+
+def first_does(name: str, work: Callable[[], T]) -> T | None:
+    """Process 0 does some work, however long it takes, and the others wait; its result there, None elsewhere. Where it has
+    nothing to train on, all raise `NothingToTrain`."""
+    if not is_first():
+        facts = barrier(name, patience=math.inf)
+        if _NOTHING in facts:
+            raise NothingToTrain(facts[_NOTHING])
+        return None
+    try:
+        result = work()
+    except NothingToTrain as nothing:
+        barrier(name, {_NOTHING: str(nothing)})
+        raise
+    barrier(name)
+    return result
 
 
 def put(tree: Any, shardings: Any) -> Any:

@@ -4,10 +4,11 @@ All of it is made from seeds, in the formats of the real things: a Hugging Face 
 set's own field names. Each part is put in place as a whole, so that a killed call leaves none half-made.
 """
 
+import contextlib
 import dataclasses
 import json
 import random
-import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,11 +95,13 @@ class StandIns:
     def _path_of(self, name: str, write: Callable[[Path], None]) -> Path:
         folder = self.directory / name
         if not folder.is_dir():
-            half = folder.with_name(f".{folder.name}.half")
-            shutil.rmtree(half, ignore_errors=True)
-            half.mkdir(parents=True)
-            write(half)
-            half.rename(folder)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as half:
+                whole = Path(half, "whole")
+                whole.mkdir()
+                write(whole)
+                with contextlib.suppress(OSError):  # another process has been faster
+                    whole.rename(folder)
         return folder
 
 

@@ -16,9 +16,7 @@ from w2sr_jax.core import files, records
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.models import transformer
-from w2sr_jax.parallel import mesh as meshes
-from w2sr_jax.parallel import processes
-from w2sr_jax.parallel.settings import Mesh
+from w2sr_jax.parallel import resharding
 from w2sr_jax.sampling.estimate import Estimate, Meter, Progress, estimate
 from w2sr_jax.sampling.journal import Journal, Shard, exchange
 from w2sr_jax.sampling.settings import Decoding
@@ -77,12 +75,12 @@ def draw_shards(
     names = list(parts)
     journal = Journal(directory, files.digest_json([identity, each]))
     finished = journal.open()
-    apart = author.mesh is None or len(jax.local_devices()) % author.mesh.shape["tensor"] == 0
+    apart = draws_apart(author.mesh)
     ways, own = (jax.process_count(), jax.process_index()) if apart else (1, 0)
     writes = apart or jax.process_index() == 0
     missing = [name for name in names if name not in finished]
     if missing:
-        author = _on_own_devices(author) if apart else author
+        author = on_own_devices(author) if apart else author
 
     def traces(some: Sequence[str]) -> int:
         return samples * sum(len(parts[name]) for name in some)
@@ -135,18 +133,18 @@ def _allowed(names: Sequence[str], finished: Mapping[str, Shard], budget: int | 
     return missing
 
 
-def _on_own_devices(author: Author) -> Author:
+def draws_apart(mesh: jax.sharding.Mesh | None) -> bool:
+    """Whether each process can draw by itself: not where the mesh's tensor axis spans processes."""
+    return mesh is None or len(jax.local_devices()) % mesh.shape["tensor"] == 0
+
+
+def on_own_devices(author: Author) -> Author:
     """The author with parameters on this process's devices alone. All processes must call it."""
-    if jax.process_count() == 1:
+    if jax.process_count() == 1 or author.mesh is None:
         return author
-    params, mesh = processes.gather(author.params), None
-    if author.mesh is not None:
-        tensor, fsdp = author.mesh.shape["tensor"], author.mesh.shape["fsdp"]
-        ways = len(jax.local_devices()) // tensor
-        mesh = meshes.make_mesh(Mesh(fsdp=ways if fsdp > 1 else 1, tensor=tensor), jax.local_devices())
-        layout = meshes.shardings(mesh, transformer.logical_axes(author.config), transformer.shapes(author.config))
-        params = processes.put(params, layout)
-    return dataclasses.replace(author, params=params, mesh=mesh)
+    own = resharding.own_mesh(author.mesh)
+    params = resharding.onto_own_devices(author.params, transformer.logical_axes(author.config), own)
+    return dataclasses.replace(author, params=params, mesh=own)
 
 
 def _estimates(

@@ -3,7 +3,8 @@ ledger, answers to training problems; of a teacher that is a file, the answers t
 
 import dataclasses
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from w2sr_jax.answers.grade import Grader, grade_all
 from w2sr_jax.batches.encode import encode, encoded
@@ -23,6 +24,7 @@ from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.traces import Author, draw
 from w2sr_jax.stages import faithfulness, layout, problems, tables
 from w2sr_jax.stages.curate import Curate
+from w2sr_jax.stages.dividing import Division
 from w2sr_jax.stages.external import DataSet
 from w2sr_jax.stages.layout import FAITHFULNESS, GENERATIONS, HELD_OUT, SCORES
 from w2sr_jax.stages.models import Model, author_of
@@ -65,6 +67,10 @@ class Evaluate(Stage):
     kind = "evaluate"
 
     @property
+    def hosts(self) -> Literal["one", "all"]:
+        return "all"
+
+    @property
     def serves(self) -> int | None:
         return self.model.rung
 
@@ -77,12 +83,12 @@ class Evaluate(Stage):
         directory = store.path(layout.evaluation(self.model.name))
         test = problems.read(store, TEST)
         author = dataclasses.replace(author_of(store, self.training, self.model.name), seed=self.seed)
-        progress = context.watcher.progress
-        greedy = self._greedy(context, author, test)
-        sampled = []
-        if settings.samples:
-            warm = dataclasses.replace(self.decoding, temperature=settings.temperature)
-            sampled = draw(author, test, settings.samples, warm, self.grader, self.model.style, progress)
+        held = None if self.curation is None else self._held_out(store, author, self.curation)
+        division = Division.of(author, directory)
+        answers = self._answers(context, division, test)
+        if not context.first:
+            return StageResult()
+        greedy, sampled = answers.greedy, answers.sampled
         marked = [dataclasses.replace(trace, sample=GREEDY) for trace in greedy]
         records.write(directory / GENERATIONS, Trace, [*marked, *sampled])
         scores = score(test, greedy, sampled, settings)
@@ -91,28 +97,24 @@ class Evaluate(Stage):
         tokens = sum(trace.tokens for trace in [*greedy, *sampled])
         accuracy = scores.accuracy
         note = f"accuracy {accuracy.value:.1%} [{accuracy.low:.1%}, {accuracy.high:.1%}] on {accuracy.n} problems"
-        if self.curation is not None:
-            held = self._held_out(store, author, self.curation)
+        if held is not None:
             codec.write(directory / HELD_OUT, held)
             outputs.append(directory / HELD_OUT)
             if held.nll is not None:
                 note += f", held-out NLL {held.nll:.3f} (unigram {held.unigram:.3f}) nats/token"
-        others: list[Problem] = []
-        more_read = 0
-        for name, more in self._ledger_problems(store).items():
-            marked = [dataclasses.replace(trace, sample=GREEDY) for trace in self._greedy(context, author, more)]
+        for name, traces in answers.ledger.items():
+            marked = [dataclasses.replace(trace, sample=GREEDY) for trace in traces]
             path = store.path(layout.answers(self.model.name, name))
             records.write(path, Trace, marked)
             outputs.append(path)
-            others += more
             tokens += sum(trace.tokens for trace in marked)
-        if settings.faithfulness and self.model.role in ("teacher", "student", GOLD):
-            interventions, more_read, more_written = faithfulness.intervene(
-                author, test, greedy, settings, self.decoding, self.grader, self.largest, progress
-            )
-            codec.write(directory / FAITHFULNESS, interventions)
+        more_read = 0
+        if answers.intervened is not None:
+            codec.write(directory / FAITHFULNESS, answers.intervened.interventions)
             outputs.append(directory / FAITHFULNESS)
-            tokens += more_written
+            more_read = answers.intervened.read
+            tokens += answers.intervened.written
+        others = [problem for more in self._ledger_problems(store).values() for problem in more]
         asked = author.renderer.prompts([problem.question for problem in test], self.model.style)
         also = author.renderer.prompts([problem.question for problem in others], self.model.style)
         read = (1 + settings.samples) * sum(map(len, asked)) + sum(map(len, also)) + more_read
@@ -120,9 +122,24 @@ class Evaluate(Stage):
         measures = {"tokens": tokens, "flops": flops, "accuracy": accuracy.value}
         return StageResult(outputs, measures=measures, note=note)
 
-    def _greedy(self, context: Context, author: Author, asked: list[Problem]) -> list[Trace]:
-        decoding = dataclasses.replace(self.decoding, temperature=0.0)
-        return draw(author, asked, 1, decoding, self.grader, self.model.style, context.watcher.progress)
+    def _answers(self, context: Context, division: Division, test: list[Problem]) -> "_Answers":
+        """All that the model answers. Each process draws its part of everything."""
+        settings, progress, store = self.evaluation, context.watcher.progress, context.store
+        cold = dataclasses.replace(self.decoding, temperature=0.0)
+        warm = dataclasses.replace(self.decoding, temperature=settings.temperature)
+
+        def drawn(name: str, problems: Sequence[Problem], samples: int, decoding: Decoding) -> tuple[list[Trace], list[Trace]]:
+            own = division.own(problems)
+            traces = draw(division.author, own, samples, decoding, self.grader, self.model.style, progress)
+            return traces, division.gather(name, traces, [problem.id for problem in problems])
+
+        own, greedy = drawn("greedy", test, 1, cold)
+        sampled = drawn("sampled", test, settings.samples, warm)[1] if settings.samples else []
+        ledger = {name: drawn(name, more, 1, cold)[1] for name, more in self._ledger_problems(store).items()}
+        intervened = None
+        if settings.faithfulness and self.model.role in ("teacher", "student", GOLD):
+            intervened = faithfulness.intervene(division, test, own, settings, self.decoding, self.grader, self.largest, progress)
+        return _Answers(greedy, sampled, ledger, intervened)
 
     def _ledger_problems(self, store: RunStore) -> dict[str, list[Problem]]:
         """The problems that the model answers for the error ledger besides the test problems, by the split they are from."""
@@ -191,6 +208,16 @@ class EvaluateFile(Stage):
         )
         paths = [directory / GENERATIONS, directory / SCORES]
         return StageResult(paths, measures={**counts, "accuracy": accuracy.value}, note=note)
+
+
+class _Answers(NamedTuple):
+    """What a model answered, all of it at the first process: greedily and by sampling to the test problems, to each split of the
+    error ledger, and after interventions."""
+
+    greedy: list[Trace]
+    sampled: list[Trace]
+    ledger: Mapping[str, list[Trace]]
+    intervened: faithfulness.Intervened | None
 
 
 def generations(store: RunStore, model: str) -> tuple[list[Trace], list[Trace]]:

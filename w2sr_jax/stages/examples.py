@@ -62,6 +62,15 @@ def lessons(
     return Lessons(examples, every, rejected, ordered, training.total_steps(ordered.steps_per_epoch), renderer)
 
 
+def packed_lessons(
+    model: Model, examples: Sequence[Example], renderer: Renderer, training: Training, seed: int, path: Path
+) -> Lessons:
+    """What `lessons` gave another process, which has written the packed rows to `path`; without the encoded examples, and with no
+    count of those left out."""
+    ordered = batches(Packed.load(path), model, training, seed)
+    return Lessons(examples, (), Counter(), ordered, training.total_steps(ordered.steps_per_epoch), renderer)
+
+
 def batches(packed: Packed, model: Model, training: Training, seed: int) -> Batches:
     """Packed rows in the order in which the model's training meets them."""
     return Batches(packed, training.batching, keys.words(seed, "order", model.name, training.seed)[0])

@@ -2,7 +2,8 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from w2sr_jax.configuration import saved
@@ -14,9 +15,13 @@ from w2sr_jax.graph import runner
 from w2sr_jax.graph.planner import Plan, StageStatus
 from w2sr_jax.graph.stage import Context, Watcher
 from w2sr_jax.graph.store import RunStore, Store
+from w2sr_jax.parallel import processes, shared_disk
 from w2sr_jax.stages import layout
 from w2sr_jax.stages.plan import plan
 from w2sr_jax.stages.report.stage import NAME, pooled_report
+
+_BEGUN = "the run has begun"
+_MARKER = ".processes"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +97,9 @@ def execute(
         raise UserError(f"there is no rung {rung}: the experiment has rungs 0 to {len(experiment.rungs) - 1}")
     stop, store = stop or Stop(), RunStore(directory)
     runs = seed_runs(experiment, directory)
+    if not processes.is_first():
+        _follow(runs, store, watcher, stop)
+        return None
     with runner.owned(store, stop):
         for run in runs:
             runner.check_format(run.store)
@@ -101,6 +109,8 @@ def execute(
         saved.save(directory, experiment)
         if not any(run.store.begun() for run in runs):
             saved.check_read_back(directory)
+        processes.barrier(_BEGUN)
+        shared_disk.check(directory / _MARKER, directory)
         for run in runs:
             with contextlib.ExitStack() as stack:
                 if run.store.directory != directory:
@@ -108,9 +118,17 @@ def execute(
                     saved.save(run.store.directory, run.experiment)
                     watcher.warn(f"seed {run.seed}")
                 runner.run(run.plan, Context(run.store, watcher, stop), kind, rung, share)
-        if len(runs) > 1 and kind in (None, NAME):
-            runner.run(pooled(experiment, directory, runs), Context(store, watcher, stop))
+        if len(runs) > 1 and kind in (None, NAME):  # which the first process does alone
+            runner.run_alone(pooled(experiment, directory, runs), Context(store, watcher, stop))
     return page(store) if kind in (None, NAME) else None
+
+
+def _follow(runs: Sequence[SeedRun], store: RunStore, watcher: Watcher, stop: Stop) -> None:
+    """Do what the first process calls for, on the disk that it writes to."""
+    processes.barrier(_BEGUN, patience=math.inf)
+    shared_disk.check(store.path(_MARKER), store.directory)
+    for run in runs:
+        runner.run(run.plan, Context(run.store, watcher, stop, first=False))
 
 
 def page(store: RunStore) -> Path | None:

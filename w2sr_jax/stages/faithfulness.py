@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from w2sr_jax.answers.grade import Grader
-from w2sr_jax.core import keys
+from w2sr_jax.core import codec, keys
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation.faithfulness import (
     FRACTIONS,
@@ -20,12 +21,22 @@ from w2sr_jax.evaluation.faithfulness import (
 )
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.sampling.estimate import Progress
+from w2sr_jax.sampling.journal import exchange
 from w2sr_jax.sampling.settings import Decoding
-from w2sr_jax.sampling.traces import Author, continued
+from w2sr_jax.sampling.traces import continued
+from w2sr_jax.stages.dividing import Division
+
+
+class Intervened(NamedTuple):
+    """What came of the interventions on a model, and how many tokens it read and wrote for them."""
+
+    interventions: Interventions
+    read: int
+    written: int
 
 
 def intervene(
-    author: Author,
+    division: Division,
     problems: Sequence[Problem],
     greedy: Sequence[Trace],
     settings: Evaluation,
@@ -33,15 +44,18 @@ def intervene(
     grader: Grader,
     largest: int | None = None,
     on_progress: Progress | None = None,
-) -> tuple[Interventions, int, int]:
+) -> Intervened:
     """What the author answers after parts of its chains for the first `settings.faithfulness` problems, and after a mistake in
-    them; how many tokens it read and wrote for that. Traces without a readable answer do not take part. Mistakes are numbers up
-    to `largest`, where the tokenizer knows only those."""
+    them. Traces without a readable answer do not take part. Mistakes are numbers up to `largest`, where the tokenizer knows only
+    those. Each process intervenes on its part of the problems, whose greedy traces are in `greedy`; all call this, and have the
+    result."""
+    author = division.author
     by_problem = {trace.problem_id: trace for trace in greedy}
+    first = problems[: settings.faithfulness]
     asked = [
         (problem, by_problem[problem.id])
-        for problem in problems[: settings.faithfulness]
-        if by_problem[problem.id].answer is not None
+        for problem in first
+        if problem.id in by_problem and by_problem[problem.id].answer is not None
     ]
     texts, owners = [], []
     for row, (_, trace) in enumerate(asked):
@@ -63,7 +77,18 @@ def intervene(
     begun = author.renderer.tokenizer.encode(texts)
     read = sum(len(prompt) + len(ids) for prompt, ids, trace in zip(prompts, begun, answered) if trace is not None)
     written = sum(trace.tokens for trace in answered if trace is not None)
-    return Interventions(FRACTIONS, rows), read, written
+    return _together(division, [problem.id for problem in first], Intervened(Interventions(FRACTIONS, rows), read, written))
+
+
+def _together(division: Division, order: Sequence[str], own: Intervened) -> Intervened:
+    """The interventions of all processes, in the order of the problems."""
+    if division.ways == 1:
+        return own
+    parts = exchange([codec.encode(own.interventions), own.read, own.written])
+    every = [codec.decode(Interventions, part[0], "interventions") for part in parts]
+    row = {problem: index for index, problem in enumerate(order)}
+    rows = sorted((one for part in every for one in part.rows), key=lambda one: row[one.problem_id])
+    return Intervened(Interventions(FRACTIONS, tuple(rows)), sum(part[1] for part in parts), sum(part[2] for part in parts))
 
 
 def summary(seeds: Sequence[Interventions], settings: Evaluation) -> Faithfulness:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from w2sr_jax.answers.grade import Grader
 from w2sr_jax.configuration.encoding import encode
@@ -61,6 +61,10 @@ class Traces(Stage):
     kind = "sample"
 
     @property
+    def hosts(self) -> Literal["one", "all"]:
+        return "one" if self.writer is None else "all"
+
+    @property
     def serves(self) -> int:
         return self.rung
 
@@ -94,6 +98,8 @@ class Traces(Stage):
             written = returned.fitting(self.teacher.write(work), WrittenTraces, self.teacher, "write", _RIGHT)
             for path in written.paths:
                 returned.fitting(path, Path, self.teacher, "write", _RIGHT)
+        if not context.first:
+            return StageResult()
         measures, note = _counts(written.paths, written.parameters, written.prompt_tokens)
         return StageResult(written.paths, measures={**measures, **written.measures}, note=note + written.note)
 

@@ -1,7 +1,7 @@
 """Training of teachers, bases and students: a start or a training stage does its work, and a checkpoint comes out."""
 
 import dataclasses
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from w2sr_jax.answers.grade import Grader
 from w2sr_jax.core.code import returned, usercode
@@ -75,6 +75,10 @@ class Train(Stage):
     kind = "train"
 
     @property
+    def hosts(self) -> Literal["one", "all"]:
+        return "all"
+
+    @property
     def serves(self) -> int | None:
         return self.model.rung
 
@@ -99,4 +103,5 @@ class Train(Stage):
             made = self.recipe.make(work) if isinstance(self.recipe, Start) else self.recipe.train(work)
             trained = returned.fitting(made, TrainedModel, self.recipe, member, _RIGHT)
             result = StageResult(trained.outputs, {trained.checkpoint: trained.digest}, trained.measures, trained.note)
-            return results.sound(result, context.store, self.recipe, member)
+            # The first process seals the checkpoint, perhaps after another one is through.
+            return results.sound(result, context.store, self.recipe, member) if context.first else result

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2sr_jax.answers.grade import Grader
-from w2sr_jax.batches.encode import END_SPELT, OVER_LENGTH
 from w2sr_jax.configuration.encoding import encode
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import NothingToTrain, UserError
@@ -27,7 +26,7 @@ from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models import finite, grow, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import make_mesh
-from w2sr_jax.parallel.processes import put
+from w2sr_jax.parallel.processes import first_does, put
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.traces import Author
 from w2sr_jax.stages import examples as examples_of
@@ -36,10 +35,11 @@ from w2sr_jax.stages import training_cost as cost
 from w2sr_jax.stages.curate import emptied
 from w2sr_jax.stages.probing import training_probe
 from w2sr_jax.stages.problems import POOL
+from w2sr_jax.stages.training_notes import noted
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.training import checkpoints, journal, supervision
 from w2sr_jax.training.frozen import FrozenModel
-from w2sr_jax.training.imitation import REFERENCES, ReferenceStore, imitation, reference_mass, teacher_share
+from w2sr_jax.training.imitation import REFERENCES, ReferenceStore, imitation
 from w2sr_jax.training.loop import TrainingResult, fit
 from w2sr_jax.training.probe import Probing
 from w2sr_jax.training.protocols import Hooks, Program, Source
@@ -76,12 +76,16 @@ class Work:
     @cached_property
     def drawn(self) -> Path:
         folder = self.directory / layout.DRAWN
+        first_does(f"the folder of what {self.model} draws", lambda: self._own(folder))
+        return folder
+
+    def _own(self, folder: Path) -> None:
+        """Empty a folder of what was drawn under other settings."""
         mark = folder / "settings.json"
         if folder.is_dir() and (not mark.is_file() or files.read_json(mark) != self._identity):
             self.warn(f"{self.model}: what lies in {folder} was drawn under other settings, and is drawn anew")
             files.remove(folder)
         files.write_json(mark, self._identity)
-        return folder
 
     @cached_property
     def _identity(self) -> str:
@@ -183,10 +187,17 @@ class Work:
         objective, probe = objective or stage.objective or Objective(), probe or stage.probe
         check_objective(objective, vocab_size=self.config.vocab_size, where=f"{self.model}: objective")
         curated = None if stage.curation is None else self.store.path(examples_of.curated_in(stage.curation.folder, model))
-        own = [] if curated is None else examples_of.keep_chosen(model, examples, curated, directory / layout.LESSONS)
+        chosen = directory / layout.LESSONS
+        own = first_does(
+            f"examples of {self.model}",
+            lambda: [] if curated is None else examples_of.keep_chosen(model, examples, curated, chosen),
+        )
         path = directory / layout.PACKING
-        lessons = examples_of.lessons(model, examples, self.renderer, training, self.seed, path)
-        remarked = remarks.remarked(lessons.renderer, examples)
+        lessons = first_does(
+            f"rows of {self.model}",
+            lambda: examples_of.lessons(model, examples, self.renderer, training, self.seed, path),
+        ) or examples_of.packed_lessons(model, examples, self.renderer, training, self.seed, path)
+        remarked = remarks.remarked(lessons.renderer, examples) if self.context.first else {}
         for warning in remarks.warnings(self.model, len(examples), remarked):
             self.warn(warning)
         batches, packed = lessons.batches, lessons.batches.packed
@@ -206,6 +217,7 @@ class Work:
         steered = steering(self.config, training, objective, self.seed)
         result = self._fit(program, source, training.loop, looks, steered)
         looked = sum(line["tokens"] for line in journal.read(directory / journal.PROBE))
+        note, seen = noted(result, count, rejected, others)
         measures: dict[str, Any] = {
             "trained_parameters": cost.trained_parameters(self.config, training),
             "examples": count,
@@ -213,26 +225,10 @@ class Work:
             "epochs": round(result.steps / batches.steps_per_epoch, 2),
             "flops": cost.flops(self.config, training, objective, others, packed, result.tokens)
             + sampling_flops(self.config.parameters(), looked),
+            **seen,
+            **({"remarks": remarks.counts(remarked)} if remarked else {}),
         }
-        note = f"{result.steps} steps on {count:,} examples, loss {result.metrics.get('loss', float('nan')):.3f}"
-        mass = reference_mass(result)
-        if mass is not None:
-            measures["reference_mass"] = mass
-            note += f", {mass:.1%} of the reference's mass kept"
-        masses = {name: mass for name in others if (mass := reference_mass(result, name)) is not None}
-        measures |= {"reference_masses": masses} if masses else {}
-        note += "".join(f", {mass:.1%} of {name}'s" for name, mass in masses.items())
-        share = teacher_share(result)
-        if share is not None:
-            measures["teacher_share"] = share
-            note += f", the teacher's distribution recorded at {share:.1%} of the tokens"
-        if remarked:
-            measures["remarks"] = remarks.counts(remarked)
-        if rejected[OVER_LENGTH]:
-            note += f", {rejected[OVER_LENGTH]} too long"
-        if rejected[END_SPELT]:
-            note += f", {rejected[END_SPELT]} left out for an end of turn spelt out"
-        return self.finish(result, measures, note, [path, *own])
+        return self.finish(result, measures, note, [path, *(own or ())])
 
     def _making(self) -> None:
         self._check_unmade()
@@ -259,9 +255,13 @@ class Work:
         self._making()
         lineage = {"data_digest": source.digest, "config_hash": steered, **self.parent()}
         lineage |= {f"{name}_digest": models.digest(self.store, stage.model) for name, stage in self._others()}
-        self.clear_foreign(lineage)
-        if probing is None:
-            files.remove(self.directory / journal.PROBE)  # of an interrupted training of other settings
+
+        def clear() -> None:
+            self.clear_foreign(lineage)
+            if probing is None:
+                files.remove(self.directory / journal.PROBE)  # of an interrupted training of other settings
+
+        first_does(f"what an earlier training of {self.model} left", clear)
         with self.stop() as asked, self._about():
             hooks = Hooks(
                 on_event=lambda event: self.progress(event["step"], event["total"], _words(event)),

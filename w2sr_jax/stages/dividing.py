@@ -1,0 +1,58 @@
+"""Answers of a model to many problems, divided among the processes of a run: each draws and grades those to its own part, and the
+first one gathers them from files."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from w2sr_jax.core import files, records
+from w2sr_jax.core.records import Trace
+from w2sr_jax.parallel import processes
+from w2sr_jax.sampling.shards import draws_apart, on_own_devices
+from w2sr_jax.sampling.traces import Author
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Division:
+    """How the answers of one author are divided: into `ways` parts, of which this process draws number `part`. `folder` is where
+    parts lie until they are gathered; all processes see it."""
+
+    author: Author
+    ways: int
+    part: int
+    folder: Path
+
+    @classmethod
+    def of(cls, author: Author, folder: Path) -> "Division":
+        """Each process draws with parameters on its own devices; all draw everything together where the mesh's tensor axis spans
+        processes. All processes must call it."""
+        if processes.count() == 1 or not draws_apart(author.mesh):
+            return cls(author, 1, 0, folder)
+        return cls(on_own_devices(author), processes.count(), processes.index(), folder)
+
+    def own(self, rows: Sequence[T]) -> list[T]:
+        """Those of some problems, or of other rows, that this process is to answer."""
+        return list(rows[self.part :: self.ways])
+
+    def gather(self, name: str, traces: Sequence[Trace], order: Sequence[str]) -> list[Trace]:
+        """What all processes drew, at the first process, in the order of the problems whose ids are `order`; nothing at the
+        others."""
+        if self.ways == 1:
+            return list(traces) if processes.is_first() else []
+        path = self._path(name, self.part)
+        records.write(path, Trace, traces)
+        processes.barrier(f"answers {self.folder.name} {name}")
+        if not processes.is_first():
+            return []
+        row: Mapping[str, int] = {problem: index for index, problem in enumerate(order)}
+        paths = [self._path(name, part) for part in range(self.ways)]
+        every = [trace for path in paths for trace in records.read(path, Trace)]
+        for path in paths:
+            files.remove(path)
+        return sorted(every, key=lambda trace: (row[trace.problem_id], trace.sample))
+
+    def _path(self, name: str, part: int) -> Path:
+        return self.folder / f".{name}-{part}.parquet"

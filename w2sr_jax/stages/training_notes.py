@@ -1,0 +1,31 @@
+"""What is said of a training on examples once it has ended, and kept among its measures."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from w2sr_jax.batches.encode import END_SPELT, OVER_LENGTH
+from w2sr_jax.training.imitation import reference_mass, teacher_share
+from w2sr_jax.training.loop import TrainingResult
+
+
+def noted(result: TrainingResult, count: int, rejected: Mapping[str, int], others: Iterable[str]) -> tuple[str, dict[str, Any]]:
+    """The note of a training on `count` examples, and its measures of how much of other models' distributions it has seen;
+    `rejected` counts the examples left out by reason, `others` are the models that its loss looks at."""
+    measures: dict[str, Any] = {}
+    note = f"{result.steps} steps on {count:,} examples, loss {result.metrics.get('loss', float('nan')):.3f}"
+    mass = reference_mass(result)
+    if mass is not None:
+        measures["reference_mass"] = mass
+        note += f", {mass:.1%} of the reference's mass kept"
+    masses = {name: mass for name in others if (mass := reference_mass(result, name)) is not None}
+    measures |= {"reference_masses": masses} if masses else {}
+    note += "".join(f", {mass:.1%} of {name}'s" for name, mass in masses.items())
+    share = teacher_share(result)
+    if share is not None:
+        measures["teacher_share"] = share
+        note += f", the teacher's distribution recorded at {share:.1%} of the tokens"
+    if rejected.get(OVER_LENGTH):
+        note += f", {rejected[OVER_LENGTH]} too long"
+    if rejected.get(END_SPELT):
+        note += f", {rejected[END_SPELT]} left out for an end of turn spelt out"
+    return note, measures
