@@ -89,6 +89,10 @@ def test_help_of_a_configuration_lists_every_setting(config, capsys):
         (["run", "{config}", "--splits.pool", "-3"], "split pool"),
         (["run", "{config}", "--problems.largest", "2"], "largest"),
         (["evaluate", "{config}"], "nothing to evaluate yet"),
+        (["run", "{config}", "--root", "gs://bucket/runs"], "nothing here reads or writes gs://; mount it"),
+        (["report", "s3://bucket/runs/mine"], "nothing here reads or writes s3://; mount it"),
+        (["show", "gs://bucket/runs/mine"], "nothing here reads or writes gs://; mount it"),
+        (["import", "owner/name", "gs://bucket/there"], "nothing here reads or writes gs://; mount it"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(config, capsys, argv, said):

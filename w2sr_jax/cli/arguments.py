@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,9 +10,22 @@ from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process.stopping import Stop
 
+_SCHEME = re.compile(r"(?!file:)([a-zA-Z][a-zA-Z0-9+.-]*)://")
+
+
+def local_path(written: str) -> Path:
+    """A directory or file as an argument names it. `UserError` for an address of anything else than a file system, which would be
+    taken for a directory of that name."""
+    if scheme := _SCHEME.match(written):
+        raise UserError(
+            f"{written}: runs lie in a directory, and nothing here reads or writes {scheme[1]}://; mount it where every "
+            "host sees it (NFS, GCS-FUSE, s3fs) and name that directory"
+        )
+    return Path(written.removeprefix("file://"))
+
 
 def add_root(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", type=Path, default=Path("runs"), help="directory of all runs (default: runs)")
+    parser.add_argument("--root", type=local_path, default=Path("runs"), help="directory of all runs (default: runs)")
 
 
 def add_plain(parser: argparse.ArgumentParser) -> None:
@@ -24,11 +38,12 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 def run_directory(target: str, root: Path) -> Path:
     """The run that is meant. `UserError` where there is none, or a link in it leads out of it."""
-    directory = Path(target) if Path(target).is_dir() else root / target
-    if not directory.is_dir():
+    named = local_path(target)
+    run = named if named.is_dir() else root / named
+    if not run.is_dir():
         raise UserError(f"{target} is not a run directory (looked in {root} too)")
-    files.check_tree(directory)
-    return directory
+    files.check_tree(run)
+    return run
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:

@@ -1,9 +1,8 @@
 """The commands that bring models and traces in and out: each parses its arguments, calls, prints."""
 
 import argparse
-from pathlib import Path
 
-from w2sr_jax.cli.arguments import add_processes, add_root, joined, run_directory
+from w2sr_jax.cli.arguments import add_processes, add_root, joined, local_path, run_directory
 from w2sr_jax.core.process import terminal
 from w2sr_jax.core.process.stopping import Stop
 
@@ -13,7 +12,7 @@ _ANEW = "nothing was made; the same command begins anew"
 def import_(argv: list[str], about: str, stop: Stop) -> int:
     parser = argparse.ArgumentParser(prog="w2sr import", description=about)
     parser.add_argument("model", metavar="MODEL", help="Hub id (OWNER/NAME[@REVISION]) or Hugging Face directory")
-    parser.add_argument("out", metavar="OUT", type=Path, help="directory to make")
+    parser.add_argument("out", metavar="OUT", type=local_path, help="directory to make")
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="type of the parameters (default: float32)"
     )
@@ -32,7 +31,7 @@ def export_(argv: list[str], about: str, stop: Stop) -> int:
     parser.add_argument(
         "source", metavar="SOURCE", help="a model's directory in a run, a run (with --model), or an imported model"
     )
-    parser.add_argument("out", metavar="OUT", type=Path, help="directory to make")
+    parser.add_argument("out", metavar="OUT", type=local_path, help="directory to make")
     parser.add_argument("--model", default=None, help="which model of the run, as tables call it, such as 0-small.correct")
     parser.add_argument("--shard-size", default="5GB", help="largest safetensors file, such as 5GB or 500MB (default: 5GB)")
     parser.add_argument("--adapter", action="store_true", help="only the LoRA adapter, in peft's format")
@@ -40,7 +39,8 @@ def export_(argv: list[str], about: str, stop: Stop) -> int:
     add_root(parser)
     add_processes(parser)
     options = parser.parse_args(argv)
-    source = Path(options.source) if Path(options.source).is_dir() else options.root / options.source
+    named = local_path(options.source)
+    source = named if named.is_dir() else options.root / named
     facts = {"SOURCE": str(source.absolute()), "OUT": str(options.out.absolute()), "--model": str(options.model)}
     facts |= {"--shard-size": options.shard_size, "--adapter": str(options.adapter), "--dtype": str(options.dtype)}
     with joined(options, facts, stop, _ANEW):
@@ -55,7 +55,7 @@ def publish_(argv: list[str], about: str, _: Stop) -> int:
     parser.add_argument("run", metavar="RUN", help="run directory")
     parser.add_argument("--rung", type=int, default=0, help="traces that this rung learned from (default: 0)")
     parser.add_argument("--teacher", default=None, help="only this teacher's (default: all of the rung)")
-    parser.add_argument("--out", type=Path, required=True, help="directory to make")
+    parser.add_argument("--out", type=local_path, required=True, help="directory to make")
     add_root(parser)
     options = parser.parse_args(argv)
     from w2sr_jax.convert.publish import publish

@@ -4,6 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
+from w2sr_jax.cli.arguments import local_path
 from w2sr_jax.cli.console import Console
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process.stopping import Stop
@@ -39,7 +40,9 @@ def parser(about: str) -> argparse.ArgumentParser:
     )
     arguments.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
     arguments.add_argument("--show", type=int, default=10, metavar="N", help="how many disagreements are printed (default: 10)")
-    arguments.add_argument("--out", type=Path, metavar="FILE", help=f"write each row's verdict: {', '.join(output.SUFFIXES)}")
+    arguments.add_argument(
+        "--out", type=local_path, metavar="FILE", help=f"write each row's verdict: {', '.join(output.SUFFIXES)}"
+    )
     arguments.add_argument("--plain", action="store_true", help="plain lines instead of progress bars")
     return arguments
 

@@ -1,9 +1,8 @@
 """The commands that look at finished runs: each parses its arguments, calls, prints."""
 
 import argparse
-from pathlib import Path
 
-from w2sr_jax.cli.arguments import add_plain, add_root, run_directory
+from w2sr_jax.cli.arguments import add_plain, add_root, local_path, run_directory
 from w2sr_jax.core.process import terminal
 from w2sr_jax.core.process.stopping import Stop
 
@@ -40,7 +39,9 @@ def compare(argv: list[str], about: str, _: Stop) -> int:
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run directories")
     parser.add_argument("--metric", default="accuracy", help="accuracy, vs_teacher, rgr or induced (default: accuracy)")
     parser.add_argument("--model", default=None, help="the model whose metric is followed over runs (default: the last rung's)")
-    parser.add_argument("--out", type=Path, default=None, help="also write compare.html and compare.json into this directory")
+    parser.add_argument(
+        "--out", type=local_path, default=None, help="also write compare.html and compare.json into this directory"
+    )
     add_root(parser)
     options = parser.parse_args(argv)
     from w2sr_jax.runs.compare.command import compare

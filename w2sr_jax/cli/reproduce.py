@@ -1,9 +1,8 @@
 """`w2sr reproduce`: parses, calls, prints."""
 
 import argparse
-from pathlib import Path
 
-from w2sr_jax.cli.arguments import add_plain, add_root, add_trust, run_directory
+from w2sr_jax.cli.arguments import add_plain, add_root, add_trust, local_path, run_directory
 from w2sr_jax.core.process import terminal
 from w2sr_jax.core.process.stopping import Stop
 
@@ -12,7 +11,7 @@ def run(argv: list[str], about: str, stop: Stop) -> int:
     parser = argparse.ArgumentParser(prog="w2sr reproduce", description=about)
     parser.add_argument("run", metavar="RUN", help="run directory")
     parser.add_argument("--stage", default=None, help="only this stage (a name as the run prints it), from the inputs it had")
-    parser.add_argument("--into", type=Path, default=None, help="directory to rerun in (default: RUN.reproduced)")
+    parser.add_argument("--into", type=local_path, default=None, help="directory to rerun in (default: RUN.reproduced)")
     parser.add_argument("--keep", action="store_true", help="keep that directory where everything is identical")
     add_root(parser)
     add_plain(parser)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from w2sr_jax.cli.arguments import add_plain, add_processes, add_root, add_trust, joined
+from w2sr_jax.cli.arguments import add_plain, add_processes, add_root, add_trust, joined, local_path
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import terminal
@@ -108,9 +108,10 @@ def _asked(command: str, parser: argparse.ArgumentParser, argv: list[str]) -> As
 def _experiment(asked: Asked, root: Path) -> "tuple[Experiment, Path]":
     """The experiment to work on and the run's directory: from a configuration with overrides, or from a run as it was saved."""
     options = asked.options
-    if Path(options.target).suffix == ".py":
+    target = local_path(options.target)
+    if target.suffix == ".py":
         return _configured(asked, root)
-    directory = Path(options.target) if Path(options.target).is_dir() else root / options.target
+    directory = target if target.is_dir() else root / target
     if not directory.is_dir():
         raise UserError(f"{options.target} is neither a configuration (a .py file) nor a run directory (looked in {root} too)")
     if asked.overrides:
