@@ -91,6 +91,7 @@ def test_help_of_a_configuration_lists_every_setting(config, capsys):
         (["evaluate", "{config}"], "nothing to evaluate yet"),
         (["run", "{config}", "--root", "gs://bucket/runs"], "nothing here reads or writes gs://; mount it"),
         (["report", "s3://bucket/runs/mine"], "nothing here reads or writes s3://; mount it"),
+        (["plan", "gs://bucket/runs/mine", "--topology", "v5p:2x2x4"], "nothing here reads or writes gs://; mount it"),
         (["show", "gs://bucket/runs/mine"], "nothing here reads or writes gs://; mount it"),
         (["import", "owner/name", "gs://bucket/there"], "nothing here reads or writes gs://; mount it"),
     ],

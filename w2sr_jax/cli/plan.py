@@ -3,9 +3,8 @@
 import argparse
 import os
 import sys
-from pathlib import Path
 
-from w2sr_jax.cli.arguments import add_root, add_trust
+from w2sr_jax.cli.arguments import add_root, add_trust, local_path
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import terminal
@@ -46,7 +45,7 @@ def run(argv: list[str], about: str, _: Stop) -> int:
     from w2sr_jax.configuration.overrides import overridden
     from w2sr_jax.experiment import check
 
-    target = Path(options.target)
+    target = local_path(options.target)
     if target.suffix == ".py":
         with terminal.coloured():
             experiment = overridden(saved.load_config(target), overrides, f"w2sr plan {target}")

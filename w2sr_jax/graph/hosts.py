@@ -4,6 +4,7 @@ are told which stages all of them do."""
 import math
 from collections.abc import Iterator
 
+from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import NothingToTrain
 from w2sr_jax.graph.planner import Plan
 from w2sr_jax.graph.stage import Context, Stage
@@ -40,7 +41,8 @@ def follow(plan: Plan, context: Context) -> None:
     this."""
     for stage in _called(plan):
         try:
-            stage.run(context)
+            with usercode.guarded(stage):
+                stage.run(context)
         except NothingToTrain:
             if not stage.may_skip:
                 raise
