@@ -38,6 +38,7 @@ def run(argv: list[str], about: str, stop: Stop) -> int:
     parser.add_argument("--dry-run", action="store_true", help="only say of every stage what would be done, and why")
     _add_fresh(parser)
     _add_require(parser)
+    add_processes(parser)
     asked = _asked("run", parser, argv)
     if asked.options.dry_run:
         experiment, directory = _experiment(asked, asked.options.root)
@@ -60,6 +61,7 @@ def _stages(kind: str, argv: list[str], about: str, stop: Stop) -> int:
     """Do the stages of one kind."""
     parser = _parser(kind, about)
     _add_fresh(parser)
+    add_processes(parser)
     if kind == "report":
         _add_require(parser)
     return _execute(_asked(kind, parser, argv), kind, stop)
@@ -78,7 +80,6 @@ def _parser(command: str, about: str) -> argparse.ArgumentParser:
     parser.add_argument("--rung", type=int, default=None, help="only this rung (0 is the first)")
     add_plain(parser)
     add_trust(parser)
-    add_processes(parser)
     return parser
 
 
