@@ -37,6 +37,12 @@ EXPERIMENTS = {
         "w2sr_jax.cli.plan:run",
         reads=True,
     ),
+    "launch": Command(
+        "launch CONFIG.py --on slurm --nodes 4",
+        "the job that runs an experiment on every host of a cluster",
+        "w2sr_jax.cli.launch:run",
+        reads=True,
+    ),
 }
 """Of a whole experiment."""
 STAGES = {

@@ -33,13 +33,18 @@ class Asked(NamedTuple):
     overrides: list[str]
 
 
+def parser(about: str) -> argparse.ArgumentParser:
+    """The options of `w2sr run`; what it leaves are overrides."""
+    arguments = _parser("run", about)
+    arguments.add_argument("--dry-run", action="store_true", help="only say of every stage what would be done, and why")
+    _add_fresh(arguments)
+    _add_require(arguments)
+    add_processes(arguments)
+    return arguments
+
+
 def run(argv: list[str], about: str, stop: Stop) -> int:
-    parser = _parser("run", about)
-    parser.add_argument("--dry-run", action="store_true", help="only say of every stage what would be done, and why")
-    _add_fresh(parser)
-    _add_require(parser)
-    add_processes(parser)
-    asked = _asked("run", parser, argv)
+    asked = _asked("run", parser(about), argv)
     if asked.options.dry_run:
         experiment, directory = _experiment(asked, asked.options.root)
         return _say_statuses(experiment, directory, asked.options.fresh)
