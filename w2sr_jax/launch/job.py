@@ -14,8 +14,8 @@ WAIT = 900
 """Seconds in which all hosts must come: some pull an image while others are there."""
 RESTARTS = 30
 FINAL = (1, 2, 3, 126, 127)
-"""Exit codes after which a job is not started again: a fault of the program, a mistake of the user, a requirement that is not met,
-a program that is not there. Others are of hosts that were lost or stopped: 75, and 128 + the number of a signal."""
+"""Exit codes after which a job is not started again: a fault of the program, a user's mistake, a requirement that is not met, a
+program that is not there. Others are of hosts that were lost or stopped: 75, and 128 + the number of a signal."""
 LOST = 75
 """Exit code of a process that lost another one."""
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
@@ -98,11 +98,11 @@ def check_root(root: Root, hosts: Hosts, disks: str) -> None:
         )
     if several and (disks == "own" or path.is_relative_to("/tmp") or path.is_relative_to("/dev")):
         raise UserError(
-            f"--root {root.path} would be another directory on each of the {hosts.nodes:,} hosts; give a bucket (gs://…, s3://…), "
-            f"or say with --shared that it is mounted on all of them"
+            f"--root {root.path} would be another directory on each of the {hosts.nodes:,} hosts; give a bucket (gs://…, "
+            f"s3://…), or say with --shared that it is mounted on all of them"
         )
     if disks == "own":
         raise UserError(
-            f"--root {root.path} is on the host's own disk and goes with it; give a bucket (gs://…, s3://…), or say with --shared "
-            f"that it is mounted"
+            f"--root {root.path} is on the host's own disk and goes with it; give a bucket (gs://…, s3://…), or say with "
+            f"--shared that it is mounted"
         )

@@ -10,7 +10,7 @@ _ESCAPES = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 def checked(text: str, where: str) -> str:
     """The text. `UserError` where no file could hold it: a zero, or what is not UTF-8."""
-    if "\0" in text or not text.isascii() and any(0xD800 <= ord(c) < 0xE000 for c in text):
+    if "\0" in text or any(0xD800 <= ord(c) < 0xE000 for c in text):
         raise UserError(
             f"{where} {sentences.value(text)} holds what no script can: a zero character, or bytes that are not UTF-8"
         )

@@ -26,7 +26,7 @@ def rendered(template: str, values: object) -> str:
 @functools.cache
 def _environment(suffix: str) -> jinja2.Environment:
     quote = {".sh": _in_shell, ".yaml": _in_yaml}[suffix]
-    environment = jinja2.Environment(  # noqa: S701 - not HTML: `finalize` quotes every value
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=False,
         finalize=_unless_raw(quote),

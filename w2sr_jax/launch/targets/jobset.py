@@ -53,6 +53,11 @@ class JobSet:
         settings = given_settings.parsed(Settings, "jobset", given)
         if not job.environment.image:
             raise UserError("a pod runs a container; give --image IMAGE, one that holds w2sr and the configuration")
+        if not settings.claim and not job.root.bucket:
+            raise UserError(f"--root {job.root.path} is a directory; say with --set claim=… which volume is mounted there")
+        for option, path in (("--scratch", job.scratch), ("--root", "" if job.root.bucket else job.root.path)):
+            if path and not path.startswith("/"):
+                raise UserError(f"{option} {path} is no absolute path, which is where a pod mounts it")
         if settings.claim and job.root.bucket:
             raise UserError(
                 f"--set claim={settings.claim} mounts a directory, and --root {job.root.path} is a bucket; leave one out"
@@ -77,7 +82,8 @@ class JobSet:
 
 
 def _meeting(job: Job) -> tuple[str, ...]:
-    """How pods without TPUs meet: at the first one, by its name; jax asks Kubernetes only with rights and a package of its own."""
+    """How pods without TPUs meet: at the first one, by its name. jax asks Kubernetes itself only where it has a
+    package and rights for that."""
     if job.hosts.nodes == 1 or job.hosts.tpu:
         return ()
     first = f"{job.name}-hosts-0-0.{job.name}:{jobs.PORT}"

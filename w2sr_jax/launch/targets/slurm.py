@@ -12,8 +12,9 @@ from w2sr_jax.launch.rendering import rendered
 from w2sr_jax.launch.settings import setting
 from w2sr_jax.launch.target import Written
 
-SHIFT = 250
-"""What a task adds to a final exit code: srun returns the highest of its tasks' codes, and tasks that it kills have 137 or 143."""
+SHIFT = 240
+"""What a task adds to a final exit code: srun returns the highest of its tasks' codes, and those that it kills have 137 or 143.
+Slurm itself means something by 253 and above."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,8 +63,8 @@ class TpuVm:
             raise UserError(f"a TPU-VM {tpu} has {tpu.hosts[0]} host, not {job.hosts.nodes}; leave --nodes out")
         if settings.worker != "all":
             raise UserError(
-                f"--set worker={settings.worker} would start the run on part of the {job.hosts.nodes} hosts of {tpu}, where it waits "
-                f"for the others in vain; leave it out"
+                f"--set worker={settings.worker} would start the run on part of the {job.hosts.nodes} hosts of {tpu}, where it "
+                f"waits for the others in vain; leave it out"
                 if job.hosts.nodes > 1
                 else f"--set worker={settings.worker}: {tpu} has one host, which `all` names; leave it out"
             )

@@ -47,7 +47,9 @@ srun --kill-on-bad-exit=1 --cpu-bind=none --open-mode=append --output={{ log }} 
     bash -c "$task" task "${command[@]}" ${meeting[@]+"${meeting[@]}"}
 code=$?
 
-[ "$code" -gt {{ shift }} ] && exit $((code - {{ shift }}))
+if [ "$code" -gt {{ shift }} ] && [ "$code" -lt {{ shift + 10 }} ]; then
+    exit $((code - {{ shift }}))
+fi
 if [ "$code" -ne {{ lost }} ] && [ "$code" -lt 128 ] || [ -n "$stopped" ]; then
     exit "$code"
 fi
