@@ -2,7 +2,7 @@
 and are they started again after what is worth it, and after nothing else?
 
     python tools/launch/slurm.py                 as root, with Debian's slurmctld, slurmd, slurm-client and munge: 3 minutes
-    python tools/launch/slurm.py --real          besides, a miniature ladder in two processes, told to stop, started again, finished
+    python tools/launch/slurm.py --real          besides, a miniature ladder in two processes, stopped, started again, finished
 
 The jobs of the short part run a stand-in of `w2sr` that does what a case says. Exit code 0: all cases went as they should; 1: one
 did not, it is said which and how.

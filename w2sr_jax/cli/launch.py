@@ -23,7 +23,7 @@ def parser(about: str) -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(prog="w2sr launch", description=about, add_help=False, allow_abbrev=False)
     add = arguments.add_argument
     add("target", metavar="CONFIG.py", nargs="?", help="configuration file; overrides and options of w2sr run go along")
-    add("--on", metavar="CLUSTER", help="; ".join(f"{name}: {launch.target(name).about}" for name in launch.TARGETS))
+    add("--on", metavar="CLUSTER", help="; ".join(f"{name}: {launch.cluster(name).about}" for name in launch.CLUSTERS))
     add("--nodes", type=int, metavar="N", help="hosts in all; with --topology, those of the slices")
     add("--gpus", type=int, default=0, metavar="N", help="GPUs of each host (default: 0)")
     add("--topology", metavar="NAME", help="a TPU slice, such as v5p:2x2x4")
@@ -54,15 +54,15 @@ def run(argv: list[str], about: str, _: Stop) -> int:
     options, rest = arguments.parse_known_args(argv)
     if options.target is None or "-h" in rest or "--help" in rest:
         arguments.print_help()
-        for name in launch.TARGETS:
+        for name in launch.CLUSTERS:
             terminal.say(f"\n--set with --on {name}:")
-            for line in settings.lines(launch.target(name).settings):
+            for line in settings.lines(launch.cluster(name).settings):
                 terminal.say(f"  {line}")
         arguments.exit(0 if options.target is not None or rest else 2)
     if options.on is None:
-        raise UserError(f"w2sr launch needs --on: {', '.join(launch.TARGETS)}")
-    given = {name: getattr(options, name) for name in ("topology", "gpus", "image", "environment", "install", "logs")}
-    launch.check_options(options.on, {**given, "slices": options.slices if options.slices != 1 else 0})
+        raise UserError(f"w2sr launch needs --on: {', '.join(launch.CLUSTERS)}")
+    used = {name: getattr(options, name) for name in ("topology", "gpus", "image", "environment", "install", "logs")}
+    launch.check_options(options.on, {**used, "slices": options.slices if options.slices != 1 else 0})
     where = hosts.resolved(options.nodes, options.topology, options.slices, options.gpus)
     experiment = _experiment(options.target, rest)
     job = Job(
@@ -82,7 +82,7 @@ def run(argv: list[str], about: str, _: Stop) -> int:
         return 0
     code = launch.submit(options.on, written)
     if code:
-        tool = launch.target(options.on).tools[0]
+        tool = launch.cluster(options.on).tools[0]
         raise UserError(
             f"{tool} ended with exit code {code}; what it says stands above, and the job without --submit shows what it got"
         )
@@ -95,6 +95,7 @@ def _experiment(target: str, arguments: Sequence[str]) -> "Experiment":
     from w2sr_jax.configuration import saved
     from w2sr_jax.configuration.overrides import overridden
     from w2sr_jax.experiment import check
+    from w2sr_jax.runs import requirements
 
     if not target.endswith(".py"):
         raise UserError(f"{target} is no configuration (a .py file), which is what a job begins with")
@@ -105,6 +106,7 @@ def _experiment(target: str, arguments: Sequence[str]) -> "Experiment":
     with terminal.coloured():
         experiment = overridden(saved.load_config(Path(target)), overrides, f"w2sr launch {target}")
     check(experiment)
+    requirements.understood(plain.require, experiment)
     return experiment
 
 

@@ -26,6 +26,7 @@ fine-tuned on them, and a report shows whether the student outgrew its teacher.
   w2sr run CONFIG.py [--name NAME] [OVERRIDES]    the whole experiment, into runs/NAME
   w2sr check CONFIG.py [OVERRIDES]                all that stands in its way, known in seconds
   w2sr run CONFIG.py --shrink                     the same path with tiny random models
+  w2sr launch CONFIG.py --on slurm --nodes 4      the job that runs it on every host of a cluster
   w2sr run CONFIG.py --require 'vs_teacher>0'     exit code 3 where the report does not show it
 {stages}
 A stage takes a run directory (or a CONFIG.py) and does what of it can be done now; finished

@@ -86,7 +86,7 @@ def check_name(name: str) -> None:
 
 def check_root(root: Root, hosts: Hosts, disks: str) -> None:
     """`UserError` where the hosts would not write to the same root, or what they write would go with them. `disks` says whose the
-    disks of hosts are in a target: "shared" where clusters of its kind share file systems, "own" where each host has its own."""
+    disks of hosts are in a cluster: "shared" where clusters of its kind share file systems, "own" where each host has its own."""
     if root.bucket or root.shared:
         return
     path = PurePosixPath(root.path)

@@ -1,4 +1,4 @@
-"""All targets by name, and what holds for a job on any of them."""
+"""All clusters by name, and what holds for a job on any of them."""
 
 import difflib
 import importlib
@@ -12,33 +12,33 @@ from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.launch import job as jobs
 from w2sr_jax.launch import quoting
+from w2sr_jax.launch.cluster import Cluster, Written
 from w2sr_jax.launch.job import Job
-from w2sr_jax.launch.target import Target, Written
 
-TARGETS = {
-    "slurm": "w2sr_jax.launch.targets.slurm:Slurm",
-    "jobset": "w2sr_jax.launch.targets.jobset:JobSet",
-    "tpu-vm": "w2sr_jax.launch.targets.tpu_vm:TpuVm",
-    "skypilot": "w2sr_jax.launch.targets.skypilot:SkyPilot",
-    "xpk": "w2sr_jax.launch.targets.xpk:Xpk",
+CLUSTERS = {
+    "slurm": "w2sr_jax.launch.clusters.slurm:Slurm",
+    "jobset": "w2sr_jax.launch.clusters.jobset:JobSet",
+    "tpu-vm": "w2sr_jax.launch.clusters.tpu_vm:TpuVm",
+    "skypilot": "w2sr_jax.launch.clusters.skypilot:SkyPilot",
+    "xpk": "w2sr_jax.launch.clusters.xpk:Xpk",
 }
 """A new one is a line here and a file of its own."""
 
 
-def target(name: str) -> Target:
-    """The target of a name. `UserError` where there is none, which lists them."""
-    if name not in TARGETS:
-        near = difflib.get_close_matches(name, TARGETS, 1)
+def cluster(name: str) -> Cluster:
+    """The cluster of a name. `UserError` where there is none, which lists them."""
+    if name not in CLUSTERS:
+        near = difflib.get_close_matches(name, CLUSTERS, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"--on {sentences.value(name)} is no kind of cluster; {hint}there are {', '.join(TARGETS)}")
-    module, _, kind = TARGETS[name].partition(":")
-    made: Target = getattr(importlib.import_module(module), kind)()
-    return made
+        raise UserError(f"--on {sentences.value(name)} is no kind of cluster; {hint}there are {', '.join(CLUSTERS)}")
+    module, _, kind = CLUSTERS[name].partition(":")
+    kind_of: type[Cluster] = getattr(importlib.import_module(module), kind)
+    return kind_of()
 
 
 def check_options(name: str, options: Mapping[str, object]) -> None:
-    """`UserError` where an option was given (its value is not empty) that a target has no use for."""
-    useful = target(name).options
+    """`UserError` where an option was given (its value is not empty) that a cluster has no use for."""
+    useful = cluster(name).options
     for option, value in options.items():
         if value and option not in useful:
             raise UserError(
@@ -46,8 +46,8 @@ def check_options(name: str, options: Mapping[str, object]) -> None:
             )
 
 
-def written(name: str, job: Job, given: Sequence[str]) -> Written:
-    """The job for a target, with its settings as `NAME=VALUE`. `UserError` where it would not run on all of its hosts, or not be
+def written(name: str, job: Job, assigned: Sequence[str]) -> Written:
+    """The job for a cluster, with its settings as `NAME=VALUE`. `UserError` where it would not run on all of its hosts, or not be
     found again."""
     jobs.check_name(job.name)
     if not 0 <= job.restarts <= 10_000:
@@ -56,14 +56,14 @@ def written(name: str, job: Job, given: Sequence[str]) -> Written:
     texts = (job.config, *job.arguments, job.root.path, job.scratch, job.logs, environment.image, environment.install)
     for text in texts:
         quoting.checked(text, "the argument")
-    jobs.check_root(job.root, job.hosts, target(name).disks)
-    return target(name).written(job, given)
+    jobs.check_root(job.root, job.hosts, cluster(name).disks)
+    return cluster(name).written(job, assigned)
 
 
 def submit(name: str, job: Written) -> int:
     """Hand a job to the cluster's own tool, which prints what it has to say. The tool's exit code; `UserError` where the tool is
     missing."""
-    kind = target(name)
+    kind = cluster(name)
     for tool in kind.tools:
         if shutil.which(tool) is None:
             raise UserError(

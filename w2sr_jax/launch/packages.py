@@ -8,7 +8,7 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.launch.job import Job
 from w2sr_jax.launch.rendering import rendered
 
-PYTHON = "3.12"
+PYTHON = ">=3.11"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +37,10 @@ class Packages:
         return rendered("packages.sh", self)
 
 
-def check_travels(config: str, target: str) -> None:
+def check_travels(config: str, cluster: str) -> None:
     """`UserError` where a configuration is not below the working directory, which is what hosts get."""
     path = PurePosixPath(config)
     if path.is_absolute() or ".." in path.parts:
-        raise UserError(f"{config} is outside of the working directory, which {target} copies to the hosts; name a file below it")
+        raise UserError(
+            f"{config} is outside of the working directory, which {cluster} copies to the hosts; name a file below it"
+        )

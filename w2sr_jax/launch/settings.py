@@ -1,4 +1,4 @@
-"""Settings of one target, as `--set NAME=VALUE` gives them: fields of a frozen dataclass, all text."""
+"""Settings of one cluster, as `--set NAME=VALUE` gives them: fields of a frozen dataclass, all text."""
 
 import dataclasses
 import difflib
@@ -16,21 +16,21 @@ S = TypeVar("S")
 
 
 def setting(about: str, default: str = "", required: bool = False) -> Any:
-    """A field of a target's settings. Its help is `about`."""
+    """A field of a cluster's settings. Its help is `about`."""
     return dataclasses.field(default=default, metadata={"about": about, "required": required})
 
 
-def parsed(kind: type[S], target: str, given: Sequence[str]) -> S:
-    """The settings of a target from texts `NAME=VALUE`. `UserError` for a name that the target does not have, a value that no
+def parsed(kind: type[S], cluster: str, assigned: Sequence[str]) -> S:
+    """The settings of a cluster from texts `NAME=VALUE`. `UserError` for a name that the cluster does not have, a value that no
     setting can have, and for one that is needed and missing."""
     fields = {field.name.replace("_", "-"): field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     values: dict[str, str] = {}
-    for text in given:
+    for text in assigned:
         name, equals, value = text.partition("=")
         if name not in fields:
             near = difflib.get_close_matches(name, fields, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(fields)}"
-            raise UserError(f"--set {sentences.value(name)} is no setting of {target}; {hint}")
+            raise UserError(f"--set {sentences.value(name)} is no setting of {cluster}; {hint}")
         if not equals or not value or not PLAIN.fullmatch(value) or value.startswith("-"):
             raise UserError(
                 f"--set {name}: {sentences.value(value)} is no value; write --set {name}=VALUE, without blanks or quotes"
@@ -38,7 +38,7 @@ def parsed(kind: type[S], target: str, given: Sequence[str]) -> S:
         values[fields[name].name] = value
     for name, field in fields.items():
         if field.metadata["required"] and field.name not in values:
-            raise UserError(f"{target} needs --set {name}=…: {field.metadata['about']}")
+            raise UserError(f"{cluster} needs --set {name}=…: {field.metadata['about']}")
     return kind(**values)
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.launch import job as jobs
-from w2sr_jax.launch import settings as given_settings
+from w2sr_jax.launch import settings as own_settings
+from w2sr_jax.launch.cluster import Written
 from w2sr_jax.launch.job import Job
 from w2sr_jax.launch.rendering import rendered
 from w2sr_jax.launch.settings import setting
-from w2sr_jax.launch.target import Written
 
 SHIFT = 240
 """What a task adds to a final exit code: srun returns the highest of its tasks' codes, and those that it kills have 137 or 143.
@@ -56,8 +56,8 @@ class Slurm:
     settings = Settings
     options = frozenset({"gpus", "environment", "logs"})
 
-    def written(self, job: Job, given: Sequence[str]) -> Written:
-        settings = given_settings.parsed(Settings, "slurm", given)
+    def written(self, job: Job, assigned: Sequence[str]) -> Written:
+        settings = own_settings.parsed(Settings, "slurm", assigned)
         if not re.fullmatch(r"\d{1,5}", settings.notice):
             raise UserError(f"--set notice={settings.notice}: write seconds")
         passed = [field.name for field in dataclasses.fields(Settings) if field.name not in ("exclusive", "notice")]
@@ -65,7 +65,7 @@ class Slurm:
         values = _Values(
             job=job,
             options=tuple((name, getattr(settings, name)) for name in passed if getattr(settings, name)),
-            exclusive=given_settings.yes(settings.exclusive, "exclusive"),
+            exclusive=own_settings.yes(settings.exclusive, "exclusive"),
             notice=int(settings.notice),
             program=job.run(program),
             several=job.hosts.nodes > 1,

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.launch import job as jobs
 from w2sr_jax.launch import quoting
-from w2sr_jax.launch import settings as given_settings
+from w2sr_jax.launch import settings as own_settings
+from w2sr_jax.launch.cluster import Written
 from w2sr_jax.launch.job import Job
 from w2sr_jax.launch.rendering import rendered
 from w2sr_jax.launch.settings import setting
-from w2sr_jax.launch.target import Written
 
 GRACE = 60
 """Seconds between SIGTERM and SIGKILL."""
@@ -49,8 +49,8 @@ class JobSet:
     settings = Settings
     options = frozenset({"topology", "slices", "gpus", "image"})
 
-    def written(self, job: Job, given: Sequence[str]) -> Written:
-        settings = given_settings.parsed(Settings, "jobset", given)
+    def written(self, job: Job, assigned: Sequence[str]) -> Written:
+        settings = own_settings.parsed(Settings, "jobset", assigned)
         if not job.environment.image:
             raise UserError("a pod runs a container; give --image IMAGE, one that holds w2sr and the configuration")
         if not settings.claim and not job.root.bucket:
@@ -67,7 +67,7 @@ class JobSet:
             job=job,
             settings=settings,
             command=tuple(map(quoting.kubernetes, job.detected() if tpu else job.run())) + _meeting(job),
-            spot=given_settings.yes(settings.spot, "spot"),
+            spot=own_settings.yes(settings.spot, "spot"),
             accelerator=tpu.chip.gke if tpu else "",
             topology=tpu.topology if tpu else "",
             final=jobs.FINAL,

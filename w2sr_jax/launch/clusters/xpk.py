@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.launch import job as jobs
 from w2sr_jax.launch import quoting
-from w2sr_jax.launch import settings as given_settings
+from w2sr_jax.launch import settings as own_settings
+from w2sr_jax.launch.cluster import Written
 from w2sr_jax.launch.job import Job
 from w2sr_jax.launch.rendering import rendered
 from w2sr_jax.launch.settings import setting
-from w2sr_jax.launch.target import Written
 
 GRACE = 60
 """Seconds between SIGTERM and SIGKILL."""
@@ -43,8 +43,8 @@ class Xpk:
     settings = Settings
     options = frozenset({"topology", "slices", "image"})
 
-    def written(self, job: Job, given: Sequence[str]) -> Written:
-        settings = given_settings.parsed(Settings, "xpk", given)
+    def written(self, job: Job, assigned: Sequence[str]) -> Written:
+        settings = own_settings.parsed(Settings, "xpk", assigned)
         if job.hosts.tpu is None:
             raise UserError("xpk is used for TPU slices here; give --topology, or --on jobset for other nodes")
         if not job.environment.image:

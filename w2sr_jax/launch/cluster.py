@@ -1,4 +1,4 @@
-"""What a target is: one file in `targets/` for each kind of cluster, and one line in `launch.py`."""
+"""What a kind of cluster is: one file in `clusters/`, one template or two, and one line in `launch.py`."""
 
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple, Protocol
@@ -14,7 +14,7 @@ class Written(NamedTuple):
     """Of a file that holds it, such as `.yaml`."""
 
 
-class Target(Protocol):
+class Cluster(Protocol):
     """A kind of cluster."""
 
     about: ClassVar[str]
@@ -27,7 +27,7 @@ class Target(Protocol):
     options: ClassVar[frozenset[str]]
     """Which of the options topology, slices, gpus, image, environment, install and logs it has a use for."""
 
-    def written(self, job: Job, given: Sequence[str]) -> Written:
+    def written(self, job: Job, assigned: Sequence[str]) -> Written:
         """The job, with settings given as `NAME=VALUE`. `UserError` where it cannot be had of such a cluster."""
         ...
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.launch import job as jobs
-from w2sr_jax.launch import settings as given_settings
+from w2sr_jax.launch import settings as own_settings
+from w2sr_jax.launch.cluster import Written
 from w2sr_jax.launch.job import Job
 from w2sr_jax.launch.packages import Packages, check_travels
 from w2sr_jax.launch.rendering import Raw, rendered
 from w2sr_jax.launch.settings import setting
-from w2sr_jax.launch.target import Written
 
 AGAIN = (jobs.LOST, 129, 134, 135, 139, 143)
 """Exit codes after which SkyPilot starts a job again, as often as it takes. Not 137: by that it marks the hosts that it ends
@@ -55,8 +55,8 @@ class SkyPilot:
     settings = Settings
     options = frozenset({"topology", "gpus", "install"})
 
-    def written(self, job: Job, given: Sequence[str]) -> Written:
-        settings = given_settings.parsed(Settings, "skypilot", given)
+    def written(self, job: Job, assigned: Sequence[str]) -> Written:
+        settings = own_settings.parsed(Settings, "skypilot", assigned)
         if job.hosts.gpus and not settings.accelerator:
             raise UserError("skypilot needs --set accelerator=…: the kind of GPU, such as H100")
         if settings.accelerator and not re.fullmatch(r"[\w-]+", settings.accelerator):
@@ -73,7 +73,7 @@ class SkyPilot:
             settings=settings,
             accelerators=accelerators or (f"{settings.accelerator}:{job.hosts.gpus}" if job.hosts.gpus else ""),
             nodes=1 if tpu else job.hosts.nodes,
-            spot=given_settings.yes(settings.spot, "spot"),
+            spot=own_settings.yes(settings.spot, "spot"),
             again=AGAIN,
             setup=_block(packages.script()),
             run=_block(rendered("skypilot_run.sh", run)),

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.launch import job as jobs
-from w2sr_jax.launch import settings as given_settings
+from w2sr_jax.launch import settings as own_settings
+from w2sr_jax.launch.cluster import Written
 from w2sr_jax.launch.job import Job
 from w2sr_jax.launch.packages import Packages, check_travels
 from w2sr_jax.launch.rendering import Raw, rendered
 from w2sr_jax.launch.settings import setting
-from w2sr_jax.launch.target import Written
 
 RUNTIMES = {"v4": "tpu-ubuntu2204-base", "v5e": "v2-alpha-tpuv5-lite", "v5p": "v2-alpha-tpuv5", "v6e": "v2-alpha-tpuv6e"}
 """Runtime versions by kind of chip. Source: Google's page "TPU software versions" (cloud.google.com/tpu/docs/runtimes)."""
@@ -54,13 +54,14 @@ class TpuVm:
     settings = Settings
     options = frozenset({"topology", "install", "logs"})
 
-    def written(self, job: Job, given: Sequence[str]) -> Written:
-        settings = given_settings.parsed(Settings, "tpu-vm", given)
+    def written(self, job: Job, assigned: Sequence[str]) -> Written:
+        settings = own_settings.parsed(Settings, "tpu-vm", assigned)
         tpu = job.hosts.tpu
         if tpu is None:
             raise UserError("tpu-vm needs --topology, such as v5p:2x2x4: a slice whose workers are its hosts")
         if job.hosts.nodes != tpu.hosts[0]:
-            raise UserError(f"a TPU-VM {tpu} has {tpu.hosts[0]} host, not {job.hosts.nodes}; leave --nodes out")
+            own = f"{tpu.hosts[0]} host{'s'[: tpu.hosts[0] > 1]}"
+            raise UserError(f"a TPU-VM {tpu} has {own}, not {job.hosts.nodes}; leave --nodes out (jobset and xpk take --slices)")
         if settings.worker != "all":
             raise UserError(
                 f"--set worker={settings.worker} would start the run on part of the {job.hosts.nodes} hosts of {tpu}, where it "
@@ -83,8 +84,8 @@ class TpuVm:
             final=" | ".join(map(str, (code for code in jobs.FINAL if code < 4))),
             shift=SHIFT,
             lost=jobs.LOST,
-            internal=given_settings.yes(settings.internal_ip, "internal-ip"),
-            keep=given_settings.yes(settings.keep, "keep"),
+            internal=own_settings.yes(settings.internal_ip, "internal-ip"),
+            keep=own_settings.yes(settings.keep, "keep"),
         )
         return Written(rendered("tpu_vm.sh", values), ".sh")
 
