@@ -244,6 +244,34 @@ def test_the_command_is_a_file_and_a_line(run: RunStore, tmp_path: Path) -> None
     assert done.stdout.splitlines() == [f"clumsy: {verdict} {words} words" for verdict, words in expected.items()], done.stderr
 
 
+def test_the_cluster_is_a_file_and_a_line(tmp_path: Path) -> None:
+    """In a copy of the package to which the page's line and file are added, with stand-ins of ssh and of w2sr."""
+    _apply(_changes("/launch/launch.py"), tmp_path)
+    file = "w2sr_jax/launch/clusters/ssh.py"
+    (tmp_path / file).write_text(doc_runs.named(PAGE, file).text, encoding="utf-8")
+    (tmp_path / "bin").mkdir()
+    stands_in = {"ssh": 'bash -c "$2"', "w2sr": 'touch "${@: -1}"; exit "${@: -1}"'}
+    for name, lines in stands_in.items():
+        program = tmp_path / "bin" / name
+        program.write_text(f'#!/usr/bin/env bash\necho "$1: ${{*:2}}" >>{tmp_path}/{name}.called\n{lines}\n', encoding="utf-8")
+        program.chmod(0o755)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    config = str(ROOT / "configs" / "quickstart.py")
+    asked = ["--on", "ssh", "--nodes", "2", "--root", "/shared/it's", "--set"]
+    command = [sys.executable, "-m", "w2sr_jax.cli", "launch", config, *asked]
+    work = tmp_path / "a directory"
+    work.mkdir()
+    done = subprocess.run([*command, "hosts=one,two", "--submit"], cwd=work, env=environment, capture_output=True, text=True)
+    assert "ended with exit code 1" in done.stderr  # process 1 ends with its number
+    calls = sorted((tmp_path / "w2sr.called").read_text().splitlines())
+    meeting = "--coordinator one:4000 --processes 2 --process"
+    assert calls == [f"run: {config} --root /shared/it's --plain --wait 900 {meeting} {process}" for process in (0, 1)]
+    assert sorted(path.name for path in work.iterdir()) == ["0", "1"]
+    assert [line.partition(":")[0] for line in sorted((tmp_path / "ssh.called").read_text().splitlines())] == ["one", "two"]
+    done = subprocess.run([*command, "hosts=one"], cwd=work, env=environment, capture_output=True, text=True)
+    assert (done.returncode, "--set hosts names 1" in done.stderr) == (2, True)
+
+
 FAMILY = """
 import sys
 from collections.abc import Iterator

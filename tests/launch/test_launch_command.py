@@ -49,6 +49,8 @@ def test_a_job_is_handed_to_the_tool(tmp_path, monkeypatch, capsys) -> None:
         (["--on", "jobset", "--topology", "v5p:2x2x3"], "v5p comes as"),
         (["--on", "slurm", "--nodes", "1", "--process", "1"], "--process is not for a job"),
         (["--on", "slurm", "--nodes", "1", "--require", "nonsense"], "nonsense"),
+        (["--on", "slurm", "--nodes", "2", "--gpus", "4", "--mesh.fsdp", "3"], "does not divide the 8 GPU devices"),
+        (["--on", "xpk", "--topology", "v5p:2x2x4", "--mesh.data", "2", "--mesh.fsdp", "4"], "uses 8 of 16 devices"),
         (["--on", "slurm", "--nodes", "1", "--job", "a b"], "names no job everywhere"),
     ],
 )

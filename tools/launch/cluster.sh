@@ -5,8 +5,13 @@
 set -euo pipefail
 what=$1 dir=$(realpath -m "$2") host=$(hostname -s)
 if [ "$what" = stop ]; then
-    for file in "$dir"/*.pid; do
-        [ -s "$file" ] && kill "$(cat "$file")" 2>/dev/null || true
+    numbers=$(cat "$dir"/*.pid 2>/dev/null || true)
+    for number in $numbers; do
+        kill "$number" 2>/dev/null || true
+    done
+    for _ in $(seq 50); do
+        [ -z "$(ps -o pid= -p "$(echo $numbers | tr ' ' ,)" --no-headers 2>/dev/null | tr -d ' ')" ] && break
+        sleep 0.2
     done
     exit 0
 fi
@@ -46,7 +51,10 @@ MpiDefault=none
 KillWait=15
 SrunPortRange=17900-17999
 NodeName=n[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[17821-17822] CPUs=2 RealMemory=4000 State=UNKNOWN
-PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=first Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
 CONF
 export SLURM_CONF=$dir/slurm.conf
 slurmctld -c

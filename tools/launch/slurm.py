@@ -30,7 +30,8 @@ start=${SLURM_RESTART_COUNT:-0}
 {ACTS}
 exit 0
 """
-WAIT = "for _ in $(seq 400); do sleep 0.1; done"
+WAIT = "for _ in $(seq 1200); do sleep 0.1; done"
+LIMIT = ("--set", "time=1", "--set", "notice=20")
 PATIENCE = 150.0
 
 
@@ -57,6 +58,12 @@ def cancelled(job: str) -> None:
     subprocess.run(["scancel", job], check=True)
 
 
+def preempted(job: str) -> None:
+    """Another job that goes first takes the nodes."""
+    wrapped = ["--wrap", "sleep 3", "--output", "/dev/null"]
+    subprocess.run(["sbatch", "--partition=first", "--nodes=2", "--exclusive", *wrapped], check=True, stdout=subprocess.DEVNULL)
+
+
 CASES = (
     Case("all processes finish", "", "COMPLETED", 0, 1, "--processes 2 --process 0"),
     Case("a mistake on one host", f"[ $process = 1 ] && exit 2\n{WAIT}", "FAILED", 2, 1),
@@ -67,6 +74,8 @@ CASES = (
     Case("jax's abort", f"[ $start = 0 ] && {{ [ $process = 1 ] && exit 134; {WAIT}; }}", "COMPLETED", 0, 2),
     Case("lost at every start", "exit 75", "FAILED", 75, 3, options=("--restarts", "2")),
     Case("told to stop before the time limit", f"[ $start = 0 ] && {{ {WAIT}; }}", "COMPLETED", 0, 2, "told to stop", signalled),
+    Case("preempted", f"[ $start = 0 ] && {{ {WAIT}; }}", "COMPLETED", 0, 2, "told to stop", preempted),
+    Case("a time limit", f"[ $start = 0 ] && {{ {WAIT}; }}", "COMPLETED", 0, 2, "told to stop", options=LIMIT),
     Case("cancelled", WAIT, "CANCELLED", -1, 1, "told to stop", cancelled),
 )
 

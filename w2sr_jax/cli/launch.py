@@ -3,6 +3,7 @@
 import argparse
 import tomllib
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,8 @@ def run(argv: list[str], about: str, _: Stop) -> int:
     launch.check_options(options.on, {**used, "slices": options.slices if options.slices != 1 else 0})
     where = hosts.resolved(options.nodes, options.topology, options.slices, options.gpus)
     experiment = _experiment(options.target, rest)
+    if where.devices and not experiment.rehearsal:
+        _check_mesh(experiment, where)
     job = Job(
         name=options.job or name_from(experiment.name),
         config=options.target,
@@ -108,6 +111,17 @@ def _experiment(target: str, arguments: Sequence[str]) -> "Experiment":
     check(experiment)
     requirements.understood(plain.require, experiment)
     return experiment
+
+
+def _check_mesh(experiment: "Experiment", where: hosts.Hosts) -> None:
+    """`UserError` where the mesh would not fit the devices, which each host would find out only once it runs."""
+    from w2sr_jax.parallel import mesh
+
+    used = prod(mesh.resolved(experiment.mesh, where.devices, where.kind))
+    if used < where.devices and where.nodes > 1:
+        raise UserError(
+            f"the mesh uses {used} of {where.devices} devices; with several hosts it must use them all (--mesh.data -1)"
+        )
 
 
 def _environment(options: argparse.Namespace) -> Environment:

@@ -28,6 +28,16 @@ class Hosts:
         return self.tpu.chips // self.per_slice if self.tpu else 0
 
     @property
+    def devices(self) -> int:
+        """Accelerators of all hosts, as jax counts them; 0 without any."""
+        return self.nodes * (self.chips or self.gpus)
+
+    @property
+    def kind(self) -> str:
+        """Of the devices, in words."""
+        return f"TPU {self.tpu.chip.name}" if self.tpu else "GPU" if self.gpus else "CPU"
+
+    @property
     def extra(self) -> str:
         """The extra of the package that brings the accelerator's jax; "" for CPUs."""
         return "tpu" if self.tpu else "cuda" if self.gpus else ""
