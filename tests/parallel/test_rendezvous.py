@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.process.exits import exit_for
 from w2sr_jax.parallel import rendezvous
 from w2sr_jax.parallel.lines import Line, address
 from w2sr_jax.parallel.rendezvous import Identity
@@ -89,6 +90,43 @@ def test_who_does_not_come_is_named(port: int) -> None:
     assert together(port, Identity(0, 4), Identity(2, 4), seconds=1.5) == [missing] * 2
     (alone,) = together(port, Identity(1, 2), seconds=1.0)
     assert f"process 1 of 2 does not reach process 0 at localhost:{port} (Connection refused)" in alone
+
+
+def test_who_does_not_come_may_come_another_time(port: int) -> None:
+    """Which is another exit code than that of processes that do not fit."""
+
+    def code(who: Identity, seconds: float) -> int:
+        with pytest.raises(UserError) as refused:
+            rendezvous.connect(f"localhost:{port}", who, seconds)
+        ended = exit_for(refused.value, None, "")
+        assert ended is not None
+        return ended.code
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(code, [Identity(0, 3), Identity(1, 3)], [1.5, 1.5])) == [75, 75]
+        assert code(Identity(1, 2), 1.0) == 75
+        assert list(pool.map(code, [Identity(0, 2), Identity(1, 3)], [5.0, 5.0])) == [2, 2]
+
+
+def test_a_host_without_a_name_yet_is_waited_for(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pods have it: their names come once they run."""
+    monkeypatch.setattr(rendezvous, "NAME", 0.0)
+    monkeypatch.setattr(rendezvous, "PATIENT", 5.0)
+    ask, asked = socket.getaddrinfo, []
+
+    def late(host: str, *rest: object, **more: object) -> object:
+        if host == "pod-0.later":
+            asked.append(host)
+            if len(asked) < 3:
+                raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+            host = "localhost"
+        return ask(host, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", late)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(rendezvous.connect, f"localhost:{port}", Identity(0, 2), 20)
+        second = pool.submit(rendezvous.connect, f"pod-0.later:{port}", Identity(1, 2), 20)
+        assert [sorted(first.result()), sorted(second.result())] == [[1], [0]]
 
 
 def test_a_port_that_is_in_use_is_said_by_both_sides(taken: socket.socket) -> None:

@@ -1,6 +1,6 @@
 """The `w2sr` command: finds what is asked for, and does it. Exit codes: 0 done, 1 not reproduced, 2 the user can mend it, 3 done
-but a requirement (`--require`) is not met, 75 another process of the same work is lost, 129 the terminal was closed, 130
-interrupted, 141 nobody reads what is printed, 143 terminated.
+but a requirement (`--require`) is not met, 75 another process of the same work is lost or did not come, 129 the terminal was
+closed, 130 interrupted, 141 nobody reads what is printed, 143 terminated.
 
 Nothing heavy is imported before it is known what is asked for, so that `--help` is fast.
 """

@@ -16,8 +16,6 @@ RESTARTS = 30
 FINAL = (1, 2, 3, 126, 127)
 """Exit codes after which a job is not started again: a fault of the program, a user's mistake, a requirement that is not met, a
 program that is not there. Others are of hosts that were lost or stopped: 75, and 128 + the number of a signal."""
-LOST = 75
-"""Exit code of a process that lost another one."""
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 _BUCKET = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 

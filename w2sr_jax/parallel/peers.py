@@ -19,13 +19,13 @@ from typing import Any
 
 from w2sr_jax.core import sentences
 from w2sr_jax.core.process import stopping
+from w2sr_jax.core.process.exits import LOST
 from w2sr_jax.parallel.lines import Line, Message
 from w2sr_jax.parallel.rendezvous import differing
 
 BEAT = 1.0  # seconds between signs of life
 SILENT = 20.0  # seconds without one after which a process counts as lost
 WAY_OUT = 1.0, 2.0  # seconds for a process to leave by itself when another one is lost, and once it is interrupted
-LOST = 75  # exit code where another process is gone without saying why; the same command may work another time
 PATIENCE = 3600.0  # seconds in which all processes must come to a barrier
 
 

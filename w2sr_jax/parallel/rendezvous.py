@@ -14,12 +14,14 @@ import time
 from collections.abc import Mapping
 
 from w2sr_jax.core import sentences
-from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.errors import Absent, UserError
+from w2sr_jax.core.process.exits import LOST
 from w2sr_jax.parallel.lines import Line, Message, address, resolve
 
 BANNER = "w2sr rendezvous 1"
 ANSWER = 10.0  # seconds in which what listens must say that it is process 0
-NAME = 10.0  # seconds in which the name of the coordinator's host must be resolved
+NAME = 10.0  # seconds in which the name of the coordinator's host must be resolved,
+PATIENT = 60.0  # unless the processes have more than this to come: a host that is not up yet may have no name
 _BACKLOG = 128
 
 
@@ -36,12 +38,12 @@ class Identity:
 def connect(coordinator: str, who: Identity, timeout: float) -> dict[int, Line]:
     """The lines to the other processes by index: process 0 has one to each, the others have one to process 0.
 
-    `UserError` within `timeout` seconds (or those that a name and an answer take) where the processes do not all come, or do not
-    agree.
+    Within `timeout` seconds (or those that a name and an answer take) `Absent` where the processes do not all come, and
+    `UserError` where they do not agree.
     """
     host, port = address(coordinator)
     end = time.monotonic() + timeout
-    resolve(host, port, min(NAME, timeout))
+    resolve(host, port, timeout if timeout > PATIENT else min(NAME, timeout))
     if who.index:
         return {0: _connect(host, port, who, end)}
     with _listen(coordinator, port) as listener:
@@ -105,11 +107,11 @@ class _Host:
                     else:
                         self._hear(key.data)
                 if time.monotonic() > self._end:
-                    raise UserError(f"{self._missing()} did not come in time; start all with the same --coordinator")
+                    raise Absent(f"{self._missing()} did not come in time; start all with the same --coordinator")
         except BaseException as error:
             words = str(error) if isinstance(error, UserError) else "process 0 was interrupted"
             for line in self._open:
-                line.send({"failed": words})
+                line.send({"failed": words, "code": LOST if isinstance(error, Absent) else 2})
                 line.close()
             raise
         finally:
@@ -179,7 +181,7 @@ def _connect(host: str, port: int, who: Identity, end: float) -> Line:
                 )
             reason = "the connection is closed at once, as by another program"
         if time.monotonic() > end:
-            raise UserError(
+            raise Absent(
                 f"process {who.index} of {who.count} does not reach process 0 at {host}:{port} ({reason}); start process 0 "
                 f"there, or give its address"
             )
@@ -191,8 +193,9 @@ def _connect(host: str, port: int, who: Identity, end: float) -> Line:
         return line
     line.close()
     if answer is None:
-        raise UserError(f"process 0 at {host}:{port} has ended, or says nothing, before all processes had come; see what it says")
-    raise UserError(sentences.shown(str(answer.get("failed")), 600))
+        raise Absent(f"process 0 at {host}:{port} has ended, or says nothing, before all processes had come; see what it says")
+    kind = Absent if answer.get("code") == LOST else UserError
+    raise kind(sentences.shown(str(answer.get("failed")), 600))
 
 
 def _next(line: Line, seconds: float) -> Message | None:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from w2sr_jax.core import files, sentences
-from w2sr_jax.core.errors import Stopped, UserError
+from w2sr_jax.core.errors import Absent, Stopped, UserError
 from w2sr_jax.core.process import streams
 from w2sr_jax.core.process.stopping import Terminated
 
 PIPE = 128 + signal.SIGPIPE
+LOST = 75
+"""The exit code where another process of the same work is gone, or did not come; the same command may work another time."""
 UNHARMED = "what was finished before is kept, and the same command goes on from there"
 
 
@@ -31,7 +33,7 @@ def exit_for(error: BaseException, number: int | None, afterwards: str) -> Exit 
     if number is not None:
         error = _signalled(error) or error
     if isinstance(error, UserError):
-        return Exit(2, sentences.printable(str(error)))
+        return Exit(LOST if isinstance(error, Absent) else 2, sentences.printable(str(error)))
     if isinstance(error, Stopped):
         return Exit(code, f"{sentences.printable(str(error))}; the same command goes on from there")
     if isinstance(error, KeyboardInterrupt):

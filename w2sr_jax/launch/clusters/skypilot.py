@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.process import exits
 from w2sr_jax.launch import job as jobs
 from w2sr_jax.launch import settings as own_settings
 from w2sr_jax.launch.cluster import Written
@@ -13,7 +14,7 @@ from w2sr_jax.launch.packages import Packages, check_travels
 from w2sr_jax.launch.rendering import Raw, rendered
 from w2sr_jax.launch.settings import setting
 
-AGAIN = (jobs.LOST, 129, 134, 135, 139, 143)
+AGAIN = (exits.LOST, 129, 134, 135, 139, 143)
 """Exit codes after which SkyPilot starts a job again, as often as it takes. Not 137: by that it marks the hosts that it ends
 itself when another one has failed, also of a mistake."""
 
@@ -66,7 +67,7 @@ class SkyPilot:
         tpu = job.hosts.tpu
         meets = job.hosts.nodes > 1 and tpu is None
         command = job.run(packages.program) if meets else job.detected(packages.program)
-        run = _Run(job, packages, command[1:], meets, jobs.LOST, jobs.PORT)
+        run = _Run(job, packages, command[1:], meets, exits.LOST, jobs.PORT)
         accelerators = f"tpu-{tpu.accelerator_type}:1" if tpu else ""
         values = _Values(
             job=job,

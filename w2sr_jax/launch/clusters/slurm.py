@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.process import exits
 from w2sr_jax.launch import job as jobs
 from w2sr_jax.launch import settings as own_settings
 from w2sr_jax.launch.cluster import Written
@@ -73,7 +74,7 @@ class Slurm:
             final="|".join(map(str, (code for code in jobs.FINAL if code < 4))),
             shift=SHIFT,
             port=jobs.PORT,
-            lost=jobs.LOST,
+            lost=exits.LOST,
         )
         return Written(rendered("slurm.sh", values), ".sh")
 

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.process import exits
 from w2sr_jax.launch import job as jobs
 from w2sr_jax.launch import settings as own_settings
 from w2sr_jax.launch.cluster import Written
@@ -83,7 +84,7 @@ class TpuVm:
             program=Raw(packages.program),
             final=" | ".join(map(str, (code for code in jobs.FINAL if code < 4))),
             shift=SHIFT,
-            lost=jobs.LOST,
+            lost=exits.LOST,
             internal=own_settings.yes(settings.internal_ip, "internal-ip"),
             keep=own_settings.yes(settings.keep, "keep"),
         )

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.launch import job as jobs
+from w2sr_jax.core.process import exits
 from w2sr_jax.launch import quoting
 from w2sr_jax.launch import settings as own_settings
 from w2sr_jax.launch.cluster import Written
@@ -54,7 +54,7 @@ class Xpk:
         # `exec`: xpk signals the shell that it starts, which must be the run itself.
         line = "exec " + quoting.words(job.detected())
         kind = f"{job.hosts.tpu.chip.accelerator}-{job.hosts.tpu.chips * job.hosts.tpu.chip.cores}"
-        values = _Values(job, settings, kind, quoting.kubernetes(line), jobs.LOST, GRACE)
+        values = _Values(job, settings, kind, quoting.kubernetes(line), exits.LOST, GRACE)
         return Written(rendered("xpk.sh", values), ".sh")
 
     def submission(self, path: str) -> tuple[str, ...]:
