@@ -1,6 +1,8 @@
 """What each cluster's tool would read: every word of the command, on every host, and nothing of it executed on the way."""
 
 import re
+import signal
+import subprocess
 
 import jobs
 import pytest
@@ -224,6 +226,20 @@ def test_tpu_vm_starts_again_after_what_is_worth_it(first, after, code, runs, cr
     assert jobs.run(jobs.text("tpu-vm", jobs.job("tpu-vm")), tmp_path).returncode == code
     assert (tmp_path / "runs").read_text().count("run") == runs
     assert (tmp_path / "calls").read_text().count(" create") == created
+
+
+def test_a_tpu_vms_earlier_start_ends_before_the_next_one_is_prepared(tmp_path) -> None:
+    """It may still be at work where only the connection to it was lost."""
+    jobs.program(tmp_path, "tar", "exit 0")
+    jobs.program(tmp_path, "python3", "exit 0")
+    jobs.program(tmp_path, "sleep", "exit 0")
+    earlier = subprocess.Popen(["/bin/sleep", "60"])
+    (tmp_path / "w2sr-job.pid").write_text(f"{earlier.pid}\n")
+    prepare = jobs.text("tpu-vm", jobs.job("tpu-vm")).split("<<'PREPARE'\n")[1].split("\nPREPARE\n")[0]
+    assert jobs.run(prepare, tmp_path).returncode == 0
+    assert earlier.wait(timeout=30) == -signal.SIGTERM
+    assert not (tmp_path / "w2sr-job.pid").exists()
+    assert jobs.run(prepare, tmp_path).returncode == 0
 
 
 def test_bare_hosts_install_what_the_lock_file_says_first(tmp_path) -> None:

@@ -85,7 +85,7 @@ def run(argv: list[str], about: str, _: Stop) -> int:
         return 0
     code = launch.submit(options.on, written)
     if code:
-        tool = launch.cluster(options.on).tools[0]
+        tool = launch.cluster(options.on).submission("")[0]
         raise UserError(
             f"{tool} ended with exit code {code}; what it says stands above, and the job without --submit shows what it got"
         )

@@ -9,8 +9,12 @@ restarts={{ job.restarts }}
 logs={{ job.logs }}
 mkdir -p "$logs"
 
-# What every worker does before the run.
+# What every worker does before the run: first, an earlier start that lost its connection is told to save and end.
 read -r -d '' prepare <<'PREPARE'
+if [ -s ~/w2sr-job.pid ] && kill -TERM "$(cat ~/w2sr-job.pid)" 2>/dev/null; then
+    sleep 15
+fi
+rm -f ~/w2sr-job.pid
 rm -rf ~/w2sr-job
 mkdir -p ~/w2sr-job
 tar -xzf ~/w2sr-job.tar.gz -C ~/w2sr-job
@@ -18,12 +22,9 @@ cd ~/w2sr-job
 {{ install }}
 PREPARE
 
-# What every worker does then: first, an earlier start that lost its connection is told to save and end.
+# What every worker does then.
 read -r -d '' run <<'RUN'
 cd ~/w2sr-job || exit {{ lost }}
-if [ -f ~/w2sr-job.pid ]; then
-    kill -TERM "$(cat ~/w2sr-job.pid)" && sleep 15
-fi 2>/dev/null
 {{ program }} {{ command }} &
 echo $! > ~/w2sr-job.pid
 wait $!
