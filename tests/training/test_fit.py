@@ -52,12 +52,14 @@ def test_memorises_and_logs_it(tmp_path: Path) -> None:
     assert lines[-1]["nll"] < 0.05
     assert lines[-1]["token_accuracy"] == 1.0
     assert lines[-1] == result.metrics
-    assert events[-1] | {"loss": 0, "tokens_per_second": 0} == {
+    assert all(0.0 <= event["waiting"] <= 1.0 for event in events)
+    assert events[-1] | {"loss": 0, "tokens_per_second": 0, "waiting": 0} == {
         "step": 200,
         "total": 200,
         "loss": 0,
         "tokens_per_second": 0,
         "eta": 0,
+        "waiting": 0,
     }
     assert result.tokens == 200 * 8 * (toy.LENGTH - 1)
     assert list((tmp_path / "tensorboard").glob("events*"))

@@ -10,7 +10,7 @@ from attempts import Runs, Strike
 from moments import START, TAKEN
 
 BESIDE, NAME = "undisturbed", "sharing"
-NOT_TAKEN = ("timings.jsonl", "sampling.json")
+NOT_TAKEN = ("timings.jsonl", "sittings.jsonl", "sampling.json")
 """What a stage notes for itself, without which its work stands."""
 
 

@@ -190,9 +190,10 @@ def _execute_joined(experiment: "Experiment", directory: Path, options: argparse
         virtual_devices(experiment.mesh)
     share = None if options.fresh else Store(directory.parent)
     if not processes.is_first():
+        from w2sr_jax.cli.reporting import Reporting
         from w2sr_jax.graph.stage import Silent
 
-        execute.execute(experiment, directory, Silent(), kind, options.rung, stop, share)
+        execute.execute(experiment, directory, Reporting(Silent()), kind, options.rung, stop, share)
         return int(processes.barrier(_DONE, patience=math.inf)[_CODE])
     code = _lead(experiment, directory, options, kind, stop, share)
     processes.barrier(_DONE, {_CODE: str(code)})
@@ -208,7 +209,8 @@ def _lead(
     share: "Store | None",
 ) -> int:
     from w2sr_jax.cli.console import Console
-    from w2sr_jax.parallel import compiling
+    from w2sr_jax.cli.reporting import Reporting
+    from w2sr_jax.parallel import compiling, processes
     from w2sr_jax.preflight import checks
     from w2sr_jax.runs import requirements
     from w2sr_jax.stages import execute
@@ -220,7 +222,9 @@ def _lead(
         if kind != "report":
             with compiling.announced(console.say):
                 checks.before(experiment, directory, console, kind, options.rung)
-        page = execute.execute(experiment, directory, console, kind, options.rung, stop, share)
+        processes.observe(console.warn)
+        watcher = Reporting(console) if processes.count() > 1 else console
+        page = execute.execute(experiment, directory, watcher, kind, options.rung, stop, share)
         if page is not None:
             console.summary(page)
         findings = requirements.judged(page, wanted)

@@ -128,7 +128,8 @@ def _encode_function(value: Any, where: str) -> dict[str, Any]:
 
 def _encode_dataclass(value: Any, where: str) -> dict[str, Any]:
     kind = type(value)
-    fields = {f.name: encode(getattr(value, f.name), f"{where}.{f.name}".lstrip(".")) for f in dataclasses.fields(value)}
+    stated = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if not _left_out(f, getattr(value, f.name))}
+    fields = {name: encode(part, f"{where}.{name}".lstrip(".")) for name, part in stated.items()}
     reserved = sorted(fields.keys() & RESERVED)
     if reserved:
         raise Unsavable(f"{kind.__module__}:{kind.__qualname__} has a field {reserved[0]!r}, which saved settings use; rename it")
@@ -142,6 +143,10 @@ def _encode_dataclass(value: Any, where: str) -> dict[str, Any]:
     base = _extended(kind)
     extends = {} if base is None or module.split(".")[0] == OURS else {"extends": _name(base)}
     return {"type": f"{module}:{name}"} | _source(module) | extends | fields
+
+
+def _left_out(field: "dataclasses.Field[Any]", value: Any) -> bool:
+    return bool(field.metadata.get("where_set")) and bool(value == field.default)
 
 
 def _check_remade(value: Any) -> None:

@@ -122,8 +122,8 @@ def settings_of(run: Path) -> dict[str, Any]:
 
 
 def config_hash(experiment: Experiment) -> str:
-    """Digest of all settings but the run's name."""
-    return files.digest_json(encode(dataclasses.replace(experiment, name="-")))
+    """Digest of all settings but the run's name and its trackers."""
+    return files.digest_json(encode(dataclasses.replace(experiment.untracked, name="-")))
 
 
 def edited(run: Path, experiment: Experiment) -> list[str]:

@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from w2sr_jax.core import sentences
 
+WHERE_SET = {"where_set": True}
+"""Metadata of a field that is a setting only where its value is not its default: without it, all is as if it did not exist."""
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "True or False", NoneType: "None"}
 _BITS = 63
 

@@ -22,12 +22,35 @@ class StageCost:
     cost: LeftOut[float | None] = None
 
 
+GOODPUT = "goodput"
+"""The measure of a training that holds a `Sittings`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sittings:
+    """Where a training's time went over all its sittings, which interruptions divide: `wall` seconds in all, without the pauses
+    between them; `stepping` seconds in steps that count; `lost_steps` that had to be computed again, and `lost_seconds` in
+    them."""
+
+    wall: float
+    stepping: float
+    lost_steps: int
+    lost_seconds: float
+    sittings: int
+
+    @property
+    def goodput(self) -> float | None:
+        """The share of the time in steps that count."""
+        return self.stepping / self.wall if self.wall > 0 else None
+
+
 @dataclasses.dataclass(frozen=True)
 class StageTime:
-    """How long a stage took, and when it finished, as an ISO date."""
+    """How long a stage took, and when it finished, as an ISO date; of a training, also where its time went."""
 
     seconds: float | None
     finished: str | None
+    training: LeftOut[Sittings | None] = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from w2sr_jax.answers.grade import Grader, MathGrader
 from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.extendable import Extendable, misfits
-from w2sr_jax.core.fieldtypes import mistyped
+from w2sr_jax.core.fieldtypes import WHERE_SET, mistyped
 from w2sr_jax.curation.settings import Curation
 from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.evaluation.settings import Evaluation
@@ -23,6 +23,7 @@ from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.teachers.teacher import Teacher
 from w2sr_jax.text.contract import TokenizerSettings
 from w2sr_jax.text.settings import WordTokenizer
+from w2sr_jax.trackers.tracker import Tracker
 from w2sr_jax.training.settings import Training
 
 if TYPE_CHECKING:
@@ -126,6 +127,13 @@ class Experiment:
     """Only a trial of the path, whose numbers mean nothing (`--shrink` makes one): page, console and results say so."""
     extra: tuple[ExtraStages, ...] = ()
     """Stages of your own, besides those that the settings above make."""
+    trackers: tuple[Tracker, ...] = dataclasses.field(default=(), metadata=WHERE_SET)
+    """Who follows the trainings besides TensorBoard (Wandb, Mlflow, Trackio, your own); nothing is done again for them."""
+
+    @property
+    def untracked(self) -> "Experiment":
+        """All of it that has an influence on what comes out: the same without trackers."""
+        return dataclasses.replace(self, trackers=()) if self.trackers else self
 
     def teacher(self, name: str) -> Teacher:
         """The teacher of this name."""

@@ -40,6 +40,7 @@ def follow(plan: Plan, context: Context) -> None:
     """Do the stages to which the first process calls, without writing down that they are finished. The other processes call
     this."""
     for stage in _called(plan):
+        context.watcher.begin(stage.name, 0, len(plan))
         try:
             with usercode.guarded(stage):
                 stage.run(context)

@@ -12,13 +12,29 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from w2sr_jax.configuration.encoding import encode, encode_type
 from w2sr_jax.core import files
+from w2sr_jax.core.fieldtypes import WHERE_SET
 from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.graph.store import RunStore
+from w2sr_jax.trackers.following import Trackers
 
 NOT_READ = {"read": False}
 """Metadata of a field that a stage does not read: it orders stages and is no part of the identity."""
-WHERE_SET = {"where_set": True}
-"""Metadata of a field that is a setting only where its value is not its default: stages without it are as if it did not exist."""
+
+__all__ = [
+    "NOT_READ",
+    "WHERE_SET",
+    "Context",
+    "ExternalInput",
+    "Silent",
+    "Stage",
+    "StageResult",
+    "Watcher",
+    "external_of",
+    "identity",
+    "inputs",
+    "settings",
+    "stages_of",
+]
 
 
 class Watcher(Protocol):
@@ -87,6 +103,10 @@ class Context:
     stop: Stop = dataclasses.field(default_factory=Stop)
     first: bool = True
     """Whether this is the process that writes what is written once: of several that do a stage together, one."""
+    run: str = ""
+    """What the run is called by its trackers."""
+    trackers: Trackers | None = None
+    """Who follows the trainings besides TensorBoard; the first process has them."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,6 +21,7 @@ from w2sr_jax.core import sentences
 from w2sr_jax.core.process import stopping
 from w2sr_jax.core.process.exits import LOST
 from w2sr_jax.parallel.lines import Line, Message
+from w2sr_jax.parallel.pace import Pace, Report
 from w2sr_jax.parallel.rendezvous import differing
 
 BEAT = 1.0  # seconds between signs of life
@@ -52,6 +53,9 @@ class Peers:
         self._calls = 0
         self._leaving = False
         self._saying, self._announced = threading.Lock(), False
+        self._own: Message = {}  # what this process reports of its work
+        self._pace = Pace(count)
+        self._on_pace: Callable[[str], None] = _nobody
 
     def start(self, on_lost: Callable[[Lost], None] | None = None) -> None:
         """Watch the others in a thread; `on_lost` (default: end this process) is called in it once one is lost."""
@@ -81,6 +85,19 @@ class Peers:
             lost = self.lost
         self.fail(str(lost), lost.code)
         raise lost
+
+    def report(self, values: Mapping[str, str | float]) -> str:
+        """What this process says of its work (`pace.Report`), besides what it said before; it goes to process 0 with the next
+        sign of life. At process 0: how all go, in words."""
+        self._own = {**self._own, **values}
+        if self.index:
+            return ""
+        self._pace.take(0, Report.of(self._own), time.monotonic())
+        return self._pace.words()
+
+    def observe(self, on_pace: Callable[[str], None]) -> None:
+        """At process 0: whom to tell, from another thread, of processes that are silent or do not go on."""
+        self._on_pace = on_pace
 
     def fail(self, words: str, code: int) -> None:
         """Tell the others why this process ends; they end with the same code. From then on this one does not watch them."""
@@ -136,7 +153,11 @@ class Peers:
                 if now - beat >= BEAT:
                     beat = now
                     for index in self._lines.keys() - self._gone:
-                        self._lines[index].send({"beat": True})
+                        self._lines[index].send({"beat": True, **({"work": self._own} if self.index and self._own else {})})
+                    if self.index == 0 and not self._leaving:
+                        heard = {index: self._lines[index].heard for index in self._lines.keys() - self._gone}
+                        for words in self._pace.news(heard, now):
+                            self._on_pace(words)
 
     def _take(self, index: int, message: Message) -> None:
         if "lost" in message:
@@ -150,6 +171,8 @@ class Peers:
             with self._state:
                 self._passed[str(message["pass"])] = message.get("told") or {}
                 self._state.notify_all()
+        elif isinstance(work := message.get("work"), dict):
+            self._pace.take(index, Report.of(work), time.monotonic())
         elif "bye" in message:
             self._gone.add(index)
             self._unreachable()
@@ -221,6 +244,9 @@ class Peers:
                 error, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, 2)
                 os.write(error, f"w2sr: {self.lost}\n".encode(errors="backslashreplace"))
+
+
+def _nobody(words: str) -> None: ...
 
 
 def _code(message: Message) -> int:

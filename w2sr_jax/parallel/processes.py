@@ -158,6 +158,18 @@ def barrier(name: str, facts: Mapping[str, str] | None = None, patience: float =
     return facts or {}
 
 
+def report(values: Mapping[str, str | float]) -> str:
+    """What this process says of its work, by the names of `pace.Report`: it reaches process 0 within about a second, and nothing
+    waits for it. At process 0 of several: how all of them go, in words; otherwise empty."""
+    return _peers[0].report(values) if _peers else ""
+
+
+def observe(on_pace: Callable[[str], None]) -> None:
+    """At process 0: whom to tell, from another thread, of processes that are silent or do not go on."""
+    if _peers:
+        _peers[0].observe(on_pace)
+
+
 def count() -> int:
     """The number of processes; 1 before any was joined, without looking at a device."""
     return _peers[0].count if _peers else jax.process_count() if jax.distributed.is_initialized() else 1

@@ -34,6 +34,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("lengths", text.lengths),
     ("disk", disk_and_servers.disk),
     ("servers", disk_and_servers.servers),
+    ("trackers", disk_and_servers.trackers),
 )
 
 

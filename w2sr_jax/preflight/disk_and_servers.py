@@ -1,5 +1,7 @@
-"""Whether there is room for what the run will write, and whether servers that it asks are there and take its key."""
+"""Whether there is room for what the run will write, whether servers that it asks are there and take its key, and whether what
+its trackers need is installed."""
 
+import importlib.util
 import os
 import shutil
 from math import prod
@@ -15,6 +17,7 @@ from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.preflight.findings import Findings
 from w2sr_jax.preflight.subject import Subject, Trained
 from w2sr_jax.problems.splits import REST
+from w2sr_jax.trackers.tracker import name as tracker_name
 
 _PER_TOKEN = 12  # bytes of a trace's token: its id, its log-probability, its text
 
@@ -58,6 +61,16 @@ def servers(subject: Subject, findings: Findings) -> None:
         if not teacher.is_file and _asked(subject, teacher.name):
             with findings.refusing():
                 teacher.inspect(f"teacher {teacher.name!r}", findings.for_teacher(), lambda: None)
+
+
+def trackers(subject: Subject, findings: Findings) -> None:
+    """Are the packages of the trackers installed? Their services are not asked: a training goes on without them."""
+    for index, tracker in enumerate(subject.experiment.trackers):
+        package = getattr(tracker, "package", None)
+        if isinstance(package, str) and importlib.util.find_spec(package) is None:
+            findings.refuse(f"trackers.{index} needs the package {package}: pip install 'w2sr-jax[{package}]'")
+        else:
+            findings.see(tracker_name(tracker))
 
 
 def _asked(subject: Subject, name: str) -> bool:

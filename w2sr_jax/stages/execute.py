@@ -19,6 +19,7 @@ from w2sr_jax.parallel import processes, shared_disk
 from w2sr_jax.stages import layout
 from w2sr_jax.stages.plan import plan
 from w2sr_jax.stages.report.stage import NAME, pooled_report
+from w2sr_jax.trackers.following import tracked
 
 _BEGUN = "the run has begun"
 _MARKER = ".processes"
@@ -111,13 +112,15 @@ def execute(
             saved.check_read_back(directory)
         processes.barrier(_BEGUN)
         shared_disk.check(directory / _MARKER, directory)
-        for run in runs:
-            with contextlib.ExitStack() as stack:
-                if run.store.directory != directory:
-                    stack.enter_context(runner.owned(run.store, stop))
-                    saved.save(run.store.directory, run.experiment)
-                    watcher.warn(f"seed {run.seed}")
-                runner.run(run.plan, Context(run.store, watcher, stop), kind, rung, share)
+        with tracked(() if experiment.rehearsal else experiment.trackers, watcher.warn) as trackers:
+            for run in runs:
+                with contextlib.ExitStack() as stack:
+                    if run.store.directory != directory:
+                        stack.enter_context(runner.owned(run.store, stop))
+                        saved.save(run.store.directory, run.experiment)
+                        watcher.warn(f"seed {run.seed}")
+                    name = f"{experiment.name}/{run.prefix}".rstrip("/")
+                    runner.run(run.plan, Context(run.store, watcher, stop, run=name, trackers=trackers), kind, rung, share)
         if len(runs) > 1 and kind in (None, NAME):  # which the first process does alone
             runner.run_alone(pooled(experiment, directory, runs), Context(store, watcher, stop))
     return page(store) if kind in (None, NAME) else None

@@ -105,7 +105,7 @@ class _Builder:
             self._rung(index)
         report = Report(
             layout.REPORT,
-            experiment=self.experiment,
+            experiment=self.experiment.untracked,
             measured=(*self.evaluations.values(), *self.curations.values()),
         )
         planned = ExperimentPlan(

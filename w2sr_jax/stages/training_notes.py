@@ -1,11 +1,37 @@
-"""What is said of a training on examples once it has ended, and kept among its measures."""
+"""What is said of a training while it runs and once it has ended, and kept among its measures."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from w2sr_jax.batches.encode import END_SPELT, OVER_LENGTH
+from w2sr_jax.evaluation.cost import GOODPUT
+from w2sr_jax.graph.stage import Context, Stage, settings
+from w2sr_jax.trackers.following import Following
+from w2sr_jax.trackers.tracker import flat
+from w2sr_jax.training import journal
+from w2sr_jax.training.goodput import SITTINGS, goodput
 from w2sr_jax.training.imitation import reference_mass, teacher_share
 from w2sr_jax.training.loop import TrainingResult
+
+
+def under_way(event: Mapping[str, Any]) -> str:
+    """How a training goes, in words, of an event of `training.protocols.Hooks.on_event`."""
+    return f"loss {event['loss']:.3f}, {event['tokens_per_second']:,.0f} tokens/s"
+
+
+def followers(context: Context, stage: Stage, directory: Path) -> Following | None:
+    """The run's trackers, where it has any, told of a training with all its settings; its files lie in `directory`."""
+    if context.trackers is None:
+        return None
+    return context.trackers.following(context.run, stage.name, flat(settings(stage)), directory)
+
+
+def spent(directory: Path) -> dict[str, Any]:
+    """The measure of where a training's time went, from its own files; nothing at processes that do not write them."""
+    sittings = journal.read(directory / SITTINGS)
+    return {GOODPUT: dataclasses.asdict(goodput(sittings))} if sittings else {}
 
 
 def noted(result: TrainingResult, count: int, rejected: Mapping[str, int], others: Iterable[str]) -> tuple[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models import finite, grow, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import make_mesh
-from w2sr_jax.parallel.processes import first_does, put
+from w2sr_jax.parallel.processes import first_does, put, report
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.traces import Author
 from w2sr_jax.stages import examples as examples_of
@@ -35,7 +36,7 @@ from w2sr_jax.stages import training_cost as cost
 from w2sr_jax.stages.curate import emptied
 from w2sr_jax.stages.probing import training_probe
 from w2sr_jax.stages.problems import POOL
-from w2sr_jax.stages.training_notes import noted
+from w2sr_jax.stages.training_notes import followers, noted, spent, under_way
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.training import checkpoints, journal, supervision
 from w2sr_jax.training.frozen import FrozenModel
@@ -63,7 +64,7 @@ class Work:
         self.model, self.seed = stage.model.name, stage.seed
         self.directory = context.store.path(stage.model.directory)
         self.mesh = make_mesh(stage.mesh)
-        self._made = False
+        self._made, self._began = False, time.monotonic()
 
     @cached_property
     def renderer(self) -> Renderer:
@@ -264,10 +265,12 @@ class Work:
         first_does(f"what an earlier training of {self.model} left", clear)
         with self.stop() as asked, self._about():
             hooks = Hooks(
-                on_event=lambda event: self.progress(event["step"], event["total"], _words(event)),
+                on_event=self._on_event,
                 on_warning=lambda words: self.warn(f"{self.model}: {words}"),
                 stop=asked,
                 probe=probing,
+                scalars=followers(self.context, self.stage, self.directory),
+                began=self._began,
             )
             return fit(program, source, self.directory, lineage, loop, hooks)
 
@@ -280,7 +283,7 @@ class Work:
             layout.within(self.stage.model.checkpoints, result.checkpoint.name),
             result.params_digest,
             [*outputs, *([looked] if looked.is_file() else []), self.directory / journal.METRICS],
-            {**counts, **measures},
+            {**counts, **spent(self.directory), **measures},
             note,
         )
 
@@ -297,6 +300,10 @@ class Work:
             reason = f"its {' and '.join(changed)} changed after its checkpoints were made"
             self.warn(f"{self.model} is trained from the start, since {reason}")
             files.remove(folder)
+
+    def _on_event(self, event: Mapping[str, Any]) -> None:
+        report({"waiting": event["waiting"]})
+        self.progress(event["step"], event["total"], under_way(event))
 
     def progress(self, done: float, total: float, detail: str) -> None:
         self.context.watcher.progress(done, total, detail)
@@ -340,7 +347,3 @@ class Work:
 
 def _same(params: Any) -> Any:
     return params
-
-
-def _words(event: Mapping[str, Any]) -> str:
-    return f"loss {event['loss']:.3f}, {event['tokens_per_second']:,.0f} tokens/s"

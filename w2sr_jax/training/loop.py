@@ -2,18 +2,20 @@
 
 import dataclasses
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from w2sr_jax.core import files
 from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.training import journal, retention
 from w2sr_jax.training.agreement import StopRequest
 from w2sr_jax.training.checkpoints import Checkpoints
 from w2sr_jax.training.digest import agrees
 from w2sr_jax.training.feed import Stalled, Supply
+from w2sr_jax.training.goodput import Clock
 from w2sr_jax.training.probe import Prober
 from w2sr_jax.training.protocols import NO_HOOKS, Hooks, Program, Source
 from w2sr_jax.training.resume import resume
@@ -51,7 +53,8 @@ def fit(
     settings: LoopSettings,
     hooks: Hooks = NO_HOOKS,
 ) -> TrainingResult:
-    """Train one student in `directory` (`checkpoints/STEP`, `metrics.jsonl`, `timings.jsonl`, `tensorboard/`, `probe.jsonl`).
+    """Train one student in `directory` (`checkpoints/STEP`, `metrics.jsonl`, `timings.jsonl`, `sittings.jsonl`, `tensorboard/`,
+    `probe.jsonl`).
 
     `lineage` must name `config_hash`, a digest of all settings that have an influence on the result; all of it is saved with
     every checkpoint. Work of an interrupted run of the same data, configuration and initial parameters is continued, and ends
@@ -61,7 +64,7 @@ def fit(
     finite, or a loss explodes; no batch comes; the probe objects (checkpoints saved before stay). `NothingToTrain`, of these: the
     first steps change nothing. `Stopped`: `hooks.stop` asked for it.
     """
-    total = source.steps
+    total, clock = source.steps, Clock(hooks.began)
     prober = Prober(hooks.probe, total)
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(directory / CHECKPOINTS, settings.keep))
@@ -79,7 +82,8 @@ def fit(
         prober.resume(directory, None if resumed is None else start)
         writer = None
         if jax.process_index() == 0:
-            writer = stack.enter_context(journal.Journal(directory, None if resumed is None else start))
+            begun = journal.Journal(directory, None if resumed is None else start, files.digest_json(owner), clock, hooks.scalars)
+            writer = stack.enter_context(begun)
         del resumed  # its state's arrays may be donated
         watch = Watch(checkpoints, writer, total, guards(settings.watchdog, program.loss_level, total, lines), hooks)
         saver = Saver(checkpoints, writer, record, total, program.whole)
@@ -88,9 +92,12 @@ def fit(
         supply = stack.enter_context(Supply(source, numbers, request, settings.watchdog.stall, hooks.warn))
         if prober.due(start):
             saver.probe(prober, state)
+        clock.start()
         for number in numbers:
-            batch = _next(supply, number, state, watch, saver)
-            state, metrics = program.step(state, batch)
+            with watch.waiting():
+                batch = _next(supply, number, state, watch, saver)
+            with clock.aside() if number == start + 1 else nullcontext():  # the first one is compiled
+                state, metrics = program.step(state, batch)
             tokens = source.tokens(batch)
             saver.count(tokens)
             watch.ran(number, metrics, tokens, settings.logs(number, total))
@@ -98,11 +105,13 @@ def fit(
             saving = settings.saves(number, total)
             if saving or prober.due(number):
                 watch.settle(judge=True)
-            if prober.due(number):
-                saver.probe(prober, state)
-            if saving:
-                saver.save(state)
-        record = saver.finish()
+            with clock.aside():
+                if prober.due(number):
+                    saver.probe(prober, state)
+                if saving:
+                    saver.save(state)
+        with clock.aside():
+            record = saver.finish()
         if agrees(state.params, str(record["params_digest"]), initial):
             raise NothingToTrain(
                 f"all {total:,} steps left every parameter as it was; keep them in float32 (the model's param_dtype), or raise "

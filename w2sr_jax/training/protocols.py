@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from w2sr_jax.training.probe import Probing
+from w2sr_jax.training.scalars import Scalars
 from w2sr_jax.training.state import Metrics, TrainState
 from w2sr_jax.training.watchdog import LossLevel
 
@@ -23,7 +24,8 @@ class Hooks:
     """What the caller of `fit` wants to be told, and how it steers a training that runs."""
 
     on_event: OnEvent | None = None
-    """Gets `step`, `total`, `loss`, `tokens_per_second` and `eta` (seconds) at every logged step."""
+    """Gets `step`, `total`, `loss`, `tokens_per_second`, `eta` (seconds) and `waiting` (the share of the time in which this
+    process waited for batches) at every logged step."""
     on_warning: Callable[[str], None] | None = None
     """Gets sentences, perhaps from another thread; default: the log."""
     stop: Callable[[], bool] | None = None
@@ -31,6 +33,10 @@ class Hooks:
     none, and they ask it together, every `log_every` steps."""
     probe: Probing | None = None
     """Evaluates the student while it learns."""
+    scalars: Scalars | None = None
+    """Gets what is written down of steps, at the process that writes."""
+    began: float | None = None
+    """When the work on this training began, of `time.monotonic`; None: with `fit`."""
 
     def warn(self, words: str) -> None:
         (self.on_warning or log.warning)(words)

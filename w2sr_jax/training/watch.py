@@ -1,8 +1,9 @@
 """Looking at the metrics of a running training: write down, report, stop it where it goes wrong."""
 
+import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from w2sr_jax.core.errors import NothingToTrain, UserError
@@ -26,7 +27,7 @@ class Watch:
     def __init__(self, checkpoints: Checkpoints, writer: Journal | None, total: int, guards: Guards, hooks: Hooks) -> None:
         self._checkpoints, self._writer, self._total, self._guards, self._hooks = checkpoints, writer, total, guards, hooks
         self._waiting: list[tuple[int, Metrics, bool]] = []
-        self._since = time.monotonic()
+        self._since, self._waited = time.monotonic(), 0.0
         self._tokens: dict[int, int] = {}
 
     def ran(self, number: int, metrics: Metrics, tokens: int, log: bool) -> None:
@@ -40,6 +41,13 @@ class Watch:
         if len(self._waiting) > AHEAD:
             self._waiting[-AHEAD][1]["sound"].block_until_ready()
         self._tokens[number] = tokens
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """What is done inside is to wait for a batch."""
+        before = time.monotonic()
+        yield
+        self._waited += time.monotonic() - before
 
     def settle(self, judge: bool = False) -> None:
         """Wait for all steps given so far; write what is to be logged. `UserError` if one was not finite, or if the last one's
@@ -73,12 +81,17 @@ class Watch:
         now = time.monotonic()
         covered = [done for done in self._tokens if done <= number]
         tokens, seconds = sum(self._tokens.pop(done) for done in covered), now - self._since
-        self._since = now
+        self._since, waited, self._waited = now, self._waited, 0.0
         if self._hooks.on_event is not None:  # before the writer, which has a slow import at its first line
             each = seconds / len(covered)
             event = {"step": number, "total": self._total, "loss": metrics["loss"]}
             self._hooks.on_event(
-                {**event, "tokens_per_second": tokens / max(seconds, 1e-9), "eta": each * (self._total - number)}
+                {
+                    **event,
+                    "tokens_per_second": tokens / max(seconds, 1e-9),
+                    "eta": each * (self._total - number),
+                    "waiting": waited / max(seconds, 1e-9),
+                }
             )
         if self._writer is not None:
             self._writer.write(number, metrics, {"tokens": tokens, "seconds": round(seconds, 6)})

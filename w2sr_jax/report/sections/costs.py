@@ -4,18 +4,19 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from w2sr_jax.evaluation.cost import StageCost, StageTime, Timings
+from w2sr_jax.evaluation.cost import Sittings, StageCost, StageTime, Timings
 
 Number = TypeVar("Number", int, float)
 
 
 @dataclasses.dataclass(frozen=True)
 class StageRow:
-    """`finished` is a date as people write it."""
+    """`finished` is a date as people write it; `training` says of a training where its time went."""
 
     stage: StageCost
     seconds: float | None
     finished: str | None
+    training: Sittings | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,13 +41,14 @@ class KindRow:
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """`timed`: times are known; `paid`: servers asked for money."""
+    """`timed`: times are known; `paid`: servers asked for money. `training`: where the time of all trainings went together."""
 
     kinds: list[KindRow]
     stages: list[StageRow]
     total: Sums
     timed: bool
     paid: bool
+    training: Sittings | None = None
 
 
 def costs(stages: Sequence[StageCost], timings: Timings | None) -> Costs:
@@ -58,13 +60,27 @@ def costs(stages: Sequence[StageCost], timings: Timings | None) -> Costs:
         by_kind.setdefault(row.stage.kind or row.stage.name, []).append(row)
     total = _sums(rows)
     kinds = [KindRow(name, len(group), sums := _sums(group), _width(sums, total)) for name, group in by_kind.items()]
-    return Costs(kinds, rows, total, timed=total.seconds is not None, paid=total.cost is not None)
+    return Costs(kinds, rows, total, timed=total.seconds is not None, paid=total.cost is not None, training=_trainings(rows))
 
 
 def _row(stage: StageCost, time: StageTime | None) -> StageRow:
     if time is None:
         return StageRow(stage, None, None)
-    return StageRow(stage, time.seconds, None if time.finished is None else time.finished[:19].replace("T", " "))
+    finished = None if time.finished is None else time.finished[:19].replace("T", " ")
+    return StageRow(stage, time.seconds, finished, time.training)
+
+
+def _trainings(rows: Sequence[StageRow]) -> Sittings | None:
+    every = [row.training for row in rows if row.training is not None]
+    if not every:
+        return None
+    return Sittings(
+        wall=sum(each.wall for each in every),
+        stepping=sum(each.stepping for each in every),
+        lost_steps=sum(each.lost_steps for each in every),
+        lost_seconds=sum(each.lost_seconds for each in every),
+        sittings=sum(each.sittings for each in every),
+    )
 
 
 def _width(sums: Sums, total: Sums) -> float:

@@ -13,7 +13,7 @@ from w2sr_jax.configuration.saved import config_hash
 from w2sr_jax.core import codec
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation.answered import by_problem, unanimous
-from w2sr_jax.evaluation.cost import StageCost, StageTime, Timings
+from w2sr_jax.evaluation.cost import GOODPUT, Sittings, StageCost, StageTime, Timings
 from w2sr_jax.evaluation.faithfulness import Interventions
 from w2sr_jax.evaluation.scores import Generations, HeldOut, outcomes, score_seeds
 from w2sr_jax.experiment import Experiment
@@ -141,12 +141,18 @@ def timings(sources: Sources) -> Timings:
     """What depends on a clock, by stage."""
     return Timings(
         {
-            sources.prefix(run) + manifest.stage: StageTime(manifest.measures.get("seconds"), manifest.measures.get("finished"))
+            sources.prefix(run) + manifest.stage: _time(manifest)
             for run, manifests in sources.manifests.items()
             for manifest in manifests
             if manifest.kind != layout.REPORT
         }
     )
+
+
+def _time(manifest: lineage.Manifest) -> StageTime:
+    measures = manifest.measures
+    sittings = codec.decode(Sittings, measures[GOODPUT], f"the manifest of {manifest.stage}") if GOODPUT in measures else None
+    return StageTime(measures.get("seconds"), measures.get("finished"), sittings)
 
 
 def warnings(experiment: Experiment, runs: Sequence[RunStore]) -> list[str]:

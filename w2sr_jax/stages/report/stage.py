@@ -47,4 +47,6 @@ class Report(Stage):
 
 def pooled_report(experiment: Experiment, store: RunStore, seeds: "dict[str, RunStore]") -> Report:
     """The stage that pools the reports of all seeds."""
-    return Report(NAME, experiment, seeds=tuple(SeedReport(f"{name}/{NAME}", name, each) for name, each in seeds.items()))
+    return Report(
+        NAME, experiment.untracked, seeds=tuple(SeedReport(f"{name}/{NAME}", name, each) for name, each in seeds.items())
+    )

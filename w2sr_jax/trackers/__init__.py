@@ -1,0 +1,1 @@
+"""What shows scalars of trainings besides TensorBoard: Weights & Biases, MLflow, Trackio, or a user's own."""
