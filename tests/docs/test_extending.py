@@ -28,6 +28,7 @@ from w2sr_jax.problems import source
 from w2sr_jax.runs.explain import explain
 from w2sr_jax.runs.show import show
 from w2sr_jax.stages.execute import execute
+from w2sr_jax.training import journal
 from w2sr_jax.training.settings import Training
 
 PAGE = "docs/extending.md"
@@ -123,6 +124,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunStore]:
             problems=loaded["sums"].problems,
             rungs=(dataclasses.replace(rung, teachers=("clumsy",), arms=("correct", concise, own, policy), gold=False),),
             extra=loaded["lengths"].extra,
+            trackers=loaded["sheet"].trackers,
         )
         experiment = doc_runs.small(experiment, "--rungs.0.training.steps", "20", "--splits.pool", "80")
         page = execute(experiment, directory / "runs" / "all-mine", Silent())
@@ -226,6 +228,16 @@ def test_the_stage_counts_what_the_teacher_wrote(run: RunStore) -> None:
             lengths.setdefault(trace.verdict, []).append(len(trace.text.split()))
     expected = {verdict: int(np.quantile(each, 0.9, method="higher")) for verdict, each in lengths.items()}
     assert files.read_json(run.file("lengths/clumsy.json")) == expected
+
+
+def test_the_tracker_has_a_row_for_every_scalar_that_a_training_logged(run: RunStore) -> None:
+    folder = run.path("rungs/0-small/correct")
+    rows = [line.split(",") for line in (folder / "trackers" / "sheet" / "scalars.csv").read_text().splitlines()]
+    logged = journal.read(folder / "metrics.jsonl")
+    for name in ("loss", "gradient_norm"):
+        own = [(int(step), float(value)) for step, each, value in rows if each == f"train/{name}"]
+        assert own == [(line["step"], line[name]) for line in logged]
+    assert (folder / "trackers" / "sheet" / "scalars.state").read_text() == "finished"
 
 
 def test_the_command_is_a_file_and_a_line(run: RunStore, tmp_path: Path) -> None:

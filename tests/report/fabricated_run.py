@@ -13,7 +13,7 @@ from w2sr_jax.core.records import Problem, Trace, VerdictName
 from w2sr_jax.curation.arms import LABELS
 from w2sr_jax.curation.funnel import Difficulty, Funnel, Histogram, Step
 from w2sr_jax.evaluation import scores
-from w2sr_jax.evaluation.cost import StageCost, StageTime, Timings
+from w2sr_jax.evaluation.cost import Sittings, StageCost, StageTime, Timings
 from w2sr_jax.evaluation.scores import Comparison, HeldOut
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.report.evidence import Evidence
@@ -174,7 +174,13 @@ def report(seeds: tuple[int, ...] = (0,), count: int = 300) -> Report:
         samples=tuple(sample(problem) for problem in asked[:2]),
     )
     finished = "2026-11-23T16:18:05+00:00"
-    timings = Timings({stage.name: StageTime(43.0 if stage.kind == "train" else 3.0, finished) for stage in stages})
+    sittings = Sittings(wall=43.0, stepping=30.1, lost_steps=25, lost_seconds=2.5, sittings=2)
+    timings = Timings(
+        {
+            stage.name: StageTime(43.0, finished, sittings) if stage.kind == "train" else StageTime(3.0, finished)
+            for stage in stages
+        }
+    )
     return Report(found, timings, pages)
 
 

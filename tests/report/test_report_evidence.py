@@ -201,6 +201,16 @@ def test_clocks_change_the_page_and_timings_alone(made: Report, tmp_path: Path) 
     assert "Tokens" in bare.index.read_text()
 
 
+def test_the_page_says_how_much_of_the_trainings_time_counted_and_what_was_lost(made: Report) -> None:
+    trainings = sum(stage.kind == "train" for stage in made.results.stages)
+    assert trainings > 1
+    html = page.render(made.results, made.timings)
+    assert "70.0\N{NARROW NO-BREAK SPACE}% of" in html  # 30.1 of 43 seconds, of each and so of all
+    assert f"{25 * trainings} steps" in html
+    assert html.count("<td>25</td>") == trainings
+    assert "Goodput" not in page.render(made.results)
+
+
 def test_the_ledger_shows_its_shares_intervals_and_denominators(made: Report) -> None:
     html = page.render(made.results)
     rows = {row[0]: row for row in cells(html, "ledger")}
