@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import xla_flags
 
-from w2sr_jax.core import records
+from w2sr_jax.core import files, records
 from w2sr_jax.core.records import Trace
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.training import journal
@@ -181,6 +181,18 @@ def test_the_second_process_says_nothing_of_what_it_does(interrupted: tuple[list
     _, again, _ = interrupted
     said = [line for line in again[1].said.splitlines() if line and "[Gloo]" not in line]
     assert said == []
+
+
+def test_the_report_says_what_the_interruption_cost(interrupted: tuple[list[Ended], list[Ended], RunStore]) -> None:
+    """The training in which one process was terminated had two sittings; all stopped at one step, saved: none was lost."""
+    _, _, together = interrupted
+    stages = files.read_json(together.file("report/timings.json"))["stages"]
+    spent = {name: stage["training"] for name, stage in stages.items() if "training" in stage}
+    assert set(spent) == {name for name in stages if name.endswith("/train")}
+    assert {name: each["sittings"] for name, each in spent.items()} == {
+        name: 2 if name == "rungs/0-small/all/train" else 1 for name in spent
+    }
+    assert all(0 <= each["stepping"] <= each["wall"] and each["lost_steps"] == 0 for each in spent.values())
 
 
 def test_processes_with_other_settings_are_told_before_anything_is_done(config: Path, tmp_path: Path) -> None:

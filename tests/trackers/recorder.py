@@ -9,10 +9,12 @@ from w2sr_jax.trackers.tracker import Recording, State, TrackedTraining
 
 @dataclasses.dataclass
 class Recorder:
-    """Called as a tracker. `fails` names what raises; `waits` is waited for before anything is taken."""
+    """Called as a tracker. `fails` names what raises; `waits` is waited for before anything is taken; `reached` is the last step
+    that it holds of a training that is continued."""
 
     fails: str = ""
     waits: threading.Event | None = None
+    reached: int | None = None
     error: BaseException = dataclasses.field(default_factory=lambda: RuntimeError("no network"))
     trainings: list[TrackedTraining] = dataclasses.field(default_factory=list)
     steps: list[tuple[int, dict[str, float]]] = dataclasses.field(default_factory=list)

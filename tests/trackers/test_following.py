@@ -82,6 +82,14 @@ def test_what_a_tracker_missed_comes_when_the_training_is_continued(tmp_path: Pa
     assert len(warned) == 1
 
 
+def test_what_was_on_its_way_when_the_process_was_killed_comes_again(tmp_path: Path) -> None:
+    """Steps 1 to 6 were sent, and 4 arrived; the training goes on from step 5."""
+    killed, again = Recorder(), Recorder(reached=4)
+    follow(tmp_path, killed, steps=range(1, 7))
+    follow(tmp_path, again, steps=range(6, 9), earlier=[("train", step, {"loss": step / 10}) for step in range(1, 6)])
+    assert [step for step, _ in again.steps] == [5, 6, 7, 8]
+
+
 @pytest.mark.parametrize("fails", ["call", "log", "end"])
 @pytest.mark.parametrize("error", [ConnectionError("cannot reach https://u:pass1234@host/x?token=abc"), SystemExit(1)])
 def test_a_tracker_that_fails_is_named_once_and_others_go_on(tmp_path: Path, fails: str, error: BaseException) -> None:

@@ -159,6 +159,9 @@ class _Worker:
         lacking = [member for member in ("log", "end") if not callable(getattr(recording, member, None))]
         if lacking:
             raise TypeError(f"it returned {sentences.value(recording, 60)}, which has no {' and no '.join(lacking)}")
+        reached = getattr(recording, "reached", None)
+        if self._sent.resumed and isinstance(reached, int):
+            self._sent.lost(reached)
         self._recording = recording
 
     def _forget(self) -> None:

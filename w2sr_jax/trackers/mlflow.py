@@ -44,18 +44,19 @@ class Mlflow:
         before = client.search_runs([number], f"tags.`{_TAG}` = '{training.id}'", max_results=1) if training.resumed else []
         if before:
             client.update_run(before[0].info.run_id, "RUNNING")
-            return _Run(client, before[0].info.run_id)
+            run = before[0].info.run_id
+            return _Run(client, run, max((each.step for each in client.get_metric_history(run, "train/loss")), default=-1))
         tags = {_TAG: training.id, "w2sr.run": training.run, "w2sr.stage": training.stage}
         run = client.create_run(number, tags=tags, run_name=f"{training.run}/{training.stage}").info.run_id
         params = [Param(name, str(value)[:_LONGEST]) for name, value in training.settings.items()]
         for first in range(0, len(params), _AT_ONCE):
             client.log_batch(run, params=params[first : first + _AT_ONCE])
-        return _Run(client, run)
+        return _Run(client, run, None)
 
 
 class _Run:
-    def __init__(self, client: Any, run: str) -> None:
-        self._client, self._run = client, run
+    def __init__(self, client: Any, run: str, reached: int | None) -> None:
+        self._client, self._run, self.reached = client, run, reached
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         from mlflow.entities import Metric

@@ -1,8 +1,8 @@
 """What a tracker was sent of a training, in a file of the training's: under which id, and up to which step.
 
 The file's first line holds the id and the training's owner, a digest of all that determines it; each further line a step that is
-sent next. It is written before the step is sent: a process that is killed in between may keep one step from a tracker, and none
-is there twice.
+sent next. It is written before the step is sent, so that none is there twice. A process that is killed may take steps with it
+that a tracker had not passed on; one that says what it holds gets these again.
 """
 
 import json
@@ -37,6 +37,10 @@ class Sent:
         self._sink.write(json.dumps({"group": group, "step": step}) + "\n")
         self._sink.flush()
         return True
+
+    def lost(self, reached: int) -> None:
+        """What was sent after a step has not arrived, and counts as not sent."""
+        self._steps = {group: min(step, reached) for group, step in self._steps.items()}
 
     def close(self) -> None:
         self._sink.close()

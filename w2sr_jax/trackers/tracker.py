@@ -33,7 +33,11 @@ class TrackedTraining:
 
 
 class Recording(Protocol):
-    """One training as a tracker follows it. Each step comes once, also where a training that was interrupted repeats some."""
+    """One training as a tracker follows it. Each step comes once, also where a training that was interrupted repeats some.
+
+    It may have an attribute `reached`, the last step of this training that it holds (None: it does not know): where a killed
+    process took some with it that were on their way, they come again.
+    """
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Scalars of a step, by names such as `train/loss` and `probe/accuracy`; steps never decrease."""

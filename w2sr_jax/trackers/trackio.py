@@ -51,6 +51,8 @@ class Trackio:
 class _Run:
     def __init__(self, run: Any) -> None:
         self._run = run
+        following = getattr(run, "_next_step", None)  # no public name; without it nothing is sent again
+        self.reached = following - 1 if isinstance(following, int) else None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)

@@ -16,7 +16,8 @@ class Wandb:
     entity: str = ""
     """Account or team; empty: the account's default."""
     mode: Literal["online", "offline"] = "online"
-    """offline: nothing is sent; `wandb sync RUN/…/trackers/wandb/wandb/offline-*` does so later."""
+    """offline: nothing is sent; `wandb sync` does so later with what lies in ./wandb, or where WANDB_DIR says. It is not put into
+    the run, since W&B makes links there that lead out of it."""
 
     package: ClassVar[str] = "wandb"
 
@@ -32,17 +33,16 @@ class Wandb:
             name=f"{training.run}/{training.stage}",
             group=training.run,
             config=dict(training.settings),
-            dir=str(training.directory),
             reinit="create_new",
             # Only what it is told: no captured output, no copies of the user's files.
             settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True, save_code=False),
         )
-        return _Run(run)
+        return _Run(run, run.starting_step - 1 if self.mode == "online" else None)
 
 
 class _Run:
-    def __init__(self, run: Any) -> None:
-        self._run = run
+    def __init__(self, run: Any, reached: int | None) -> None:
+        self._run, self.reached = run, reached
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)
