@@ -188,7 +188,8 @@ def test_the_report_says_what_the_interruption_cost(interrupted: tuple[list[Ende
     _, _, together = interrupted
     stages = files.read_json(together.file("report/timings.json"))["stages"]
     spent = {name: stage["training"] for name, stage in stages.items() if "training" in stage}
-    assert set(spent) == {name for name in stages if name.endswith("/train")}
+    copied = "rungs/1-large/base/train"  # whose parameters are another model's
+    assert set(spent) == {name for name in stages if name.endswith("/train")} - {copied}
     assert {name: each["sittings"] for name, each in spent.items()} == {
         name: 2 if name == "rungs/0-small/all/train" else 1 for name in spent
     }

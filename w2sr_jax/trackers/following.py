@@ -104,7 +104,7 @@ class _Worker:
         self._thread: threading.Thread | None = None
         self._recording: Recording | None = None
         self._sent: Sent | None = None
-        self._stage, self._dropped = "", False
+        self._stage, self._dropped, self._left = "", False, False
 
     def put(self, job: _Job) -> None:
         if self._thread is None:
@@ -123,18 +123,19 @@ class _Worker:
         self._jobs.put(None)
         self._thread.join(max(0.0, until - time.monotonic()))
         if self._thread.is_alive():
+            self._left = True
             self._warn(
                 f"tracker {self.name} has not taken all of {self._stage or 'the run'} in time, and is not waited for; all "
                 "scalars are in metrics.jsonl and TensorBoard"
             )
 
     def _run(self) -> None:
-        with muted():
-            while (job := self._jobs.get()) is not None:
-                try:
+        while (job := self._jobs.get()) is not None:
+            try:
+                with muted():
                     self._do(job)
-                except (Exception, SystemExit) as error:  # trackers raise what they like
-                    self._fail(error)
+            except (Exception, SystemExit) as error:  # trackers raise what they like
+                self._fail(error)
 
     def _do(self, job: _Job) -> None:
         if isinstance(job, _Begin):
@@ -171,6 +172,8 @@ class _Worker:
 
     def _fail(self, error: BaseException) -> None:
         self._recording = None
+        if self._left:  # of which a warning was given
+            return
         words = sentences.shown(without_secrets(f"{type(error).__name__}: {' '.join(str(error).split())}"), 300)
         self._warn(f"tracker {self.name} does not follow {self._stage} any further ({words}); the training goes on")
 

@@ -2,6 +2,7 @@
 MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -34,6 +35,7 @@ class Mlflow:
             )
 
     def __call__(self, training: TrackedTraining) -> "_Run":
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would tell its makers, and wait for them
         from mlflow import MlflowClient
         from mlflow.entities import Param
 

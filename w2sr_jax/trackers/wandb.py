@@ -6,6 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from w2sr_jax.trackers.tracker import State, TrackedTraining
 
+_PATIENCE = 20.0  # seconds
+
 
 @dataclasses.dataclass(frozen=True)
 class Wandb:
@@ -24,6 +26,12 @@ class Wandb:
     def __call__(self, training: TrackedTraining) -> "_Run":
         import wandb
 
+        # Only what it is told: no captured output, no copies of the user's files.
+        settings = wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True, save_code=False)
+        # At the end of the process W&B waits for as long as this, whoever else does not.
+        settings.init_timeout = _PATIENCE
+        if hasattr(settings, "finish_timeout"):
+            settings.finish_timeout = _PATIENCE
         run = wandb.init(
             project=self.project,
             entity=self.entity or None,
@@ -34,8 +42,7 @@ class Wandb:
             group=training.run,
             config=dict(training.settings),
             reinit="create_new",
-            # Only what it is told: no captured output, no copies of the user's files.
-            settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True, save_code=False),
+            settings=settings,
         )
         return _Run(run, run.starting_step - 1 if self.mode == "online" else None)
 
