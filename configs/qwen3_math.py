@@ -6,7 +6,8 @@
 The recipe is that of the best documented positive replication (arXiv 2609.08798, Table 3): 9,600 prompts with 8 samples each, of
 every prompt one correct, well-formed, untruncated trace; full fine-tuning for 3 epochs at batch 64 and learning rate 2e-5. The
 prompts are from both splits of MATH, since train alone has 7,500, without the problems of MATH-500, on which models are tested.
-Hardware: 16 GPUs of 80 GB, or a TPU v5p-32; the first rung alone takes 4 GPUs (--mesh.fsdp 4).
+Hardware: 16 GPUs of 80 GB, or a TPU v5p-32; the first rung alone takes 4 GPUs (--mesh.fsdp 4). The larger students are trained
+over fsdp 16, the 1.7B over 4; every model decodes with a copy of its weights on each device.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.experiment import Experiment, FromCheckpoint, Graduate, ModelTeacher, Rung
 from w2sr_jax.models import presets
-from w2sr_jax.parallel.settings import Mesh
+from w2sr_jax.parallel.settings import Mesh, Meshes
 from w2sr_jax.problems.presets import math, math500
 from w2sr_jax.problems.settings import Splits
 from w2sr_jax.sampling.settings import Decoding
@@ -42,6 +43,7 @@ RUNG = Rung(
         save_every=50,
     ),
     probe=Probe(every=50),
+    meshes=Meshes(training=Mesh(fsdp=4)),
 )
 
 
@@ -51,7 +53,7 @@ def graduate(size: str) -> Graduate:
 
 
 def experiment() -> Experiment:
-    larger = dataclasses.replace(RUNG, arms=("correct",))
+    larger = dataclasses.replace(RUNG, arms=("correct",), meshes=Meshes())
     return Experiment(
         name="qwen3-math",
         problems=math("train+test"),

@@ -171,9 +171,9 @@ def readers(path):
     """The stages that a setting steers, as a person knows them from what they do; all that follows from them comes besides."""
     head, *rest = path
     match head:
-        case "name" | "rehearsal":
+        case "name" | "rehearsal" | "mesh":
             return set()
-        case "seeds" | "mesh":
+        case "seeds":
             return EVERY_TRAINING | set(TRACES.values()) | EVERY_EVALUATION
         case "problems":
             return {"problems", "tokenizer", "rungs/0-small/base/train"}
@@ -200,6 +200,8 @@ def of_teacher(index, field, *_):
         return {"teachers/teacher/train", "evaluations/teacher"}
     if field == "training":
         return {"teachers/teacher/train"}
+    if field == "meshes":
+        return set()  # where something is computed is no part of what it is
     if field == "weight":
         return {f"rungs/{RUNGS[index]}/curation"}
     return {TRACES[name]}
@@ -219,6 +221,8 @@ def of_rung(index, field, *rest):
             return {curation}
         case "training" | "objective" | "probe":
             return students(index)
+        case "meshes":
+            return set()
     raise AssertionError(f"nobody has said who reads {field} of a rung")
 
 

@@ -14,8 +14,8 @@ from w2sr_jax.experiment.arms import Arm
 from w2sr_jax.graph.manifest import Manifest
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.lora_settings import Lora
+from w2sr_jax.parallel.accelerators import ACCELERATORS
 from w2sr_jax.planning import rates
-from w2sr_jax.planning.hardware import ACCELERATORS
 from w2sr_jax.planning.rates import Decoding
 from w2sr_jax.planning.work import Assumed, Counted, Passed, Sampled, Work
 from w2sr_jax.problems.settings import Files, Splits

@@ -3,6 +3,7 @@
 import pytest
 
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.parallel.accelerators import ACCELERATORS, kind_of
 from w2sr_jax.planning import hardware
 
 
@@ -27,7 +28,7 @@ def test_a_name_says_what_there_is(text: str, name: str, devices: int, hosts: in
 def test_an_unknown_topology_is_answered_with_those_there_are(text: str) -> None:
     with pytest.raises(UserError) as refused:
         hardware.named(text)
-    for name in hardware.ACCELERATORS:
+    for name in ACCELERATORS:
         assert name in str(refused.value)
 
 
@@ -55,5 +56,5 @@ def test_an_arrangement_that_there_is_not_is_refused(text: str) -> None:
     ],
 )
 def test_a_device_is_recognised_by_what_jax_calls_it(kind: str, name: str | None) -> None:
-    accelerator = hardware.kind_of(kind)
+    accelerator = kind_of(kind)
     assert (accelerator and accelerator.name) == name

@@ -25,7 +25,7 @@ from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.planning import fitting, memory
 from w2sr_jax.planning.compile import figures
 from w2sr_jax.planning.programs import Decode, Engine, HeldOut, Lay, Prefill, Reference, Seat, TrainStep
-from w2sr_jax.preflight.models import Shape
+from w2sr_jax.preflight.meshes import Shape
 from w2sr_jax.sampling.programs import programs
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.training.program import make_program

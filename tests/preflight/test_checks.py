@@ -36,8 +36,8 @@ from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.hf import pretrained
 from w2sr_jax.parallel.settings import Mesh
-from w2sr_jax.preflight import checks, rehearsal
-from w2sr_jax.preflight.models import Shape, refusals
+from w2sr_jax.preflight import checks, meshes, rehearsal
+from w2sr_jax.preflight.meshes import Shape, refusals
 from w2sr_jax.preflight.stand_ins import StandIns
 from w2sr_jax.preflight.subject import Subject
 from w2sr_jax.problems.settings import Fields, Files, Generated, Splits
@@ -416,7 +416,7 @@ def test_a_rehearsal_keeps_the_shape_of_the_mesh_and_its_models_divide_over_it(t
         fitting = dataclasses.replace(experiment, mesh=mesh, teachers=(teacher,))
         small = rehearsal.shrink(fitting, tmp_path / str(shape))
         assert small.mesh == mesh
-        assert refusals(small, shape) == []
+        assert refusals(small, meshes.shape) == []
         assert small.rungs[0].training.batching.rows % (small.rungs[0].training.accumulation * shape.ways) == 0
     wide = dataclasses.replace(training, batching=Batching(length=256, rows=64))
     pods = dataclasses.replace(

@@ -9,7 +9,8 @@ from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import ForwardKL, Nll, ReverseKL
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.settings import Mesh
-from w2sr_jax.preflight.models import shape, training_bytes
+from w2sr_jax.preflight.meshes import shape
+from w2sr_jax.preflight.models import training_bytes
 from w2sr_jax.preflight.subject import Trained
 from w2sr_jax.training.settings import Training
 

@@ -321,7 +321,7 @@ def test_mistakes_are_named(params: transformer.Params, prompt: list[int], decod
 
 
 def test_on_a_mesh_a_layer_exchanges_the_sums_of_its_two_products_alone() -> None:
-    config, mesh = replace(CONFIG, vocab_size=14), meshes.make_mesh(Mesh(data=2, fsdp=2, tensor=2))
+    config, mesh = replace(CONFIG, vocab_size=14), meshes.make_mesh(Mesh(data=4, tensor=2))
     made = programs(config, replace(GREEDY, batch=8), (2,), mesh)
     decode: Any = made.decode  # jitted
     weights = made.weights(transformer.init(config, jax.random.key(0)), 128)

@@ -45,9 +45,9 @@ def draw(author, name, **named):
     assert [path.name for path in directory.glob("*.json")] == ["sampling.json"]
     return [sorted(set(grader.asked), key=[problem.id for problem in PROBLEMS].index), found.tokens, found.left_out]
 
-apart = placed(Mesh(fsdp=4))
+apart = placed(Mesh(fsdp=2))
 result = {"apart": draw(apart, "apart"), "again": draw(apart, "apart"), "budget": draw(apart, "budget", budget=int(sys.argv[5]))}
-result["together"] = draw(placed(Mesh(tensor=4), heads=4), "together")
+result["together"] = draw(placed(Mesh(fsdp=2, tensor=2), heads=4), "together")
 directory = Path(sys.argv[2]) / "apart"
 processes.barrier("all is there")
 if jax.process_index() == 1:

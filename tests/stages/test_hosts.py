@@ -1,5 +1,6 @@
 """A whole ladder in two real processes: what they write is what one process with as many devices writes, they end together when
-one is terminated, and the same command goes on."""
+one is terminated, and the same command goes on. Teachers write with a copy of the model on each device; the second student trains
+over the devices of both processes, and one copy of it answers on all of them."""
 
 import dataclasses
 import os
@@ -28,7 +29,7 @@ CONFIG = """
     from w2sr_jax.evaluation.settings import Evaluation
     from w2sr_jax.experiment import Experiment, FromParent, Graduate, ModelTeacher, Pretraining, Rung
     from w2sr_jax.models.config import ModelConfig
-    from w2sr_jax.parallel.settings import Mesh
+    from w2sr_jax.parallel.settings import Mesh, Meshes
     from w2sr_jax.problems.settings import Generated, Splits
     from w2sr_jax.sampling.settings import Decoding
     from w2sr_jax.text.settings import WordTokenizer
@@ -58,7 +59,16 @@ CONFIG = """
                     training=TRAINING,
                     probe=Probe(every=6),
                 ),
-                Rung("large", MODEL, FromParent("all"), ("graduate",), arms=("all",), gold=False, training=TRAINING),
+                Rung(
+                    "large",
+                    MODEL,
+                    FromParent("all"),
+                    ("graduate",),
+                    arms=("all",),
+                    gold=False,
+                    training=TRAINING,
+                    meshes=Meshes(training=Mesh(fsdp=4), evaluation=Mesh(fsdp=2, tensor=2)),
+                ),
             ),
             evaluation=Evaluation(samples=2, temperature=0.7, resamples=20, faithfulness=4, pool=6),
             decoding=DRAWN,
@@ -175,6 +185,15 @@ def test_texts_are_equal_and_losses_to_six_digits(
         own, theirs = (journal.read(run.file(f"{model}/metrics.jsonl")) for run in (together, alone))
         assert [line["step"] for line in own] == [line["step"] for line in theirs]
         assert [line["loss"] for line in own] == pytest.approx([line["loss"] for line in theirs], rel=1e-5), model
+
+
+def test_every_use_of_a_model_has_its_mesh(interrupted: tuple[list[Ended], list[Ended], RunStore]) -> None:
+    _, _, together = interrupted
+    meshes = {manifest.stage: manifest.environment["mesh"] for manifest in together.manifests()}
+    assert meshes["rungs/1-large/traces-graduate"] == "data 4, fsdp 1, tensor 1"
+    assert meshes["rungs/0-small/all/train"] == "data 2, fsdp 2, tensor 1"
+    assert meshes["rungs/1-large/all/train"] == "data 1, fsdp 4, tensor 1"
+    assert meshes["evaluations/1-large.all"] == "data 1, fsdp 2, tensor 2"
 
 
 def test_the_second_process_says_nothing_of_what_it_does(interrupted: tuple[list[Ended], list[Ended], RunStore]) -> None:

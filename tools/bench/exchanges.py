@@ -33,7 +33,7 @@ def step(shape: str, mesh: tuple[int, int, int], rows: int, length: int, plain: 
     from w2sr_jax.training.program import make_program
     from w2sr_jax.training.settings import Training
 
-    def lookup(table: Any, tokens: Any, dtype: Any, sharding: Any, whole_width: bool) -> Any:
+    def lookup(table: Any, tokens: Any, dtype: Any, sharding: Any) -> Any:
         found = table[tokens].astype(dtype)
         return found if sharding is None else jax.lax.with_sharding_constraint(found, sharding)
 

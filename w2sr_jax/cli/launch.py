@@ -114,14 +114,21 @@ def _experiment(target: str, arguments: Sequence[str]) -> "Experiment":
 
 
 def _check_mesh(experiment: "Experiment", where: hosts.Hosts) -> None:
-    """`UserError` where the mesh would not fit the devices, which each host would find out only once it runs."""
+    """`UserError` where a mesh would not fit the devices, which each host would find out only once it runs."""
     from w2sr_jax.parallel import mesh
+    from w2sr_jax.stages import placing
 
-    used = prod(mesh.resolved(experiment.mesh, where.devices, where.kind))
-    if used < where.devices and where.nodes > 1:
-        raise UserError(
-            f"the mesh uses {used} of {where.devices} devices; with several hosts it must use them all (--mesh.data -1)"
-        )
+    for stated, asked in placing.stated(experiment):
+        whose = "" if stated == "mesh" else f"{stated}: "
+        try:
+            used = prod(mesh.resolved(asked, where.devices, where.kind))
+        except UserError as error:
+            raise UserError(f"{whose}{error}") from None
+        if used < where.devices and where.nodes > 1:
+            raise UserError(
+                f"{whose}the mesh uses {used} of {where.devices} devices; with several hosts it must use them all "
+                "(--mesh.data -1)"
+            )
 
 
 def _environment(options: argparse.Namespace) -> Environment:

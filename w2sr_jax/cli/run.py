@@ -186,8 +186,9 @@ def _execute_joined(experiment: "Experiment", directory: Path, options: argparse
     compiling.tidy()
     if experiment.rehearsal:
         from w2sr_jax.parallel.mesh import virtual_devices
+        from w2sr_jax.stages import placing
 
-        virtual_devices(experiment.mesh)
+        virtual_devices(placing.widest(experiment))
     share = None if options.fresh else Store(directory.parent)
     if not processes.is_first():
         from w2sr_jax.cli.reporting import Reporting

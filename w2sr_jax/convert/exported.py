@@ -155,7 +155,7 @@ def _of_run(run_model: RunModel) -> ExportedModel:
     return ExportedModel(
         name=model.name,
         config=config,
-        read=lambda mesh: models.parameters(run, model, config, mesh),
+        read=lambda mesh: models.parameters(run, model, config, mesh, spread=True),
         extra=ids | ({"max_position_embeddings": int(context)} if context else {}) | ({"model_type": family} if family else {}),
         generation=ids | _sampling(experiment.decoding),
         tokenizer=run.folder(TOKENIZER),
@@ -192,7 +192,7 @@ def _imported(path: Path) -> ExportedModel:
 
     def read(mesh: jax.sharding.Mesh) -> Any:
         same_arrays(str(path), checkpoints.saved_shapes(path), transformer.shapes(record.config))
-        return checkpoints.restore_params(path, models.parameter_shardings(record.config, mesh))
+        return checkpoints.restore_params(path, models.resting_shardings(record.config, mesh))
 
     ids = {name: record.extras[name] for name in _IDS if record.extras.get(name) is not None}
     generation = path / TOKENIZER / GENERATION

@@ -16,7 +16,7 @@ from w2sr_jax.experiment.starts import BASE, Scratch, Start
 from w2sr_jax.experiment.teachers import ModelTeacher
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.parallel.settings import Mesh
+from w2sr_jax.parallel.settings import Mesh, Meshes
 from w2sr_jax.problems.settings import Files, Generated, Splits
 from w2sr_jax.problems.source import ProblemSource
 from w2sr_jax.sampling.settings import Decoding
@@ -71,6 +71,8 @@ class Rung:
     """The regularized imitation loss of the arms. The ceiling is trained with it too."""
     probe: Probe = Probe()
     """Looks at the probe problems while a student trains, and gates."""
+    meshes: Meshes = Meshes()
+    """How devices are arranged for each use of the rung's models, where not as the experiment's `mesh` says."""
 
     @property
     def selected_arms(self) -> tuple[Arm, ...]:
@@ -122,7 +124,8 @@ class Experiment:
     decoding: Decoding = Decoding(temperature=0.0)
     """How greedy answers are decoded; evaluation samples use it at `evaluation.temperature`."""
     mesh: Mesh = Mesh()
-    """How devices are arranged."""
+    """How devices are arranged while a model is trained. The same devices decode with a copy of the model on each, or on each
+    `tensor` of them. Teachers and rungs may say otherwise for their models (`meshes`)."""
     rehearsal: bool = False
     """Only a trial of the path, whose numbers mean nothing (`--shrink` makes one): page, console and results say so."""
     extra: tuple[ExtraStages, ...] = ()

@@ -5,6 +5,7 @@ import dataclasses
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.experiment.starts import FromCheckpoint, Solutions, check_trains_all
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.parallel.settings import Meshes
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.teachers.teacher import Described, Small, Teacher, Writer
 from w2sr_jax.teachers.work import TeacherWork, WrittenTraces
@@ -61,6 +62,8 @@ class ModelTeacher(_ModelOfTheRun):
     """Most tokens of all its traces for a rung; the problems that it does not reach get none."""
     weight: float = 1.0
     """How much its traces count in the mix."""
+    meshes: Meshes = Meshes()
+    """How devices are arranged for each use of its model, where not as the experiment's `mesh` says."""
 
     @property
     def described(self) -> Described:

@@ -16,10 +16,10 @@ def environment(stage: Stage) -> dict[str, str]:
     """This package's code, device kind and count, cores that this process may use, mesh, platform, flags: all as text."""
     import jax
 
-    from w2sr_jax.parallel.mesh import make_mesh
+    from w2sr_jax.parallel.placement import mesh_of
 
     devices = jax.devices()
-    mesh = {} if stage.computes_on is None else make_mesh(stage.computes_on).shape
+    mesh = {} if stage.computes_on is None else mesh_of(stage.computes_on).shape
     return {
         "code": code(),
         "device": devices[0].device_kind,

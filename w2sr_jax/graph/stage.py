@@ -152,7 +152,8 @@ class Stage:
 
     @property
     def computes_on(self) -> Any:
-        """The mesh settings that a bit-exact claim about the stage is conditional on; None where it computes on no device."""
+        """The mesh (a `parallel.settings.Mesh`, or a `parallel.placement.Placement`) that a bit-exact claim about the stage is
+        conditional on; None where it computes on no device."""
         return None
 
     def run(self, context: Context) -> StageResult:

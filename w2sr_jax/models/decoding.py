@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from w2sr_jax.models import quantized, transformer
 from w2sr_jax.models.attention import Seen, capped, packed
 from w2sr_jax.models.config import AttentionKind, ModelConfig
+from w2sr_jax.models.embedding import WIDTH_AXIS
 from w2sr_jax.models.transformer import Block, Params, View
 
 Cache: TypeAlias = tuple[tuple[Float[Array, "B K N C J"], Float[Array, "B K S C"]], ...]
@@ -100,13 +101,14 @@ def prefill(
         local: View(*_turned(weights, local, positions), Seen(segments, positions, reach if local else None))
         for local in sorted(set(config.local_layers))
     }
-    x = transformer.embed(config, weights.rest, tokens, sharding, whole_width=True)
+    x = transformer.embed(config, weights.rest, tokens, sharding)
     flat, cache = x.reshape(-1, config.width), list[Any]()
     for params, local in zip(weights.layers, config.local_layers, strict=True):
+        params, flat = _in_turn(params, flat, sharding)
         flat, layer_cache = Block(config, mix).apply({"params": params}, flat, views[local])
         cache.append(layer_cache)
     last = jnp.take_along_axis(flat.reshape(x.shape), jnp.maximum(lengths, 1)[:, None, None] - 1, axis=1)
-    return _logits(config, weights, last[:, 0]), tuple(cache)
+    return _logits(config, weights, last[:, 0], sharding), tuple(cache)
 
 
 def step(
@@ -126,14 +128,15 @@ def step(
         if local:
             seen = seen & (positions[:, None] - every_slot[None] < (config.window or 0))
         views[local] = *_turned(weights, local, positions[:, None]), seen[:, None, None]
-    x = transformer.embed(config, weights.rest, tokens, sharding, whole_width=True)
+    x = transformer.embed(config, weights.rest, tokens, sharding)
     new: list[Any] = []
     mix = partial(_mix, _scale(config), config.attention_softcap)
     for params, local, old in zip(weights.layers, config.local_layers, cache, strict=True):
         cos, sin, seen = views[local]
+        params, x = _in_turn(params, x, sharding)
         x, layer_cache = Block(config, mix).apply({"params": params}, x, View(cos, sin, (old, positions, seen)))
         new.append(layer_cache)
-    return _logits(config, weights, x), tuple(new)
+    return _logits(config, weights, x, sharding), tuple(new)
 
 
 def _mix(
@@ -192,9 +195,20 @@ def _tiles(slots: int) -> int:
     return -(-slots // TILE)
 
 
-def _logits(config: ModelConfig, weights: Weights, x: Float[Array, "B D"]) -> Float[Array, "B V"]:
+def _in_turn(params: Any, x: Array, sharding: NamedSharding | None) -> tuple[Any, Array]:
+    """Weights that are split along the width, and what is multiplied with them, tied so that the weights are gathered once this
+    is there: a compiler would gather those of all layers first, and for all tokens."""
+    if sharding is None or sharding.mesh.shape.get(WIDTH_AXIS, 1) == 1:
+        return params, x
+    return jax.lax.optimization_barrier((params, x))
+
+
+def _logits(
+    config: ModelConfig, weights: Weights, x: Float[Array, "B D"], sharding: NamedSharding | None = None
+) -> Float[Array, "B V"]:
     hidden: Any = transformer.last_norm(config, weights.rest, x)
-    logits = jnp.matmul(hidden, weights.output, preferred_element_type=jnp.float32)
+    output, hidden = _in_turn(weights.output, hidden, sharding)
+    logits = jnp.matmul(hidden, output, preferred_element_type=jnp.float32)
     return capped(logits, config.logit_softcap)
 
 

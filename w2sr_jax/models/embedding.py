@@ -20,15 +20,13 @@ def lookup(
     tokens: Int[Array, "B *L"],
     dtype: Any,
     sharding: NamedSharding | None = None,
-    whole_width: bool = False,
 ) -> Float[Array, "B *L D"]:
     """The tokens' rows of the table, in `dtype`. Differentiable in the table.
 
     `sharding` says over which mesh and axes the rows B are split, of the tokens and of the result alike; None is one device. The
-    table is split over `VOCABULARY_AXIS` and, unless `whole_width` says that each device has all columns, over `WIDTH_AXIS`. Left
-    to itself the partitioner may gather the rows of all devices on every one, or move the table. Here the devices of one
-    `WIDTH_AXIS` exchange ids, each looks up its own columns for all of them, and the columns go back to the rows' devices: no
-    device ever receives more than the embeddings of its own rows.
+    table is split over `VOCABULARY_AXIS` and `WIDTH_AXIS`. Left to itself the partitioner may gather the rows of all devices on
+    every one, or move the table. Here the devices of one `WIDTH_AXIS` exchange ids, each looks up its own columns for all of
+    them, and the columns go back to the rows' devices: no device ever receives more than the embeddings of its own rows.
     """
     if sharding is None or sharding.mesh.size == 1:
         return table[tokens].astype(dtype)
@@ -39,7 +37,7 @@ def lookup(
         axis if axis in split and size % split[axis] == 0 else None
         for axis, size in zip((VOCABULARY_AXIS, WIDTH_AXIS), table.shape, strict=True)
     )
-    if whole_width or width not in rows:
+    if width not in rows:
         width = None
 
     def local(table: Float[Array, "v d"], tokens: Int[Array, "b *L"]) -> Float[Array, "b *L D"]:

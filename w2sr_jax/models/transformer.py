@@ -190,11 +190,9 @@ def embed(
     params: Params,
     tokens: Int[Array, "B *L"],
     sharding: NamedSharding | None = None,
-    whole_width: bool = False,
 ) -> Float[Array, "B *L D"]:
-    """The input of the first layer: embeddings, scaled where the model scales them. `sharding` and `whole_width` as for
-    `embedding.lookup`."""
-    x = lookup(params["embedding"], tokens, config.dtype, sharding, whole_width)
+    """The input of the first layer: embeddings, scaled where the model scales them. `sharding` as for `embedding.lookup`."""
+    x = lookup(params["embedding"], tokens, config.dtype, sharding)
     return x * jnp.asarray(config.width**0.5, config.dtype) if config.scaled_embeddings else x
 
 

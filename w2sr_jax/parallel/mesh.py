@@ -47,9 +47,9 @@ def make_mesh(settings: Mesh, devices: Sequence[jax.Device] | None = None) -> De
 
 
 def resolved(settings: Mesh, count: int, kind: str) -> tuple[int, int, int]:
-    """The sizes of a mesh over `count` devices of a kind. `UserError` where they do not suffice, or where data is to be the rest
-    and there is none."""
-    sizes = [settings.data, settings.fsdp, settings.tensor]
+    """The sizes of a mesh over `count` devices of a kind; what is left open (0) is 1. `UserError` where they do not suffice, or
+    where data is to be the rest and there is none."""
+    sizes = [settings.data, settings.fsdp or 1, settings.tensor or 1]
     for name, size in zip(AXES, sizes, strict=True):
         if size < 1 and not (name == "data" and size == -1):
             raise UserError(f"mesh.{name} is {size}; it must be at least 1" + (" or -1 (the rest)" if name == "data" else ""))
@@ -84,6 +84,21 @@ def shardings(mesh: DeviceMesh, logical_axes: Any, shapes: Any) -> Any:
         return _sharding(mesh, _name(path), axes, tuple(leaf.shape))
 
     return jax.tree_util.tree_map_with_path(one, logical_axes, shapes, is_leaf=lambda node: isinstance(node, tuple))
+
+
+def resting(mesh: DeviceMesh, logical_axes: Any, shapes: Any) -> Any:
+    """Where parameters lie that nothing is multiplied with as they are: as `shardings` says and, along the width, over data too
+    where that divides it, so that no device holds a whole copy for nothing."""
+    axes = dict(mesh.shape)
+
+    def one(sharding: NamedSharding, leaf: Any) -> NamedSharding:
+        spec = [
+            ("fsdp", "data") if part == RULES["embed"] and size % (axes["fsdp"] * axes["data"]) == 0 else part
+            for part, size in zip(sharding.spec, leaf.shape, strict=True)
+        ]
+        return NamedSharding(mesh, P(*spec))
+
+    return jax.tree.map(one, shardings(mesh, logical_axes, shapes), shapes)
 
 
 def batch_sharding(mesh: DeviceMesh) -> NamedSharding:

@@ -203,8 +203,8 @@ def first_does(name: str, work: Callable[[], T]) -> T | None:
 
 
 def put(tree: Any, shardings: Any) -> Any:
-    """Put the arrays of a pytree on devices: global arrays from values that every process has in full, or from global arrays.
-    `shardings` is one sharding for all of them, or a pytree as `tree`."""
+    """Put the arrays of a pytree on devices: global arrays from values that every process has in full, or from global arrays,
+    which go from device to device. `shardings` is one sharding for all of them, or a pytree as `tree`."""
     if isinstance(shardings, jax.sharding.Sharding):
         return jax.tree.map(lambda value: _put(value, shardings), tree)
     return jax.tree.map(_put, tree, shardings)
@@ -213,9 +213,9 @@ def put(tree: Any, shardings: Any) -> Any:
 def _put(value: Any, sharding: jax.sharding.Sharding) -> jax.Array:
     if isinstance(value, jax.Array) and value.sharding.is_equivalent_to(sharding, value.ndim):
         return value
-    if jax.process_count() == 1:
+    if jax.process_count() == 1 or (isinstance(value, jax.Array) and not value.is_fully_addressable):
         return jax.device_put(value, sharding)
-    host = _whole(value)
+    host = np.asarray(value)
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 

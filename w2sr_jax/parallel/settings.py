@@ -1,18 +1,33 @@
-"""The shape of the device mesh and how processes find each other. No jax."""
+"""The shapes of device meshes and how processes find each other. No jax."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """How devices are arranged. A batch is split over data × fsdp, parameters over fsdp × tensor."""
+    """How devices are arranged. A batch is split over data × fsdp, parameters over fsdp × tensor. `Mesh()` leaves it all to the
+    size of the model and the number of devices."""
 
     data: int = -1
     """Copies of the model; -1: all devices that the other two leave."""
-    fsdp: int = 1
-    """Devices over which each copy's parameters are split along the model's width."""
-    tensor: int = 1
-    """Devices over which heads, SwiGLU and vocabulary are split."""
+    fsdp: int = 0
+    """Devices over which each copy's parameters are split along the model's width; 0: as few as its size asks for."""
+    tensor: int = 0
+    """Devices over which heads, SwiGLU and vocabulary are split; 0: as few as the model's size asks for."""
+
+
+@dataclass(frozen=True)
+class Meshes:
+    """How devices are arranged for each use of a model. `Mesh()`: as the experiment says, or as the model's size asks for."""
+
+    training: Mesh = Mesh()
+    """While it is trained."""
+    reference: Mesh = Mesh()
+    """While the distributions of the frozen models of its loss are stored (`training.reference_top`); `Mesh()`: as `training`."""
+    decoding: Mesh = Mesh()
+    """While it writes traces."""
+    evaluation: Mesh = Mesh()
+    """While it is evaluated, and while a probe looks at it; `Mesh()`: as `decoding`."""
 
 
 @dataclass(frozen=True)

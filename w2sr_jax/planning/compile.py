@@ -13,8 +13,8 @@ import jax
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.parallel import topologies as slices
+from w2sr_jax.parallel.accelerators import kind_of
 from w2sr_jax.parallel.collectives import collectives
-from w2sr_jax.planning import hardware
 from w2sr_jax.planning.hardware import Topology
 
 QUIET = {
@@ -75,7 +75,7 @@ def targets(topology: Topology) -> Targets:
 
 def _local(topology: Topology) -> Targets:
     devices = jax.devices() if jax.default_backend() == "gpu" else []
-    there = [device for device in devices if hardware.kind_of(device.device_kind) == topology.accelerator]
+    there = [device for device in devices if kind_of(device.device_kind) == topology.accelerator]
     if len(there) < topology.devices:
         return Targets(None, f"this machine has {len(there) or 'none'} of its {topology.devices} GPUs")
     return Targets(there[: topology.devices])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from w2sr_jax.models.config import RematKind
 from w2sr_jax.planning import memory
 from w2sr_jax.planning.programs import TrainStep
-from w2sr_jax.preflight.models import Shape
+from w2sr_jax.preflight.meshes import Shape
 
 LIMIT = 0.95
 """The part of a device's memory that a program may take."""

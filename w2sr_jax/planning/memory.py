@@ -18,8 +18,8 @@ from w2sr_jax.losses.inputs import INITIAL, models_of
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models import decoding, lora, transformer
 from w2sr_jax.models.config import ModelConfig, RematKind
-from w2sr_jax.parallel.mesh import shardings
-from w2sr_jax.preflight.models import Shape
+from w2sr_jax.parallel.mesh import resting, shardings
+from w2sr_jax.preflight.meshes import Shape
 from w2sr_jax.sampling.programs import weight_shardings
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.training.settings import Training
@@ -126,19 +126,19 @@ def sampling(config: ModelConfig, how: Decoding, slots: int, shape: Shape, besid
         parameters=weight_bytes(config, how, shape, slots),
         cache=bytes_of(cache) // shape.tensor + logits,
         activations=_BLOCKS * rows * config.vocab_size * FLOAT,
-        beside=beside + split_bytes(arrays, shardings(shape.abstract(), axes, arrays)),
+        beside=beside + split_bytes(arrays, resting(shape.abstract(), axes, arrays)),
     )
 
 
 def weight_bytes(config: ModelConfig, how: Decoding, shape: Shape, positions: int) -> int:
-    """The weights as decoding multiplies them: of the model's type, split over tensor alone."""
+    """The weights as decoding multiplies them: of the model's type, split over fsdp and tensor."""
     arrays, places = transformer.shapes(config), weight_shardings(config, shape.abstract())
     item = 1 if how.weights == "int8" else _item(config)
     whole = split_bytes(arrays, places, item)
     if how.weights == "int8":  # embedding and output matrix stay as they are
-        whole += (_item(config) - 1) * config.vocab_size * config.width // shape.tensor
+        whole += (_item(config) - 1) * config.vocab_size * config.width // (shape.fsdp * shape.tensor)
     if config.tied_embeddings:  # the output matrix is the embedding's transpose, laid out beside it
-        whole += _item(config) * config.vocab_size * config.width // shape.tensor
+        whole += _item(config) * config.vocab_size * config.width // (shape.fsdp * shape.tensor)
     return whole + len(set(config.local_layers)) * positions * config.head_size * FLOAT
 
 
@@ -148,14 +148,15 @@ def cache_bytes(config: ModelConfig, rows: int, shape: Shape) -> float:
     return item * rows / (shape.ways * shape.tensor)
 
 
-def reading(config: ModelConfig, rows: int, length: int, block: int, shape: Shape) -> Memory:
-    """Of a forward pass over rows of tokens, from parameters that lie split."""
+def reading(config: ModelConfig, rows: int, length: int, block: int, shape: Shape, spread: bool = False) -> Memory:
+    """Of a forward pass over rows of tokens, from parameters that lie split as for training, or `spread` over all devices."""
     arrays, axes = transformer.shapes(config), transformer.logical_axes(config)
     own = -(-rows // shape.ways)
     matrix = config.vocab_size * config.width // shape.tensor * _item(config)
     logits = _BLOCKS * FLOAT * min(max(1, block // shape.ways), own * length) * config.vocab_size // shape.tensor
+    places = (resting if spread else shardings)(shape.abstract(), axes, arrays)
     return Memory(
-        parameters=split_bytes(arrays, shardings(shape.abstract(), axes, arrays)),
+        parameters=split_bytes(arrays, places),
         activations=own * forward_bytes(config, length, shape) + matrix + logits,
     )
 

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph.manifest import Manifest
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.parallel.accelerators import GIB
 from w2sr_jax.parallel.mesh import make_mesh, resolved
+from w2sr_jax.parallel.placement import Placement, resolve
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.planning import compile as compiling
-from w2sr_jax.planning import fitting, hardware, memory, rates
+from w2sr_jax.planning import fitting, memory, rates
 from w2sr_jax.planning import uses as uses_of
 from w2sr_jax.planning.compile import Figures, Refused, Targets
 from w2sr_jax.planning.fitting import Fit
@@ -30,7 +32,7 @@ from w2sr_jax.planning.rates import Decoding, Measured
 from w2sr_jax.planning.uses import Ids, Use
 from w2sr_jax.planning.work import Assumed, Counted, Work
 from w2sr_jax.preflight import checks
-from w2sr_jax.preflight.models import Shape, refusals
+from w2sr_jax.preflight.meshes import Shape, refusals
 from w2sr_jax.stages import models
 from w2sr_jax.stages.execute import seed_stores
 from w2sr_jax.stages.plan import ExperimentPlan, stages
@@ -88,14 +90,15 @@ class Planned:
         limit = topology.accelerator.memory
         if self.needed <= limit:
             return None
-        return f"it needs {self.needed / hardware.GIB:.1f} GiB of {limit / hardware.GIB:.1f} GiB"
+        return f"it needs {self.needed / GIB:.1f} GiB of {limit / GIB:.1f} GiB"
 
 
 @dataclasses.dataclass(frozen=True)
 class Timed:
-    """A stage's work, how many seconds it takes all devices, and the part of them, 0 to 1, in which decoding waits for memory."""
+    """A stage's work, its mesh, how many seconds it takes, and the part of them, 0 to 1, in which decoding waits for memory."""
 
     work: Work
+    shape: Shape
     seconds: float
     waits: float
 
@@ -122,13 +125,19 @@ def plan(experiment: Experiment, topology: Topology, asked: Asked, run: Path, sa
     sized = _sizing(experiment, tokenizer)
     counted = Counted(experiment, asked.assumed, sized)
     ids = Ids() if tokenizer is None else Ids(tokenizer.end_tokens, tokenizer.vocab_size)
-    listed = uses_of.uses(built, counted, asked.assumed, sized, ids)
-    shapes = {mesh: fitted(mesh, topology) for mesh in dict.fromkeys(use.mesh for use in (*listed, *_meshes(built)))}
-    refused = list(dict.fromkeys(words for shape in shapes.values() for words in refusals(experiment, shape)))
+
+    def placed(placement: Placement) -> Mesh:
+        return _placed(placement, topology)
+
+    listed = uses_of.uses(built, counted, asked.assumed, sized, ids, placed)
+    computing = {stage.name: placed(stage.computes_on) for stage in built if isinstance(stage.computes_on, Placement)}
+    shapes = {mesh: fitted(mesh, topology) for mesh in dict.fromkeys([*(use.mesh for use in listed), *computing.values()])}
+    shapes |= {use.during[1]: fitted(use.during[1], topology) for use in listed if use.during is not None}
+    refused = refusals(experiment, lambda placement: fitted(placed(placement), topology))
     if refused:
         raise UserError(checks.summary(refused))
     targets = compiling.targets(topology) if asked.compile else Targets(None, "it was not asked for")
-    arithmetic = [_memory(use, shapes[use.mesh]) for use in listed]
+    arithmetic = [_memory(use, shapes) for use in listed]
     compiled = _compiled(listed, targets, say) if targets.devices is not None else [None] * len(listed)
     programs = [
         Planned(use, shapes[use.mesh], bytes_, figures, _fits(use, shapes[use.mesh], bytes_, figures, topology))
@@ -136,7 +145,7 @@ def plan(experiment: Experiment, topology: Topology, asked: Asked, run: Path, sa
     ]
     rates_of = rates.measured(_manifests(experiment, built, run), topology.accelerator)
     works = [work for stage in built if (work := counted.work(stage)) is not None]
-    timed = [_timed(work, shapes[_mesh(built, work)], topology, asked, rates_of) for work in works]
+    timed = [_timed(work, shapes[computing[work.stage]], topology, asked, rates_of) for work in works]
     remarks = [*_about_weights(built), *_about_tokenizer(experiment, tokenizer), *_about_counts(counted, asked)]
     return Plan(experiment, topology, asked, programs, timed, rates_of, remarks, targets)
 
@@ -152,10 +161,20 @@ def fitted(mesh: Mesh, topology: Topology) -> Shape:
     return shape
 
 
-def _memory(use: Use, shape: Shape) -> Memory:
-    state = None if use.during is None else use.during.memory(shape, 0)
+def _placed(placement: Placement, topology: Topology) -> Mesh:
+    """The mesh of a use on a topology. `UserError` where it does not fit, saying where it is set."""
+    mesh = resolve(placement, topology.devices, topology.accelerator.memory)
+    try:
+        fitted(mesh, topology)
+    except UserError as error:
+        raise UserError(f"{placement.where}: {error}" if placement.where else str(error)) from None
+    return mesh
+
+
+def _memory(use: Use, shapes: Mapping[Mesh, Shape]) -> Memory:
+    state = None if use.during is None else use.during[0].memory(shapes[use.during[1]], 0)
     beside = 0 if state is None else state.parameters + state.optimizer + state.frozen
-    return use.program.memory(shape, beside)
+    return use.program.memory(shapes[use.mesh], beside)
 
 
 def _compiled(listed: Sequence[Use], targets: Targets, say: Say) -> list[Figures | Refused | None]:
@@ -193,7 +212,7 @@ def _fits(use: Use, shape: Shape, bytes_: Memory, figures: Figures | Refused | N
 def _timed(work: Work, shape: Shape, topology: Topology, asked: Asked, measured: Measured) -> Timed:
     rate = measured.rates.get(work.kind)
     if rate is not None:
-        return Timed(work, work.counted / rate / shape.devices, 0.0)
+        return Timed(work, shape, work.counted / rate / shape.devices, 0.0)
     moved = [
         Decoding(
             memory.weight_bytes(each.config, each.decoding, shape, 1),
@@ -203,21 +222,7 @@ def _timed(work: Work, shape: Shape, topology: Topology, asked: Asked, measured:
     ]
     accelerator, devices = topology.accelerator, shape.devices
     took = rates.seconds(work, accelerator, devices, asked.fraction, moved)
-    return Timed(work, took, rates.waiting(work, accelerator, devices, moved))
-
-
-def _meshes(built: ExperimentPlan) -> list[Any]:
-    """The stages that say on which mesh they compute."""
-    return [_On(stage.computes_on) for stage in built if stage.computes_on is not None]
-
-
-@dataclasses.dataclass(frozen=True)
-class _On:
-    mesh: Mesh
-
-
-def _mesh(built: ExperimentPlan, work: Work) -> Mesh:
-    return next(stage.computes_on for stage in built if stage.name == work.stage and stage.computes_on is not None)
+    return Timed(work, shape, took, rates.waiting(work, accelerator, devices, moved))
 
 
 def _tokenizer(experiment: Experiment) -> Renderer | None:

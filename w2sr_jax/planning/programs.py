@@ -19,10 +19,10 @@ from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.parallel.mesh import batch_sharding
+from w2sr_jax.parallel.mesh import batch_sharding, resting
 from w2sr_jax.planning import memory
 from w2sr_jax.planning.memory import Memory
-from w2sr_jax.preflight.models import Shape
+from w2sr_jax.preflight.meshes import Shape
 from w2sr_jax.sampling.engine import PREFILL, cache_class, prompt_class
 from w2sr_jax.sampling.programs import Programs, Seats, programs
 from w2sr_jax.sampling.settings import Decoding
@@ -153,11 +153,11 @@ class HeldOut:
             jax.ShapeDtypeStruct((rows, self.length), dtype, sharding=batch_sharding(mesh)) for dtype in (jnp.int32, jnp.float32)
         )
         read = jax.jit(likelihood.sums, static_argnums=(0, 1, 2, 3))
-        params = parameters(self.model, mesh)
+        params = parameters(self.model, mesh, spread=True)
         return read.lower(self.model, held_out.LOSS, HELD_OUT_BLOCK, mesh, params, ids, ids, ids, ids, real).compile()
 
     def memory(self, shape: Shape, beside: int) -> Memory:
-        own = memory.reading(self.model, self.rows, self.length, HELD_OUT_BLOCK, shape)
+        own = memory.reading(self.model, self.rows, self.length, HELD_OUT_BLOCK, shape, spread=True)
         return dataclasses.replace(own, beside=beside)
 
 
@@ -198,7 +198,7 @@ class _Laid:
 
     @functools.cached_property
     def laying(self) -> Any:
-        return self.made.weights.lower(parameters(self.engine.model, self.mesh), self._positions).compile()  # type: ignore[attr-defined]
+        return self.made.weights.lower(parameters(self.engine.model, self.mesh, spread=True), self._positions).compile()  # type: ignore[attr-defined]
 
     @functools.cached_property
     def weights(self) -> Any:
@@ -338,9 +338,11 @@ class Decode:
         return memory.sampling(self.model, self.engine.decoding, self.engine.slots, shape, beside)
 
 
-def parameters(model: ModelConfig, mesh: DeviceMesh) -> Any:
-    """A model's parameters as they lie when training and loading leave them."""
-    return described(transformer.shapes(model), parameter_shardings(model, mesh))
+def parameters(model: ModelConfig, mesh: DeviceMesh, spread: bool = False) -> Any:
+    """A model's parameters as they lie when training leaves them, or `spread` as those of a model that decodes."""
+    arrays = transformer.shapes(model)
+    places = resting(mesh, transformer.logical_axes(model), arrays) if spread else parameter_shardings(model, mesh)
+    return described(arrays, places)
 
 
 def described(arrays: Any, places: Any) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from w2sr_jax.graph.manifest import Manifest
-from w2sr_jax.planning.hardware import Accelerator, kind_of
+from w2sr_jax.parallel.accelerators import Accelerator, kind_of
 from w2sr_jax.planning.work import Sampled, Work
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.parallel.placement import Placement
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.planning.programs import Decode, Engine, HeldOut, Lay, Prefill, Program, Reference, Seat, TrainStep
 from w2sr_jax.planning.work import Assumed, Counted
@@ -31,19 +32,22 @@ class Ids:
 
 @dataclasses.dataclass(frozen=True)
 class Use:
-    """A program that stages have. `during` is the training whose state lies beside it, where a probe runs it."""
+    """A program that stages have, on its mesh. `during` is the training whose state lies beside it, where a probe runs it, and
+    that training's mesh."""
 
     program: Program
     mesh: Mesh
     models: tuple[str, ...]
-    during: TrainStep | None = None
+    during: tuple[TrainStep, Mesh] | None = None
 
 
-def uses(stages: ExperimentPlan, counted: Counted, assumed: Assumed, sized: Sized, ids: Ids) -> list[Use]:
-    """Every program once, in the order of the stages. Programs of the engine that differ in nothing but how tokens are drawn
-    count as one, the one that has most to do for a token."""
+def uses(
+    stages: ExperimentPlan, counted: Counted, assumed: Assumed, sized: Sized, ids: Ids, placed: Callable[[Placement], Mesh]
+) -> list[Use]:
+    """Every program once, in the order of the stages, on the meshes that `placed` gives. Programs of the engine that differ in
+    nothing but how tokens are drawn count as one, the one that has most to do for a token."""
     merged: list[_Wanted] = []
-    for use in _all(stages, counted, assumed, sized, ids):
+    for use in _all(stages, counted, assumed, sized, ids, placed):
         same = next((index for index, other in enumerate(merged) if _alike(use, other)), None)
         if same is None:
             merged.append(use)
@@ -52,39 +56,46 @@ def uses(stages: ExperimentPlan, counted: Counted, assumed: Assumed, sized: Size
     return [single for use in merged for single in _parts(use)]
 
 
+_During = tuple[TrainStep, Mesh] | None
+
+
 class _Wanted(NamedTuple):
     """As `Use`; an engine stands for its programs until all that it is used for is known."""
 
     program: Program | Engine
     mesh: Mesh
     models: tuple[str, ...]
-    during: TrainStep | None = None
+    during: _During = None
 
 
-def _all(stages: ExperimentPlan, counted: Counted, assumed: Assumed, sized: Sized, ids: Ids) -> Iterator[_Wanted]:
+def _all(
+    stages: ExperimentPlan, counted: Counted, assumed: Assumed, sized: Sized, ids: Ids, placed: Callable[[Placement], Mesh]
+) -> Iterator[_Wanted]:
     def engine(
-        config: ModelConfig, decoding: Decoding, prompt: int, mesh: Mesh, name: str, during: TrainStep | None = None
+        config: ModelConfig, decoding: Decoding, prompt: int, where: Placement, name: str, during: _During = None
     ) -> _Wanted:
         config = sized(config)
         limit = ids.count if ids.count is not None and ids.count < config.vocab_size else None
         how = dataclasses.replace(decoding, max_tokens=1, stop=())
         made = Engine(config, how, prompt, prompt + decoding.max_tokens, ids.end_tokens, limit)
-        return _Wanted(made, mesh, (name,), during)
+        return _Wanted(made, placed(where), (name,), during)
 
     for stage in stages:
         if isinstance(stage, Train):
             step = train_step(stages.experiment, stage, counted, sized)
             if step is None:
                 continue
-            yield _Wanted(step, stage.mesh, (stage.model.name,))
+            mesh = placed(stage.mesh)
+            yield _Wanted(step, mesh, (stage.model.name,))
             for config in _stored(step):
                 rows = step.training.batching.rows // step.training.accumulation
                 length, block = step.training.batching.length, step.objective.block
                 made = Reference(config, step.training.reference_top, rows, length, block)
-                yield _Wanted(made, stage.mesh, (stage.model.name,))
+                yield _Wanted(made, placed(stage.reference_mesh or stage.mesh), (stage.model.name,))
             if stage.sampling is not None:
                 cold = dataclasses.replace(stage.sampling.decoding, temperature=0.0)
-                yield engine(stage.model.config, cold, assumed.prompt, stage.mesh, stage.model.name, step)
+                looks = stage.probe_mesh or stage.mesh
+                yield engine(stage.model.config, cold, assumed.prompt, looks, stage.model.name, (step, mesh))
         elif isinstance(stage, Traces) and stage.writer is not None and stage.mesh is not None:
             decoding = stage.teacher.decoding
             if decoding is not None:
@@ -95,7 +106,8 @@ def _all(stages: ExperimentPlan, counted: Counted, assumed: Assumed, sized: Size
             warm = dataclasses.replace(stage.decoding, temperature=temperature)
             yield engine(stage.model.config, warm, longest, stage.mesh, stage.model.name)
             if stage.curation is not None:
-                yield _Wanted(HeldOut(sized(stage.model.config), stage.rows, stage.length), stage.mesh, (stage.model.name,))
+                read = HeldOut(sized(stage.model.config), stage.rows, stage.length)
+                yield _Wanted(read, placed(stage.mesh), (stage.model.name,))
 
 
 def train_step(experiment: Experiment, stage: Train, counted: Counted, sized: Sized) -> TrainStep | None:

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 
+from w2sr_jax.parallel.accelerators import GIB
 from w2sr_jax.planning import fitting
 from w2sr_jax.planning.compile import Figures, Refused
-from w2sr_jax.planning.hardware import GIB
 from w2sr_jax.planning.plan import Plan, Planned
 from w2sr_jax.planning.programs import TrainStep
 from w2sr_jax.sampling.estimate import amount
 
 Row = Sequence[str]
-_NAMES = 3
+_NAMES = 4
 
 
 def lines(plan: Plan) -> Iterator[str]:
@@ -49,21 +49,21 @@ def refused(plan: Plan) -> str | None:
 
 
 def _memory(plan: Plan) -> list[Row]:
-    heads = ("program", "models", "size", "parameters", "optimizer", "frozen", "cache", "temporaries", "beside", "needed", "left")
-    rows: list[Row] = [(*heads, "by")]
+    held = ("parameters", "optimizer", "frozen", "cache", "temporaries", "beside", "needed", "left")
+    rows: list[Row] = [("program", "models", "size", "mesh", *held, "by")]
     for each in plan.programs:
         own = each.memory
-        names = (each.use.program.what, _short(each.use.models), each.use.program.size)
-        held = tuple(map(_gib, (own.parameters, own.optimizer, own.frozen, own.cache)))
+        names = (each.use.program.what, _short(each.use.models), each.use.program.size, str(each.shape))
+        columns = tuple(map(_gib, (own.parameters, own.optimizer, own.frozen, own.cache)))
         if isinstance(each.compiled, Refused):
-            rows.append((*names, *held, "–", _gib(own.beside), "–", "refused", each.compiled.why))
+            rows.append((*names, *columns, "–", _gib(own.beside), "–", "refused", each.compiled.why))
             continue
         # What the compiler counts besides the arithmetic says of the arguments.
         held_bytes = own.parameters + own.optimizer + own.frozen + own.cache
         rest = own.activations if each.compiled is None else max(0, each.compiled.total - held_bytes)
         left = plan.topology.accelerator.memory - each.needed
         by = "arithmetic" if each.compiled is None else "compiler"
-        rows.append((*names, *held, _gib(rest), _gib(own.beside), _gib(each.needed), _gib(left), by))
+        rows.append((*names, *columns, _gib(rest), _gib(own.beside), _gib(each.needed), _gib(left), by))
     return rows
 
 
@@ -72,9 +72,9 @@ def _exchanges(programs: Sequence[Planned]) -> list[Row]:
     kinds = sorted({kind for _, figures in compiled for kind in figures.exchanged})
     if not compiled:
         return []
-    rows: list[Row] = [("program", "models", "size", *kinds)]
+    rows: list[Row] = [("program", "models", "size", "mesh", *kinds)]
     for each, figures in compiled:
-        names = (each.use.program.what, _short(each.use.models), each.use.program.size)
+        names = (each.use.program.what, _short(each.use.models), each.use.program.size, str(each.shape))
         rows.append((*names, *(f"{figures.exchanged.get(kind, 0) / 1e9:.2f}" for kind in kinds)))
     return rows
 
@@ -102,20 +102,22 @@ def _rates(plan: Plan) -> str:
 
 def _stages(plan: Plan) -> list[Row]:
     price, count, seeds = plan.asked.price, plan.topology.devices, len(plan.experiment.seeds)
-    rows: list[Row] = [("stage", "", "", "tokens", "FLOP", "hours", "device-hours", *(("cost",) if price is not None else ()))]
+    rows: list[Row] = [
+        ("stage", "", "mesh", "", "tokens", "FLOP", "hours", "device-hours", *(("cost",) if price is not None else ()))
+    ]
 
-    def row(name: str, why: str, tokens: float, flops: float, seconds: float) -> Row:
+    def row(name: str, why: str, mesh: str, tokens: float, flops: float, seconds: float) -> Row:
         hours = seconds / 3600
         cost = (f"{hours * count * price:,.2f}",) if price is not None else ()
-        return (name, why, "", amount(tokens), amount(flops), f"{hours:.2f}", f"{hours * count:,.1f}", *cost)
+        return (name, why, mesh, "", amount(tokens), amount(flops), f"{hours:.2f}", f"{hours * count:,.1f}", *cost)
 
     for each in plan.stages:
         why = "waits for memory" if each.waits > 0.5 else ""
-        rows.append(row(each.work.stage, why, each.work.tokens, each.work.flops, each.seconds))
+        rows.append(row(each.work.stage, why, str(each.shape), each.work.tokens, each.work.flops, each.seconds))
     totals = [sum(each.work.tokens for each in plan.stages), sum(each.work.flops for each in plan.stages)]
     seconds = sum(each.seconds for each in plan.stages)
     name = "all stages" if seeds == 1 else f"all stages, {seeds} seeds"
-    rows.append(row(name, "", totals[0] * seeds, totals[1] * seeds, seconds * seeds))
+    rows.append(row(name, "", "", totals[0] * seeds, totals[1] * seeds, seconds * seeds))
     return rows
 
 

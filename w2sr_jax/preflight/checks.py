@@ -13,7 +13,7 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import exits
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph.stage import Watcher
-from w2sr_jax.preflight import data, disk_and_servers, models, text, user_code
+from w2sr_jax.preflight import data, disk_and_servers, meshes, models, text, user_code
 from w2sr_jax.preflight.findings import Findings
 from w2sr_jax.preflight.subject import Subject
 
@@ -21,7 +21,7 @@ Check = Callable[[Subject, Findings], None]
 
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("own code", user_code.user_code),
-    ("mesh", models.mesh),
+    ("mesh", meshes.mesh),
     ("models", models.architectures),
     ("memory", models.memory),
     ("batches", models.batches),

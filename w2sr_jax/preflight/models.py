@@ -1,96 +1,36 @@
 """Whether models, batches and devices fit each other: on shapes alone, nothing is compiled and no parameter is made."""
 
-import dataclasses
-import math
 import os
 from collections.abc import Iterator, Sequence
 from math import prod
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AbstractMesh
 
 from w2sr_jax.core import hub, sentences
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.experiment import BASE, Experiment
+from w2sr_jax.experiment import BASE
 from w2sr_jax.losses.inputs import INITIAL, models_of
 from w2sr_jax.models import attention, grow, lora, transformer
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.parallel.mesh import AXES, make_mesh, shardings
-from w2sr_jax.parallel.settings import Mesh
+from w2sr_jax.parallel.mesh import shardings
+from w2sr_jax.preflight import meshes
 from w2sr_jax.preflight.findings import Findings
+from w2sr_jax.preflight.meshes import Shape, shape
 from w2sr_jax.preflight.subject import Subject, Trained, where_of
-from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.stages import models
 from w2sr_jax.stages import weights as stored
 
 _MOMENTS = 2  # of AdamW
 
 
-class Shape(NamedTuple):
-    """The sizes of a mesh that need not exist here."""
-
-    data: int
-    fsdp: int
-    tensor: int
-
-    @property
-    def ways(self) -> int:
-        """What the number of rows in a batch must be a multiple of."""
-        return self.data * self.fsdp
-
-    @property
-    def devices(self) -> int:
-        return prod(self)
-
-    def abstract(self) -> Any:
-        return AbstractMesh(tuple(self), AXES)
-
-    def __str__(self) -> str:
-        return " × ".join(map(str, self))
-
-
-def shape(settings: Mesh) -> Shape:
-    """The mesh as it will be here or, where it cannot be, as small as its settings allow."""
-    try:
-        return Shape(*(make_mesh(settings).shape[axis] for axis in AXES))
-    except UserError:
-        return Shape(*(max(1, size) for size in (settings.data, settings.fsdp, settings.tensor)))
-
-
-def mesh(subject: Subject, findings: Findings) -> None:
-    """Are there devices enough?"""
-    devices = jax.devices()
-    settings = subject.experiment.mesh
-    with findings.refusing("mesh"):
-        make_mesh(settings)
-    wanted = shape(settings)
-    findings.see(f"{wanted} (data × fsdp × tensor) of {len(devices)} × {devices[0].device_kind}")
-    if wanted.devices < len(devices):
-        findings.remark(f"{len(devices) - wanted.devices} of {len(devices)} devices stay idle; with mesh.data -1 all are used")
-
-
-def refusals(experiment: Experiment, wanted: Shape) -> list[str]:
-    """Why the models and batches of an experiment do not divide over a mesh that need not be here. A vocabulary that is the
-    tokenizer's is left out of account."""
-    subject, findings = Subject(experiment, Path()), Findings()
-    for where, config in _settings(subject):
-        vocabulary = config.vocab_size or math.lcm(8, wanted.tensor)
-        _divide(findings, where, dataclasses.replace(config, vocab_size=vocabulary), wanted)
-    _rows(findings, subject, wanted)
-    return list(dict.fromkeys(findings.refused))
-
-
 def architectures(subject: Subject, findings: Findings) -> None:
-    """Do the models' dimensions divide over the mesh? Is there a row for every token?"""
-    wanted = shape(subject.experiment.mesh)
+    """Do the models' dimensions divide over their meshes? Is there a row for every token?"""
     wheres: dict[str, list[str]] = {}
     for where, config in _all(subject):
         about = f"{config.parameters():,} parameters (width {config.width}, {config.layers} layers, {config.vocab_size:,} tokens)"
         wheres.setdefault(about, []).append(where)
-        _divide(findings, where, config, wanted)
         with findings.refusing(where):
             if subject.renderer is not None:
                 subject.renderer.check_vocabulary(config.vocab_size)
@@ -100,19 +40,23 @@ def architectures(subject: Subject, findings: Findings) -> None:
                     f"model.vocab_size is {config.vocab_size}, but a {kind} has at least {least} tokens; leave it 0, "
                     "and it is the tokenizer's"
                 )
+    for use in meshes.due(subject):
+        meshes.divide(findings, use, subject.sized(use.config), shape(use.placed))
     for about, names in wheres.items():
         findings.see(f"{', '.join(names)}: {about}")
 
 
 def memory(subject: Subject, findings: Findings) -> None:
     """What parameters, gradients and the optimizer take on each device, without what a step computes between them."""
-    wanted, limit = shape(subject.experiment.mesh), _device_memory()
+    limit = _device_memory()
+    for words in meshes.weights(meshes.due(subject), limit):
+        findings.refuse(words)
     largest: tuple[int, str] = (0, "")
     for trained in subject.trainings:
+        stage = subject.stages.trainings[trained.model.name]
+        others = [subject.sized(other.model.config) for other in stage.others]
         try:
-            beside = subject.stages.trainings[trained.model.name].others
-            others = [subject.sized(other.model.config) for other in beside]
-            size = training_bytes(trained, subject.sized(trained.model.config), wanted, others)
+            size = training_bytes(trained, subject.sized(trained.model.config), shape(stage.mesh), others)
         except UserError:  # said of the models
             continue
         largest = max(largest, (size, trained.model.name))
@@ -138,8 +82,8 @@ def memory(subject: Subject, findings: Findings) -> None:
 
 def batches(subject: Subject, findings: Findings) -> None:
     """Do batches divide over the devices?"""
-    wanted = shape(subject.experiment.mesh)
-    _rows(findings, subject, wanted)
+    for use in meshes.due(subject):
+        meshes.rows(findings, use, shape(use.placed))
     paces = dict.fromkeys((t.training.learning_rate, t.training.steps, t.training.epochs) for t in subject.trainings)
     if paces:
         words = (
@@ -151,7 +95,8 @@ def batches(subject: Subject, findings: Findings) -> None:
     for trained in subject.trainings:
         with findings.refusing(f"{trained.where}: model"):
             attention.check(trained.model.config, trained.training.batching.length, platform)
-    for rows, length in sorted({(t.training.batching.rows, t.training.batching.length) for t in subject.trainings}):
+    stepped = {(t.training.batching.rows, t.training.batching.length, _shape(subject, t)) for t in subject.trainings}
+    for rows, length, wanted in sorted(stepped):
         each = f", {rows // wanted.ways or 1} on each of {wanted.ways} groups of devices" if wanted.ways > 1 else ""
         findings.see(f"{rows} rows of {length:,} tokens a step{each}")
 
@@ -208,6 +153,10 @@ def _bytes(axes: Any, arrays: Any, wanted: Shape, size: int = 0) -> int:
     return sum(prod(each.shard_shape(tuple(leaf.shape))) * (size or np.dtype(leaf.dtype).itemsize) for leaf, each in pairs)
 
 
+def _shape(subject: Subject, trained: Trained) -> Shape:
+    return shape(subject.stages.trainings[trained.model.name].mesh)
+
+
 def _all(subject: Subject) -> Iterator[tuple[str, ModelConfig]]:
     """`_settings` with vocabularies."""
     return ((where, subject.sized(config)) for where, config in _settings(subject))
@@ -224,34 +173,6 @@ def _settings(subject: Subject) -> Iterator[tuple[str, ModelConfig]]:
         own = [stage for stage in subject.stages.trainings.values() if stage.serves == index]
         if any(stage.name not in subject.settled for stage in own):
             yield f"rungs.{index} ({rung.name})", rung.model
-
-
-def _divide(findings: Findings, where: str, config: ModelConfig, wanted: Shape) -> None:
-    with findings.refusing(f"{where}: model"):
-        shardings(wanted.abstract(), transformer.logical_axes(config), transformer.shapes(config))
-
-
-def _rows(findings: Findings, subject: Subject, wanted: Shape) -> None:
-    for trained in subject.trainings:
-        rows, accumulation = trained.training.batching.rows, trained.training.accumulation
-        if rows % (accumulation * wanted.ways):
-            findings.refuse(
-                f"{trained.where}: training.batching.rows is {rows}; it must be a multiple of training.accumulation × mesh.data "
-                f"× mesh.fsdp = {accumulation} × {wanted.data} × {wanted.fsdp} = {accumulation * wanted.ways}"
-            )
-    for where, decoding in _decodings(subject):
-        if decoding.batch % wanted.ways:
-            findings.refuse(
-                f"{where}.batch is {decoding.batch}; it must be a multiple of mesh.data × mesh.fsdp = {wanted.data} × "
-                f"{wanted.fsdp} = {wanted.ways}"
-            )
-
-
-def _decodings(subject: Subject) -> Iterator[tuple[str, Decoding]]:
-    yield "decoding", subject.experiment.decoding
-    for index, teacher in enumerate(subject.experiment.teachers):
-        if teacher.decoding is not None:
-            yield f"teachers.{index} ({teacher.name}): decoding", teacher.decoding
 
 
 def _given(subject: Subject) -> Iterator[tuple[str, str, str, ModelConfig]]:

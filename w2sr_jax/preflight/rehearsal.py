@@ -8,7 +8,8 @@ does.
 
 import dataclasses
 import logging
-from math import prod
+from collections.abc import Mapping, Sequence
+from math import gcd, lcm, prod
 from pathlib import Path
 
 import jax
@@ -16,16 +17,17 @@ import jax
 from w2sr_jax.batches.settings import Batching
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation.settings import Evaluation
-from w2sr_jax.experiment import Arm, Experiment, Rung
+from w2sr_jax.experiment import Arm, Experiment, ModelTeacher, Rung, Teacher
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import virtual_devices
-from w2sr_jax.parallel.settings import Mesh
-from w2sr_jax.preflight import checks, models
-from w2sr_jax.preflight.models import Shape
+from w2sr_jax.parallel.settings import Mesh, Meshes
+from w2sr_jax.preflight import checks, meshes
+from w2sr_jax.preflight.meshes import Shape
 from w2sr_jax.preflight.stand_ins import VOCABULARY, StandIns
 from w2sr_jax.problems.settings import Splits
 from w2sr_jax.problems.source import ProblemSource, load
 from w2sr_jax.sampling.settings import Decoding
+from w2sr_jax.stages import placing
 from w2sr_jax.teachers.settings import Recorded
 from w2sr_jax.training.settings import Training
 
@@ -44,12 +46,11 @@ log = logging.getLogger(__name__)
 def shrink(experiment: Experiment, root: Path) -> Experiment:
     """The experiment in small, called NAME-shrunk; its stand-ins are made in ROOT/NAME-shrunk/stand-ins. `UserError` where the
     experiment itself would not divide over its mesh."""
-    real = experiment.mesh
-    refused = models.refusals(experiment, Shape(max(1, real.data), real.fsdp, real.tensor))
+    refused = meshes.refusals(experiment, lambda placed: _least(placed.asked))
     if refused:
         raise UserError(checks.summary(refused))
-    mesh = _mesh(real)
-    shape = models.shape(mesh)
+    smaller = _meshes(experiment)
+    shape = _joint([meshes.shape(mesh) for mesh in smaller.values()])
     name = f"{experiment.name}{SUFFIX}"
     stand_ins = StandIns(root / name / FOLDER)
     splits = _splits(experiment.splits)
@@ -67,11 +68,11 @@ def shrink(experiment: Experiment, root: Path) -> Experiment:
         test_problems=None if test is None else test.rehearsed(lambda source: stand_ins.problems(source, "test", TEST)),
         splits=splits,
         tokenizer=tokenizer,
-        teachers=tuple(teacher.rehearsed(small) for teacher in experiment.teachers),
-        rungs=tuple(_rung(small, rung) for rung in experiment.rungs),
+        teachers=tuple(_teacher(small, teacher, smaller) for teacher in experiment.teachers),
+        rungs=tuple(_rung(small, rung, smaller) for rung in experiment.rungs),
         evaluation=_evaluation(experiment.evaluation),
         decoding=_decoding(experiment.decoding, shape),
-        mesh=mesh,
+        mesh=smaller[experiment.mesh],
         rehearsal=True,
     )
 
@@ -96,19 +97,50 @@ def model(config: ModelConfig, vocabulary: int = 0, fsdp: int = 1, tensor: int =
     )
 
 
-def _mesh(real: Mesh) -> Mesh:
+def _meshes(experiment: Experiment) -> dict[Mesh, Mesh]:
+    """Every mesh that the experiment states, in small; that of the experiment itself also where it says nothing."""
+    stated = dict.fromkeys([experiment.mesh, *(mesh for _, mesh in placing.stated(experiment))])
+    there = virtual_devices(Mesh(*max((_smaller(_least(mesh), DEVICES) for mesh in stated), key=prod)))
+    return {mesh: _mesh(mesh, there) for mesh in stated}
+
+
+def _mesh(real: Mesh, there: int) -> Mesh:
     """The mesh, with smaller axes where it takes more devices than a rehearsal does, or than there are; an axis that splits still
     splits where that can be."""
-    wanted = _smaller(Shape(max(1, real.data), real.fsdp, real.tensor), DEVICES)
-    there = virtual_devices(Mesh(*wanted))
+    if real == Mesh():
+        return real
+    wanted = _smaller(_least(real), DEVICES)
     fits = _smaller(wanted, there)
     rest = real.data == -1 and there % (fits.fsdp * fits.tensor) == 0
     mesh = Mesh(-1 if rest else fits.data, fits.fsdp, fits.tensor)
-    if tuple(fits) != (max(1, real.data), real.fsdp, real.tensor):
+    if fits != _least(real):
         why = f"a rehearsal takes at most {DEVICES} devices" if fits == wanted else f"there are {there} devices"
         more = "" if fits == wanted or jax.default_backend() == "cpu" else "; with JAX_PLATFORMS=cpu it gets virtual ones"
         log.warning("the mesh is rehearsed as %s (data × fsdp × tensor), since %s%s", fits, why, more)
     return mesh
+
+
+def _least(mesh: Mesh) -> Shape:
+    """The fewest devices that a mesh takes, along each axis."""
+    return Shape(*(max(1, size) for size in (mesh.data, mesh.fsdp, mesh.tensor)))
+
+
+def _joint(shapes: Sequence[Shape]) -> Shape:
+    """What divides over it divides over each of the shapes: rows over data × fsdp, models over fsdp and over tensor."""
+    ways = lcm(*(shape.ways for shape in shapes), *(shape.devices for shape in shapes))
+    fsdp, tensor = lcm(*(shape.fsdp for shape in shapes)), lcm(*(shape.tensor for shape in shapes))
+    return Shape(ways // gcd(ways, fsdp), fsdp, tensor)
+
+
+def _own(meshes: Meshes, smaller: Mapping[Mesh, Mesh]) -> Meshes:
+    return Meshes(*(smaller.get(getattr(meshes, field.name), Mesh()) for field in dataclasses.fields(Meshes)))
+
+
+def _teacher(small: "_Small", teacher: Teacher, smaller: Mapping[Mesh, Mesh]) -> Teacher:
+    made = teacher.rehearsed(small)
+    if not isinstance(made, ModelTeacher):
+        return made
+    return dataclasses.replace(made, meshes=_own(teacher.meshes, smaller))
 
 
 def _smaller(shape: Shape, most: int) -> Shape:
@@ -169,7 +201,7 @@ class _Small:
         return str(self._stand_ins.checkpoint(reference, config))
 
 
-def _rung(small: _Small, rung: Rung) -> Rung:
+def _rung(small: _Small, rung: Rung, smaller: Mapping[Mesh, Mesh]) -> Rung:
     tiny = small.model(rung.model, loaded=rung.start.weights is not None)
     probe = dataclasses.replace(rung.probe, every=min(rung.probe.every, STEPS // 2), problems=PROBE)
     # Random models rarely stop, and what they write may well repeat itself.
@@ -180,6 +212,7 @@ def _rung(small: _Small, rung: Rung) -> Rung:
         start=rung.start.rehearsed(small, tiny),
         training=small.training(rung.training),
         probe=probe,
+        meshes=_own(rung.meshes, smaller),
         curation=curation,
         arms=tuple(arm if isinstance(arm, str) else _arm(small, arm) for arm in rung.arms),
     )

@@ -286,7 +286,7 @@ class Problems:
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """`mesh` maps its axes to their sizes."""
+    """`mesh` is that on which the last rung's students are trained: its axes with their sizes."""
 
     kind: str
     count: int

@@ -95,7 +95,7 @@ def generate(
     if not prompts:
         return []
     if mesh is not None:
-        params = processes.put(params, meshes.shardings(mesh, transformer.logical_axes(config), transformer.shapes(config)))
+        params = processes.put(params, meshes.resting(mesh, transformer.logical_axes(config), transformer.shapes(config)))
     how = dataclasses.replace(decoding, max_tokens=1, stop=())
     limit = vocabulary if vocabulary is not None and vocabulary < config.vocab_size else None
     if decoding.record_top > (limit or config.vocab_size):

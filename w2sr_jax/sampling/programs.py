@@ -213,14 +213,9 @@ def _marked(seen: Bool[Array, " V"], tokens: Int[Array, "*L"], real: Bool[Array,
 
 
 def weight_shardings(config: ModelConfig, mesh: Mesh) -> Any:
-    """Where weights lie while decoding: split over tensor alone, since gathering them over fsdp for each token would cost more
-    than the token."""
-
-    def whole(names: tuple[str | None, ...]) -> tuple[str | None, ...]:
-        return tuple(None if name == "embed" else name for name in names)
-
-    axes = jax.tree.map(whole, transformer.logical_axes(config), is_leaf=lambda leaf: isinstance(leaf, tuple))
-    return meshes.shardings(mesh, axes, transformer.shapes(config))
+    """Where weights lie while decoding: split over fsdp and tensor, one copy for each device along data. Over fsdp each matrix is
+    gathered for each token, which costs more than the token, so that only models that fit in no other way should be."""
+    return meshes.shardings(mesh, transformer.logical_axes(config), transformer.shapes(config))
 
 
 def _slot_shardings(mesh: Mesh | None, penalised: bool, layers: int) -> Slots | None:

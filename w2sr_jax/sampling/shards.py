@@ -63,7 +63,7 @@ def draw_shards(
     as it may be, but at least a batch.
 
     Several processes share the directory and draw different shards, each on its own devices; all return once all is there. Where
-    the mesh's tensor axis spans processes, they draw every shard together.
+    one copy of the model spans processes, they draw every shard together.
     """
     if budget is not None:
         shard = min(shard, max(decoding.batch, budget // (PORTIONS * decoding.max_tokens)))
@@ -134,8 +134,8 @@ def _allowed(names: Sequence[str], finished: Mapping[str, Shard], budget: int | 
 
 
 def draws_apart(mesh: jax.sharding.Mesh | None) -> bool:
-    """Whether each process can draw by itself: not where the mesh's tensor axis spans processes."""
-    return mesh is None or len(jax.local_devices()) % mesh.shape["tensor"] == 0
+    """Whether each process can draw by itself: not where one copy of the model spans processes."""
+    return mesh is None or resharding.copies_apart(mesh)
 
 
 def on_own_devices(author: Author) -> Author:

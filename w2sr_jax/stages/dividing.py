@@ -27,7 +27,7 @@ class Division:
 
     @classmethod
     def of(cls, author: Author, folder: Path) -> "Division":
-        """Each process draws with parameters on its own devices; all draw everything together where the mesh's tensor axis spans
+        """Each process draws with parameters on its own devices; all draw everything together where one copy of the model spans
         processes. All processes must call it."""
         if processes.count() == 1 or not draws_apart(author.mesh):
             return cls(author, 1, 0, folder)

@@ -18,8 +18,7 @@ from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.experiment import GOLD
 from w2sr_jax.graph.stage import NOT_READ, Context, Stage, StageResult
 from w2sr_jax.graph.store import RunStore
-from w2sr_jax.parallel.mesh import make_mesh
-from w2sr_jax.parallel.settings import Mesh
+from w2sr_jax.parallel.placement import Placement, mesh_of
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.traces import Author, draw
 from w2sr_jax.stages import faithfulness, layout, problems, tables
@@ -54,7 +53,7 @@ class Evaluate(Stage):
     evaluation: Evaluation
     decoding: Decoding
     grader: Grader
-    mesh: Mesh
+    mesh: Placement = dataclasses.field(metadata=NOT_READ)
     seed: int
     curation: Curate | None = None
     traces: tuple[Traces, ...] = ()
@@ -75,14 +74,14 @@ class Evaluate(Stage):
         return self.model.rung
 
     @property
-    def computes_on(self) -> Mesh:
+    def computes_on(self) -> Placement:
         return self.mesh
 
     def run(self, context: Context) -> StageResult:
         store, settings = context.store, self.evaluation
         directory = store.path(layout.evaluation(self.model.name))
         test = problems.read(store, TEST)
-        author = dataclasses.replace(author_of(store, self.training, self.model.name), seed=self.seed)
+        author = dataclasses.replace(author_of(store, self.training, self.model.name, self.mesh), seed=self.seed)
         held = None if self.curation is None else self._held_out(store, author, self.curation)
         division = Division.of(author, directory)
         answers = self._answers(context, division, test)
@@ -165,7 +164,7 @@ class Evaluate(Stage):
         )
         train = encoded(examples, author.renderer, self.length, Counter())
         packed = pack(held, self.length, author.renderer.pad)
-        total, tokens = nll(author.config, author.params, packed, self.rows, make_mesh(self.mesh))
+        total, tokens = nll(author.config, author.params, packed, self.rows, mesh_of(self.mesh))
         return HeldOut(total / tokens, unigram_nll(train, held, author.config.vocab_size), len(held), tokens)
 
 

@@ -11,7 +11,8 @@ from w2sr_jax.graph.store import RunStore
 from w2sr_jax.models import lora, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.lora_settings import Lora
-from w2sr_jax.parallel.mesh import make_mesh, shardings
+from w2sr_jax.parallel.mesh import resting, shardings
+from w2sr_jax.parallel.placement import Placement, mesh_of
 from w2sr_jax.stages import layout, tokenizer
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.training import checkpoints
@@ -135,13 +136,14 @@ def sized(config: ModelConfig, renderer: Renderer) -> ModelConfig:
     return config if config.vocab_size else dataclasses.replace(config, vocab_size=-(-renderer.vocab_size // 8) * 8)
 
 
-def device_mesh(experiment: Experiment) -> jax.sharding.Mesh:
-    return make_mesh(experiment.mesh)
-
-
 def parameter_shardings(config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:
     """On which devices each parameter lies."""
     return shardings(mesh, transformer.logical_axes(config), transformer.shapes(config))
+
+
+def resting_shardings(config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:
+    """On which devices each parameter of a model that decodes lies: spread over all of them, as far as that can be."""
+    return resting(mesh, transformer.logical_axes(config), transformer.shapes(config))
 
 
 def digest(store: RunStore, model: Model) -> str:
@@ -157,13 +159,13 @@ def origin(store: RunStore, model: Model) -> dict[str, Any]:
     return checkpoints.read_lineage(artifact.path)
 
 
-def parameters(store: RunStore, model: Model, config: ModelConfig, mesh: jax.sharding.Mesh) -> Any:
-    """A trained model's parameters, on the mesh; adapters are merged into those of their base. They are those that its training
-    made, whatever checkpoints lie beside them. `UserError` where they are not."""
-    placement = parameter_shardings(config, mesh)
+def parameters(store: RunStore, model: Model, config: ModelConfig, mesh: jax.sharding.Mesh, spread: bool = False) -> Any:
+    """A trained model's parameters, on the mesh, `spread` over it as those of an author are; adapters are merged into those of
+    their base. They are those that its training made, whatever checkpoints lie beside them. `UserError` where they are not."""
+    placement = (resting_shardings if spread else parameter_shardings)(config, mesh)
     if model.base is None:
         return _restored(store, model.stage, placement)
-    base = parameters(store, model.base, config, mesh)
+    base = parameters(store, model.base, config, mesh, spread)
     return jax.jit(partial(lora.merge, config, model.lora), out_shardings=placement)(base, adapters(store, model, config, mesh))
 
 
@@ -172,13 +174,13 @@ def adapters(store: RunStore, model: Model, config: ModelConfig, mesh: jax.shard
     return _restored(store, model.stage, shardings(mesh, lora.logical_axes(config, model.lora), lora.shapes(config, model.lora)))
 
 
-def author_of(store: RunStore, training: "Train", name: str) -> "Author":
-    """A trained model of the run, ready to write under `name`."""
+def author_of(store: RunStore, training: "Train", name: str, placed: Placement) -> "Author":
+    """A trained model of the run, ready to write under `name` where it is placed."""
     from w2sr_jax.sampling.traces import Author
 
-    renderer, mesh = tokenizer.renderer(store), make_mesh(training.mesh)
+    renderer, mesh = tokenizer.renderer(store), mesh_of(placed)
     config = sized(training.model.config, renderer)
-    params = parameters(store, training.model, config, mesh)
+    params = parameters(store, training.model, config, mesh, spread=True)
     return Author(name, config, params, renderer, training.seed, digest(store, training.model), mesh)
 
 

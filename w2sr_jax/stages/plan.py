@@ -11,10 +11,12 @@ from w2sr_jax.graph.planner import Plan
 from w2sr_jax.graph.stage import Stage
 from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
 from w2sr_jax.losses.objective import Objective
-from w2sr_jax.stages import external, layout, models
+from w2sr_jax.parallel.placement import Placement
+from w2sr_jax.stages import external, layout, models, placing
 from w2sr_jax.stages.curate import Curate, Selected
 from w2sr_jax.stages.evaluate import Evaluate, EvaluateFile
 from w2sr_jax.stages.models import Model
+from w2sr_jax.stages.placing import Owner
 from w2sr_jax.stages.problems import Problems
 from w2sr_jax.stages.report.stage import Report
 from w2sr_jax.stages.tokenizer import Tokenizer
@@ -69,7 +71,7 @@ class _Builder:
     """Makes the stages of an experiment, each of what it needs and nothing else."""
 
     def __init__(self, experiment: Experiment) -> None:
-        self.experiment, self.seed, self.mesh = experiment, experiment.seeds[0], experiment.mesh
+        self.experiment, self.seed = experiment, experiment.seeds[0]
         self.trainings: dict[str, Train] = {}
         self.traces: dict[tuple[int, str], Traces] = {}
         self.curations: dict[int, Curate] = {}
@@ -138,7 +140,7 @@ class _Builder:
                 recipe=writer.start,
                 problems=self.problems,
                 tokenizer=self.tokenizer,
-                mesh=self.mesh,
+                mesh=placing.training(self.experiment, self._owner(model), writer.start.training),
                 seed=self.seed,
                 weights=external.weights(writer.start.weights),
             )
@@ -169,7 +171,7 @@ class _Builder:
             recipe=rung.start,
             problems=self.problems,
             tokenizer=self.tokenizer,
-            mesh=self.mesh,
+            mesh=placing.training(experiment, self._owner(base), rung.start.training),
             seed=self.seed,
             source=source,
             facts_of=experiment.problems if rung.start.facts_wanted else None,
@@ -207,14 +209,17 @@ class _Builder:
             style = models.before(experiment, index).style
             samples = recipe.samples or (recipe.probe or rung.probe).every > 0
             sampling = Sampling(experiment.grader, experiment.decoding, style) if samples else None
-            others = self._others(where, name, recipe.objective or rung.objective, traces)
+            objective, owner = recipe.objective or rung.objective, self._owner(model)
+            others = self._others(where, name, objective, traces)
+            beside = [other.model.config for other in others.values()]
+            mesh = placing.training(experiment, owner, recipe.training, objective, beside, own=True)
             before = self.trainings[model.name] = Train(
                 model.stage,
                 model=model,
                 recipe=recipe,
                 problems=self.problems,
                 tokenizer=self.tokenizer,
-                mesh=self.mesh,
+                mesh=mesh,
                 seed=self.seed,
                 pool=rung.pool,
                 source=before,
@@ -226,6 +231,8 @@ class _Builder:
                 untaught=name == GOLD,
                 objective=None if recipe.objective else rung.objective,
                 probe=None if recipe.probe else rung.probe,
+                reference_mesh=placing.reference(experiment, owner, mesh),
+                probe_mesh=placing.evaluation(experiment, owner),
                 parents=parents,
             )
 
@@ -253,6 +260,17 @@ class _Builder:
                 others[name] = self.trainings[name]
         return others
 
+    def _owner(self, model: Model) -> Owner:
+        """The model as far as its placement goes."""
+        if model.rung is not None:
+            rung = self.experiment.rungs[model.rung]
+            return Owner(model.config, rung.meshes, f"rungs.{model.rung} ({rung.name})")
+        index, teacher = next(pair for pair in enumerate(self.experiment.teachers) if pair[1].name == model.name)
+        return Owner(model.config, teacher.meshes, f"teachers.{index} ({teacher.name})")
+
+    def _decodes(self, writer: Train, teacher: Teacher) -> Placement:
+        return placing.decoding(self.experiment, self._owner(writer.model), teacher.decoding or self.experiment.decoding)
+
     def _writer(self, index: int, teacher: Teacher) -> Train | None:
         model = models.writer(self.experiment, index, teacher)
         return None if model is None else self.trainings[model.name]
@@ -269,7 +287,7 @@ class _Builder:
             problems=self.problems,
             tokenizer=self.tokenizer if teacher.reads_tokenizer else None,
             writer=writer,
-            mesh=None if writer is None else self.mesh,
+            mesh=None if writer is None else self._decodes(writer, teacher),
             seed=None if teacher.is_file else self.seed,
             data=external.data_sets([teacher.path]),
             parents=parents,
@@ -293,7 +311,7 @@ class _Builder:
             evaluation=experiment.evaluation,
             decoding=experiment.decoding,
             grader=experiment.grader,
-            mesh=self.mesh,
+            mesh=placing.evaluation(experiment, self._owner(model)),
             seed=self.seed,
             curation=curation if student else None,
             traces=traces if student else (),

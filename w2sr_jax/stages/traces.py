@@ -5,7 +5,7 @@ import dataclasses
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +19,7 @@ from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation.cost import sampling_flops
 from w2sr_jax.graph.stage import NOT_READ, Context, Stage, StageResult
 from w2sr_jax.graph.store import RunStore
-from w2sr_jax.parallel.settings import Mesh
+from w2sr_jax.parallel.placement import Placement
 from w2sr_jax.stages import layout, problems, tables
 from w2sr_jax.stages.external import DataSet
 from w2sr_jax.stages.models import author_of
@@ -30,6 +30,7 @@ from w2sr_jax.teachers.work import TeacherWork, WrittenTraces
 from w2sr_jax.teachers.written import PREFIX
 
 if TYPE_CHECKING:
+    from w2sr_jax.sampling.traces import Author
     from w2sr_jax.stages.train import Train
 
 DRAWN = ("token_ids", "logprobs", "top")
@@ -53,7 +54,7 @@ class Traces(Stage):
     problems: Problems
     tokenizer: Tokenizer | None = None
     writer: "Train | None" = None
-    mesh: Mesh | None = None
+    mesh: Placement | None = dataclasses.field(default=None, metadata=NOT_READ)
     seed: int | None = None
     data: tuple[DataSet, ...] = ()
     parents: tuple[Stage, ...] = dataclasses.field(default=(), metadata=NOT_READ)
@@ -73,7 +74,7 @@ class Traces(Stage):
         return self.parents
 
     @property
-    def computes_on(self) -> Mesh | None:
+    def computes_on(self) -> Placement | None:
         return self.mesh
 
     def run(self, context: Context) -> StageResult:
@@ -91,7 +92,7 @@ class Traces(Stage):
             say=context.watcher.say,
             warn=context.watcher.warn,
             stop=context.stop.deferred,
-            author=None if self.writer is None else partial(author_of, store, self.writer, self.teacher.name),
+            author=self._author(store),
             tokenizer=None if self.tokenizer is None else lambda: renderer(store).tokenizer,
         )
         with usercode.guarded(self.teacher):
@@ -102,6 +103,11 @@ class Traces(Stage):
             return StageResult()
         measures, note = _counts(written.paths, written.parameters, written.prompt_tokens)
         return StageResult(written.paths, measures={**measures, **written.measures}, note=note + written.note)
+
+    def _author(self, store: RunStore) -> "Callable[[], Author] | None":
+        if self.writer is None:
+            return None
+        return partial(author_of, store, self.writer, self.teacher.name, self.mesh or self.writer.mesh)
 
 
 def teachers(stages: Iterable[Stage]) -> Iterator[tuple[str, int]]:

@@ -11,7 +11,7 @@ from w2sr_jax.experiment.work import TrainedModel
 from w2sr_jax.graph import results
 from w2sr_jax.graph.stage import NOT_READ, WHERE_SET, Context, Stage, StageResult
 from w2sr_jax.losses.objective import Objective
-from w2sr_jax.parallel.settings import Mesh
+from w2sr_jax.parallel.placement import Placement
 from w2sr_jax.problems.source import ProblemSource
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.stages.external import Weights
@@ -50,13 +50,14 @@ class Train(Stage):
     the trainings of the models that its loss looks at, besides its own initial parameters, under the names in `other_names`;
     `untaught` says that nobody wrote the examples, so that a loss on the teacher looks at none.
     `objective` and `probe` are the rung's, where the recipe has none of its own: what it imitates with unless it says otherwise.
+    Where a mesh of its own is not given, distributions are stored, and a probe looks, on `mesh`.
     """
 
     model: Model
     recipe: Start | TrainingStage
     problems: Problems
     tokenizer: Tokenizer
-    mesh: Mesh
+    mesh: Placement = dataclasses.field(metadata=NOT_READ)
     seed: int
     pool: tuple[float, float] = (0.0, 1.0)
     source: "Train | None" = None
@@ -70,6 +71,8 @@ class Train(Stage):
     objective: Objective | None = dataclasses.field(default=None, metadata=WHERE_SET)
     probe: Probe | None = dataclasses.field(default=None, metadata=WHERE_SET)
     weights: tuple[Weights, ...] = ()
+    reference_mesh: Placement | None = dataclasses.field(default=None, metadata=NOT_READ)
+    probe_mesh: Placement | None = dataclasses.field(default=None, metadata=NOT_READ)
     parents: tuple[Stage, ...] = dataclasses.field(default=(), metadata=NOT_READ)
 
     kind = "train"
@@ -91,7 +94,7 @@ class Train(Stage):
         return self.model.rung is not None and self.model.arm != BASE
 
     @property
-    def computes_on(self) -> Mesh:
+    def computes_on(self) -> Placement:
         return self.mesh
 
     def run(self, context: Context) -> StageResult:

@@ -26,7 +26,7 @@ from w2sr_jax.losses.inputs import TEACHER
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models import finite, grow, transformer
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.parallel.mesh import make_mesh
+from w2sr_jax.parallel.placement import mesh_of
 from w2sr_jax.parallel.processes import first_does, put, report
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.traces import Author
@@ -63,7 +63,7 @@ class Work:
         self.stage, self.context, self.store = stage, context, context.store
         self.model, self.seed = stage.model.name, stage.seed
         self.directory = context.store.path(stage.model.directory)
-        self.mesh = make_mesh(stage.mesh)
+        self.mesh = mesh_of(stage.mesh)
         self._made, self._began = False, time.monotonic()
 
     @cached_property
@@ -90,11 +90,9 @@ class Work:
 
     @cached_property
     def _identity(self) -> str:
-        """Digest of all that the model depends on; the arrangement of devices is left out, since a training may be continued on
-        another."""
-        own = {name: value for name, value in settings(self.stage).items() if name != "mesh"}
+        """Digest of all that the model depends on."""
         read = {need.name: manifest.digest() for need in stages_of(self.stage) if (manifest := self.store.manifest(need.name))}
-        return files.digest_json([own, read])
+        return files.digest_json([settings(self.stage), read])
 
     @property
     def grader(self) -> Grader:
@@ -149,11 +147,13 @@ class Work:
         return {"parent_checkpoint": source.model.name, "parent_digest": models.digest(self.store, source.model)}
 
     def author(self, params: Any) -> Author:
-        return Author(self.model, self.config, params, self.renderer, self.seed, "", self.mesh)
+        mesh = mesh_of(self.stage.probe_mesh or self.stage.mesh)
+        spread = put(params, models.resting_shardings(self.config, mesh))
+        return Author(self.model, self.config, spread, self.renderer, self.seed, "", mesh)
 
     def keep(self, params: Any, origin: Mapping[str, str]) -> TrainedModel:
         self._making()
-        params = put(params, models.parameter_shardings(self.config, self.mesh))
+        params = put(params, models.resting_shardings(self.config, self.mesh))
         broken = finite.not_finite(params)
         if broken:
             source = origin.get("checkpoint") or origin.get("parent_checkpoint") or "what it starts from"
@@ -170,7 +170,7 @@ class Work:
 
     def load(self, reference: str) -> TrainedModel:
         self.renderer.check_vocabulary(self.config.vocab_size)
-        stored = weights.load(reference, self.config, models.parameter_shardings(self.config, self.mesh))
+        stored = weights.load(reference, self.config, models.resting_shardings(self.config, self.mesh))
         return self.keep(stored.params, stored.origin)
 
     def imitate(
@@ -214,7 +214,8 @@ class Work:
             kept = ReferenceStore(
                 self.store.path(REFERENCES), lambda done, rows: self.progress(done, rows, "rows of the frozen reference")
             )
-            program, source = imitation(self.config, params, batches, training, objective, self.mesh, kept, others)
+            stored_on = None if stage.reference_mesh is None else mesh_of(stage.reference_mesh)
+            program, source = imitation(self.config, params, batches, training, objective, self.mesh, kept, others, stored_on)
         steered = steering(self.config, training, objective, self.seed)
         result = self._fit(program, source, training.loop, looks, steered)
         looked = sum(line["tokens"] for line in journal.read(directory / journal.PROBE))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from w2sr_jax.core.extendable import Extendable
+from w2sr_jax.parallel.settings import Meshes
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.teachers.work import TeacherWork, WrittenTraces
 
@@ -81,6 +82,8 @@ class Teacher(Extendable):
     """Traces per problem; None where it is not known before they are read."""
     decoding: Decoding | None = None
     """How a model of the run behind it decodes."""
+    meshes: Meshes = Meshes()
+    """How devices are arranged for each use of a model of its own."""
     path: str = ""
     """The file or data set that it reads."""
     is_file: ClassVar[bool] = False

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from w2sr_jax.batches.batch import Batch, Batches
 from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
@@ -57,6 +58,7 @@ def imitation(
     mesh: Mesh,
     store: ReferenceStore | None = None,
     models: Models = NO_MODELS,
+    stored_on: Mesh | None = None,
 ) -> Imitation:
     """Program and source of a student that learns from `batches`.
 
@@ -64,7 +66,8 @@ def imitation(
     quantised copy takes its place; where the objective looks at the model `initial`, it is this. `models` are the other models
     that it looks at; their distributions are computed in every step, or stored once with `training.reference_top`. With
     `training.lora` only adapters are trained and saved, the lineage of their checkpoints has its settings as `adapter`, and a
-    probe sees the parameters that adapters and initial ones amount to.
+    probe sees the parameters that adapters and initial ones amount to. Distributions are computed to be stored on the mesh
+    `stored_on`, by default that of the training.
 
     `UserError`: the mesh does not divide the batch; a model that the objective looks at is missing, of another vocabulary, or a
     teacher whose distribution is known at no token; parameters do not fit their model or are not finite. `NothingToTrain`, of
@@ -72,6 +75,8 @@ def imitation(
     anything is compiled.
     """
     check_rows(batches.settings.rows, training.accumulation, mesh)
+    if stored_on is not None and training.reference_top:
+        check_rows(batches.settings.rows, training.accumulation, stored_on)
     check_models(model, objective, models)
     total = training.total_steps(batches.steps_per_epoch)
     idle = supervision.check(batches, objective, total, models)
@@ -80,7 +85,7 @@ def imitation(
     others = computed(objective, models)
     compiled = make_program(model, objective, training, total, mesh, {name: other.config for name, other in others.items()})
     start = _Initial(params, params_digest(params))
-    setup = _Setup(model, batches, training, objective, mesh, total, compiled, start, others)
+    setup = _Setup(model, batches, training, objective, mesh, stored_on or mesh, total, compiled, start, others)
     return Imitation(ImitationProgram(setup), ImitationSource(setup, idle, store or ReferenceStore(), models))
 
 
@@ -124,6 +129,7 @@ class _Setup(NamedTuple):
     training: Training
     objective: Objective
     mesh: Mesh
+    stored_on: Mesh
     total: int
     compiled: Compiled
     initial: _Initial
@@ -226,8 +232,9 @@ class ImitationSource:
 
         def parameters() -> Any:
             if own:
-                return setup.compiled.freeze(put(setup.initial.params, setup.compiled.params))
-            return setup.parameters(name, parameter_shardings(setup.others[name].config, setup.mesh))
+                frozen = setup.compiled.freeze(put(setup.initial.params, setup.compiled.params))
+                return jax.tree.map(lambda leaf: put(leaf, NamedSharding(setup.stored_on, leaf.sharding.spec)), frozen)
+            return setup.parameters(name, parameter_shardings(setup.others[name].config, setup.stored_on))
 
         owner = {
             "data_digest": self.digest,
@@ -242,7 +249,7 @@ class ImitationSource:
             training.reference_top,
             setup.batches.settings.rows // training.accumulation,
             setup.objective.block,
-            setup.mesh,
+            setup.stored_on,
             owner,
             hooks.stop,
             self._store.on_progress,

@@ -44,8 +44,9 @@ def reproduce(
     experiment = saved.load_trusted(run, trusted)
     if experiment.rehearsal:
         from w2sr_jax.parallel.mesh import virtual_devices
+        from w2sr_jax.stages import placing
 
-        virtual_devices(experiment.mesh)
+        virtual_devices(placing.widest(experiment))
     into = into or run.with_name(f"{run.name}.reproduced")
     reruns = seed_reruns(experiment, run, into)
     asked = [(seed, one) for seed in reruns for one in seed.original.plan if stage in (None, one.name, seed.prefix + one.name)]

@@ -21,6 +21,7 @@ from w2sr_jax.graph import manifest as lineage
 from w2sr_jax.graph import skips
 from w2sr_jax.graph.stage import StageResult
 from w2sr_jax.graph.store import RunStore
+from w2sr_jax.parallel.placement import mesh_of
 from w2sr_jax.report.evidence import Evidence
 from w2sr_jax.report.results import (
     CurvePoint,
@@ -37,7 +38,7 @@ from w2sr_jax.report.results import (
     TrainingLog,
 )
 from w2sr_jax.report.write import write
-from w2sr_jax.stages import evaluate, faithfulness, layout, models, probing, tables
+from w2sr_jax.stages import evaluate, faithfulness, layout, models, placing, probing, tables
 from w2sr_jax.stages import problems as prepare
 from w2sr_jax.stages.report import comparisons, evidence, grading, on_file
 from w2sr_jax.stages.report.comparisons import Scored
@@ -107,7 +108,7 @@ def results(experiment: Experiment, sources: Sources) -> tuple[Results, list[Evi
         experiment=encode(experiment),
         config_hash=config_hash(experiment),
         versions=lineage.versions(),
-        device=Device(devices[0].device_kind, len(devices), dict(models.device_mesh(experiment).shape)),
+        device=Device(devices[0].device_kind, len(devices), dict(mesh_of(placing.of_largest(experiment)).shape)),
         seeds=experiment.seeds,
         test_problems=len(test),
         problems=codec.read(Problems, runs[0].file(layout.PROBLEMS_REPORT)),
