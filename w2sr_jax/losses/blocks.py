@@ -13,10 +13,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
+from w2sr_jax.core.axes import free_axes
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.topk import TopK
 from w2sr_jax.losses import topk
@@ -66,6 +67,12 @@ NO_MODELS: Mapping[str, Model] = {}
 TOKEN_AXES = ("data", "fsdp")
 """Mesh axes that the tokens are split over."""
 
+WIDTH_AXIS = "fsdp"
+"""Mesh axis that the output matrix's gradient is split over, by its rows, as the matrix is."""
+
+COPY_AXIS = "data"
+"""Mesh axis whose devices hold a copy of the output matrix each."""
+
 
 class _Rows(NamedTuple):
     """What there is for each token, so what is split into blocks and over devices."""
@@ -86,9 +93,10 @@ class _Common(NamedTuple):
 class _Static(NamedTuple):
     loss: TokenLoss
     block: int
-    mesh: Mesh | None
+    mesh: Mesh | AbstractMesh | None
     softcap: float | None
     softcaps: dict[str, float | None]
+    copied: bool
 
 
 def blocked(
@@ -99,10 +107,12 @@ def blocked(
     progress: Float[Array, ""] | float,
     models: Mapping[str, Model] = NO_MODELS,
     block: int = 1024,
-    mesh: Mesh | None = None,
+    mesh: Mesh | AbstractMesh | None = None,
     softcap: float | None = None,
 ) -> LossSum:
     """Sums of `weight * loss` and its companions over N tokens; differentiable (reverse mode, once) in `hidden` and `output`.
+
+    `output` may be copies [S, D, V], one for each part of the mesh's `COPY_AXIS`, whose gradients are not added up.
 
     `hidden` and `output` are float32 or bfloat16; logits, losses and the accumulated gradient of `output` are float32. At most
     `block` tokens' logits exist at a time, over all devices together. With a `softcap` the student's logits x are
@@ -123,7 +133,7 @@ def token_losses(
     progress: Float[Array, ""] | float,
     models: Mapping[str, Model] = NO_MODELS,
     block: int = 1024,
-    mesh: Mesh | None = None,
+    mesh: Mesh | AbstractMesh | None = None,
     softcap: float | None = None,
 ) -> Float[Array, " N"]:
     """The loss of each token, unweighted, 0 where unsupervised; no gradient. As `blocked` otherwise."""
@@ -138,7 +148,7 @@ def token_losses(
         _, losses = jax.lax.scan(step, None, _split(rows, static))
         return _join(losses, rows.hidden.shape[0])
 
-    return jax.lax.stop_gradient(_on_devices(local, mesh, P(TOKEN_AXES))(rows, common))
+    return jax.lax.stop_gradient(_on_devices(local, static, P(_axes(mesh)))(rows, common))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -151,10 +161,10 @@ def _blocked(static: _Static, hidden: Float[Array, "N D"], output: Float[Array, 
 
         return _total(jax.lax.scan(step, _zero_sums(), _split(rows, static))[0], static.mesh)
 
-    return _on_devices(local, static.mesh, P())(rows._replace(hidden=hidden), common._replace(output=output))
+    return _on_devices(local, static, P())(rows._replace(hidden=hidden), common._replace(output=output))
 
 
-_Residuals = tuple[Float[Array, "N D"], Float[Array, "D V"], Float[Array, "D 0"]]
+_Residuals = tuple[Float[Array, "N D"], Float[Array, "*S D V"], Float[Array, " 0"]]
 """Gradients of `loss_sum` in the hidden state (in its dtype) and in the output matrix (float32), and the latter's dtype."""
 
 
@@ -174,14 +184,14 @@ def _forward(
             to_output += jnp.einsum("td,tv->dv", part.hidden, to_logits, preferred_element_type=jnp.float32)
             return (jax.tree.map(jnp.add, sums, new), to_output), to_hidden.astype(hidden.dtype)
 
-        start = (_zero_sums(), jnp.zeros(output.shape, jnp.float32))
+        start = (_zero_sums(), jnp.zeros(common.output.shape, jnp.float32))
         (sums, to_output), to_hidden = jax.lax.scan(step, start, _split(rows, static))
-        sums, to_output = _total((sums, to_output), static.mesh)
-        return sums, _join(to_hidden, rows.hidden.shape[0]), to_output
+        return _total(sums, static.mesh), _join(to_hidden, rows.hidden.shape[0]), summed(to_output)
 
-    on_devices = _on_devices(local, static.mesh, (P(), P(TOKEN_AXES), P()))
+    summed, split = _summed_matrix(static, output)
+    on_devices = _on_devices(local, static, (P(), P(_axes(static.mesh)), split))
     sums, to_hidden, to_output = on_devices(rows._replace(hidden=hidden), common._replace(output=output))
-    return sums, (to_hidden, to_output, jnp.zeros((output.shape[0], 0), output.dtype))
+    return sums, (to_hidden, to_output, jnp.zeros((0,), output.dtype))
 
 
 def _backward(
@@ -208,7 +218,7 @@ def _prepare(
     progress: Float[Array, ""] | float,
     models: Mapping[str, Model],
     block: int,
-    mesh: Mesh | None,
+    mesh: Mesh | AbstractMesh | None,
     softcap: float | None,
 ) -> tuple[_Static, _Rows, _Common]:
     if block < 1:
@@ -217,8 +227,8 @@ def _prepare(
     missing = [name for name in names if name not in models]
     if missing:
         raise UserError(f"the loss {loss} looks at the model {missing[0]!r}, which was not given")
-    if hidden.shape[0] % _shards(mesh):
-        raise UserError(f"{hidden.shape[0]} tokens cannot be split evenly over the {_shards(mesh)} devices of {TOKEN_AXES}")
+    if hidden.shape[0] % _ways(mesh):
+        raise UserError(f"{hidden.shape[0]} tokens cannot be split evenly over the {_ways(mesh)} devices of {TOKEN_AXES}")
     frozen = {name: model for name in names if isinstance(model := models[name], Frozen)}
     per_token: dict[str, Array | TopK | None] = {
         name: model.hidden if isinstance(model := models[name], Frozen) else model for name in names
@@ -226,23 +236,68 @@ def _prepare(
     of_rows, outputs = jax.lax.stop_gradient((per_token, {name: model.output for name, model in frozen.items()}))
     data = data._replace(weight=jax.lax.stop_gradient(data.weight).astype(jnp.float32))
     rows, common = _Rows(hidden, of_rows, data), _Common(output, outputs, jnp.asarray(progress, jnp.float32))
-    return _Static(loss, block, mesh, softcap, {name: model.softcap for name, model in frozen.items()}), rows, common
+    softcaps = {name: model.softcap for name, model in frozen.items()}
+    return _Static(loss, block, mesh, softcap, softcaps, output.ndim == 3), rows, common
 
 
-def _shards(mesh: Mesh | None) -> int:
+def _shards(mesh: Mesh | AbstractMesh | None) -> int:
+    """Devices that share the tokens, those of a `jax.shard_map` around included."""
     return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in TOKEN_AXES)
 
 
-def _on_devices(local: Callable[..., Any], mesh: Mesh | None, out_specs: Any) -> Callable[..., Any]:
-    """`local(rows, common)` on every device's own tokens; the mesh's other axes are left to the compiler."""
-    if _shards(mesh) == 1:
-        return local
-    specs = (P(TOKEN_AXES), P())
-    return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=out_specs, axis_names=set(TOKEN_AXES), check_vma=False)
+def _axes(mesh: Mesh | AbstractMesh | None) -> tuple[str, ...]:
+    """The axes that the tokens here are split over."""
+    return () if mesh is None else tuple(axis for axis, ways in free_axes(mesh).items() if axis in TOKEN_AXES and ways > 1)
 
 
-def _total(sums: Any, mesh: Mesh | None) -> Any:
-    return sums if _shards(mesh) == 1 else jax.lax.psum(sums, TOKEN_AXES)
+def _ways(mesh: Mesh | AbstractMesh | None) -> int:
+    return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in _axes(mesh))
+
+
+def _on_devices(local: Callable[..., Any], static: _Static, out_specs: Any) -> Callable[..., Any]:
+    """`local(rows, common)` on every device's own tokens, with its own copy of the output matrix; the mesh's other axes are left
+    to the compiler."""
+    axes = _axes(static.mesh)
+
+    def own(rows: _Rows, common: _Common) -> Any:
+        return local(rows, common._replace(output=common.output[0]) if static.copied else common)
+
+    if not axes:
+        return own
+    specs: Any = (P(axes), _Common(P(COPY_AXIS) if static.copied else P(), P(), P()))  # type: ignore[arg-type]
+    return jax.shard_map(own, mesh=static.mesh, in_specs=specs, out_specs=out_specs, axis_names=set(axes), check_vma=False)
+
+
+def _total(sums: Any, mesh: Mesh | AbstractMesh | None) -> Any:
+    return jax.lax.psum(sums, _axes(mesh)) if _axes(mesh) else sums
+
+
+def _summed_matrix(static: _Static, output: Float[Array, "*S D V"]) -> tuple[Callable[[Array], Array], P]:
+    """How the gradients of the output matrix of several devices are added up, and how the sum is split: over `WIDTH_AXIS`, where
+    it divides the width. Those of its copies are not added up."""
+    axes = _axes(static.mesh)
+    scattered = WIDTH_AXIS in axes and output.shape[-2] % static.mesh.shape[WIDTH_AXIS] == 0  # type: ignore[union-attr]
+    others = tuple(axis for axis in axes if not (scattered and axis == WIDTH_AXIS or static.copied and axis == COPY_AXIS))
+
+    def summed(part: Float[Array, "D V"]) -> Array:
+        part = _scattered(part) if scattered else part
+        part = jax.lax.psum(part, others) if others else part
+        return part[None] if static.copied else part
+
+    width = WIDTH_AXIS if scattered else None
+    return summed, P(COPY_AXIS if COPY_AXIS in axes else None, width) if static.copied else P(width)
+
+
+def _scattered(part: Float[Array, "D V"]) -> Float[Array, "d V"]:
+    """The sum over `WIDTH_AXIS` of the own rows. Axes that are left to the compiler split the vocabulary: they are named, since it
+    would gather the whole matrix for this operation."""
+    here = jax.sharding.get_abstract_mesh()
+    left = {axis: ways for axis, ways in free_axes(here).items() if ways > 1}
+    columns = P(None, tuple(left) if part.shape[1] % math.prod(left.values()) == 0 else None)
+    scatter = partial(jax.lax.psum_scatter, axis_name=WIDTH_AXIS, scatter_dimension=0, tiled=True)
+    if not left:
+        return scatter(part)
+    return jax.shard_map(scatter, mesh=here, in_specs=columns, out_specs=columns, axis_names=set(left), check_vma=False)(part)
 
 
 def _sums(

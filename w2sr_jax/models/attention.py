@@ -4,6 +4,7 @@ Index names: B rows, L tokens, H query heads, K key/value heads, G = H / K, C he
 """
 
 from functools import partial
+from math import prod
 from typing import Literal, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+from w2sr_jax.core.axes import free_axes
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.models.attention_blocks import blocked_attention
 from w2sr_jax.models.attention_kernels import LANES, pallas_attention, splash_attention
@@ -68,23 +70,24 @@ def packed(
             return kernel(None)
         return jax.lax.cond(seen.reach <= window, partial(kernel, window), partial(kernel, None))
 
-    if sharding is None or sharding.mesh.size == 1:
+    free = {} if sharding is None else free_axes(sharding.mesh)
+    if sharding is None or prod(free.values()) == 1:
         return local(query, key, value, seen)
     # Loops over rows, and kernels, are no operations that the compiler could split.
-    split = dict(sharding.mesh.shape).get(HEAD_AXIS, 1)
+    split = free.get(HEAD_AXIS, 1)
     rows, heads = sharding.spec[0], HEAD_AXIS if key.shape[2] % split == 0 else None
     each = PartitionSpec(rows, None, heads)
     specs = Seen(PartitionSpec(rows), PartitionSpec(rows), None if seen.reach is None else PartitionSpec())  # type: ignore[arg-type]
-    return jax.shard_map(local, mesh=sharding.mesh, in_specs=(each, each, each, specs), out_specs=each, check_vma=False)(
-        query, key, value, seen
-    )
+    lay = {"in_specs": (each, each, each, specs), "out_specs": each, "axis_names": set(free)}
+    return jax.shard_map(local, mesh=sharding.mesh, check_vma=False, **lay)(query, key, value, seen)
 
 
 def platform_of(sharding: NamedSharding | None) -> str:
     """The platform (cpu, gpu or tpu) of the mesh's devices, which may be another one than this process's default; without a mesh
     that of the default devices."""
     mesh = None if sharding is None else sharding.mesh
-    name: str = mesh.devices.flat[0].platform if isinstance(mesh, Mesh) else jax.default_backend()
+    device = mesh.devices.flat[0] if isinstance(mesh, Mesh) else None if mesh is None else mesh.abstract_device
+    name: str = jax.default_backend() if device is None else device.platform
     return "gpu" if name in ("cuda", "rocm") else name
 
 

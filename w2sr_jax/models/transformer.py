@@ -129,13 +129,17 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, tokens: Int[Array, "B L"], positions: Int[Array, "B L"], segments: Int[Array, "B L"]
+        self,
+        tokens: Int[Array, "B L"],
+        positions: Int[Array, "B L"],
+        segments: Int[Array, "B L"],
+        copies: Float[Array, "*S V D"] | None = None,
     ) -> Float[Array, "B L D"]:
         c = self.config
         table = self.param("embedding", _axes(_normal(1), "vocab", "embed"), (c.vocab_size, c.width), c.param_dtype)
         if not c.tied_embeddings:
             self.param("output", _axes(_normal(0), "embed", "vocab"), (c.width, c.vocab_size), c.param_dtype)
-        x = embed(c, {"embedding": table}, tokens, self.sharding)
+        x = embed(c, {"embedding": table if copies is None else copies}, tokens, self.sharding)
         kinds = [rotary(c, positions, local=local) for local in sorted(set(c.local_layers))]
 
         def layer(block: Block, x: Array, local: Array) -> tuple[Array, None]:
@@ -173,16 +177,17 @@ def forward(
     positions: Int[Array, "B L"],
     segments: Int[Array, "B L"] | None = None,
     sharding: NamedSharding | None = None,
+    copies: Float[Array, "*S V D"] | None = None,
 ) -> Float[Array, "B L D"]:
     """Final hidden states, after the last norm, in `config.dtype`.
 
     A token sees itself and the earlier tokens of its row that have the same segment id; None is one segment. In a local layer it
     sees, of these, only those whose position is less than `config.window` before its own. Rotary angles follow `positions` alone.
     `sharding` (of [B, L, D]) is for use on a mesh: it constrains the embedding's output, which the partitioner may otherwise
-    replicate.
+    replicate. `copies` (`embedding.copies`) are looked up in place of the embedding.
     """
     segments = jnp.ones_like(tokens) if segments is None else segments
-    return Decoder(config, sharding).apply({"params": params}, tokens, positions, segments)  # type: ignore[return-value]
+    return Decoder(config, sharding).apply({"params": params}, tokens, positions, segments, copies)  # type: ignore[return-value]
 
 
 def embed(
@@ -211,9 +216,9 @@ def rotary(
     return cos[:, :, None], sin[:, :, None]
 
 
-def output_matrix(config: ModelConfig, params: Params) -> Float[Array, "D V"]:
-    """The matrix from hidden states to logits, in `param_dtype`."""
-    return params["embedding"].T if config.tied_embeddings else params["output"]
+def output_matrix(config: ModelConfig, params: Params) -> Float[Array, "*S D V"]:
+    """The matrix from hidden states to logits, in `param_dtype`; of `embedding.copies` as many."""
+    return params["embedding"].mT if config.tied_embeddings else params["output"]
 
 
 def logits(config: ModelConfig, params: Params, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:

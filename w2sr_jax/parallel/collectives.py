@@ -49,7 +49,8 @@ class Collective(NamedTuple):
 
 
 def collectives(hlo: str) -> list[Collective]:
-    """All of them, in the order of the text. A start and its end count once."""
+    """All of them, in the order of the text. A start and its end count once. What a TPU's compiler fuses as an all-reduce of which
+    each device keeps a part is a reduce-scatter."""
     calls = list(_calls(hlo))
 
     @cache
@@ -58,24 +59,29 @@ def collectives(hlo: str) -> list[Collective]:
         return sum(times(caller) * trips for caller, trips in callers) if callers else 1
 
     listed = []
+    scattered = {head[1]: _arrays(head[2]) for head in map(_RESULT.match, hlo.splitlines()) if head}
     for computation, line in _lines(hlo):
         match = _OPERATION.search(line)
         if match is None:
             continue
-        arrays = [(dtype, _numbers(shape)) for dtype, shape in _ARRAY.findall(match["type"])]
+        kind, arrays = match["kind"], _arrays(match["type"])
         if match["start"]:
-            arrays = _results(match["kind"], arrays)
-        if match["kind"] == "all-to-all" and len(arrays) > 1:
+            arrays = _results(kind, arrays)
+        if kind == "all-reduce" and computation.startswith(_SCATTERING):
+            kind, arrays = "reduce-scatter", scattered[computation]
+        if kind == "all-to-all" and len(arrays) > 1:
             arrays = [(arrays[0][0], (len(arrays), *arrays[0][1]))]
         name = re.search(r'op_name="([^"]*)"', line)
         for dtype, shape in arrays:
-            listed.append(Collective(match["kind"], dtype, shape, _groups(line), times(computation), name[1] if name else ""))
+            listed.append(Collective(kind, dtype, shape, _groups(line), times(computation), name[1] if name else ""))
     return listed
 
 
 _OPERATION = re.compile(rf"= (?P<type>.*?) (?P<kind>{'|'.join(KINDS)})(?P<start>-start)?\(")
 _ARRAY = re.compile(r"([a-z]+\d*[a-z0-9]*)\[([\d,]*)\]")
 _HEAD = re.compile(r"^(?:ENTRY )?%?(\S+) \(.*\{\s*$")
+_SCATTERING = "all-reduce-scatter"
+_RESULT = re.compile(rf"^%?({_SCATTERING}\S*) \(.*\) -> (.*) \{{\s*$")
 _CALLED = re.compile(r"(body|condition|calls|to_apply|true_computation|false_computation)=%?([^\s,)}]+)")
 _BRANCHES = re.compile(r"(?:branch_computations|called_computations)=\{([^}]*)\}")
 _CONSTANT = re.compile(r"%?(\S+) = s(?:32|64)\[\]\S* constant\((\d+)\)")
@@ -117,6 +123,10 @@ def _bounds(hlo: str) -> dict[str, int]:
         elif (limit := _LIMIT.search(line)) and (computation, limit[1]) in constants:
             bounds[computation] = constants[computation, limit[1]]
     return bounds
+
+
+def _arrays(words: str) -> list[tuple[str, tuple[int, ...]]]:
+    return [(dtype, _numbers(shape)) for dtype, shape in _ARRAY.findall(words)]
 
 
 def _results(kind: str, arrays: list[tuple[str, tuple[int, ...]]]) -> list[tuple[str, tuple[int, ...]]]:

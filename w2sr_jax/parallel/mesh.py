@@ -9,10 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, NamedSharding
+from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from jax.sharding import Mesh as DeviceMesh
 from jax.sharding import PartitionSpec as P
 
+from w2sr_jax.core.axes import free_axes
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.parallel import processes
 from w2sr_jax.parallel.settings import Mesh
@@ -20,8 +21,11 @@ from w2sr_jax.parallel.settings import Mesh
 AXES = ("data", "fsdp", "tensor")
 _FLAG = "xla_force_host_platform_device_count"
 
+BATCH_AXES = ("data", "fsdp")
+"""Mesh axes that rows are split over."""
+
 RULES: Mapping[str, str | tuple[str, ...] | None] = {
-    "batch": ("data", "fsdp"),
+    "batch": BATCH_AXES,
     "vocab": "tensor",
     "embed": "fsdp",
     "heads": "tensor",
@@ -101,9 +105,16 @@ def resting(mesh: DeviceMesh, logical_axes: Any, shapes: Any) -> Any:
     return jax.tree.map(one, shardings(mesh, logical_axes, shapes), shapes)
 
 
-def batch_sharding(mesh: DeviceMesh) -> NamedSharding:
-    """Rows split over data × fsdp; all later dimensions whole."""
-    return NamedSharding(mesh, P(RULES["batch"]))
+def here(mesh: DeviceMesh) -> DeviceMesh | AbstractMesh:
+    """`mesh`; where a function is traced inside a `jax.shard_map` over some of its axes, the mesh of that context."""
+    context = jax.sharding.get_abstract_mesh()
+    return context if context.manual_axes else mesh
+
+
+def batch_sharding(mesh: DeviceMesh | AbstractMesh) -> NamedSharding:
+    """Rows split over data × fsdp, as far as no `jax.shard_map` around has split them; all later dimensions whole."""
+    free = free_axes(mesh)
+    return NamedSharding(mesh, P(tuple(axis for axis in BATCH_AXES if axis in free)))
 
 
 def replicated(mesh: DeviceMesh) -> NamedSharding:

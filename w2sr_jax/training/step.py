@@ -17,11 +17,11 @@ from w2sr_jax.losses.blocks import Frozen, LossSum, Model, TokenData, blocked, t
 from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.weights import trimmed
+from w2sr_jax.models import embedding, transformer
 from w2sr_jax.models import lora as adapters
-from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.lora_settings import Lora
-from w2sr_jax.parallel.mesh import RULES, batch_sharding, replicated
+from w2sr_jax.parallel.mesh import RULES, batch_sharding, here, replicated
 from w2sr_jax.training.optimizer import apply
 from w2sr_jax.training.state import Metrics, TrainState, advance
 
@@ -61,13 +61,20 @@ def make_step(
 
     A non-finite loss or gradient, or weights that sum to less than 0, change nothing but `state.sound`, which stays False.
     """
-    hidden_layout = None if mesh is None else NamedSharding(mesh, PartitionSpec(RULES["batch"], None, None))
     configs = {**models, INITIAL: config}
     block, softcap = objective.block, config.logit_softcap
 
-    def last_hidden(config: ModelConfig, params: Any, part: Batch) -> tuple[Float[Array, "N D"], Float[Array, "D V"]]:
-        hidden = transformer.forward(config, params, part.tokens, part.positions, part.segments, sharding=hidden_layout)
-        return hidden.reshape(-1, hidden.shape[-1]), transformer.output_matrix(config, params).astype(hidden.dtype)
+    def last_hidden(
+        config: ModelConfig, params: Any, part: Batch, trained: bool = False
+    ) -> tuple[Float[Array, "N D"], Float[Array, "*S D V"]]:
+        """Final hidden states and the output matrix; of an embedding that is `trained` as both, its copies."""
+        rows = None if mesh is None else batch_sharding(here(mesh))
+        table = params["embedding"]
+        if trained and config.tied_embeddings:
+            table = embedding.copies(table, rows)
+        hidden = transformer.forward(config, params, part.tokens, part.positions, part.segments, rows, table)
+        output = transformer.output_matrix(config, {**params, "embedding": table})
+        return hidden.reshape(-1, hidden.shape[-1]), output.astype(hidden.dtype)
 
     def student(params: Any, frozen: Any) -> Any:
         return adapters.beside(lora, frozen[INITIAL], params) if lora.rank else params
@@ -84,9 +91,10 @@ def make_step(
         return found
 
     def sums(params: Any, frozen: Any, part: Batch, progress: Float[Array, ""]) -> tuple[Float[Array, ""], LossSum]:
-        hidden, output = last_hidden(config, student(params, frozen), part)
+        hidden, output = last_hidden(config, student(params, frozen), part, trained=not lora.rank or lora.embeddings)
         models = models_at(frozen, part)
-        total = blocked(objective.loss, hidden, output, _data(part), progress, models, block, mesh, softcap)
+        where = None if mesh is None else here(mesh)
+        total = blocked(objective.loss, hidden, output, _data(part), progress, models, block, where, softcap)
         return total.loss_sum, total
 
     def losses(params: Any, frozen: Any, part: Batch, progress: Float[Array, ""]) -> Float[Array, "r L"]:
@@ -98,16 +106,24 @@ def make_step(
     def gradient(state: TrainState, frozen: Any, parts: Batch, progress: Float[Array, ""]) -> tuple[Any, LossSum]:
         """Gradient of the weighted sum over all micro-batches [A, R/A, L], float32, and the sums themselves."""
 
-        def one(part: Batch) -> tuple[Any, LossSum]:
-            slope, total = jax.grad(sums, has_aux=True)(state.params, frozen, part, progress)
+        def one(params: Any, frozen: Any, part: Batch, progress: Float[Array, ""]) -> tuple[Any, LossSum]:
+            slope, total = jax.grad(sums, has_aux=True)(params, frozen, part, progress)
             return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), slope), total
 
         if accumulation == 1:
-            return one(jax.tree.map(lambda leaf: leaf[0], parts))
-        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), state.params)
-        nothing = LossSum(*[jnp.zeros((), jnp.float32)] * len(LossSum._fields))
-        total, _ = jax.lax.scan(lambda carry, part: (jax.tree.map(jnp.add, carry, one(part)), None), (zero, nothing), parts)
-        return total
+            return one(state.params, frozen, jax.tree.map(lambda leaf: leaf[0], parts), progress)
+
+        def every(params: Any, frozen: Any, parts: Batch, progress: Float[Array, ""]) -> tuple[Any, LossSum]:
+            zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params)
+            nothing = LossSum(*[jnp.zeros((), jnp.float32)] * len(LossSum._fields))
+            total, _ = jax.lax.scan(
+                lambda carry, part: (jax.tree.map(jnp.add, carry, one(params, frozen, part, progress)), None),
+                (zero, nothing),
+                parts,
+            )
+            return total
+
+        return summed_over_data(every, mesh)(state.params, frozen, parts, progress)
 
     def step(state: TrainState, batch: Batch, frozen: Any) -> tuple[TrainState, Metrics]:
         progress = state.step.astype(jnp.float32) / max(total_steps - 1, 1)
@@ -153,6 +169,18 @@ def compile_step(step: Step, mesh: Mesh, state: TrainState, frozen: Mapping[str,
 def _data(part: Batch) -> TokenData:
     fields = (part.target, part.span, part.verdict, part.teacher_logprob, part.weight)
     return TokenData(*(leaf.reshape(-1) for leaf in fields))
+
+
+def summed_over_data(every: Callable[..., Any], mesh: Mesh | None) -> Callable[..., Any]:
+    """`every(params, frozen, parts, progress)` on the rows of each part of the mesh's data axis, and its results added up once."""
+    if mesh is None or mesh.shape["data"] == 1:
+        return every
+
+    def own(*arguments: Any) -> Any:
+        return jax.lax.psum(every(*arguments), "data")
+
+    specs = (PartitionSpec(), PartitionSpec(), PartitionSpec(None, "data"), PartitionSpec())
+    return jax.shard_map(own, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), axis_names={"data"}, check_vma=False)
 
 
 def _micro_batches(batch: Batch, count: int, mesh: Mesh | None) -> Batch:
