@@ -157,14 +157,17 @@ def decode(model: Any, mesh_sizes: tuple[int, int, int], rows: int, length: int,
     unused = any("donated buffers" in str(each.message) for each in caught)
     moved = sum(sent(compiled.as_text(), mesh.size).values())
     mib = 2**20
-    return (
-        f"decode {' × '.join(map(str, mesh_sizes))}: slots of about {held / mib:,.0f} MiB, of which "
-        f"{stats.alias_size_in_bytes / mib:,.0f} MiB are overwritten in place; temporaries {stats.temp_size_in_bytes / mib:,.0f} MiB; "
-        f"sent in a run {moved / 1e6:,.1f} MB{'; the compiler could not use all donated buffers' if unused else ''}"
-    )
+    words = [
+        f"decode {' × '.join(map(str, mesh_sizes))}: slots of about {held / mib:,.0f} MiB",
+        f"{stats.alias_size_in_bytes / mib:,.0f} MiB overwritten in place",
+        f"temporaries {stats.temp_size_in_bytes / mib:,.0f} MiB",
+        f"sent in a run {moved / 1e6:,.1f} MB",
+        *["the compiler could not use all donated buffers"] * unused,
+    ]
+    return "; ".join(words)
 
 
-def table(lines: Sequence[Line]) -> Iterator[str]:
+def table(lines: Iterator[Line]) -> Iterator[str]:
     heads = ("mesh (data × fsdp × tensor)", *KINDS, "other", "all", "needed", "ratio", "temporaries")
     yield "| " + " | ".join(heads) + " |"
     yield "| --- |" + " ---: |" * (len(heads) - 1)
@@ -210,18 +213,18 @@ def main() -> None:
     if options.target == "gpu":
         model = dataclasses.replace(model, attention="blocks")  # the kernel's lowering looks for a GPU in this process
     meshes = [tuple(map(int, options.mesh.split(",")))] if options.mesh else MESHES
-    lines = []
+    steps = []
     for mesh in meshes if options.only != "decode" else ():
         for tied in (True, False):
             config = dataclasses.replace(model, tied_embeddings=tied)
             step = Step(config, mesh, options.rows, options.length)  # type: ignore[arg-type]
-            lines.append(train(step, where))
-            lines.append(train(dataclasses.replace(step, accumulation=options.accumulation), where))
+            steps += [step, dataclasses.replace(step, accumulation=options.accumulation)]
         if options.rank:
-            lines.append(train(dataclasses.replace(step, model=model, lora=Lora(rank=options.rank)), where))
+            steps.append(dataclasses.replace(step, model=model, lora=Lora(rank=options.rank)))
     print(f"MB that one device sends in a step (needed), {options.model}, {options.rows} × {options.length} tokens,", end=" ")
     print(f"{where[0].device_kind}, jax {jax.__version__}\n")
-    print("\n".join(table(lines)))
+    for line in table(train(step, where) for step in steps):
+        print(line, flush=True)
     for mesh in meshes if options.only != "train" else ():
         print(decode(model, mesh, options.rows, options.length, where), flush=True)  # type: ignore[arg-type]
 

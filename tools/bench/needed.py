@@ -1,9 +1,9 @@
 """What devices must send each other in a training step of a decoder on a (data, fsdp, tensor) mesh, by arithmetic.
 
-Counted is what one device sends on the wire, as rings do it: of an array of b bytes that n devices gather, scatter-add or
+Counted is what one device sends on the wire, as rings do it: of an array of b bytes that n devices gather, add and scatter, or
 transpose among themselves each sends b · (n − 1) / n, and twice that where all keep the whole sum. With d × f × t devices, A
-micro-batches, N tokens of a micro-batch on each device, and layers whose matrices take P bytes in the type of products (a gradient
-of a product has that type), of which each device of the t holds a part:
+micro-batches, N tokens of a micro-batch on each device, and layers whose matrices take P bytes in the type of products (which a
+gradient has as well), of which each device of the t holds a part:
 
 - gather over f: A · 2 · P / t, the layers' matrices for the forward and for the backward pass; the output matrix A times, since
   its gradient is computed in the forward pass;

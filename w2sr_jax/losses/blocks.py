@@ -277,7 +277,7 @@ def _summed_matrix(static: _Static, output: Float[Array, "*S D V"]) -> tuple[Cal
     it divides the width. Those of its copies are not added up."""
     axes = _axes(static.mesh)
     scattered = WIDTH_AXIS in axes and output.shape[-2] % static.mesh.shape[WIDTH_AXIS] == 0  # type: ignore[union-attr]
-    others = tuple(axis for axis in axes if not (scattered and axis == WIDTH_AXIS or static.copied and axis == COPY_AXIS))
+    others = tuple(axis for axis in axes if not ((scattered and axis == WIDTH_AXIS) or (static.copied and axis == COPY_AXIS)))
 
     def summed(part: Float[Array, "D V"]) -> Array:
         part = _scattered(part) if scattered else part
@@ -289,8 +289,8 @@ def _summed_matrix(static: _Static, output: Float[Array, "*S D V"]) -> tuple[Cal
 
 
 def _scattered(part: Float[Array, "D V"]) -> Float[Array, "d V"]:
-    """The sum over `WIDTH_AXIS` of the own rows. Axes that are left to the compiler split the vocabulary: they are named, since it
-    would gather the whole matrix for this operation."""
+    """The sum over `WIDTH_AXIS` of the own rows. Axes that are left to the compiler split the vocabulary; they are named here,
+    or it would gather the whole matrix for this operation."""
     here = jax.sharding.get_abstract_mesh()
     left = {axis: ways for axis, ways in free_axes(here).items() if ways > 1}
     columns = P(None, tuple(left) if part.shape[1] % math.prod(left.values()) == 0 else None)

@@ -78,8 +78,10 @@ def packed(
     rows, heads = sharding.spec[0], HEAD_AXIS if key.shape[2] % split == 0 else None
     each = PartitionSpec(rows, None, heads)
     specs = Seen(PartitionSpec(rows), PartitionSpec(rows), None if seen.reach is None else PartitionSpec())  # type: ignore[arg-type]
-    lay = {"in_specs": (each, each, each, specs), "out_specs": each, "axis_names": set(free)}
-    return jax.shard_map(local, mesh=sharding.mesh, check_vma=False, **lay)(query, key, value, seen)
+    places = (each, each, each, specs)
+    return jax.shard_map(local, mesh=sharding.mesh, in_specs=places, out_specs=each, axis_names=set(free), check_vma=False)(
+        query, key, value, seen
+    )
 
 
 def platform_of(sharding: NamedSharding | None) -> str:

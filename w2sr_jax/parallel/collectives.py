@@ -49,8 +49,8 @@ class Collective(NamedTuple):
 
 
 def collectives(hlo: str) -> list[Collective]:
-    """All of them, in the order of the text. A start and its end count once. What a TPU's compiler fuses as an all-reduce of which
-    each device keeps a part is a reduce-scatter."""
+    """All of them, in the order of the text. A start and its end count once. Where a TPU's compiler fuses an all-reduce with the
+    slice that each device keeps of it, that is a reduce-scatter."""
     calls = list(_calls(hlo))
 
     @cache

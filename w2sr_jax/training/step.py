@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from w2sr_jax.losses.blocks import Frozen, LossSum, Model, TokenData, blocked, token_losses
@@ -21,7 +21,8 @@ from w2sr_jax.models import embedding, transformer
 from w2sr_jax.models import lora as adapters
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.lora_settings import Lora
-from w2sr_jax.parallel.mesh import RULES, batch_sharding, here, replicated
+from w2sr_jax.parallel.mesh import batch_sharding, here, replicated
+from w2sr_jax.training.accumulation import accumulated, micro_batches
 from w2sr_jax.training.optimizer import apply
 from w2sr_jax.training.state import Metrics, TrainState, advance
 
@@ -112,23 +113,13 @@ def make_step(
 
         if accumulation == 1:
             return one(state.params, frozen, jax.tree.map(lambda leaf: leaf[0], parts), progress)
-
-        def every(params: Any, frozen: Any, parts: Batch, progress: Float[Array, ""]) -> tuple[Any, LossSum]:
-            zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params)
-            nothing = LossSum(*[jnp.zeros((), jnp.float32)] * len(LossSum._fields))
-            total, _ = jax.lax.scan(
-                lambda carry, part: (jax.tree.map(jnp.add, carry, one(params, frozen, part, progress)), None),
-                (zero, nothing),
-                parts,
-            )
-            return total
-
-        return summed_over_data(every, mesh)(state.params, frozen, parts, progress)
+        total: tuple[Any, LossSum] = accumulated(one, _zero, state.params, frozen, parts, progress, mesh)
+        return total
 
     def step(state: TrainState, batch: Batch, frozen: Any) -> tuple[TrainState, Metrics]:
         progress = state.step.astype(jnp.float32) / max(total_steps - 1, 1)
         weight = objective.weights(batch.span, batch.verdict, batch.teacher_logprob, batch.weight)
-        parts = _micro_batches(batch._replace(weight=weight), accumulation, mesh)
+        parts = micro_batches(batch._replace(weight=weight), accumulation, mesh)
         if objective.trim > 0.0:
             every = jax.lax.map(lambda part: losses(state.params, frozen, part, progress), parts)
             parts = parts._replace(weight=trimmed(every, parts.weight, objective.trim))
@@ -171,28 +162,10 @@ def _data(part: Batch) -> TokenData:
     return TokenData(*(leaf.reshape(-1) for leaf in fields))
 
 
-def summed_over_data(every: Callable[..., Any], mesh: Mesh | None) -> Callable[..., Any]:
-    """`every(params, frozen, parts, progress)` on the rows of each part of the mesh's data axis, and its results added up once."""
-    if mesh is None or mesh.shape["data"] == 1:
-        return every
-
-    def own(*arguments: Any) -> Any:
-        return jax.lax.psum(every(*arguments), "data")
-
-    specs = (PartitionSpec(), PartitionSpec(), PartitionSpec(None, "data"), PartitionSpec())
-    return jax.shard_map(own, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), axis_names={"data"}, check_vma=False)
-
-
-def _micro_batches(batch: Batch, count: int, mesh: Mesh | None) -> Batch:
-    """[R, L] → [A, R/A, L]. Micro-batch a takes the rows a, a + A, …, so that no row changes its device."""
-
-    def one(leaf: Array) -> Array:
-        parts = leaf.reshape(leaf.shape[0] // count, count, *leaf.shape[1:]).swapaxes(0, 1)
-        if mesh is None:
-            return parts
-        return jax.lax.with_sharding_constraint(parts, NamedSharding(mesh, PartitionSpec(None, RULES["batch"])))
-
-    return jax.tree.map(one, batch)
+def _zero(params: Any) -> tuple[Any, LossSum]:
+    """Gradient and sums of no tokens."""
+    nothing = LossSum(*[jnp.zeros((), jnp.float32)] * len(LossSum._fields))
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params), nothing
 
 
 def _changed(params: Any, updates: Any, scale: Float[Array, ""]) -> Float[Array, ""]:
