@@ -56,7 +56,7 @@ def devices(target: str) -> Sequence[Any]:
     from w2sr_jax.planning import compile as compiling
     from w2sr_jax.planning import hardware
 
-    described = compiling.targets(hardware.topology("v5p:2x2x2"))
+    described = compiling.targets(hardware.named("v5p:2x2x2"))
     if described.devices is None:
         raise SystemExit(described.why)
     return described.devices

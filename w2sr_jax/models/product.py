@@ -23,9 +23,11 @@ def product(
     shape: tuple[int, ...],
     dtype: Any,
     inputs: int = 1,
+    low: Float[Array, "T I"] | None = None,
 ) -> Float[Array, "T O"]:
     """x · the parameter `name` of a module (`start`, `shape` and `dtype` as for `nn.Module.param`), whose first `inputs` axes are
-    inputs. Where the parameters have adapters of it (`lora.py`), x · A · B is added; a `qwix.QArray` is dequantised."""
+    inputs. Where the parameters have adapters of it (`lora.py`), x · A · B is added; a `qwix.QArray` is dequantised. `low` is x
+    for the adapters, where several products share it (`apart`)."""
     stored: Any = module.get_variable("params", name)
     if hasattr(stored, "qvalue"):
         out = _quantized(x, stored)
@@ -36,7 +38,18 @@ def product(
     b: Any = module.get_variable("params", name + B)
     if a is None or b is None:
         return out
-    return out + jax.lax.dot_general(jax.lax.dot_general(x, a.astype(x.dtype), _DIMENSIONS), b.astype(x.dtype), _DIMENSIONS)
+    low = x if low is None else low
+    return out + jax.lax.dot_general(jax.lax.dot_general(low, a.astype(x.dtype), _DIMENSIONS), b.astype(x.dtype), _DIMENSIONS)
+
+
+@jax.custom_vjp
+def apart(x: Float[Array, "T I"]) -> Float[Array, "T I"]:
+    """x, as several products' adapters take it while the products take x itself. What flows back by way of each is added up on
+    its own then: over a mesh the products' share, which is spread over devices, is added up over these once for all of them."""
+    return x
+
+
+apart.defvjp(lambda x: (x, None), lambda _, slope: (slope,))
 
 
 def _quantized(x: Float[Array, "T I"], kernel: Any) -> Float[Array, "T O"]:

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, Key
 from w2sr_jax.models.attention import SAVED, Seen, capped, packed
 from w2sr_jax.models.config import ModelConfig, RematKind
 from w2sr_jax.models.embedding import lookup
-from w2sr_jax.models.product import Initializer, product
+from w2sr_jax.models.product import Initializer, apart, product
 from w2sr_jax.models.rotary import PLAIN, angles, rotate
 
 Params: TypeAlias = Mapping[str, Any]
@@ -66,10 +66,10 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "T D"], view: View) -> tuple[Float[Array, "T D"], Any]:
         c = self.config
-        rows = view.cos.shape[:2]
-        query = self._project(x, "query", "heads", c.heads).reshape(*rows, c.heads, c.head_size)
-        key = self._project(x, "key", "kv_heads", c.kv_heads).reshape(*rows, c.kv_heads, c.head_size)
-        value = self._project(x, "value", "kv_heads", c.kv_heads).reshape(*rows, c.kv_heads, c.head_size)
+        rows, low = view.cos.shape[:2], apart(x)
+        query = self._project(x, low, "query", "heads", c.heads).reshape(*rows, c.heads, c.head_size)
+        key = self._project(x, low, "key", "kv_heads", c.kv_heads).reshape(*rows, c.kv_heads, c.head_size)
+        value = self._project(x, low, "value", "kv_heads", c.kv_heads).reshape(*rows, c.kv_heads, c.head_size)
         if c.qk_norm:
             query = Norm(c, "head_dim", name="query_norm")(query)
             key = Norm(c, "head_dim", name="key_norm")(key)
@@ -79,10 +79,12 @@ class Attention(nn.Module):
         shape = (c.heads, c.head_size, c.width)
         return product(self, "output", mixed.reshape(x.shape[0], -1), start, shape, c.param_dtype, inputs=2), cache
 
-    def _project(self, x: Float[Array, "T D"], name: str, axis: str, heads: int) -> Float[Array, "T heads*C"]:
+    def _project(
+        self, x: Float[Array, "T D"], low: Float[Array, "T D"], name: str, axis: str, heads: int
+    ) -> Float[Array, "T heads*C"]:
         c = self.config
         shape = (c.width, heads, c.head_size)
-        out = product(self, name, x, _axes(_normal(0), "embed", axis, "head_dim"), shape, c.param_dtype)
+        out = product(self, name, x, _axes(_normal(0), "embed", axis, "head_dim"), shape, c.param_dtype, low=low)
         if c.qkv_bias:
             bias = self.param(f"{name}_bias", _axes(nn.initializers.zeros, axis, "head_dim"), shape[1:], c.param_dtype)
             out = out + bias.astype(x.dtype).reshape(1, -1)
@@ -97,9 +99,9 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "T D"]) -> Float[Array, "T D"]:
         c = self.config
-        wide, narrow = (c.width, c.mlp_size), (c.mlp_size, c.width)
-        gate = product(self, "gate", x, _axes(_normal(0), "embed", "mlp"), wide, c.param_dtype)
-        up = product(self, "up", x, _axes(_normal(0), "embed", "mlp"), wide, c.param_dtype)
+        wide, narrow, low = (c.width, c.mlp_size), (c.mlp_size, c.width), apart(x)
+        gate = product(self, "gate", x, _axes(_normal(0), "embed", "mlp"), wide, c.param_dtype, low=low)
+        up = product(self, "up", x, _axes(_normal(0), "embed", "mlp"), wide, c.param_dtype, low=low)
         activation = nn.silu if c.activation == "silu" else nn.gelu
         start = _axes(_normal(0, gain=_residual(c)), "mlp", "embed")
         return product(self, "down", activation(gate) * up, start, narrow, c.param_dtype)

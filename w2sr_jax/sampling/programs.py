@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Format, Layout
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
@@ -89,7 +90,7 @@ def programs(
     """Of `decoding`, `batch`, how tokens are drawn, `weights` and `record_top` count. Ids from `limit` on are never drawn, nor
     recorded."""
     batch, penalised = decoding.batch, decoding.repetition_penalty != 1
-    layout = _slot_shardings(mesh, penalised, config.layers)
+    layout = _slot_layout(mesh, penalised, config)
     split = None if mesh is None else meshes.batch_sharding(mesh)
 
     def empty(slots: int) -> Slots:
@@ -218,11 +219,17 @@ def weight_shardings(config: ModelConfig, mesh: Mesh) -> Any:
     return meshes.shardings(mesh, transformer.logical_axes(config), transformer.shapes(config))
 
 
-def _slot_shardings(mesh: Mesh | None, penalised: bool, layers: int) -> Slots | None:
+def _slot_layout(mesh: Mesh | None, penalised: bool, config: ModelConfig) -> Slots | None:
     """Where the slots' arrays lie on a mesh: rows over data × fsdp, heads over tensor."""
     if mesh is None:
         return None
     rows = meshes.RULES["batch"]
     row = NamedSharding(mesh, P(rows))
     cache = NamedSharding(mesh, P(rows, meshes.RULES["kv_heads"]))
-    return Slots(((cache, cache),) * layers, row, row, row, row, row if penalised else None)  # type: ignore[arg-type]
+    keys: Any = cache
+    values: Any = cache
+    if mesh.devices.flat[0].platform == "tpu" and config.kv_heads > mesh.shape["tensor"]:
+        # As a TPU writes one token of each row: otherwise the loop begins and ends with a copy of the whole cache. The heads of
+        # a device lie side by side, and where it has one, most of that would be padding.
+        keys, values = Format(Layout((0, 2, 4, 1, 3)), cache), Format(Layout((0, 2, 1, 3)), cache)
+    return Slots(((keys, values),) * config.layers, row, row, row, row, row if penalised else None)  # type: ignore[arg-type]

@@ -74,8 +74,8 @@ def make_step(
         if trained and config.tied_embeddings:
             table = embedding.copies(table, rows)
         hidden = transformer.forward(config, params, part.tokens, part.positions, part.segments, rows, table)
-        output = transformer.output_matrix(config, {**params, "embedding": table})
-        return hidden.reshape(-1, hidden.shape[-1]), output.astype(hidden.dtype)
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        return flat, transformer.output_matrix(config, {**params, "embedding": table}).astype(hidden.dtype)
 
     def student(params: Any, frozen: Any) -> Any:
         return adapters.beside(lora, frozen[INITIAL], params) if lora.rank else params
