@@ -56,6 +56,7 @@ def devices(target: str) -> Sequence[Any]:
     from w2sr_jax.planning import compile as compiling
     from w2sr_jax.planning import hardware
 
+    compiling.QUIET.update(TPU_STDERR_LOG_LEVEL="0", TPU_MIN_LOG_LEVEL="0")  # warnings are looked for
     described = compiling.targets(hardware.named("v5p:2x2x2"))
     if described.devices is None:
         raise SystemExit(described.why)
