@@ -107,7 +107,7 @@ def test_the_partitioner_copies_nothing_for_want_of_a_better_way() -> None:
         for shape, accumulation in {[((1, 8, 1), 4), ((2, 2, 2), 1), ((2, 2, 2), 4), ((8, 1, 1), 4)]}:
             tests.step(tests.make_mesh(tests.Mesh(*shape)), accumulation, tied=True)
         print("END OF STEPS", file=sys.stderr, flush=True)
-        def plain(table, tokens, dtype, sharding, whole):
+        def plain(table, tokens, dtype, sharding):
             looked_up = table[tokens]
             return looked_up if sharding is None else tests.jax.lax.with_sharding_constraint(looked_up, sharding)
         transformer.lookup = plain
