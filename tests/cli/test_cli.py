@@ -89,11 +89,13 @@ def test_help_of_a_configuration_lists_every_setting(config, capsys):
         (["run", "{config}", "--splits.pool", "-3"], "split pool"),
         (["run", "{config}", "--problems.largest", "2"], "largest"),
         (["evaluate", "{config}"], "nothing to evaluate yet"),
-        (["run", "{config}", "--root", "gs://bucket/runs"], "nothing here reads or writes gs://; mount it"),
-        (["report", "s3://bucket/runs/mine"], "nothing here reads or writes s3://; mount it"),
-        (["plan", "gs://bucket/runs/mine", "--topology", "v5p:2x2x4"], "nothing here reads or writes gs://; mount it"),
-        (["show", "gs://bucket/runs/mine"], "nothing here reads or writes gs://; mount it"),
-        (["import", "owner/name", "gs://bucket/there"], "nothing here reads or writes gs://; mount it"),
+        (["run", "{config}", "--root", "az://bucket/runs"], "nothing here reads or writes az://"),
+        (["run", "{config}", "--root", "gs:///runs"], "nothing here reads or writes gs://"),
+        (["report", "hdfs://host/runs/mine"], "nothing here reads or writes hdfs://"),
+        (["plan", "az://bucket/runs/mine", "--topology", "v5p:2x2x4"], "nothing here reads or writes az://"),
+        (["show", "az://bucket/runs/mine"], "nothing here reads or writes az://"),
+        (["run", "{config}", "--scratch", "gs://bucket/there"], "nothing here reads or writes gs://"),
+        (["import", "owner/name", "gs://bucket/there"], "nothing here reads or writes gs://"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(config, capsys, argv, said):

@@ -2,11 +2,13 @@
 
 import argparse
 import contextlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from w2sr_jax.core import files
+from w2sr_jax.core.bucket import Bucket, is_address
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process.stopping import Stop
 
@@ -18,14 +20,51 @@ def local_path(written: str) -> Path:
     taken for a directory of that name."""
     if scheme := _SCHEME.match(written):
         raise UserError(
-            f"{written}: runs lie in a directory, and nothing here reads or writes {scheme[1]}://; mount it where every "
-            "host sees it (NFS, GCS-FUSE, s3fs) and name that directory"
+            f"{written}: this is to be a directory, and nothing here reads or writes {scheme[1]}:// as one; runs may lie in a "
+            "bucket of gs:// or s3:// (--root), anything else on a disk, or mounted as one (NFS, GCS-FUSE, s3fs)"
         )
     return Path(written.removeprefix("file://"))
 
 
 def add_root(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", type=local_path, default=Path("runs"), help="directory of all runs (default: runs)")
+    words = "directory of all runs, or gs://BUCKET/PREFIX or s3://BUCKET/PREFIX (default: runs)"
+    parser.add_argument("--root", type=_root, default="runs", help=words)
+    words = "where this machine keeps what it needs of a bucket (default: a folder of the user's cache)"
+    parser.add_argument("--scratch", type=local_path, default=None, metavar="DIR", help=words)
+
+
+def _root(written: str) -> str:
+    if not is_address(written):
+        local_path(written)
+    return written
+
+
+def root_of(options: argparse.Namespace) -> Path:
+    """The directory of all runs; where they lie in a bucket, this process's copy of it, into which files come as they are needed.
+    `UserError` where the bucket cannot be read."""
+    return _directory_of(options.root, options)
+
+
+def _directory_of(written: str, options: argparse.Namespace) -> Path:
+    if not is_address(written):
+        return local_path(written)
+    from w2sr_jax.graph.mirror import mirror_root
+
+    bucket = Bucket(written.rstrip("/"))
+    bucket.check()
+    scratch = options.scratch or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "w2sr"
+    directory = scratch / _process(options) / written.replace("://", "/").rstrip("/")
+    mirror_root(directory, bucket)
+    return directory
+
+
+def _process(options: argparse.Namespace) -> str:
+    """A folder of its own for each of several processes, also where some are on one machine."""
+    if not several(options):
+        return ""
+    from w2sr_jax.parallel import processes
+
+    return f"process-{processes.index()}"
 
 
 def add_plain(parser: argparse.ArgumentParser) -> None:
@@ -36,12 +75,30 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trust", action="store_true", help="execute the Python that a run brings from somebody else")
 
 
-def run_directory(target: str, root: Path) -> Path:
-    """The run that is meant. `UserError` where there is none, or a link in it leads out of it."""
-    named = local_path(target)
-    run = named if named.is_dir() else root / named
+def run_directory(target: str, options: argparse.Namespace) -> Path:
+    """The run that is meant: a directory, a name in the root, or an address in a bucket. `UserError` where there is none, or a
+    link in it leads out of it."""
+    run = lookup(target, options)
+    if run is None:
+        raise UserError(f"{target} is not a run directory (looked in {options.root} too)")
+    return run
+
+
+def lookup(target: str, options: argparse.Namespace) -> Path | None:
+    """`run_directory`, but None where there is none."""
+    if is_address(target):
+        root, _, name = target.rstrip("/").rpartition("/")
+        run = _directory_of(root, options) / name if is_address(root) else None
+    else:
+        named = local_path(target)
+        run = named if named.is_dir() else root_of(options) / named
+    if run is None:
+        return None
+    from w2sr_jax.graph.store import RunStore
+
+    RunStore(run).refresh_all()
     if not run.is_dir():
-        raise UserError(f"{target} is not a run directory (looked in {root} too)")
+        return None
     files.check_tree(run)
     return run
 
@@ -53,11 +110,16 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", type=int, default=30, metavar="SECONDS", help="how long for the others to come (default: 30)")
 
 
+def several(options: argparse.Namespace) -> bool:
+    """Whether a command is one of several processes."""
+    return getattr(options, "processes", 1) != 1 or bool(getattr(options, "coordinator", ""))
+
+
 def joined(
     options: argparse.Namespace, facts: Mapping[str, str], stop: Stop, afterwards: str
 ) -> contextlib.AbstractContextManager[None]:
     """The processes of a command, which must all have been told the same. `afterwards` says what an interruption leaves."""
-    if options.processes == 1 and not options.coordinator:
+    if not several(options):
         return contextlib.nullcontext()
     from w2sr_jax.parallel import processes
     from w2sr_jax.parallel.settings import Processes

@@ -1,8 +1,10 @@
 """The commands that bring models and traces in and out: each parses its arguments, calls, prints."""
 
 import argparse
+from pathlib import Path
 
-from w2sr_jax.cli.arguments import add_processes, add_root, joined, local_path, run_directory
+from w2sr_jax.cli.arguments import add_processes, add_root, joined, local_path, root_of, run_directory
+from w2sr_jax.core.bucket import is_address
 from w2sr_jax.core.process import terminal
 from w2sr_jax.core.process.stopping import Stop
 
@@ -39,15 +41,23 @@ def export_(argv: list[str], about: str, stop: Stop) -> int:
     add_root(parser)
     add_processes(parser)
     options = parser.parse_args(argv)
-    named = local_path(options.source)
-    source = named if named.is_dir() else options.root / named
-    facts = {"SOURCE": str(source.absolute()), "OUT": str(options.out.absolute()), "--model": str(options.model)}
+    named = options.source if is_address(options.source) else str(local_path(options.source))
+    facts = {"SOURCE": named, "OUT": str(options.out.absolute()), "--model": str(options.model)}
     facts |= {"--shard-size": options.shard_size, "--adapter": str(options.adapter), "--dtype": str(options.dtype)}
     with joined(options, facts, stop, _ANEW):
         from w2sr_jax.convert.exporting import export, size_of
 
+        source = _source(options)
         export(source, options.out, options.model, size_of(options.shard_size), options.adapter, options.dtype)
     return 0
+
+
+def _source(options: argparse.Namespace) -> Path:
+    """What an export reads: a directory, one in the root, or a run in a bucket."""
+    if is_address(options.source):
+        return run_directory(options.source, options)
+    named = local_path(options.source)
+    return named if named.is_dir() else root_of(options) / named
 
 
 def publish_(argv: list[str], about: str, _: Stop) -> int:
@@ -60,5 +70,5 @@ def publish_(argv: list[str], about: str, _: Stop) -> int:
     options = parser.parse_args(argv)
     from w2sr_jax.convert.publish import publish
 
-    publish(run_directory(options.run, options.root), options.rung, options.teacher, options.out, terminal.say)
+    publish(run_directory(options.run, options), options.rung, options.teacher, options.out, terminal.say)
     return 0

@@ -18,7 +18,7 @@ def show(argv: list[str], about: str, _: Stop) -> int:
     options = parser.parse_args(argv)
     from w2sr_jax.runs.show import show
 
-    show(run_directory(options.run, options.root), options.example, options.rung, options.arm, options.plain)
+    show(run_directory(options.run, options), options.example, options.rung, options.arm, options.plain)
     return 0
 
 
@@ -30,7 +30,7 @@ def explain(argv: list[str], about: str, _: Stop) -> int:
     options = parser.parse_args(argv)
     from w2sr_jax.runs.explain import explain
 
-    explain(run_directory(options.run, options.root), options.problem, terminal.say)
+    explain(run_directory(options.run, options), options.problem, terminal.say)
     return 0
 
 
@@ -46,6 +46,6 @@ def compare(argv: list[str], about: str, _: Stop) -> int:
     options = parser.parse_args(argv)
     from w2sr_jax.runs.compare.command import compare
 
-    runs = [run_directory(run, options.root) for run in options.runs]
+    runs = [run_directory(run, options) for run in options.runs]
     compare(runs, options.out, terminal.say, metric=options.metric, model=options.model)
     return 0

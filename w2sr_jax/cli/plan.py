@@ -3,9 +3,9 @@
 import argparse
 import os
 import sys
+from pathlib import Path
 
-from w2sr_jax.cli.arguments import add_root, add_trust, local_path
-from w2sr_jax.core import files
+from w2sr_jax.cli.arguments import add_root, add_trust, lookup, root_of
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import terminal
 from w2sr_jax.core.process.stopping import Stop
@@ -45,21 +45,21 @@ def run(argv: list[str], about: str, _: Stop) -> int:
     from w2sr_jax.configuration.overrides import overridden
     from w2sr_jax.experiment import check
 
-    target = local_path(options.target)
+    target = Path(options.target)
     if target.suffix == ".py":
         with terminal.coloured():
             experiment = overridden(saved.load_config(target), overrides, f"w2sr plan {target}")
         check(experiment)
-        directory = options.root / experiment.name
+        directory = root_of(options) / experiment.name
     else:
-        directory = target if target.is_dir() else options.root / target
-        if not directory.is_dir():
+        run = lookup(options.target, options)
+        if run is None:
             raise UserError(
-                f"{target} is neither a configuration (a .py file) nor a run directory (looked in {options.root} too)"
+                f"{options.target} is neither a configuration (a .py file) nor a run directory (looked in {options.root} too)"
             )
+        directory = run
         if overrides:
             raise UserError(f"{overrides[0]}: settings of an existing run cannot be changed; override those of its configuration")
-        files.check_tree(directory)
         experiment = saved.load_trusted(directory, options.trust)
 
     from w2sr_jax.planning import hardware, words

@@ -17,7 +17,7 @@ def run(argv: list[str], about: str, stop: Stop) -> int:
     add_plain(parser)
     add_trust(parser)
     options = parser.parse_args(argv)
-    directory = run_directory(options.run, options.root)
+    directory = run_directory(options.run, options)
     from w2sr_jax.cli.console import Console
     from w2sr_jax.runs.reproduce.command import reproduce
 

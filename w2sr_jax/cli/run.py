@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from w2sr_jax.cli.arguments import add_plain, add_processes, add_root, add_trust, joined, local_path
-from w2sr_jax.core import files
+from w2sr_jax.cli.arguments import add_plain, add_processes, add_root, add_trust, joined, lookup, root_of
+from w2sr_jax.core.bucket import is_address
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import terminal
 from w2sr_jax.core.process.stopping import Stop
@@ -55,7 +55,9 @@ def check(argv: list[str], about: str, _: Stop) -> int:
     """Everything that `run` would check. What a rehearsal needs is made elsewhere and removed."""
     asked = _asked("check", _parser("check", about), argv)
     options = asked.options
-    with tempfile.TemporaryDirectory(prefix="w2sr-check-") if options.shrink else contextlib.nullcontext(options.root) as root:
+    with (
+        tempfile.TemporaryDirectory(prefix="w2sr-check-") if options.shrink else contextlib.nullcontext(root_of(options)) as root
+    ):
         experiment, directory = _experiment(asked, Path(root))
         from w2sr_jax.preflight import checks
 
@@ -114,19 +116,19 @@ def _asked(command: str, parser: argparse.ArgumentParser, argv: list[str]) -> As
 def _experiment(asked: Asked, root: Path) -> "tuple[Experiment, Path]":
     """The experiment to work on and the run's directory: from a configuration with overrides, or from a run as it was saved."""
     options = asked.options
-    target = local_path(options.target)
-    if target.suffix == ".py":
+    if options.target.endswith(".py"):
         return _configured(asked, root)
-    directory = target if target.is_dir() else root / target
-    if not directory.is_dir():
-        raise UserError(f"{options.target} is neither a configuration (a .py file) nor a run directory (looked in {root} too)")
+    directory = lookup(options.target, options)
+    if directory is None:
+        raise UserError(
+            f"{options.target} is neither a configuration (a .py file) nor a run directory (looked in {options.root} too)"
+        )
     if asked.overrides:
         raise UserError(
             f"{asked.overrides[0]}: settings of an existing run cannot be changed; override those of its configuration"
         )
     if options.shrink:
         raise UserError(f"{options.target} is a run as it is; --shrink takes a configuration (a .py file)")
-    files.check_tree(directory)
     from w2sr_jax.configuration import saved
 
     return saved.load_trusted(directory, options.trust), directory
@@ -146,6 +148,9 @@ def _configured(asked: Asked, root: Path) -> "tuple[Experiment, Path]":
 
         experiment = shrink(experiment, root)
         check(experiment)
+    from w2sr_jax.graph.store import RunStore
+
+    RunStore(root / experiment.name).refresh_all()
     saved.check_format(root / experiment.name)
     return experiment, root / experiment.name
 
@@ -165,10 +170,11 @@ def _execute(asked: Asked, kind: str | None, stop: Stop) -> int:
     """Do what is not done yet, of all kinds or of one, by all processes that were started for it. The exit code."""
     options = asked.options
     if {"-h", "--help"} & {*asked.overrides}:
-        _experiment(asked, options.root)  # prints the settings, and exits
+        _experiment(asked, root_of(options))  # prints the settings, and exits
     facts = {"the command": " ".join([asked.command, options.target, *asked.overrides])}
+    facts |= {"the root": options.root} if is_address(options.root) else {}
     with joined(options, facts, stop, "the same command, for all of them, goes on where this one stopped"):
-        experiment, directory = _experiment(asked, options.root)
+        experiment, directory = _experiment(asked, root_of(options))
         return _execute_joined(experiment, directory, options, kind, stop)
 
 

@@ -24,6 +24,7 @@ from w2sr_jax.convert.exported import GENERATION, ExportedModel
 from w2sr_jax.core import files, hub, sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import terminal
+from w2sr_jax.core.trees import Location
 from w2sr_jax.models.hf import adapters, pretrained
 from w2sr_jax.parallel.mesh import make_mesh
 from w2sr_jax.parallel.processes import barrier, gather
@@ -67,7 +68,9 @@ def export(
         raise UserError("an adapter is stored as it was trained, in float32; leave --dtype away")
     config = chosen.config if dtype is None else dataclasses.replace(chosen.config, param_dtype=dtype)
     text = card.card(chosen, config, adapter)
-    checkpoint = chosen.run_model.run.path(chosen.run_model.model.checkpoints) if chosen.run_model else Path(source).expanduser()
+    checkpoint: Location = Path(source).expanduser()
+    if chosen.run_model:
+        checkpoint = chosen.run_model.run.checkpoints(chosen.run_model.model.checkpoints)
     facts = {"the digest of the parameters": str(checkpoints.read_lineage(checkpoint).get("params_digest"))}
     barrier("the model", {**facts, "the model's card": files.digest_bytes(text.encode())})
     devices, first = _mesh(chosen, mesh), jax.process_index() == 0

@@ -41,6 +41,7 @@ def follow(plan: Plan, context: Context) -> None:
     this."""
     for stage in _called(plan):
         context.watcher.begin(stage.name, 0, len(plan))
+        context.store.refresh()
         try:
             with usercode.guarded(stage):
                 stage.run(context)

@@ -76,9 +76,14 @@ def path(run: Path, stage: str) -> Path:
     return run / FOLDER / f"{stage}.json"
 
 
-def write(run: Path, manifest: Manifest) -> None:
+def signed(manifest: Manifest) -> dict[str, Any]:
+    """A manifest as JSON, with the digest of itself."""
     raw = dataclasses.asdict(manifest)
-    files.write_json(path(run, manifest.stage), {**raw, OWN: files.digest_json(raw)})
+    return {**raw, OWN: files.digest_json(raw)}
+
+
+def write(run: Path, manifest: Manifest) -> None:
+    files.write_json(path(run, manifest.stage), signed(manifest))
 
 
 def read(run: Path, stage: str) -> Manifest | None:

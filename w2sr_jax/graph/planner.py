@@ -10,7 +10,6 @@ from w2sr_jax.configuration.encoding import encode_type
 from w2sr_jax.core.code import usercode
 from w2sr_jax.core.differing import differing
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.graph import manifest as manifests
 from w2sr_jax.graph import results
 from w2sr_jax.graph.manifest import Manifest
 from w2sr_jax.graph.stage import ExternalInput, Stage, identity, inputs, settings, stages_of
@@ -121,7 +120,7 @@ class Plan:
         pending = next((need.name for need in stages_of(stage) if digests.get(need.name) is None), None)
         read = {} if pending is not None else input_digests(stage, store, digests, download=False)
         if manifest is not None and pending is None and manifest.identity == own and manifest.inputs == read:
-            broken = [(store.path(name), words) for name, words in manifests.broken_files(store.directory, manifest)]
+            broken = [(store.path(name), words) for name, words in store.broken(manifest)]
             if not broken:
                 return StageStatus(stage, own, "stands", "its work stands", manifest)
             return StageStatus(stage, own, "due", broken[0][1], damaged=tuple(path for path, _ in broken))
@@ -217,7 +216,7 @@ def _unlike(candidate: Candidate, read: Mapping[str, str], conditions: Mapping[s
     unlike = next((name for name in conditions if there.get(name) != conditions[name]), None)
     if unlike is not None:
         return f"run {candidate.label} made it with {unlike} {there.get(unlike, 'unknown')}, not {conditions[unlike]}"
-    broken = manifests.broken_files(candidate.run.directory, theirs)
+    broken = candidate.run.broken(theirs)
     return f"run {candidate.label} has it, but {broken[0][1]}" if broken else ""
 
 

@@ -5,7 +5,7 @@ import datetime
 import time
 from collections.abc import Callable, Iterator
 
-from w2sr_jax.core import files
+from w2sr_jax.core import files, lease
 from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.core.process.lock import locked
@@ -121,6 +121,18 @@ def owned(store: RunStore, stop: Stop) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def leased(store: RunStore, stop: Stop, say: Callable[[str], None]) -> Iterator[None]:
+    """The lease on a run that lies in a bucket, and its manifests as they are there. Whoever polls `stop` learns at once where it
+    is lost. A run on a disk has none: its lock suffices."""
+    if (mirror := store.mirror) is None:
+        yield
+        return
+    with lease.held(mirror.bucket, say) as check, stop.watching(check):
+        store.refresh()
+        yield
+
+
 def check_format(store: RunStore) -> None:
     """`UserError` where a run was written by a version whose manifests this one cannot read."""
     another = manifests.of_another_format(store.directory)
@@ -191,7 +203,7 @@ def _clear(context: Context, status: StageStatus) -> None:
     if status.damaged:
         context.watcher.warn(f"{stage.name} is done again, since {status.why}")
         for path in status.damaged:
-            files.remove(path)
+            store.discard(path)
     elif status.manifest is not None:
         context.watcher.warn(f"{stage.name} is done again, since {status.why}")
         store.retract(stage.name)
@@ -201,7 +213,10 @@ def _set_damaged_aside(context: Context) -> None:
     """Rename manifests that are damaged, so that nothing else is kept from being read by what they may have said."""
     for path in context.store.damaged_manifests():
         context.watcher.warn(f"{path} is damaged: it is renamed to {path.name}.damaged, and its stage is done again")
-        path.rename(path.with_name(f"{path.name}.damaged"))
+        aside = path.with_name(f"{path.name}.damaged")
+        path.rename(aside)
+        if context.store.mirror is not None:
+            context.store.discard(path)
 
 
 def _tell_skip(context: Context, plan: Plan, stage: Stage) -> None:

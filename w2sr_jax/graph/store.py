@@ -9,16 +9,19 @@ manifest that is damaged or another stage's, and what was made from other inputs
 """
 
 import dataclasses
-import functools
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.sharing import ON_ONE_DISK, Sharing
+from w2sr_jax.core.trees import Location, location
 from w2sr_jax.graph import manifest as manifests_of
+from w2sr_jax.graph.index import Index, index
 from w2sr_jax.graph.manifest import Manifest, file_digest
+from w2sr_jax.graph.mirror import CONFIG, EXPERIMENT, Mirror, mirror_of, root_bucket
 
 
 class Artifact(NamedTuple):
@@ -30,13 +33,36 @@ class Artifact(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class RunStore:
-    """What the stages of one run (of one seed) wrote, in a directory that people can read."""
+    """What the stages of one run (of one seed) wrote, in a directory that people can read. Where that mirrors a place in a
+    bucket, the run is what lies there: files come here when they are asked for."""
 
     directory: Path
 
     @property
+    def mirror(self) -> Mirror | None:
+        return mirror_of(self.directory)
+
+    @property
     def name(self) -> str:
         return self.directory.name
+
+    def refresh(self) -> None:
+        """Have the manifests and the saved experiment here, where the run lies in a bucket."""
+        if (mirror := self.mirror) is not None:
+            mirror.refresh()
+
+    def refresh_all(self) -> None:
+        """`refresh`, and that of the runs of its seeds."""
+        self.refresh()
+        for name in () if self.mirror is None else self.mirror.bucket.folders():
+            if name.startswith("seed-"):
+                RunStore(self.directory / name).refresh()
+
+    def send_saved(self) -> None:
+        """Write the saved experiment into the bucket where the run lies, if it lies in one."""
+        if (mirror := self.mirror) is not None:
+            for name in (EXPERIMENT, CONFIG):
+                mirror.send(name)
 
     def begun(self) -> bool:
         """Whether the run has finished any stage."""
@@ -94,6 +120,8 @@ class RunStore:
             return None
         self._check_current(index, stage)
         path = self.path(name)
+        if (mirror := self.mirror) is not None:
+            mirror.bring(name, self.digest(name))
         if not path.is_file():
             gone = "is no file any more" if path.exists() else "is missing"
             raise UserError(f"{path}, which {stage} wrote, {gone}; {self._anew()}")
@@ -104,8 +132,9 @@ class RunStore:
     def readable(self, name: str, stage: str) -> Path | None:
         """`optional`; while the stage that writes the file has not finished, it is whatever lies there."""
         path = self.optional(name)
-        if path is None and self.manifest(stage) is None and self.path(name).is_file():
-            return self.path(name)
+        if path is None and self.manifest(stage) is None:
+            self.obtain(name)
+            return self.path(name) if self.path(name).is_file() else None
         return path
 
     def lying(self, prefix: str, stage: str, pattern: str) -> list[Path]:
@@ -113,6 +142,7 @@ class RunStore:
         prefix."""
         paths = self.below(prefix)
         if not paths and self.manifest(stage) is None:
+            self.obtain(prefix.rpartition("/")[0])
             return sorted(self.path(prefix.rpartition("/")[0]).glob(pattern))
         return paths
 
@@ -149,43 +179,102 @@ class RunStore:
         if manifest is None or not manifest.artifacts:
             raise UserError(f"{self.directory} has not finished {stage} yet; w2sr run {self.directory} goes on with it")
         name, digest = next(iter(manifest.artifacts.items()))
-        if not self.path(name).is_dir():
+        if self.mirror is None and not self.path(name).is_dir():
             raise UserError(f"{self.path(name)}, which {stage} made, is missing; {self._anew()}")
         self.optional(f"{name}/{files.SEAL}")
         return Artifact(self.path(name), digest)
+
+    def arrays(self, sealed: Artifact) -> Location:
+        """Where the arrays of a sealed directory are read: in the bucket, where they lie there alone."""
+        mirror, name = self.mirror, self.relative(sealed.path)
+        if mirror is not None and mirror.holds(name):
+            return self.checkpoints(name)
+        for each in files.read_json(sealed.path / files.SEAL) if mirror is not None else ():
+            self.part(sealed, each)
+        return sealed.path
+
+    def checkpoints(self, name: str) -> Location:
+        """Where checkpoints of this name are written."""
+        mirror = self.mirror
+        return self.path(name) if mirror is None or not mirror.direct else location(mirror.bucket.below(name))
+
+    def bring_seal(self, name: str) -> None:
+        """Have here what is sealed of a directory in the bucket, and the seal."""
+        mirror = self.mirror
+        if mirror is not None and mirror.direct:
+            mirror.bring(f"{name}/{files.SEAL}", None)
 
     def part(self, sealed: Artifact, name: str) -> Path:
         """A file of a sealed directory. `UserError` where it is not as it was sealed."""
         digests = files.read_json(sealed.path / files.SEAL)
         path = files.within(sealed.path, name)
-        if not isinstance(digests, dict) or not path.is_file() or file_digest(path) != digests.get(name):
+        stated = digests.get(name) if isinstance(digests, dict) else None
+        if (mirror := self.mirror) is not None:
+            mirror.bring(self.relative(path), stated)
+            if mirror.holds(self.relative(sealed.path)) and path.is_file() and stated is not None:
+                stated = file_digest(path)  # the marks that the seal lists are compared by `broken`
+        if stated is None or not path.is_file() or file_digest(path) != stated:
             raise UserError(f"{path} does not have the digest in {files.SEAL}; {self._anew()}")
         return path
 
-    def commit(self, manifest: Manifest) -> None:
+    def commit(self, manifest: Manifest, there: bool = False) -> None:
         """Write a manifest: from here on its stage is finished. What an earlier finish of the stage wrote, and this one did not,
-        is removed."""
-        before = self.peek(manifest.stage)
+        is removed. Where the run lies in a bucket, its files are sent, unless they are `there` already."""
+        before, mirror = self.peek(manifest.stage), self.mirror
+        if mirror is not None:
+            mirror.commit(manifest, there)
         manifests_of.write(self.directory, manifest)
         if before is not None:
             self.remove({**before.files(), **before.artifacts}.keys() - {**manifest.files(), **manifest.artifacts}.keys())
+        if mirror is not None:
+            mirror.settle(self._index().owners)
+
+    def broken(self, manifest: Manifest) -> list[tuple[str, str]]:
+        """What a stage wrote and is not as it was; see `manifest.broken_files`."""
+        mirror = self.mirror
+        return manifests_of.broken_files(self.directory, manifest) if mirror is None else mirror.broken(manifest)
+
+    @property
+    def sharing(self) -> Sharing:
+        """How the processes of the run see each other's files."""
+        return ON_ONE_DISK if self.mirror is None else Sharing(self.publish, self._obtain_path, one_disk=False)
+
+    def _obtain_path(self, path: Path) -> None:
+        self.obtain(self.relative(path))
+
+    def publish(self, paths: Iterable[Path]) -> None:
+        """Let other processes, and later ones on other machines, see files of a stage that is not finished, where they do not
+        share the disk."""
+        mirror = self.mirror
+        if mirror is not None:
+            mirror.publish(map(self.relative, paths))
+
+    def obtain(self, name: str) -> None:
+        """Have here what others have published of a file or folder, where they do not share the disk."""
+        mirror = self.mirror
+        if mirror is not None:
+            mirror.obtain(name)
 
     def take(self, other: "RunStore", manifest: Manifest, shared_from: str = "") -> list[tuple[str, str]]:
         """Take a finished stage from another run: its files are linked where the file system can, copied otherwise, and compared
         with their digests. What is broken, as `manifest.broken_files` says; only where nothing is, the stage is committed."""
-        for name in (*manifest.files(), *manifest.artifacts):
-            _link(other.path(name), self.path(name))
-        broken = manifests_of.broken_files(self.directory, manifest)
+        mirror, theirs = self.mirror, other.mirror
+        if mirror is not None and theirs is not None:
+            mirror.copy(theirs, manifest)
+        else:
+            for name in (*manifest.files(), *manifest.artifacts):
+                _link(other.path(name), self.path(name))
+        broken = self.broken(manifest)
         if broken:
             self.remove([*manifest.files(), *manifest.artifacts])
         else:
-            self.commit(dataclasses.replace(manifest, shared_from=shared_from or manifest.shared_from))
+            self.commit(dataclasses.replace(manifest, shared_from=shared_from or manifest.shared_from), there=mirror is not None)
         return broken
 
     def retract(self, stage: str) -> None:
         """Let a stage count as not finished, and remove what it wrote."""
         manifest = self.peek(stage)
-        manifests_of.path(self.directory, stage).unlink(missing_ok=True)
+        self.discard(manifests_of.path(self.directory, stage))
         if manifest is not None:
             self.remove({**manifest.files(), **manifest.artifacts})
 
@@ -194,17 +283,23 @@ class RunStore:
         owned = self._index().owners
         for name in names:
             if name not in owned:
-                files.remove(self.path(name))
+                self.discard(self.path(name))
+
+    def discard(self, path: Path) -> None:
+        """Remove a file or directory of the run, whosever it is."""
+        files.remove(path)
+        if (mirror := self.mirror) is not None:
+            mirror.remove([self.relative(path)])
 
     def digests(self, paths: Sequence[Path]) -> dict[str, str]:
         """Digests of files of the run by their names."""
         return {self.relative(path): files.digest_file(path) for path in paths}
 
-    def _check_current(self, index: "_Index", stage: str) -> None:
+    def _check_current(self, index: Index, stage: str) -> None:
         if stage in index.stale:
             raise UserError(f"{index.stale[stage]} than is there now; {self._anew()}")
 
-    def _check_all(self, index: "_Index") -> None:
+    def _check_all(self, index: Index) -> None:
         if index.damaged:
             another = manifests_of.of_another_format(self.directory)
             if another is not None:
@@ -217,10 +312,8 @@ class RunStore:
     def _anew(self) -> str:
         return f"w2sr run {self.directory} makes it anew"
 
-    def _index(self) -> "_Index":
-        paths = sorted((self.directory / manifests_of.FOLDER).rglob("*.json"))
-        stats = (path.stat() for path in paths)
-        return _read(self.directory, tuple((path, s.st_size, s.st_mtime_ns, s.st_ino) for path, s in zip(paths, stats)))
+    def _index(self) -> Index:
+        return index(self.directory)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,6 +324,12 @@ class Store:
 
     def run(self, name: str) -> RunStore:
         return RunStore(self.root / name)
+
+    def refresh(self) -> None:
+        """Have the manifests of all runs here, where the root mirrors a place in a bucket."""
+        bucket = root_bucket(self.root)
+        for name in bucket.folders() if bucket is not None else ():
+            self.run(name).refresh_all()
 
     def finished(self, identity: str, without: RunStore) -> Iterator[tuple[RunStore, Manifest]]:
         """Finished stages of this identity in other runs than `without`, in the order of the runs' names."""
@@ -270,50 +369,3 @@ def check(path: Path) -> None:
         run = RunStore(directory)
         if (directory / manifests_of.FOLDER).is_dir() and run.relative(path) in run._index().owners:
             run.file(run.relative(path))
-
-
-class _Index(NamedTuple):
-    """What all manifests of a run say: those that are sound by stage, which stage wrote each file, which stages were made from
-    other outputs than there are now (in words), the manifests that are not sound, and those that are missing, with a stage that
-    stands on each."""
-
-    manifests: Mapping[str, Manifest]
-    owners: Mapping[str, str]
-    stale: Mapping[str, str]
-    damaged: Sequence[Path]
-    missing: Mapping[str, str]
-
-
-@functools.lru_cache(maxsize=1024)
-def _read(run: Path, listed: tuple[tuple[Path, int, int, int], ...]) -> _Index:
-    sound: dict[str, Manifest] = {}
-    damaged = []
-    for path, *_ in listed:
-        stage = path.relative_to(run / manifests_of.FOLDER).with_suffix("").as_posix()
-        manifest = manifests_of.read(run, stage)
-        if manifest is None:
-            damaged.append(path)
-        else:
-            sound[stage] = manifest
-    owners = {name: stage for stage, manifest in sound.items() for name in manifest.files()}
-    missing = {need: stage for stage, manifest in sound.items() for need in manifest.needs if need not in sound}
-    return _Index(sound, owners, _stale(run, sound), damaged, missing)
-
-
-def _stale(run: Path, manifests: Mapping[str, Manifest]) -> dict[str, str]:
-    """The stages that were made from other outputs than those that the stages they need have now, and what stands on them."""
-    digests = {stage: manifest.digest() for stage, manifest in manifests.items()}
-    stale = {
-        stage: f"{stage} of {run} was made from another {need}"
-        for stage, manifest in manifests.items()
-        for need, digest in manifest.inputs.items()
-        if digests.get(need, digest) != digest
-    }
-    waiting = list(stale)
-    while waiting:
-        before = waiting.pop()
-        for stage, manifest in manifests.items():
-            if before in manifest.inputs and stage not in stale:
-                stale[stage] = stale[before]
-                waiting.append(stage)
-    return stale

@@ -32,7 +32,7 @@ class Journal:
     def __init__(self, directory: Path, identity: str) -> None:
         self._directory, self._identity, self._shards = directory, identity, dict[str, Shard]()
         index = jax.process_index()
-        self._path = directory / (f"sampling-{index}.json" if index else MARKER)
+        self.path = directory / (f"sampling-{index}.json" if index else MARKER)
 
     def open(self) -> dict[str, Shard]:
         """Shards that stand, as the first process sees them. It removes files that are none of them."""
@@ -59,7 +59,7 @@ class Journal:
 
     def _write(self) -> None:
         shards = {name: self._shards[name]._asdict() for name in sorted(self._shards)}
-        files.write_json(self._path, {"identity": self._identity, "shards": shards})
+        files.write_json(self.path, {"identity": self._identity, "shards": shards})
 
     def _write_alone(self) -> None:
         """What the others entered is in this file too."""

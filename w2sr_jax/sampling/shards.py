@@ -15,6 +15,7 @@ from w2sr_jax.answers.grade import Grader
 from w2sr_jax.core import files, records
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace
+from w2sr_jax.core.sharing import ON_ONE_DISK, Sharing
 from w2sr_jax.models import transformer
 from w2sr_jax.parallel import resharding
 from w2sr_jax.sampling.estimate import Estimate, Meter, Progress, estimate
@@ -54,6 +55,7 @@ def draw_shards(
     on_progress: Progress | None = None,
     budget: int | None = None,
     on_estimate: OnEstimate | None = None,
+    sharing: Sharing = ON_ONE_DISK,
 ) -> Drawn:
     """Write `draw`'s traces to DIRECTORY/traces-00000.parquet, …, about `shard` traces to a file.
 
@@ -62,8 +64,9 @@ def draw_shards(
     it is exceeded by less than a shard; shards are then smaller: at most a sixteenth of the budget where every trace is as long
     as it may be, but at least a batch.
 
-    Several processes share the directory and draw different shards, each on its own devices; all return once all is there. Where
-    one copy of the model spans processes, they draw every shard together.
+    Several processes draw different shards, each on its own devices, into the directory that they share; where they share none,
+    `sharing` brings all shards to the first one. All return once all is there. Where one copy of the model spans processes, they
+    draw every shard together.
     """
     if budget is not None:
         shard = min(shard, max(decoding.batch, budget // (PORTIONS * decoding.max_tokens)))
@@ -74,6 +77,8 @@ def draw_shards(
     }
     names = list(parts)
     journal = Journal(directory, files.digest_json([identity, each]))
+    if jax.process_index() == 0:
+        sharing.obtain(directory)
     finished = journal.open()
     apart = draws_apart(author.mesh)
     ways, own = (jax.process_count(), jax.process_index()) if apart else (1, 0)
@@ -98,12 +103,16 @@ def draw_shards(
                 records.write(directory / name, Trace, drawn, top=decoding.record_top > 0)
                 mine[name] = Shard(files.digest_file(directory / name), sum(trace.tokens for trace in drawn))
                 journal.enter(name, mine[name])
+                sharing.publish([directory / name, journal.path])
                 tell(finished | mine, meter.rate * ways)
         for theirs in exchange(mine):
             finished |= {name: Shard(*entry) for name, entry in theirs.items()}
     within = _within(names, finished, budget)
+    if jax.process_index() == 0:
+        sharing.obtain(directory)
     journal.close({name: finished[name] for name in within})
-    absent = [name for name in within if not (directory / name).is_file()]
+    reads = sharing.one_disk or jax.process_index() == 0
+    absent = [name for name in within if reads and not (directory / name).is_file()]
     if absent:
         raise UserError(f"{directory / absent[0]} was written by another process and is not seen here; they must share the disk")
     tokens = sum(finished[name].tokens for name in within)

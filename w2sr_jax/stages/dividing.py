@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from w2sr_jax.core import files, records
 from w2sr_jax.core.records import Trace
+from w2sr_jax.core.sharing import ON_ONE_DISK, Sharing
 from w2sr_jax.parallel import processes
 from w2sr_jax.sampling.shards import draws_apart, on_own_devices
 from w2sr_jax.sampling.traces import Author
@@ -18,20 +19,21 @@ T = TypeVar("T")
 @dataclasses.dataclass(frozen=True)
 class Division:
     """How the answers of one author are divided: into `ways` parts, of which this process draws number `part`. `folder` is where
-    parts lie until they are gathered; all processes see it."""
+    parts lie until they are gathered, which all processes see as `sharing` says."""
 
     author: Author
     ways: int
     part: int
     folder: Path
+    sharing: Sharing = ON_ONE_DISK
 
     @classmethod
-    def of(cls, author: Author, folder: Path) -> "Division":
+    def of(cls, author: Author, folder: Path, sharing: Sharing = ON_ONE_DISK) -> "Division":
         """Each process draws with parameters on its own devices; all draw everything together where one copy of the model spans
         processes. All processes must call it."""
         if processes.count() == 1 or not draws_apart(author.mesh):
-            return cls(author, 1, 0, folder)
-        return cls(on_own_devices(author), processes.count(), processes.index(), folder)
+            return cls(author, 1, 0, folder, sharing)
+        return cls(on_own_devices(author), processes.count(), processes.index(), folder, sharing)
 
     def own(self, rows: Sequence[T]) -> list[T]:
         """Those of some problems, or of other rows, that this process is to answer."""
@@ -44,11 +46,14 @@ class Division:
             return list(traces) if processes.is_first() else []
         path = self._path(name, self.part)
         records.write(path, Trace, traces)
+        self.sharing.publish([path])
         processes.barrier(f"answers {self.folder.name} {name}")
         if not processes.is_first():
             return []
         row: Mapping[str, int] = {problem: index for index, problem in enumerate(order)}
         paths = [self._path(name, part) for part in range(self.ways)]
+        for path in paths[1:]:
+            self.sharing.obtain(path)
         every = [trace for path in paths for trace in records.read(path, Trace)]
         for path in paths:
             files.remove(path)

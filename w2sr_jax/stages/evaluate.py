@@ -83,7 +83,7 @@ class Evaluate(Stage):
         test = problems.read(store, TEST)
         author = dataclasses.replace(author_of(store, self.training, self.model.name, self.mesh), seed=self.seed)
         held = None if self.curation is None else self._held_out(store, author, self.curation)
-        division = Division.of(author, directory)
+        division = Division.of(author, directory, store.sharing)
         answers = self._answers(context, division, test)
         if not context.first:
             return StageResult()

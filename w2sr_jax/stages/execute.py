@@ -101,23 +101,29 @@ def execute(
     if not processes.is_first():
         _follow(runs, store, watcher, stop)
         return None
-    with runner.owned(store, stop):
+    with runner.owned(store, stop), runner.leased(store, stop, watcher.warn):
         for run in runs:
+            run.store.refresh()
             runner.check_format(run.store)
+        if share is not None:
+            share.refresh()
         if edited := saved.edited(directory, experiment):
             were = "was" if len(edited) == 1 else "were"
             watcher.warn(f"{', '.join(edited)} {were} edited since; what was made with it is done again")
         saved.save(directory, experiment)
+        store.send_saved()
         if not any(run.store.begun() for run in runs):
             saved.check_read_back(directory)
         processes.barrier(_BEGUN)
-        shared_disk.check(directory / _MARKER, directory)
+        if store.mirror is None:
+            shared_disk.check(directory / _MARKER, directory)
         with tracked(() if experiment.rehearsal else experiment.trackers, watcher.warn) as trackers:
             for run in runs:
                 with contextlib.ExitStack() as stack:
                     if run.store.directory != directory:
                         stack.enter_context(runner.owned(run.store, stop))
                         saved.save(run.store.directory, run.experiment)
+                        run.store.send_saved()
                         watcher.warn(f"seed {run.seed}")
                     name = f"{experiment.name}/{run.prefix}".rstrip("/")
                     runner.run(run.plan, Context(run.store, watcher, stop, run=name, trackers=trackers), kind, rung, share)
@@ -129,7 +135,8 @@ def execute(
 def _follow(runs: Sequence[SeedRun], store: RunStore, watcher: Watcher, stop: Stop) -> None:
     """Do what the first process calls for, on the disk that it writes to."""
     processes.barrier(_BEGUN, patience=math.inf)
-    shared_disk.check(store.path(_MARKER), store.directory)
+    if store.mirror is None:
+        shared_disk.check(store.path(_MARKER), store.directory)
     for run in runs:
         runner.run(run.plan, Context(run.store, watcher, stop, first=False))
 
@@ -137,6 +144,8 @@ def _follow(runs: Sequence[SeedRun], store: RunStore, watcher: Watcher, stop: St
 def page(store: RunStore) -> Path | None:
     """The report's page, if it is what the present stages make."""
     try:
+        if store.mirror is not None:
+            store.below(f"{layout.REPORT}/")  # what the page leads to
         return store.optional(layout.PAGE)
     except UserError:  # what is not done yet was said
         return None

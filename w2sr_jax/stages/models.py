@@ -186,4 +186,4 @@ def author_of(store: RunStore, training: "Train", name: str, placed: Placement) 
 
 def _restored(store: RunStore, stage: str, placement: Any) -> Any:
     artifact = store.artifact(stage)
-    return checkpoints.restore_params(artifact.path, placement, artifact.digest)
+    return checkpoints.restore_params(store.arrays(artifact), placement, artifact.digest)

@@ -93,6 +93,7 @@ class Traces(Stage):
             warn=context.watcher.warn,
             stop=context.stop.deferred,
             author=self._author(store),
+            sharing=store.sharing,
             tokenizer=None if self.tokenizer is None else lambda: renderer(store).tokenizer,
         )
         with usercode.guarded(self.teacher):

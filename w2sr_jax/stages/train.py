@@ -105,6 +105,7 @@ class Train(Stage):
             member = "make" if isinstance(self.recipe, Start) else "train"
             made = self.recipe.make(work) if isinstance(self.recipe, Start) else self.recipe.train(work)
             trained = returned.fitting(made, TrainedModel, self.recipe, member, _RIGHT)
+            context.store.bring_seal(trained.checkpoint)
             result = StageResult(trained.outputs, {trained.checkpoint: trained.digest}, trained.measures, trained.note)
             # The first process seals the checkpoint, perhaps after another one is through.
             return results.sound(result, context.store, self.recipe, member) if context.first else result

@@ -15,6 +15,7 @@ from w2sr_jax.core import files
 from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.core.keys import key
 from w2sr_jax.core.records import Example, Problem, Stored
+from w2sr_jax.core.trees import tree
 from w2sr_jax.curation.texts import example
 from w2sr_jax.evaluation.cost import sampling_flops
 from w2sr_jax.evaluation.probe import Probe
@@ -26,6 +27,7 @@ from w2sr_jax.losses.inputs import TEACHER
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models import finite, grow, transformer
 from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.parallel import processes
 from w2sr_jax.parallel.placement import mesh_of
 from w2sr_jax.parallel.processes import first_does, put, report
 from w2sr_jax.sampling.settings import Decoding
@@ -41,10 +43,13 @@ from w2sr_jax.text.render import Renderer
 from w2sr_jax.training import checkpoints, journal, supervision
 from w2sr_jax.training.frozen import FrozenModel
 from w2sr_jax.training.imitation import REFERENCES, ReferenceStore, imitation
+from w2sr_jax.training.keeping import KEPT_HERE, Keeping
 from w2sr_jax.training.loop import TrainingResult, fit
 from w2sr_jax.training.probe import Probing
 from w2sr_jax.training.protocols import Hooks, Program, Source
 from w2sr_jax.training.settings import LoopSettings, Training
+
+_SETTINGS = "settings.json"
 
 if TYPE_CHECKING:
     from w2sr_jax.stages.train import Sampling, Train
@@ -77,12 +82,18 @@ class Work:
     @cached_property
     def drawn(self) -> Path:
         folder = self.directory / layout.DRAWN
-        first_does(f"the folder of what {self.model} draws", lambda: self._own(folder))
+
+        def own() -> None:
+            self._own(folder)
+            self.store.publish([folder / _SETTINGS])
+
+        self.store.sharing.obtain(folder)
+        first_does(f"the folder of what {self.model} draws", own)
         return folder
 
     def _own(self, folder: Path) -> None:
         """Empty a folder of what was drawn under other settings."""
-        mark = folder / "settings.json"
+        mark = folder / _SETTINGS
         if folder.is_dir() and (not mark.is_file() or files.read_json(mark) != self._identity):
             self.warn(f"{self.model}: what lies in {folder} was drawn under other settings, and is drawn anew")
             files.remove(folder)
@@ -158,7 +169,7 @@ class Work:
         if broken:
             source = origin.get("checkpoint") or origin.get("parent_checkpoint") or "what it starts from"
             raise UserError(f"{self.model}: {source} cannot be used: {finite.words(broken)}; take another checkpoint")
-        digest = checkpoints.save_params(self.store.path(self.stage.model.checkpoints), params, origin)
+        digest = checkpoints.save_params(self.store.checkpoints(self.stage.model.checkpoints), params, origin)
         named = ("checkpoint", "revision", "parent_checkpoint")
         origins = [f"{name.replace('_', ' ')} {origin[name]}" for name in named if name in origin]
         return TrainedModel(
@@ -194,10 +205,16 @@ class Work:
             lambda: [] if curated is None else examples_of.keep_chosen(model, examples, curated, chosen),
         )
         path = directory / layout.PACKING
-        lessons = first_does(
-            f"rows of {self.model}",
-            lambda: examples_of.lessons(model, examples, self.renderer, training, self.seed, path),
-        ) or examples_of.packed_lessons(model, examples, self.renderer, training, self.seed, path)
+
+        def packed_here() -> examples_of.Lessons:
+            lessons = examples_of.lessons(model, examples, self.renderer, training, self.seed, path)
+            self.store.publish([path])
+            return lessons
+
+        lessons = first_does(f"rows of {self.model}", packed_here)
+        if lessons is None:
+            self.store.sharing.obtain(path)
+            lessons = examples_of.packed_lessons(model, examples, self.renderer, training, self.seed, path)
         remarked = remarks.remarked(lessons.renderer, examples) if self.context.first else {}
         for warning in remarks.warnings(self.model, len(examples), remarked):
             self.warn(warning)
@@ -212,7 +229,9 @@ class Work:
         del lessons
         with self.stop(), self._about():
             kept = ReferenceStore(
-                self.store.path(REFERENCES), lambda done, rows: self.progress(done, rows, "rows of the frozen reference")
+                self.store.path(REFERENCES),
+                lambda done, rows: self.progress(done, rows, "rows of the frozen reference"),
+                self.store.sharing,
             )
             stored_on = None if stage.reference_mesh is None else mesh_of(stage.reference_mesh)
             program, source = imitation(self.config, params, batches, training, objective, self.mesh, kept, others, stored_on)
@@ -263,6 +282,9 @@ class Work:
             if probing is None:
                 files.remove(self.directory / journal.PROBE)  # of an interrupted training of other settings
 
+        if (mirror := self.store.mirror) is not None:
+            for name in journal.FILES:
+                mirror.obtain(layout.within(self.stage.model.directory, name), lasting=True)
         first_does(f"what an earlier training of {self.model} left", clear)
         with self.stop() as asked, self._about():
             hooks = Hooks(
@@ -272,6 +294,7 @@ class Work:
                 probe=probing,
                 scalars=followers(self.context, self.stage, self.directory),
                 began=self._began,
+                keeping=self._keeping(),
             )
             return fit(program, source, self.directory, lineage, loop, hooks)
 
@@ -291,7 +314,7 @@ class Work:
     def clear_foreign(self, lineage: Mapping[str, str]) -> None:
         """Remove checkpoints of other data or settings, with a warning: they stem from what an interrupted training of other
         inputs left."""
-        folder = self.store.path(self.stage.model.checkpoints)
+        folder = self.store.checkpoints(self.stage.model.checkpoints)
         try:
             before = checkpoints.read_lineage(folder)
         except UserError:  # none, or none that can be read: fit says so
@@ -300,7 +323,29 @@ class Work:
         if changed:
             reason = f"its {' and '.join(changed)} changed after its checkpoints were made"
             self.warn(f"{self.model} is trained from the start, since {reason}")
-            files.remove(folder)
+            tree(folder).remove()
+
+    def _keeping(self) -> Keeping:
+        """Where the run keeps checkpoints, and what a save needs besides to be gone on from on another machine."""
+        mirror, folder = self.store.mirror, self.stage.model.checkpoints
+        if mirror is None:
+            return Keeping(self.store.path(folder))
+        if not mirror.direct:
+            if processes.count() > 1:
+                raise UserError(
+                    f"{mirror.bucket.address}: several processes write one checkpoint together, which {mirror.bucket.scheme}:// "
+                    "does not allow; use a bucket of gs://, or mount this one where every host sees it and name that directory"
+                )
+            mirror.obtain(folder, lasting=True)
+        journals = [self.directory / name for name in journal.FILES]
+
+        def publish() -> None:
+            board = self.directory / journal.BOARD
+            there = [path for path in (*journals, *board.rglob("*")) if path.is_file()]
+            mirror.publish(map(self.store.relative, there), lasting=True)
+
+        after = KEPT_HERE.after if mirror.direct else partial(mirror.equal, folder)
+        return Keeping(self.store.checkpoints(folder), publish, after)
 
     def _on_event(self, event: Mapping[str, Any]) -> None:
         report({"waiting": event["waiting"]})

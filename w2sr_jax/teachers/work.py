@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from w2sr_jax.core.sharing import ON_ONE_DISK, Sharing
+
 if TYPE_CHECKING:
     from w2sr_jax.answers.grade import Grader
     from w2sr_jax.core.records import Problem
@@ -20,8 +22,8 @@ class TeacherWork:
     `problems` are to be answered, `tested` are test problems, which no trace may answer. Files are written into `folder`; files
     for all rungs of the run are in `shared_folder`. `identity` is a digest of all that determines the traces besides the
     problems. `author` is the run's model behind the teacher, where it has one; it reads parameters onto the mesh. `tokenizer` is
-    the run's, where the teacher `reads_tokenizer`. Inside `stop()`, which yields whether to stop, the work is expected to save
-    itself.
+    the run's, where the teacher `reads_tokenizer`. `sharing` is how several processes see each other's files. Inside `stop()`,
+    which yields whether to stop, the work is expected to save itself.
     """
 
     problems: "Sequence[Problem]"
@@ -37,6 +39,7 @@ class TeacherWork:
     stop: Callable[[], contextlib.AbstractContextManager[Callable[[], bool]]]
     author: "Callable[[], Author] | None" = None
     tokenizer: "Callable[[], Tokenizer] | None" = None
+    sharing: Sharing = ON_ONE_DISK
 
 
 @dataclasses.dataclass(frozen=True)

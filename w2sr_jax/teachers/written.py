@@ -79,6 +79,7 @@ def draw(work: TeacherWork, name: str, samples: int, decoding: Decoding, budget:
         on_progress=work.progress,
         budget=budget,
         on_estimate=tell,
+        sharing=work.sharing,
     )
     prompts = author.renderer.prompts([problem.question for problem in work.problems])
     written = partial(WrittenTraces, drawn.paths, parameters=author.config.parameters())

@@ -16,7 +16,6 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,11 +23,13 @@ import numpy as np
 
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import Stopped, UserError
+from w2sr_jax.core.trees import Location, absolute, tree
 from w2sr_jax.parallel.processes import barrier
 from w2sr_jax.training import retention, steps
 from w2sr_jax.training.agreement import any_process
 from w2sr_jax.training.background import Background
 from w2sr_jax.training.digest import digest_later, params_digest
+from w2sr_jax.training.keeping import KEPT_HERE, Keeping
 from w2sr_jax.training.quiet import hush
 from w2sr_jax.training.state import TrainState
 from w2sr_jax.training.steps import LINEAGE, OPTIMIZER, PARAMS, latest, mark, marker, read_lineage, resolve
@@ -45,12 +46,13 @@ class Checkpoints:
     `UserError` where the disk refuses (full, read-only, not permitted); what was saved before stays usable.
     """
 
-    def __init__(self, directory: Path, keep: int) -> None:
+    def __init__(self, directory: Location, keep: int, keeping: Keeping = KEPT_HERE) -> None:
         import orbax.checkpoint as ocp
 
         from w2sr_jax.training import items
 
-        self.directory, self._keep, self._failed = directory.absolute(), keep, False
+        self.directory, self._keep, self._failed = absolute(directory), keep, False
+        self._keeping = keeping
         self.saved: dict[str, Any] | None = None
         """The lineage of the last save that has been waited for."""
         self._args, self._items = ocp.args, items
@@ -58,7 +60,7 @@ class Checkpoints:
         self._orbax = ocp.AsyncCheckpointer(items.handler())
         self._background = Background("checkpoint")
         with self.guarded():
-            self.directory.mkdir(parents=True, exist_ok=True)
+            tree(self.directory).create()
             if jax.process_index() == 0:
                 retention.sweep(self.directory)
             barrier(f"swept {self.directory}")
@@ -92,6 +94,8 @@ class Checkpoints:
         record: dict[str, Any] = {}
 
         def compute() -> dict[str, Any]:
+            if jax.process_index() == 0:
+                self._keeping.before()
             record.update({**lineage, "step": step, "params_digest": params(), "optimizer_digest": optimizer()})
             return steps.signed(record)
 
@@ -105,12 +109,13 @@ class Checkpoints:
             self._orbax.save(path, args=self._args.Composite(**parts), force=True)
             self._background.start(partial(self._finish, path, record))
 
-    def _finish(self, path: Path, record: dict[str, Any]) -> None:
+    def _finish(self, path: Location, record: dict[str, Any]) -> None:
         """What follows once Orbax has written a step; in a thread."""
         self._orbax.wait_until_finished()
         if jax.process_index() == 0:
-            retention.seal(path, self._items.own_digests(path))
+            tree(path).seal(self._items.own_digests(path))
             retention.prune(self.directory, self._keep)
+            self._keeping.after()
         self.saved = record
 
     def check(self) -> None:
@@ -195,19 +200,19 @@ class Checkpoints:
             state, reason = self._read(path, like, lineage)
             if self._passes(path, reason):
                 with self.guarded():
-                    if jax.process_index() == 0 and not files.sealed(path):
-                        retention.seal(path)
+                    if jax.process_index() == 0 and not tree(path).sealed():
+                        tree(path).seal()
                 return state, lineage
         return None
 
-    def _read(self, path: Path, like: TrainState, lineage: Mapping[str, Any]) -> tuple[TrainState, str | None]:
+    def _read(self, path: Location, like: TrainState, lineage: Mapping[str, Any]) -> tuple[TrainState, str | None]:
         """A step's state, and what is wrong with it."""
         wanted = {PARAMS: like.params} | ({OPTIMIZER: like.opt_state} if steps.has_optimizer(path) else {})
         parts = {name: self._items.ArraysRestore(tree) for name, tree in wanted.items()}
         try:
             read = self._orbax.restore(path, args=self._args.Composite(**parts))
         except Exception as error:  # damaged files surface as whatever the reader of that format raises
-            if files.sealed(path):  # and of these the bytes are known to be right
+            if tree(path).sealed():  # and of these the bytes are known to be right
                 raise
             return like, f"it cannot be read: {_first_line(error)}"
         for name in wanted:
@@ -217,7 +222,7 @@ class Checkpoints:
         scalars = jax.device_put((jax.numpy.int32(path.name), jax.numpy.bool_(True)), (like.step.sharding, like.sound.sharding))
         return TrainState(read[PARAMS], read[OPTIMIZER] if OPTIMIZER in wanted else None, *scalars), None
 
-    def _passes(self, path: Path, reason: str | None) -> bool:
+    def _passes(self, path: Location, reason: str | None) -> bool:
         """Whether no process knows a reason against a step; if one does, it is set aside."""
         if not any_process(reason is not None):
             return True
@@ -228,11 +233,11 @@ class Checkpoints:
         return False
 
 
-def save_params(directory: Path, params: Any, lineage: Mapping[str, Any]) -> str:
+def save_params(directory: Location, params: Any, lineage: Mapping[str, Any]) -> str:
     """Save parameters that were not trained here as step 0, in place of whatever the folder holds; their digest. With several
     processes, all call this alike."""
     if jax.process_index() == 0:
-        files.remove(directory)
+        tree(directory).remove()
     barrier(f"emptied {directory}")
     nothing = {"none": np.zeros(())}
     state = TrainState(params, nothing, jax.numpy.int32(0), jax.numpy.bool_(True))
@@ -242,7 +247,7 @@ def save_params(directory: Path, params: Any, lineage: Mapping[str, Any]) -> str
         return str((checkpoints.saved or {})["params_digest"])
 
 
-def restore_params(path: Path, shardings: Any = None, digest: str | None = None) -> Any:
+def restore_params(path: Location, shardings: Any = None, digest: str | None = None) -> Any:
     """The parameters of a checkpoint (a step directory, or a folder of them: the newest), as the nested dict that was saved.
 
     `shardings` is a pytree of shardings like the parameters, of any mesh; without it the arrays lie on this process's first
@@ -253,7 +258,7 @@ def restore_params(path: Path, shardings: Any = None, digest: str | None = None)
 
     from w2sr_jax.training import items
 
-    step = resolve(path.absolute())
+    step = resolve(absolute(path))
     reason = steps.damage(step)
     if reason is not None:
         raise UserError(f"checkpoint {step} is damaged: {reason}; use another checkpoint")
@@ -282,13 +287,13 @@ def restore_params(path: Path, shardings: Any = None, digest: str | None = None)
     return params
 
 
-def saved_shapes(path: Path) -> Any:
+def saved_shapes(path: Location) -> Any:
     """What `restore_params` would read, as a tree of shapes and types; no parameter is read."""
     import orbax.checkpoint as ocp
 
     from w2sr_jax.training import items
 
-    step = resolve(path.absolute())
+    step = resolve(absolute(path))
     try:
         with ocp.Checkpointer(items.handler()) as reader:
             saved = reader.metadata(step).item_metadata[PARAMS].tree
@@ -301,7 +306,7 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _check_owner(path: Path, lineage: Mapping[str, Any], owner: Mapping[str, str]) -> None:
+def _check_owner(path: Location, lineage: Mapping[str, Any], owner: Mapping[str, str]) -> None:
     differing = [name for name, value in owner.items() if lineage.get(name) != value]
     if differing:
         names = " and ".join(name.replace("_", " ") for name in differing)

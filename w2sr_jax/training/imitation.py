@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from w2sr_jax.batches.batch import Batch, Batches
+from w2sr_jax.core.sharing import ON_ONE_DISK, Sharing
 from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models.config import ModelConfig
@@ -36,10 +37,11 @@ REFERENCE_MASS, TEACHER_SHARE = "reference_mass", "teacher_share"
 class ReferenceStore:
     """Where the distributions that `training.reference_top` stores lie, below `folder` (default: `references/` in the training's
     directory), so that every training of the same data and frozen parameters finds them; `on_progress` gets rows done and rows in
-    all while they are computed."""
+    all while they are computed; `sharing` is how several processes see them."""
 
     folder: Path | None = None
     on_progress: Callable[[int, int], None] | None = None
+    sharing: Sharing = ON_ONE_DISK
 
 
 class Imitation(NamedTuple):
@@ -255,4 +257,5 @@ class ImitationSource:
             self._store.on_progress,
             hooks.warn,
             name,
+            self._store.sharing,
         )

@@ -16,6 +16,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from w2sr_jax.core import files
+from w2sr_jax.core.trees import Location
 from w2sr_jax.training.steps import LINEAGE, OPTIMIZER, PARAMS
 
 _LISTS = "digests.process_*.json"
@@ -52,7 +53,7 @@ class ArraysHandler(ocp.StandardCheckpointHandler):
 
     async def async_save(self, directory: Any, *others: Any, **named: Any) -> list[Any] | None:
         written = await super().async_save(directory, *others, **named)
-        if jax.process_count() == 1:
+        if jax.process_count() == 1 or "://" in str(directory):  # a seal in a bucket lists no digests
             return written
 
         async def listed() -> None:
@@ -81,8 +82,11 @@ def handler() -> Any:
     return ocp.CompositeCheckpointHandler(**arrays, **{LINEAGE: LineageHandler()})
 
 
-def own_digests(step: Path) -> dict[str, str]:
-    """The digests that processes have listed of what they wrote themselves, by the names of the files in the step."""
+def own_digests(step: Location) -> dict[str, str]:
+    """The digests that processes have listed of what they wrote themselves, by the names of the files in the step; none in a
+    bucket."""
+    if not isinstance(step, Path):
+        return {}
     return {
         f"{item}/{name}": str(digest)
         for item in (PARAMS, OPTIMIZER)

@@ -67,7 +67,8 @@ def fit(
     total, clock = source.steps, Clock(hooks.began)
     prober = Prober(hooks.probe, total)
     with ExitStack() as stack:
-        checkpoints = stack.enter_context(Checkpoints(directory / CHECKPOINTS, settings.keep))
+        where = hooks.keeping.folder or directory / CHECKPOINTS
+        checkpoints = stack.enter_context(Checkpoints(where, settings.keep, hooks.keeping))
         stack.enter_context(checkpoints.guarded())
         initial = program.initial_digest(checkpoints.stated("initial_params_digest"))
         owner = {"data_digest": source.digest, "config_hash": str(lineage["config_hash"]), "initial_params_digest": initial}

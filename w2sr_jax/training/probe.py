@@ -34,7 +34,7 @@ class Prober:
         """What was written up to the step at which this sitting goes on is not looked at again; None: it starts from nothing."""
         if self._probing is not None and step is not None:
             self._seen = {line["step"] for line in journal.read(directory / journal.PROBE) if line["step"] <= step}
-            barrier(f"read {directory / journal.PROBE}")  # no process reads what another one adds
+            barrier(f"read {directory.name}/{journal.PROBE}")  # no process reads what another one adds
 
     def look(self, step: int, params: Any, writer: journal.Journal | None) -> None:
         assert self._probing is not None

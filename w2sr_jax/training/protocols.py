@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from w2sr_jax.training.keeping import KEPT_HERE, Keeping
 from w2sr_jax.training.probe import Probing
 from w2sr_jax.training.scalars import Scalars
 from w2sr_jax.training.state import Metrics, TrainState
@@ -37,6 +38,8 @@ class Hooks:
     """Gets what is written down of steps, at the process that writes."""
     began: float | None = None
     """When the work on this training began, of `time.monotonic`; None: with `fit`."""
+    keeping: Keeping = KEPT_HERE
+    """Where checkpoints are written, and what is done beside every save."""
 
     def warn(self, words: str) -> None:
         (self.on_warning or log.warning)(words)

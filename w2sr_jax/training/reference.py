@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Int
 from w2sr_jax.batches.packing import Packed
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import Stopped, UserError
+from w2sr_jax.core.sharing import ON_ONE_DISK, Sharing
 from w2sr_jax.core.topk import TopK
 from w2sr_jax.losses import topk
 from w2sr_jax.losses.inputs import INITIAL
@@ -125,14 +126,15 @@ def references(
     on_progress: Callable[[int, int], None] | None = None,
     on_warning: Callable[[str], None] = lambda words: None,
     name: str = INITIAL,
+    sharing: Sharing = ON_ONE_DISK,
 ) -> References:
     """The distributions of a model for `packed`, read from a folder below `parent` or computed and stored there. `parameters()`
     gives its parameters, on the mesh; it is only called where something has to be computed.
 
     `owner` names data and parameters. `rows` are computed at a time, in blocks of `block` tokens; they must divide over the mesh.
     What has an influence on the values' bits names the folder. `on_progress` gets rows done and rows in all. With several
-    processes all call this alike, on a disk they share; a lone one heeds `stop`. `UserError` where the vocabulary is smaller than
-    `count`; `Stopped`: the pieces made until then stay. `name` is what a loss calls the model.
+    processes all call this alike, on a disk they share or as `sharing` says; a lone one heeds `stop`. `UserError` where the
+    vocabulary is smaller than `count`; `Stopped`: the pieces made until then stay. `name` is what a loss calls the model.
     """
     if count > model.vocab_size:
         raise UserError(f"training.reference_top is {count}; the vocabulary has {model.vocab_size} tokens")
@@ -149,14 +151,15 @@ def references(
     }
     folder = parent / files.digest_json(settings)[:16]
     stored = References(folder, packed, count, rows * calls)
+    sharing.obtain(folder)
     if not any_process(not _complete(stored, on_warning)):
         return stored
-    barrier(f"reference {folder}: looked at")
+    barrier(f"reference {folder.name}: looked at")
     if jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)
         files.sweep(folder)
         files.write_json(folder / OWNER, settings)
-    barrier(f"reference {folder}: begun")
+    barrier(f"reference {folder.name}: begun")
     lacking = [piece for piece in range(stored.pieces) if any_process(stored.read(piece) is None)]
     params = parameters() if lacking else None
     for piece in lacking:
@@ -171,9 +174,12 @@ def references(
             _check_finite(name, params, packed, first, parts[-1])
         if jax.process_index() == 0:
             stored.write(piece, jax.tree.map(lambda *each: np.concatenate(each), *parts))
+            sharing.publish([stored.path(piece)])
     if jax.process_index() == 0:
         files.seal(folder)
-    barrier(f"reference {folder}: done")
+        sharing.publish([folder / OWNER, folder / files.SEAL])
+    barrier(f"reference {folder.name}: done")
+    sharing.obtain(folder)
     return stored
 
 

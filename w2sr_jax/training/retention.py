@@ -6,7 +6,6 @@ A directory that is to go is first renamed to a name that nothing reads, so that
 import logging
 import math
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.trees import Location, tree
 from w2sr_jax.parallel.processes import barrier
 from w2sr_jax.training import steps
 from w2sr_jax.training.agreement import any_process
@@ -26,36 +26,53 @@ _REMOVED = ".removed"
 _ORBAX = ".orbax-checkpoint-tmp"
 
 
-def prune(directory: Path, keep: int) -> None:
+def prune(directory: Location, keep: int) -> None:
     """Remove all steps but the newest `keep`."""
     for path in steps.listed(directory)[:-keep]:
         remove(path)
 
 
-def sweep(directory: Path) -> None:
+def sweep(directory: Location) -> None:
     """Remove what killed or failed saves and removals left; no save may be under way."""
-    for path in directory.iterdir():
-        if path.is_dir() and (path.name.endswith(_REMOVED) or _ORBAX in path.name):
-            files.remove(path)
+    for name in tree(directory).folders():
+        if name.endswith(_REMOVED) or _ORBAX in name:
+            tree(directory / name).remove()
+    if not tree(directory).atomic:  # saves are written in their place
+        for path in steps.listed(directory):
+            if steps.unfinished(path) is not None:
+                tree(path).remove()
 
 
-def set_aside(path: Path, reason: str) -> None:
-    """Rename an unsound step to STEP.unsound, for someone to look at; of these only the latest is kept."""
+def set_aside(path: Location, reason: str) -> None:
+    """Rename an unsound step to STEP.unsound, for someone to look at; of these only the latest is kept. In a bucket it is
+    removed."""
+    if not tree(path).atomic:
+        log.warning("checkpoint %s is removed: %s", path, reason)
+        tree(path).remove()
+        return
     log.warning("checkpoint %s is ignored and renamed to %s%s: %s", path, path.name, UNSOUND, reason)
-    for old in path.parent.glob(f"*{UNSOUND}"):
-        remove(old)
+    _remove_unsound(path.parent)
     path.rename(path.with_name(f"{path.name}{UNSOUND}"))
 
 
-def remove(path: Path) -> None:
+def remove(path: Location) -> None:
     """Remove a directory; whoever is killed on the way leaves all of it or nothing that is read."""
+    if not tree(path).atomic:
+        tree(path).remove()
+        return
     gone = path.with_name(f".{path.name}{_REMOVED}")
-    files.remove(gone)
+    tree(gone).remove()
     path.rename(gone)
-    files.remove(gone)
+    tree(gone).remove()
 
 
-def retire(directory: Path, keep_optimizer: bool) -> Path:
+def _remove_unsound(directory: Location) -> None:
+    for name in tree(directory).folders():
+        if name.endswith(UNSOUND):
+            remove(directory / name)
+
+
+def retire(directory: Location, keep_optimizer: bool) -> Location:
     """What a finished training leaves of its checkpoints: the newest step, without the optimizer's state unless that is kept.
 
     The step stays sealed and readable at every moment, and a call that was killed is completed by another. With several
@@ -63,27 +80,22 @@ def retire(directory: Path, keep_optimizer: bool) -> Path:
     """
     newest = steps.resolve(directory)
     if jax.process_index() == 0:
-        if not files.sealed(newest):
-            seal(newest)
+        if not tree(newest).sealed():
+            tree(newest).seal()
         if not keep_optimizer:
             _drop_optimizer(newest)
         prune(directory, 1)
-        for path in directory.glob(f"*{UNSOUND}"):
-            remove(path)
+        _remove_unsound(directory)
         sweep(directory)
     barrier(f"retired {directory}")
     return newest
 
 
-def seal(step: Path, digests: Mapping[str, str] | None = None) -> None:
-    """Seal a finished step; what a killed sealing left in it does not come under the seal. See `files.seal` for `digests`."""
-    files.sweep(step)
-    files.seal(step, digests)
-
-
-def room(directory: Path, state: Any, keep: int) -> None:
+def room(directory: Location, state: Any, keep: int) -> None:
     """`UserError` where the disk does not hold the checkpoints of `state` (a pytree of anything with shape and dtype): `keep`,
     and one more while it is written. With several processes, all call this alike."""
+    if not isinstance(directory, Path):  # a bucket has room
+        return
     each = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(state))
     disk = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
     # Checkpoints that are there already make room for those to come.
@@ -95,12 +107,12 @@ def room(directory: Path, state: Any, keep: int) -> None:
         )
 
 
-def _drop_optimizer(step: Path) -> None:
+def _drop_optimizer(step: Location) -> None:
     if steps.has_optimizer(step):
-        digests = files.read_json(step / files.SEAL)
+        digests = tree(step).read_json(files.SEAL)
         rest = {name: digest for name, digest in digests.items() if not name.startswith(f"{steps.OPTIMIZER}/")}
-        files.write_json(step / files.SEAL, rest)
-    files.remove(step / steps.OPTIMIZER)
+        tree(step).write_json(files.SEAL, rest)
+    tree(step / steps.OPTIMIZER).remove()
 
 
 def _size(directory: Path) -> int:

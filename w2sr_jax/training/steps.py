@@ -13,6 +13,7 @@ from typing import Any
 
 from w2sr_jax.core import files, hub
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.trees import Location, tree
 from w2sr_jax.training.fingerprint import fingerprint
 
 log = logging.getLogger(__name__)
@@ -22,28 +23,27 @@ _OWN = "lineage_digest"
 _MARKERS = ("_CHECKPOINT_METADATA", f"{PARAMS}/_METADATA", f"{OPTIMIZER}/_METADATA", f"{LINEAGE}/metadata")
 
 
-def listed(directory: Path) -> list[Path]:
+def listed(directory: Location) -> list[Location]:
     """Directories named by a step, whatever they hold, in the order of their steps."""
-    steps = [path for path in directory.iterdir() if path.is_dir() and path.name.isdecimal()] if directory.is_dir() else []
-    return sorted(steps, key=lambda path: int(path.name))
+    return [directory / name for name in sorted(filter(str.isdecimal, tree(directory).folders()), key=int)]
 
 
-def unfinished(path: Path) -> str | None:
+def unfinished(path: Location) -> str | None:
     """What an interrupted save or copy left out of a step, in words; None where it is finished."""
-    if files.sealed(path):
+    if tree(path).sealed():
         return None
-    missing = next((name for name in _MARKERS if not (path / name).is_file()), None)
+    missing = tree(path).lacks(_MARKERS)
     return None if missing is None else f"it is not a finished checkpoint, {path / missing} is missing"
 
 
-def damage(path: Path) -> str | None:
+def damage(path: Location) -> str | None:
     """What can be seen to be wrong with a step from its files, in words that name the file; all bytes of a sealed one are
     read."""
     reason = unfinished(path)
     if reason is not None:
         return reason
     try:
-        reason = files.damage(path) if files.sealed(path) else None
+        reason = tree(path).damage() if tree(path).sealed() else None
         if reason is None:
             read_lineage(path)
     except UserError as error:
@@ -53,15 +53,15 @@ def damage(path: Path) -> str | None:
     return reason
 
 
-def has_optimizer(path: Path) -> bool:
+def has_optimizer(path: Location) -> bool:
     """Whether a finished step holds the optimizer's state, which `retention.retire` removes."""
-    if not files.sealed(path):
+    if not tree(path).sealed():
         return True
-    digests = files.read_json(path / files.SEAL)
+    digests = tree(path).read_json(files.SEAL)
     return isinstance(digests, dict) and any(name.startswith(f"{OPTIMIZER}/") for name in digests)
 
 
-def latest(directory: Path) -> Path | None:
+def latest(directory: Location) -> Location | None:
     """The newest sound checkpoint in a directory of checkpoints, None if there is none. Others give a warning."""
     for path in reversed(listed(directory)):
         reason = damage(path)
@@ -71,19 +71,18 @@ def latest(directory: Path) -> Path | None:
     return None
 
 
-def resolve(path: Path) -> Path:
+def resolve(path: Location) -> Location:
     """The checkpoint meant by `path`: itself if it is one, else the newest finished one in it, damaged or not; `UserError` if
     there is none. Unfinished ones give a warning."""
-    if path.is_dir() and unfinished(path) is None:
+    exists = tree(path).exists()
+    if exists and unfinished(path) is None:
         return path
     for step in reversed(listed(path)):
         reason = unfinished(step)
         if reason is None:
             return step
         log.warning("checkpoint %s is ignored: %s", step, reason)
-    raise UserError(
-        f"{path} {'holds no finished checkpoint' if path.is_dir() else 'does not exist'}; give a checkpoint or its folder"
-    )
+    raise UserError(f"{path} {'holds no finished checkpoint' if exists else 'does not exist'}; give a checkpoint or its folder")
 
 
 def marker(path: Path) -> Path:
@@ -92,7 +91,7 @@ def marker(path: Path) -> Path:
     for name in ("model.safetensors.index.json", "model.safetensors"):
         if (path / name).is_file():
             return path / name
-    return resolve(path) / LINEAGE / "metadata"
+    return Path(resolve(path), LINEAGE, "metadata")
 
 
 def mark(ref: str) -> tuple[str, str]:
@@ -114,10 +113,11 @@ def signed(lineage: Mapping[str, Any]) -> dict[str, Any]:
     return {**lineage, _OWN: files.digest_json(lineage)}
 
 
-def read_lineage(path: Path) -> dict[str, Any]:
+def read_lineage(path: Location) -> dict[str, Any]:
     """The lineage saved with a checkpoint (a step directory, or a folder of them: the newest); `UserError` if it is damaged."""
-    file = resolve(path) / LINEAGE / "metadata"
-    lineage = files.read_json(file)
+    step = resolve(path)
+    file = step / LINEAGE / "metadata"
+    lineage = tree(step).read_json(f"{LINEAGE}/metadata")
     if not isinstance(lineage, dict):
         raise UserError(f"{file} is not a lineage: {json.dumps(lineage)[:80]} is not a JSON object")
     own = lineage.pop(_OWN, None)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.experiment import Experiment
-from w2sr_jax.graph.manifest import Manifest, broken_files
+from w2sr_jax.graph.manifest import Manifest
 from w2sr_jax.graph.runner import do
 from w2sr_jax.graph.stage import Context, Stage, Watcher, external_of, stages_of
 from w2sr_jax.runs.diff import Difference
@@ -30,7 +30,7 @@ class SeedRerun(NamedTuple):
 
     def damage(self, manifest: Manifest) -> list[Difference]:
         """The first of what the original run's stage wrote that is not as its manifest says."""
-        broken = broken_files(self.original.store.directory, manifest)
+        broken = self.original.store.broken(manifest)
         return [Difference(name, f"{words}: it was changed after the run wrote it") for name, words in broken[:1]]
 
     def check_external(self, stage: Stage) -> None:
