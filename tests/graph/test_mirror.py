@@ -15,8 +15,9 @@ from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.graph import mirror, runner
 from w2sr_jax.graph.mirror import Mirror
 from w2sr_jax.graph.planner import Plan
+from w2sr_jax.graph.root import Store
 from w2sr_jax.graph.stage import Context
-from w2sr_jax.graph.store import RunStore, Store
+from w2sr_jax.graph.store import RunStore
 
 pytestmark = needs_gcsfs
 

@@ -12,8 +12,9 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.graph import manifest, runner
 from w2sr_jax.graph.planner import Plan
+from w2sr_jax.graph.root import Store
 from w2sr_jax.graph.stage import Context, Silent
-from w2sr_jax.graph.store import RunStore, Store
+from w2sr_jax.graph.store import RunStore
 
 
 class Heard(Silent):

@@ -29,8 +29,9 @@ from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.experiment import Arm, Experiment, FromParent, Graduate, Imitation, Rung, Scratch, TrainingStage
 from w2sr_jax.experiment.work import TrainedModel, TrainingWork
+from w2sr_jax.graph.root import Store
 from w2sr_jax.graph.stage import Silent
-from w2sr_jax.graph.store import RunStore, Store
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import make_mesh, shardings

@@ -17,7 +17,7 @@ from w2sr_jax.core.process.stopping import Stop
 
 if TYPE_CHECKING:
     from w2sr_jax.experiment import Experiment
-    from w2sr_jax.graph.store import Store
+    from w2sr_jax.graph.root import Store
 
 NOT_MET = 3
 """The exit code where all is done and a requirement is not met."""
@@ -157,7 +157,7 @@ def _configured(asked: Asked, root: Path) -> "tuple[Experiment, Path]":
 
 def _say_statuses(experiment: "Experiment", directory: Path, fresh: bool) -> int:
     from w2sr_jax.cli.console import statuses
-    from w2sr_jax.graph.store import Store
+    from w2sr_jax.graph.root import Store
     from w2sr_jax.stages import execute
 
     for prefix, planned in execute.statuses(experiment, directory, None if fresh else Store(directory.parent)):
@@ -183,7 +183,7 @@ def _execute_joined(experiment: "Experiment", directory: Path, options: argparse
     report says where there is one."""
     from w2sr_jax.configuration import saved
     from w2sr_jax.graph import environment
-    from w2sr_jax.graph.store import Store
+    from w2sr_jax.graph.root import Store
     from w2sr_jax.parallel import compiling, processes
     from w2sr_jax.stages import execute
 

@@ -12,8 +12,9 @@ from w2sr_jax.core.differing import differing
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.graph import results
 from w2sr_jax.graph.manifest import Manifest
+from w2sr_jax.graph.root import Store
 from w2sr_jax.graph.stage import ExternalInput, Stage, identity, inputs, settings, stages_of
-from w2sr_jax.graph.store import RunStore, Store
+from w2sr_jax.graph.store import RunStore
 
 State = Literal["stands", "shared", "due", "waits"]
 _CHANGES = 3  # settings named of one stage

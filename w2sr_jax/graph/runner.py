@@ -15,8 +15,9 @@ from w2sr_jax.graph import manifest as manifests
 from w2sr_jax.graph.environment import conditions, environment
 from w2sr_jax.graph.manifest import Manifest
 from w2sr_jax.graph.planner import Candidate, Plan, StageStatus, input_digests
+from w2sr_jax.graph.root import Store
 from w2sr_jax.graph.stage import Context, Stage, StageResult, settings, stages_of
-from w2sr_jax.graph.store import RunStore, Store
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.parallel import compiling
 
 Wanted = Callable[[Stage], bool]

@@ -10,7 +10,7 @@ manifest that is damaged or another stage's, and what was made from other inputs
 
 import dataclasses
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from w2sr_jax.core.trees import Location, location
 from w2sr_jax.graph import manifest as manifests_of
 from w2sr_jax.graph.index import Index, index
 from w2sr_jax.graph.manifest import Manifest, file_digest
-from w2sr_jax.graph.mirror import CONFIG, EXPERIMENT, Mirror, mirror_of, root_bucket
+from w2sr_jax.graph.mirror import CONFIG, EXPERIMENT, Mirror, mirror_of
 
 
 class Artifact(NamedTuple):
@@ -314,36 +314,6 @@ class RunStore:
 
     def _index(self) -> Index:
         return index(self.directory)
-
-
-@dataclasses.dataclass(frozen=True)
-class Store:
-    """All runs of a root. A run of several seeds holds a run for each."""
-
-    root: Path
-
-    def run(self, name: str) -> RunStore:
-        return RunStore(self.root / name)
-
-    def refresh(self) -> None:
-        """Have the manifests of all runs here, where the root mirrors a place in a bucket."""
-        bucket = root_bucket(self.root)
-        for name in bucket.folders() if bucket is not None else ():
-            self.run(name).refresh_all()
-
-    def finished(self, identity: str, without: RunStore) -> Iterator[tuple[RunStore, Manifest]]:
-        """Finished stages of this identity in other runs than `without`, in the order of the runs' names."""
-        for folder in sorted([*self.root.glob(f"*/{manifests_of.FOLDER}"), *self.root.glob(f"*/seed-*/{manifests_of.FOLDER}")]):
-            run = RunStore(folder.parent)
-            if folder.parent.resolve() == without.directory.resolve() or folder.is_symlink() or folder.parent.is_symlink():
-                continue
-            for manifest in run._index().manifests.values():
-                if manifest.identity == identity:
-                    yield run, manifest
-
-    def label(self, run: RunStore) -> str:
-        """How a run of the root is called in sentences: its name, with the seed's."""
-        return run.directory.relative_to(self.root).as_posix()
 
 
 def _link(source: Path, target: Path) -> None:

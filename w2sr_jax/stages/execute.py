@@ -13,8 +13,9 @@ from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph import runner
 from w2sr_jax.graph.planner import Plan, StageStatus
+from w2sr_jax.graph.root import Store
 from w2sr_jax.graph.stage import Context, Watcher
-from w2sr_jax.graph.store import RunStore, Store
+from w2sr_jax.graph.store import RunStore
 from w2sr_jax.parallel import processes, shared_disk
 from w2sr_jax.stages import layout
 from w2sr_jax.stages.plan import plan

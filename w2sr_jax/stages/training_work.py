@@ -27,13 +27,12 @@ from w2sr_jax.losses.inputs import TEACHER
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models import finite, grow, transformer
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.parallel import processes
 from w2sr_jax.parallel.placement import mesh_of
 from w2sr_jax.parallel.processes import first_does, put, report
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.traces import Author
 from w2sr_jax.stages import examples as examples_of
-from w2sr_jax.stages import layout, models, problems, remarks, tokenizer, weights
+from w2sr_jax.stages import layout, models, problems, remarks, tokenizer, training_files, weights
 from w2sr_jax.stages import training_cost as cost
 from w2sr_jax.stages.curate import emptied
 from w2sr_jax.stages.probing import training_probe
@@ -43,13 +42,10 @@ from w2sr_jax.text.render import Renderer
 from w2sr_jax.training import checkpoints, journal, supervision
 from w2sr_jax.training.frozen import FrozenModel
 from w2sr_jax.training.imitation import REFERENCES, ReferenceStore, imitation
-from w2sr_jax.training.keeping import KEPT_HERE, Keeping
 from w2sr_jax.training.loop import TrainingResult, fit
 from w2sr_jax.training.probe import Probing
 from w2sr_jax.training.protocols import Hooks, Program, Source
 from w2sr_jax.training.settings import LoopSettings, Training
-
-_SETTINGS = "settings.json"
 
 if TYPE_CHECKING:
     from w2sr_jax.stages.train import Sampling, Train
@@ -81,23 +77,7 @@ class Work:
 
     @cached_property
     def drawn(self) -> Path:
-        folder = self.directory / layout.DRAWN
-
-        def own() -> None:
-            self._own(folder)
-            self.store.publish([folder / _SETTINGS])
-
-        self.store.sharing.obtain(folder)
-        first_does(f"the folder of what {self.model} draws", own)
-        return folder
-
-    def _own(self, folder: Path) -> None:
-        """Empty a folder of what was drawn under other settings."""
-        mark = folder / _SETTINGS
-        if folder.is_dir() and (not mark.is_file() or files.read_json(mark) != self._identity):
-            self.warn(f"{self.model}: what lies in {folder} was drawn under other settings, and is drawn anew")
-            files.remove(folder)
-        files.write_json(mark, self._identity)
+        return training_files.own_drawn(self.store, self.stage.model, self._identity, self.warn)
 
     @cached_property
     def _identity(self) -> str:
@@ -282,9 +262,7 @@ class Work:
             if probing is None:
                 files.remove(self.directory / journal.PROBE)  # of an interrupted training of other settings
 
-        if (mirror := self.store.mirror) is not None:
-            for name in journal.FILES:
-                mirror.obtain(layout.within(self.stage.model.directory, name), lasting=True)
+        training_files.obtain_journals(self.store, self.stage.model)
         first_does(f"what an earlier training of {self.model} left", clear)
         with self.stop() as asked, self._about():
             hooks = Hooks(
@@ -294,7 +272,7 @@ class Work:
                 probe=probing,
                 scalars=followers(self.context, self.stage, self.directory),
                 began=self._began,
-                keeping=self._keeping(),
+                keeping=training_files.keeping(self.store, self.stage.model),
             )
             return fit(program, source, self.directory, lineage, loop, hooks)
 
@@ -324,28 +302,6 @@ class Work:
             reason = f"its {' and '.join(changed)} changed after its checkpoints were made"
             self.warn(f"{self.model} is trained from the start, since {reason}")
             tree(folder).remove()
-
-    def _keeping(self) -> Keeping:
-        """Where the run keeps checkpoints, and what a save needs besides to be gone on from on another machine."""
-        mirror, folder = self.store.mirror, self.stage.model.checkpoints
-        if mirror is None:
-            return Keeping(self.store.path(folder))
-        if not mirror.direct:
-            if processes.count() > 1:
-                raise UserError(
-                    f"{mirror.bucket.address}: several processes write one checkpoint together, which {mirror.bucket.scheme}:// "
-                    "does not allow; use a bucket of gs://, or mount this one where every host sees it and name that directory"
-                )
-            mirror.obtain(folder, lasting=True)
-        journals = [self.directory / name for name in journal.FILES]
-
-        def publish() -> None:
-            board = self.directory / journal.BOARD
-            there = [path for path in (*journals, *board.rglob("*")) if path.is_file()]
-            mirror.publish(map(self.store.relative, there), lasting=True)
-
-        after = KEPT_HERE.after if mirror.direct else partial(mirror.equal, folder)
-        return Keeping(self.store.checkpoints(folder), publish, after)
 
     def _on_event(self, event: Mapping[str, Any]) -> None:
         report({"waiting": event["waiting"]})

@@ -21,8 +21,6 @@ from w2sr_jax.training.goodput import SITTINGS, Clock
 from w2sr_jax.training.scalars import Scalars, State, Values
 
 METRICS, PROBE, TIMINGS, BOARD = "metrics.jsonl", "probe.jsonl", "timings.jsonl", "tensorboard"
-FILES = (METRICS, PROBE, TIMINGS)
-"""What a training that is gone on with reads."""
 _BOARD_SECONDS = 30.0  # a reader of TensorBoard's events waits no longer for them
 
 
@@ -34,7 +32,7 @@ class Journal:
         self, directory: Path, step: int | None, owner: str = "", clock: Clock | None = None, others: Scalars | None = None
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
+        for name in (METRICS, PROBE, TIMINGS):
             _keep_until(directory / name, -1 if step is None else step)
         self._directory = directory
         self._sinks: dict[str, IO[str]] = {}
