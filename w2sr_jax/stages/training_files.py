@@ -1,5 +1,5 @@
-"""The files of a training under way: where its checkpoints lie, what it draws, and, where hosts share no disk, what it has written
-down, which goes into the bucket of the run with every save."""
+"""The files of a training under way: where its checkpoints lie, what it draws, and, where hosts share no disk, what it has
+written down, which goes into the bucket of the run with every save."""
 
 from collections.abc import Callable
 from functools import partial
