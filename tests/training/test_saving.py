@@ -17,7 +17,8 @@ import training_toy as toy
 
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.training import digest, retention
+from w2sr_jax.core.trees import tree
+from w2sr_jax.training import digest
 from w2sr_jax.training.checkpoints import Checkpoints, latest, read_lineage
 
 PATIENCE = 60.0
@@ -26,13 +27,14 @@ import os, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import test_checkpoints as saved
-from w2sr_jax.training import digest, retention
+from w2sr_jax.core import trees
+from w2sr_jax.training import digest
 from w2sr_jax.training.checkpoints import Checkpoints
 with Checkpoints(Path(sys.argv[2]), 1) as checkpoints:
     checkpoints.save(saved.state_at(3), saved.OWNER)
     checkpoints.wait()
     later = saved.state_at(4)
-    module, name = {"digested": (digest, "_sha256"), "sealed": (retention, "seal")}[sys.argv[3]]
+    module, name = {"digested": (digest, "_sha256"), "sealed": (trees.LocalTree, "seal")}[sys.argv[3]]
     setattr(module, name, lambda *_: os._exit(9))
     checkpoints.save(later, saved.OWNER)
     checkpoints.wait()
@@ -147,5 +149,5 @@ def test_a_kill_in_the_background_leaves_the_checkpoint_before(tmp_path: Path) -
 def test_files_that_another_process_hashed_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "ours").write_text("a")
     (tmp_path / "theirs").write_text("b")
-    retention.seal(tmp_path, {"theirs": "its digest", "absent": "nothing"})
+    tree(tmp_path).seal({"theirs": "its digest", "absent": "nothing"})
     assert files.read_json(tmp_path / files.SEAL) == {"ours": hashlib.sha256(b"a").hexdigest(), "theirs": "its digest"}

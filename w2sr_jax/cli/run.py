@@ -46,7 +46,7 @@ def parser(about: str) -> argparse.ArgumentParser:
 def run(argv: list[str], about: str, stop: Stop) -> int:
     asked = _asked("run", parser(about), argv)
     if asked.options.dry_run:
-        experiment, directory = _experiment(asked, asked.options.root)
+        experiment, directory = _experiment(asked, root_of(asked.options))
         return _say_statuses(experiment, directory, asked.options.fresh)
     return _execute(asked, None, stop)
 
