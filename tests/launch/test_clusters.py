@@ -248,7 +248,7 @@ def test_bare_hosts_install_what_the_lock_file_says_first(tmp_path) -> None:
     assert jobs.run(yaml.safe_load(jobs.text("skypilot", job))["setup"], tmp_path).returncode == 0
     lines = (tmp_path / "installed").read_text().splitlines()
     assert lines[-2].endswith("--require-hashes -r requirements.lock")
-    assert lines[-1].endswith(" .[cuda]")
+    assert lines[-1].endswith(" .[cuda,gcs]")
 
 
 @pytest.mark.parametrize(

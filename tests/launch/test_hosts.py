@@ -57,7 +57,7 @@ SEVERAL, ONE = hosts.Hosts(2), hosts.Hosts(1)
     ("root", "where", "disks"),
     [
         (Root("gs://b/runs"), SEVERAL, "own"),
-        (Root("s3://b/runs"), SEVERAL, "shared"),
+        (Root("s3://b/runs"), ONE, "own"),
         (Root("runs", shared=True), SEVERAL, "shared"),
         (Root("/shared/runs"), SEVERAL, "shared"),
         (Root("runs"), ONE, "shared"),

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from w2sr_jax.cli.arguments import add_plain, add_processes, add_root, add_trust, joined, lookup, root_of
+from w2sr_jax.cli.arguments import add_plain, add_processes, add_root, add_trust, joined, lookup, root_of, several
 from w2sr_jax.core.bucket import is_address
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import terminal
@@ -166,6 +166,28 @@ def _say_statuses(experiment: "Experiment", directory: Path, fresh: bool) -> int
     return 0
 
 
+def _at_work(directory: Path) -> str | None:
+    """Who works on a run that lies in a bucket, in words; None where nobody does, and of a run on a disk, whose lock says."""
+    from w2sr_jax.core import lease
+    from w2sr_jax.graph.store import RunStore
+
+    mirror = RunStore(directory).mirror
+    holder = None if mirror is None else lease.holder(mirror.bucket)
+    return None if holder is None else holder.words()
+
+
+def _say_standing(experiment: "Experiment", directory: Path, other: str) -> int:
+    """What of a run stands that another command works on, and where its page lies if there is one. Nothing is computed."""
+    from w2sr_jax.graph.store import RunStore
+    from w2sr_jax.stages import execute
+
+    terminal.say(f"{experiment.name} was last worked on by {other}; what stands now:")
+    _say_statuses(experiment, directory, fresh=True)
+    page = execute.page(RunStore(directory))
+    terminal.say("There is no report yet." if page is None else f"Report: {page}")
+    return 0
+
+
 def _execute(asked: Asked, kind: str | None, stop: Stop) -> int:
     """Do what is not done yet, of all kinds or of one, by all processes that were started for it. The exit code."""
     options = asked.options
@@ -173,6 +195,10 @@ def _execute(asked: Asked, kind: str | None, stop: Stop) -> int:
         _experiment(asked, root_of(options))  # prints the settings, and exits
     facts = {"the command": " ".join([asked.command, options.target, *asked.overrides])}
     facts |= {"the root": options.root} if is_address(options.root) else {}
+    if kind == "report" and not several(options):
+        experiment, directory = _experiment(asked, root_of(options))
+        if (other := _at_work(directory)) is not None:
+            return _say_standing(experiment, directory, other)
     with joined(options, facts, stop, "the same command, for all of them, goes on where this one stopped"):
         experiment, directory = _experiment(asked, root_of(options))
         return _execute_joined(experiment, directory, options, kind, stop)

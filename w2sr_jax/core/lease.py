@@ -73,8 +73,9 @@ def held(
 
 
 def holder(bucket: Bucket) -> Holder | None:
-    """Whose lease lies there, whether or not its holder lives."""
-    return _read(_store(bucket))[0]
+    """Whose lease lies there, unless its holder is known to have ended."""
+    other, _ = _read(_store(bucket))
+    return None if other is None or other.gone() else other
 
 
 class _Lease:

@@ -5,6 +5,7 @@ import re
 from pathlib import PurePosixPath
 
 from w2sr_jax.core import sentences
+from w2sr_jax.core.bucket import EXTRAS
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.launch.hosts import Hosts
 
@@ -30,6 +31,11 @@ class Root:
     @property
     def bucket(self) -> bool:
         return bool(_BUCKET.match(self.path)) and not self.path.startswith("file://")
+
+    @property
+    def extra(self) -> str:
+        """The extra of the package that brings what the bucket needs; "" for a directory."""
+        return EXTRAS.get(self.path.partition("://")[0], "") if self.bucket else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +91,14 @@ def check_name(name: str) -> None:
 def check_root(root: Root, hosts: Hosts, disks: str) -> None:
     """`UserError` where the hosts would not write to the same root, or what they write would go with them. `disks` says whose the
     disks of hosts are in a cluster: "shared" where clusters of its kind share file systems, "own" where each host has its own."""
+    if root.bucket and not root.extra:
+        schemes = " or ".join(f"{scheme}://" for scheme in EXTRAS)
+        raise UserError(f"--root {root.path}: runs lie in a directory, or in a bucket of {schemes}")
+    if root.bucket and root.extra != EXTRAS["gs"] and hosts.nodes > 1:
+        raise UserError(
+            f"--root {root.path}: {hosts.nodes:,} hosts write one checkpoint together, which this kind of bucket does not allow; "
+            "give one of gs://, or mount this one on every host and give that directory with --shared"
+        )
     if root.bucket or root.shared:
         return
     path = PurePosixPath(root.path)
@@ -92,15 +106,15 @@ def check_root(root: Root, hosts: Hosts, disks: str) -> None:
     if several and not path.is_absolute():
         raise UserError(
             f"--root {root.path} is a directory of this machine, and {hosts.nodes:,} hosts need one that all see; give a bucket "
-            f"(gs://…, s3://…), an absolute path on a shared disk, or say with --shared that it is one"
+            f"(gs://…), an absolute path on a shared disk, or say with --shared that it is one"
         )
     if several and (disks == "own" or path.is_relative_to("/tmp") or path.is_relative_to("/dev")):
         raise UserError(
-            f"--root {root.path} would be another directory on each of the {hosts.nodes:,} hosts; give a bucket (gs://…, "
-            f"s3://…), or say with --shared that it is mounted on all of them"
+            f"--root {root.path} would be another directory on each of the {hosts.nodes:,} hosts; give a bucket "
+            f"(gs://…), or say with --shared that it is mounted on all of them"
         )
     if disks == "own":
         raise UserError(
-            f"--root {root.path} is on the host's own disk and goes with it; give a bucket (gs://…, s3://…), or say with "
+            f"--root {root.path} is on the host's own disk and goes with it; give a bucket (gs://…), or say with "
             f"--shared that it is mounted"
         )

@@ -23,8 +23,9 @@ class Packages:
 
     @classmethod
     def of(cls, job: Job) -> "Packages":
-        """Those of a job: what `--install` says, with the extra of the job's accelerator where it names none."""
-        extra = f"[{job.hosts.extra}]" if job.hosts.extra else ""
+        """Those of a job: what `--install` says, with the extras of the job's accelerator and bucket where it names none."""
+        extras = [extra for extra in (job.hosts.extra, job.root.extra) if extra]
+        extra = f"[{','.join(extras)}]" if extras else ""
         wanted = job.environment.install or f"w2sr-jax{extra}=={__version__}"
         if wanted in (".", "w2sr-jax"):
             wanted += extra
