@@ -52,7 +52,7 @@ class Bucket:
 
     def check(self) -> None:
         """`UserError` where the bucket does not exist, or this machine may not read it."""
-        self.listing("")
+        self.folders()
 
     def listing(self, prefix: str = "") -> dict[str, Entry]:
         """All objects whose names begin with `prefix` and a slash (all, where it is empty), by name."""
