@@ -3,6 +3,7 @@
 import argparse
 
 from w2sr_jax.cli.arguments import add_plain, add_root, add_trust, local_path, run_directory
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import terminal
 from w2sr_jax.core.process.stopping import Stop
 
@@ -18,6 +19,13 @@ def run(argv: list[str], about: str, stop: Stop) -> int:
     add_trust(parser)
     options = parser.parse_args(argv)
     directory = run_directory(options.run, options)
+    from w2sr_jax.graph.store import RunStore
+
+    if RunStore(directory).mirror is not None:
+        raise UserError(
+            f"{options.run} lies in a bucket, and what is made to compare with it would, too; run its configuration with --fresh "
+            "and another --name, and look at both with w2sr compare"
+        )
     from w2sr_jax.cli.console import Console
     from w2sr_jax.runs.reproduce.command import reproduce
 
