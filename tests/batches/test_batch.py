@@ -1,5 +1,7 @@
 """Batches addressed by step: a pure function of data, seed and step, whatever the number of processes."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -22,6 +24,17 @@ def batches(count: int, rows: int, seed: int = 0, share: bool = False) -> Batche
         supervised = np.arange(n) >= 2
         made.append(Encoded(np.full(n, i, np.int32), np.full(n, 1, np.int8), supervised, 1, 0.5, np.full(n, -0.25, np.float32)))
     return Batches(pack(made, LENGTH, 999, share), Batching(LENGTH, rows, share), seed)
+
+
+def recorded_batches() -> Batches:
+    """Nine examples, made as those of `batches`; two of three with recorded distributions."""
+    n, supervised = 6, np.arange(6) >= 2
+    rows = []
+    for i in range(9):
+        ids = np.where(supervised[:, None], [[i, i + 1]], -1).astype(np.int32)
+        top = TopK(ids, np.full((n, 2), -0.25 * i, np.float32), np.full(n, -i, np.float32)) if i % 3 else None
+        rows.append(Encoded(np.full(n, i, np.int32), np.ones(n, np.int8), supervised, 1, 1.0, np.zeros(n, np.float32), top))
+    return Batches(pack(rows, LENGTH, 999, False), Batching(LENGTH, 4, False), 0)
 
 
 def same(a: Batch, b: Batch) -> bool:
@@ -60,6 +73,28 @@ def test_seed_and_data_change_the_order() -> None:
     order = [batches(20, 20, seed).batch_at(0).tokens[:, 0].tolist() for seed in range(3)]
     assert order[0] != order[1] != order[2]
     assert batches(21, 4).digest != batches(20, 4).digest
+
+
+def test_the_order_does_not_depend_on_what_a_teacher_measured() -> None:
+    """The last bits of sums depend on how many devices a teacher was spread over; the tokens that it drew are the same."""
+    one, rng = recorded_batches(), np.random.default_rng(0)
+    top = one.packed.top
+    assert top is not None
+    near = top._replace(logprobs=top.logprobs * np.float32(1 + 1e-6), rest=np.nextafter(top.rest, np.float32(1)))
+    measured = one.packed.teacher_logprob + rng.normal(0, 1e-6, one.packed.teacher_logprob.shape).astype(np.float32)
+    for change in ({"teacher_logprob": measured}, {"top": near}, {"top": None}):
+        other = dataclasses.replace(one, packed=dataclasses.replace(one.packed, **change))
+        assert other.digest != one.digest
+        assert [other.rows_at(step).tolist() for step in range(8)] == [one.rows_at(step).tolist() for step in range(8)]
+
+
+@pytest.mark.parametrize("name", ["tokens", "target", "positions", "segments", "span", "verdict", "weight"])
+def test_the_order_depends_on_everything_that_is_exact(name: str) -> None:
+    one = batches(40, 40)
+    values = getattr(one.packed, name).copy()
+    values[7, 1] += 1
+    other = dataclasses.replace(one, packed=dataclasses.replace(one.packed, **{name: values}))
+    assert other.rows_at(0).tolist() != one.rows_at(0).tolist()
 
 
 def test_fewer_rows_than_a_batch_repeat() -> None:
@@ -105,13 +140,7 @@ def test_settings_that_do_not_fit_the_data_are_refused() -> None:
 
 
 def test_a_step_has_the_recorded_distributions_of_its_rows() -> None:
-    n, supervised = 6, np.arange(6) >= 2
-    rows = []
-    for i in range(9):
-        ids = np.where(supervised[:, None], [[i, i + 1]], -1).astype(np.int32)
-        top = TopK(ids, np.full((n, 2), -0.25 * i, np.float32), np.full(n, -i, np.float32)) if i % 3 else None
-        rows.append(Encoded(np.full(n, i, np.int32), np.ones(n, np.int8), supervised, 1, 1.0, np.zeros(n, np.float32), top))
-    data = Batches(pack(rows, LENGTH, 999, False), Batching(LENGTH, 4, False), 0)
+    data = recorded_batches()
     for step in range(6):
         found, batch = data.recorded_at(step), data.batch_at(step)
         assert found is not None

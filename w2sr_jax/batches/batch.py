@@ -54,7 +54,8 @@ class Statistics:
 
 @dataclasses.dataclass(frozen=True)
 class Batches:
-    """A packed data set in an order that depends on the data and `seed` alone; every epoch has an order of its own."""
+    """A packed data set in an order that depends on `seed` and on the data without what teachers measured, and on nothing else;
+    every epoch has an order of its own."""
 
     packed: Packed
     settings: Batching
@@ -68,7 +69,7 @@ class Batches:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Digest of the data; with the seed it determines every batch."""
+        """Digest of the data; with the seed it determines every batch. The order of the rows depends on less, see `_order`."""
         return self.packed.digest
 
     @property
@@ -124,7 +125,8 @@ class Batches:
     def _order(self) -> 'grain.MapDataset[Int[np.ndarray, "R"]]':
         import grain  # takes long to import, and only the order of batches needs it
 
-        # The data's digest takes part, so that two data sets of one size are not visited in the same order.
-        seed = keys.words(self.seed, "batches", self.digest)[0]
+        # A digest of the data takes part, so that two data sets of one size are not visited in the same order; of its exact part
+        # alone, so that a teacher that drew on another number of devices leaves the order as it is.
+        seed = keys.words(self.seed, "batches", self.packed.exact_digest)[0]
         rows = grain.MapDataset.range(len(self.packed.tokens)).shuffle(seed=seed)
         return rows.repeat().batch(self.settings.rows)

@@ -10,7 +10,7 @@ import struct
 import tempfile
 import zipfile
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,8 @@ TOGETHER = 1024
 
 _ARRAYS = ("tokens", "target", "positions", "segments", "span", "verdict", "teacher_logprob", "weight")
 _TOP = ("top_ids", "top_logprobs", "top_rest")
+_MEASURED = ("teacher_logprob", *_TOP)
+"""Arrays of what a teacher computed with each token: sums, whose last bits depend on how many devices it was spread over."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,17 @@ class Packed:
     @property
     def digest(self) -> str:
         """A digest of all values, whatever file they were read from."""
+        return self._digest(self.arrays)
+
+    @property
+    def exact_digest(self) -> str:
+        """A digest of all that is the same bit for bit wherever the teachers drew the same tokens: without log-probabilities and
+        recorded distributions."""
+        return self._digest({name: values for name, values in self.arrays.items() if name not in _MEASURED})
+
+    def _digest(self, arrays: Mapping[str, np.ndarray]) -> str:
         hashed = hashlib.sha256()
-        for name, values in self.arrays.items():
+        for name, values in arrays.items():
             hashed.update(f"{name} {values.dtype.str} {values.shape}".encode())
             for start in range(0, len(values), TOGETHER):
                 hashed.update(np.ascontiguousarray(values[start : start + TOGETHER]).reshape(-1).view(np.uint8).data)
