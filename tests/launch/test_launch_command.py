@@ -21,7 +21,7 @@ def test_the_job_is_printed_and_nothing_submitted(tmp_path, capsys) -> None:
     assert cli.run(["launch", CONFIG, "--on", "slurm", *options, *overrides]) == 0
     text = capsys.readouterr().out
     assert "#SBATCH --job-name=mine\n" in text
-    assert f"run {CONFIG} {' '.join(overrides)} --root /shared/runs" in text
+    assert f"run {CONFIG} --grace 25 {' '.join(overrides)} --root /shared/runs" in text
     assert list(tmp_path.iterdir()) == []
 
 

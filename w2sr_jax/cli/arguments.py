@@ -10,7 +10,7 @@ from pathlib import Path
 from w2sr_jax.core import files
 from w2sr_jax.core.bucket import Bucket, is_address
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.core.process.stopping import Stop
+from w2sr_jax.core.process.stopping import GRACE, Stop
 
 _SCHEME = re.compile(r"(?!file:)([a-zA-Z][a-zA-Z0-9+.-]*)://")
 
@@ -108,6 +108,13 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="how many; 0: as the cluster says (default: 1)")
     parser.add_argument("--process", type=int, default=0, metavar="I", help="which of them this one is (default: 0)")
     parser.add_argument("--wait", type=int, default=30, metavar="SECONDS", help="how long for the others to come (default: 30)")
+    parser.add_argument(
+        "--grace",
+        type=int,
+        default=int(GRACE),
+        metavar="SECONDS",
+        help=f"after SIGTERM, to save and end by itself (default: {GRACE:.0f}); less than the platform waits before SIGKILL",
+    )
 
 
 def several(options: argparse.Namespace) -> bool:
@@ -119,6 +126,9 @@ def joined(
     options: argparse.Namespace, facts: Mapping[str, str], stop: Stop, afterwards: str
 ) -> contextlib.AbstractContextManager[None]:
     """The processes of a command, which must all have been told the same. `afterwards` says what an interruption leaves."""
+    if options.grace < 1:
+        raise UserError(f"--grace {options.grace}: write the seconds from SIGTERM to the end, at least 1")
+    stop.grace = options.grace
     if not several(options):
         return contextlib.nullcontext()
     from w2sr_jax.parallel import processes

@@ -13,6 +13,8 @@ PORT = 4000
 """Where process 0 is met, on hosts that nobody shares with this job."""
 WAIT = 900
 """Seconds in which all hosts must come: some pull an image while others are there."""
+GRACE = 25
+"""Seconds in which a run saves after SIGTERM: Kubernetes, Slurm and clouds that take hosts away give 30 where nothing else is set."""
 RESTARTS = 30
 FINAL = (1, 2, 3, 126, 127)
 """Exit codes after which a job is not started again: a fault of the program, a user's mistake, a requirement that is not met, a
@@ -68,7 +70,8 @@ class Job:
         """The command of every host, which does not say yet which of them one is."""
         scratch = ("--scratch", self.scratch) if self.scratch else ()
         wait = ("--wait", str(WAIT)) if self.hosts.nodes > 1 else ()
-        return (program, "run", self.config, *self.arguments, "--root", self.root.path, *scratch, "--plain", *wait)
+        grace = ("--grace", str(GRACE))  # before the user's own arguments, of which the last one counts
+        return (program, "run", self.config, *grace, *self.arguments, "--root", self.root.path, *scratch, "--plain", *wait)
 
     def detected(self, program: str = "w2sr") -> tuple[str, ...]:
         """The command of every host where the cluster says which it is, as it does on TPUs."""

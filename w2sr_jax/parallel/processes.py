@@ -80,6 +80,8 @@ def joined(settings: Processes, facts: Mapping[str, str], stop: Stop, afterwards
     what is left where a signal ends it. One process alone: does nothing."""
     try:
         initialize(settings, facts)
+        if _peers:
+            stop.on_late(_peers[0].fail)
         yield
         barrier("the end")
         if _peers:

@@ -133,8 +133,8 @@ def references(
 
     `owner` names data and parameters. `rows` are computed at a time, in blocks of `block` tokens; they must divide over the mesh.
     What has an influence on the values' bits names the folder. `on_progress` gets rows done and rows in all. With several
-    processes all call this alike, on a disk they share or as `sharing` says; a lone one heeds `stop`. `UserError` where the
-    vocabulary is smaller than `count`; `Stopped`: the pieces made until then stay. `name` is what a loss calls the model.
+    processes all call this alike, on a disk they share or as `sharing` says; any of them may be told to `stop`. `UserError` where
+    the vocabulary is smaller than `count`; `Stopped`: the pieces made until then stay. `name` is what a loss calls the model.
     """
     if count > model.vocab_size:
         raise UserError(f"training.reference_top is {count}; the vocabulary has {model.vocab_size} tokens")
@@ -165,7 +165,7 @@ def references(
     for piece in lacking:
         parts = []
         for first in range(piece * stored.rows, min((piece + 1) * stored.rows, len(packed.tokens)), rows):
-            if stop is not None and jax.process_count() == 1 and stop():
+            if stop is not None and any_process(stop()):
                 raise Stopped(f"training was asked to stop while it computed the reference's values; those done are in {folder}")
             if on_progress is not None:
                 on_progress(first, len(packed.tokens))

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import jax
 
 from w2sr_jax.core.errors import Stopped, UserError
+from w2sr_jax.parallel.processes import barrier
 from w2sr_jax.training.checkpoints import Checkpoints
 from w2sr_jax.training.journal import Journal
 from w2sr_jax.training.probe import Prober
@@ -63,9 +64,11 @@ class Saver:
         return self._checkpoints.rescue()
 
     def stop(self, state: TrainState) -> NoReturn:
-        """Save the state and raise `Stopped`."""
+        """Save the state and raise `Stopped`, on all processes once each has written its part: whoever ended before would end
+        the others."""
         self.save(state)
         self._checkpoints.wait()
         step = int(state.step)
+        barrier(f"stopped after step {step}")
         where = f"it is saved in {self._checkpoints.directory / str(step)}" if step else "nothing had to be saved"
         raise Stopped(f"training was asked to stop and did so after step {step} of {self._total}; {where}")

@@ -91,6 +91,14 @@ def test_a_process_is_gone_after_the_grace_whatever_it_does(body: str, number: i
     assert "left" not in output
 
 
+@pytest.mark.parametrize("waits", ["", ", time.sleep(600)"], ids=["at once", "never"])
+def test_others_are_told_before_a_process_ends_that_hangs(waits: str) -> None:
+    tells = f"stop.on_late(lambda words, code: (print('told', code, flush=True){waits}))"
+    exit_code, output, seconds = run(f"{tells}; {HANGS}", signal.SIGTERM)
+    assert (exit_code, output) == (143, "told 143\n")
+    assert seconds < 10
+
+
 def test_a_second_interrupt_ends_compiled_code_before_the_grace_is_over() -> None:
     body = HANGS.replace("import ctypes", "stop.installed(grace=60).__enter__(); import ctypes")
     assert run(body, signal.SIGINT, signal.SIGINT)[0] == 130

@@ -2,7 +2,7 @@
 (unless `nohup` has it ignored).
 
 Work that can save its state polls `Stop.requested` inside `Stop.deferred()`; anything else ends at once. A process that got a
-signal ends within `GRACE` seconds in any case, also where it hangs in compiled code; only work that has polled after Ctrl-C may
+signal ends within `Stop.grace` seconds in any case, also where it hangs in compiled code; only work that has polled after Ctrl-C may
 take `SAVING` seconds to save its state. A second Ctrl-C ends it at once.
 """
 
@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
-GRACE = 9.0  # seconds
+GRACE = 9.0  # seconds, unless the user says otherwise: the shortest notice of those that are common is 10
+TOLD = 1.0  # seconds in which others must have been told of a late end
 SAVING = 60.0  # after Ctrl-C, for work that has polled: the user may press it again; after SIGTERM comes SIGKILL
 AT_ONCE = 0.5  # after a second Ctrl-C, for the way out
 AGAIN = 0.05  # seconds after which a signal is sent again whose exception got lost
@@ -83,6 +84,9 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.grace = GRACE
+        """Seconds from a signal to the end of the process, as they are when it comes."""
+        self._late: Callable[[str, int], None] | None = None
         self._deferred = 0
         self._seen = False
         self._checks: list[Callable[[], None]] = []
@@ -121,15 +125,21 @@ class Stop:
         finally:
             self._checks.remove(check)
 
+    def on_late(self, tell: Callable[[str, int], None]) -> None:
+        """Call `tell` from another thread, with why and the exit code, before the process ends amid work that did not end in
+        time."""
+        self._late = tell
+
     @contextlib.contextmanager
-    def installed(self, grace: float = GRACE, saving: float = SAVING) -> Iterator["Stop"]:
+    def installed(self, grace: float | None = None, saving: float = SAVING) -> Iterator["Stop"]:
         """Handle the signals while inside; only in the main thread."""
+        self.grace = self.grace if grace is None else grace
         # Python runs handlers between bytecodes, never inside compiled code; the wake-up pipe is written to at once.
         read, write = os.pipe()
         os.set_blocking(write, False)
         before: dict[int, Any] = {number: signal.signal(number, self._handle) for number in _heeded()}
         wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        threading.Thread(target=self._watch, args=(read, grace, saving), daemon=True, name="deadline").start()
+        threading.Thread(target=self._watch, args=(read, saving), daemon=True, name="deadline").start()
         ignored = sys.unraisablehook
         sys.unraisablehook = hook = self._hook(ignored)
         try:
@@ -163,7 +173,7 @@ class Stop:
         if not self._deferred:
             raise Terminated
 
-    def _watch(self, read: int, grace: float, saving: float) -> None:
+    def _watch(self, read: int, saving: float) -> None:
         """Ends the process that does not end by itself. Its own thread: the main one may never come back."""
         poll = select.poll()
         poll.register(read, select.POLLIN)
@@ -171,8 +181,8 @@ class Stop:
         while True:
             if not poll.poll(max(0.0, end - time.monotonic()) * 1000 if first else None):
                 if not (first == signal.SIGINT and patient and self._seen):
-                    leave(128 + first, _LATE if patient else "")
-                patient, end = False, end - grace + saving
+                    self._leave_late(128 + first, _LATE if patient else "")
+                patient, end = False, end - self.grace + saving
                 continue
             arrived = os.read(read, 1)
             if not arrived:
@@ -182,12 +192,20 @@ class Stop:
             if number not in SIGNALS:
                 continue
             if not first:
-                first, end = number, now + grace
+                first, end = number, now + self.grace
             elif number == signal.SIGINT:
                 end, patient = min(end, now + AT_ONCE), False
                 first = number if first == signal.SIGINT else first
             else:
-                first, end = number, min(end, now + grace)
+                first, end = number, min(end, now + self.grace)
+
+    def _leave_late(self, code: int, words: str) -> None:
+        if self._late is not None:
+            telling = threading.Thread(target=self._late, args=(words or _LATE, code), daemon=True)
+            with contextlib.suppress(RuntimeError):
+                telling.start()
+                telling.join(TOLD)
+        leave(code, words)
 
 
 _LATE = "ended by a signal amid work that cannot be interrupted; what was not saved in time is done again by the same command"

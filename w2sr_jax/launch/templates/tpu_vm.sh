@@ -12,7 +12,7 @@ mkdir -p "$logs"
 # What every worker does before the run: first, an earlier start that lost its connection is told to save and end.
 read -r -d '' prepare <<'PREPARE'
 if [ -s ~/w2sr-job.pid ] && kill -TERM "$(cat ~/w2sr-job.pid)" 2>/dev/null; then
-    sleep 15
+    sleep 30
 fi
 rm -f ~/w2sr-job.pid
 rm -rf ~/w2sr-job
