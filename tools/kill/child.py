@@ -4,7 +4,8 @@
 
 ORDER.json holds `pipe` (a file descriptor, told `up` at the start), `stages` (their names in order), and may hold `moment`,
 `stage` and `call`: this call of the moment in this stage, or the first one after it, is told to the pipe (`in`, `out`), and the
-process kills itself there where the moment says so. With `calls` (a file), all calls are noted with stage and seconds.
+process kills itself there where the moment says so. With `tell`, the pipe is told of stages (`stage NAME`). With `calls` (a file),
+all calls are noted with stage and seconds.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from moments import AFTER, BEFORE, MOMENTS, START, TAKEN, Moment
+from moments import AFTER, BEFORE, INTERVENING, MOMENTS, START, TAKEN, Moment
 
 from w2sr_jax.cli import main as cli
 from w2sr_jax.core.process import stopping
@@ -40,6 +41,12 @@ class Watch:
         self.began = time.monotonic()
         self.done = False
         self.lock = threading.Lock()  # Orbax saves in threads
+
+    def enter(self, stage: str) -> None:
+        """A stage begins."""
+        self.stage = stage
+        if self.order.get("tell"):
+            self._tell(f"stage {stage}")
 
     def enters(self, moment: Moment) -> bool:
         """Whether this call is the ordered one; it is counted."""
@@ -85,16 +92,23 @@ def install(watch: Watch, moments: Sequence[Moment]) -> None:
             holder = getattr(holder, parent)
         setattr(holder, name, _surrounded(getattr(holder, name), watch, moment))
 
-    from w2sr_jax.graph import runner
+    from w2sr_jax.graph import hosts, runner
     from w2sr_jax.sampling import shards
 
     original: Callable[..., Any] = runner.do
 
     def do(stage: Any, *arguments: Any) -> Any:
-        watch.stage = stage.name
+        watch.enter(stage.name)
         return original(stage, *arguments)
 
-    runner.do = do
+    called = hosts._called
+
+    def calls(plan: Any) -> Iterator[Any]:
+        for stage in called(plan):
+            watch.enter(stage.name)
+            yield stage
+
+    runner.do, hosts._called = do, calls
     shards.draw_shards = functools.partial(shards.draw_shards, shard=SHARD)
 
 
@@ -117,7 +131,7 @@ def main() -> None:
     stopping.until_exit()
     order = json.loads(Path(sys.argv[1]).read_text())
     watch = Watch(order)
-    wanted = [moment for moment in (*MOMENTS, TAKEN) if "calls" in order or moment.name == order.get("moment")]
+    wanted = [moment for moment in (*MOMENTS, INTERVENING, TAKEN) if "calls" in order or moment.name == order.get("moment")]
     install(watch, wanted)
     if "pipe" in order:
         watch._tell("up")

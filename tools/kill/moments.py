@@ -52,5 +52,7 @@ MOMENTS = (
     Moment("rendering the report", "w2sr_jax.stages.report.assemble:pooled"),
     Moment("report not in place", REPLACE, BEFORE, "report/index.html"),
 )
+INTERVENING = Moment("intervening", "w2sr_jax.stages.faithfulness:intervene")
+"""Only where an evaluation measures faithfulness."""
 TAKEN = Moment("a file taken from another run, others not", "os:link", AFTER)
 """Only where a run has another one beside it."""

@@ -1,0 +1,190 @@
+"""Kill, terminate and stop single processes among several that do a small ladder together, run the same command again, and compare
+every digest with an undisturbed ladder of as many processes.
+
+    .venv/bin/python tools/kill/hosts.py --processes 2 --strikes 30       the long setting: about a minute a strike on two cores
+    .venv/bin/python tools/kill/hosts.py --processes 4 --strikes 30
+    .venv/bin/python tools/kill/hosts.py --root gs://BUCKET/PREFIX        no shared disk: each process has a directory of its own
+    .venv/bin/python tools/kill/hosts.py --short                          four strikes
+
+A third of the strikes each is SIGKILL, SIGTERM and SIGSTOP (after which the process is continued once the others have ended). They
+are aimed at calls of functions in every kind of stage, and some at random instants. The others must end within two minutes, naming
+the process, with an exit code after which a cluster starts again; after SIGTERM all must end with 143 within the notice.
+"""
+
+import argparse
+import collections
+import json
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import check
+from joint import Shared, Strike
+from moments import DURING, INTERVENING, MOMENTS, START
+
+KINDS = ("problems", "tokenizer", "train", "traces", "curation", "evaluation", "faithfulness", "report")
+ANYWHERE = "anywhere"
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP)
+SHORT = ((signal.SIGKILL, "train"), (signal.SIGTERM, "traces"), (signal.SIGKILL, "evaluation"), (signal.SIGSTOP, "curation"))
+TRIES = 3  # attempts to deliver a strike before it counts as undeliverable
+MOST = 12  # failures after which a campaign gives up
+
+Calls = Sequence[Sequence[Mapping[str, Any]]]
+
+
+def kind_of(call: Mapping[str, Any]) -> str:
+    """The kind of stage that a call belongs to."""
+    if call["moment"] == INTERVENING.name:
+        return "faithfulness"
+    name = str(call["stage"])
+    ends = {"/train": "train", "/curation": "curation"}
+    begins = {"problems": "problems", "tokenizer": "tokenizer", "evaluations/": "evaluation", "report": "report"}
+    by_end = next((kind for end, kind in ends.items() if name.endswith(end)), None)
+    by_begin = next((kind for begin, kind in begins.items() if name.startswith(begin)), None)
+    return by_end or by_begin or ("traces" if "/traces-" in name else "")
+
+
+def deck(count: int, calls: Calls, seconds: float, chance: random.Random, short: bool) -> list[Strike]:
+    """Strikes on all kinds and with all signals in turn, every fifth at a random instant; shuffled."""
+    if short:
+        pairs = [(number, kind) for number, kind in SHORT]
+    else:
+        pairs = [(SIGNALS[i % 3], ANYWHERE if i % 5 == 4 else KINDS[(i - i // 5) % len(KINDS)]) for i in range(count)]
+    strikes = [aimed(number, kind, calls, seconds, chance) for number, kind in pairs]
+    chance.shuffle(strikes)
+    return strikes
+
+
+def aimed(number: int, kind: str, calls: Calls, seconds: float, chance: random.Random) -> Strike:
+    """A strike in a kind of stage, at a call of the process that gets it, or of process 0 where that one alone is at work."""
+    process = chance.randrange(len(calls))
+    if kind == ANYWHERE:
+        delay = chance.uniform(0, seconds)
+        return Strike(ANYWHERE, kind, process, process, number, delay, delay)
+    moments = {moment.name: moment for moment in (*MOMENTS, INTERVENING)}
+
+    def fits(call: Mapping[str, Any], watched: int) -> bool:
+        itself = moments[call["moment"]].when != DURING
+        return kind_of(call) == kind and not (itself and (number != signal.SIGKILL or watched != process))
+
+    own = [call for call in calls[process] if fits(call, process)]
+    watched = process if own else 0
+    # One moment is as good as another, however often it is called.
+    by_moment: dict[str, list[Mapping[str, Any]]] = {}
+    for call in own or [call for call in calls[0] if fits(call, 0)]:
+        by_moment.setdefault(call["moment"], []).append(call)
+    call = chance.choice(by_moment[chance.choice(sorted(by_moment))])
+    moment = moments[call["moment"]]
+    delay = 0.0 if moment.when != DURING else chance.uniform(0, float(call["seconds"]))
+    return Strike(moment.name, kind, process, watched, number, delay, call["begins"], moment, call["stage"], call["call"])
+
+
+def campaign(arguments: argparse.Namespace, directory: Path) -> dict[str, Any]:
+    """All strikes of one number of processes; the counts, and what went wrong, as sentences."""
+    began, chance = time.monotonic(), random.Random(arguments.seed)
+    runs = Shared(directory, arguments.processes, arguments.root or str(directory / "root"))
+    if "://" not in runs.root:
+        Path(runs.root).mkdir(parents=True, exist_ok=True)
+    ended = runs.run("undisturbed", calls=True)
+    said = [f"undisturbed: {words}" for words in ended.said]
+    if said:
+        return {"verdict": False, "failures": said}
+    undisturbed = check.snapshot(runs.fetched("undisturbed"))
+    calls = [json.loads((directory / f"calls-{index}.json").read_text()) for index in range(arguments.processes)]
+    runs.stages = list(dict.fromkeys(call["stage"] for call in calls[0] if call["stage"] != START))
+    waiting = deck(arguments.strikes, calls, ended.seconds, chance, arguments.short)
+    delivered: collections.Counter[tuple[str, str]] = collections.Counter()
+    missed: collections.Counter[Strike] = collections.Counter()
+    slowest: dict[str, float] = {}
+    ladders = 0
+    while waiting and len(said) < MOST:
+        name, ladders = f"ladder-{ladders}", ladders + 1
+        hand = sorted(waiting[: arguments.per_ladder], key=lambda strike: strike.order)
+        del waiting[: arguments.per_ladder]
+        finished, before = False, len(said)
+        while not finished and len(said) < MOST:
+            strike = hand.pop(0) if hand else None
+            ended = runs.run(name, strike)
+            words = "to the end" if strike is None else f"{signal.Signals(strike.number).name} to {strike.process}, {strike.label}"
+            said += [f"{name}, {words} in {ended.stage or 'no stage'}: {each}" for each in ended.said]
+            finished = ended.finished
+            if strike is not None and ended.struck and not finished:
+                number = signal.Signals(strike.number).name
+                at = strike.kind if strike.kind != ANYWHERE else f"{ANYWHERE} ({kind_of({'moment': '', 'stage': ended.stage}) or 'start'})"
+                delivered[at, number] += 1
+                slowest[number] = max(slowest.get(number, 0.0), ended.waited)
+            elif strike is not None:
+                missed[strike] += 1
+                hand.insert(0, strike)
+            if arguments.verbose:
+                state = f"codes {ended.codes}, {ended.waited:.1f} s after the signal" if ended.struck else f"codes {ended.codes}"
+                print(f"{name}: {words} in {ended.stage or 'no stage'}: {state}; {ended.seconds:.0f} s in all", flush=True)
+                for each in ended.said:
+                    print(f"    FAILED: {each}", flush=True)
+        waiting += [strike for strike in hand if missed[strike] < TRIES]
+        if finished:
+            said += [f"{name}: {words}" for words in check.unlike(undisturbed, runs.fetched(name))]
+        if len(said) == before and "://" not in runs.root:
+            shutil.rmtree(Path(runs.root) / name)
+    never = [f"{strike.label} in {strike.kind}" for strike, times in missed.items() if times >= TRIES]
+    return {
+        "verdict": not said,
+        "processes": arguments.processes,
+        "root": "a bucket" if "://" in runs.root else "a directory",
+        "strikes": sum(delivered.values()),
+        "ladders": ladders,
+        "delivered": {f"{kind}, {number}": times for (kind, number), times in sorted(delivered.items())},
+        "never delivered": never,
+        "slowest": {number: round(seconds, 1) for number, seconds in sorted(slowest.items())},
+        "failures": said,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def text(report: Mapping[str, Any]) -> str:
+    lines = [f"{name:<40}{times:>4}" for name, times in report.get("delivered", {}).items()]
+    lines += [f"never delivered, since the ladder finished first: {words}" for words in report.get("never delivered", ())]
+    lines += [f"FAILED: {words}" for words in report["failures"]]
+    if "strikes" in report:
+        slowest = ", ".join(f"{seconds:.1f} s after {number}" for number, seconds in report["slowest"].items())
+        lines.append(
+            f"{report['strikes']} strikes on one of {report['processes']} processes, root {report['root']}, {report['ladders']} "
+            f"ladders, {report['seconds']:.0f} s; the others had ended at most {slowest}: "
+            f"{'all digests as undisturbed' if report['verdict'] else 'FAILED'}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--processes", type=int, default=2, help="how many do the ladder together (default: 2)")
+    parser.add_argument("--strikes", type=int, default=30, help="signals to deliver (default: 30)")
+    parser.add_argument("--per-ladder", type=int, default=10, help="strikes before a ladder may finish (default: 10)")
+    parser.add_argument("--root", default="", help="a place in a bucket instead of a directory")
+    parser.add_argument("--seed", type=int, default=0, help="which calls and instants are drawn")
+    parser.add_argument("--short", action="store_true", help="four strikes, one ladder")
+    parser.add_argument("--directory", type=Path, default=None, help="where to work (default: a temporary directory)")
+    parser.add_argument("--json", type=Path, default=None, help="write the counts to this file too")
+    parser.add_argument("--verbose", action="store_true", help="a line per strike")
+    arguments = parser.parse_args()
+    directory = arguments.directory or Path(tempfile.mkdtemp(prefix="w2sr-hosts-"))
+    directory.mkdir(parents=True, exist_ok=True)
+    report = campaign(arguments, directory.resolve())
+    print(text(report))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    if report["verdict"] and arguments.directory is None:
+        shutil.rmtree(directory)
+    elif not report["verdict"]:
+        print(f"what is left of it is in {directory}")
+    return 0 if report["verdict"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
