@@ -4,8 +4,8 @@
 
 ORDER.json holds `pipe` (a file descriptor, told `up` at the start), `stages` (their names in order), and may hold `moment`,
 `stage` and `call`: this call of the moment in this stage, or the first one after it, is told to the pipe (`in`, `out`), and the
-process kills itself there where the moment says so. With `tell`, the pipe is told of stages (`stage NAME`). With `calls` (a file),
-all calls are noted with stage and seconds.
+process kills itself there where the moment says so. With `tell`, the pipe is told of stages (`stage NAME`). With `calls` (a
+file), all calls are noted with stage and seconds.
 """
 
 import contextlib

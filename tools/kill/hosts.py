@@ -1,18 +1,19 @@
-"""Kill, terminate and stop single processes among several that do a small ladder together, run the same command again, and compare
-every digest with an undisturbed ladder of as many processes.
+"""Kill, terminate and stop single processes among several that do a small ladder together, run the same command again, and
+compare every digest with an undisturbed ladder of as many processes.
 
     .venv/bin/python tools/kill/hosts.py --processes 2 --strikes 30       the long setting: about a minute a strike on two cores
     .venv/bin/python tools/kill/hosts.py --processes 4 --strikes 30
     .venv/bin/python tools/kill/hosts.py --root gs://BUCKET/PREFIX        no shared disk: each process has a directory of its own
     .venv/bin/python tools/kill/hosts.py --short                          four strikes
 
-A third of the strikes each is SIGKILL, SIGTERM and SIGSTOP (after which the process is continued once the others have ended). They
-are aimed at calls of functions in every kind of stage, and some at random instants. The others must end within two minutes, naming
-the process, with an exit code after which a cluster starts again; after SIGTERM all must end with 143 within the notice.
+A third of the strikes each is SIGKILL, SIGTERM and SIGSTOP (after which the process is continued once the others have ended).
+They are aimed at calls of functions in every kind of stage, and some at random instants. The others must end within two minutes,
+naming the process, with an exit code after which a cluster starts again; after SIGTERM all must end with 143 within the notice.
 """
 
 import argparse
 import collections
+import dataclasses
 import json
 import random
 import shutil
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import check
-from joint import Shared, Strike
+from joint import Ended, Shared, Strike
 from moments import DURING, INTERVENING, MOMENTS, START
 
 KINDS = ("problems", "tokenizer", "train", "traces", "curation", "evaluation", "faithfulness", "report")
@@ -99,52 +100,71 @@ def campaign(arguments: argparse.Namespace, directory: Path) -> dict[str, Any]:
     calls = [json.loads((directory / f"calls-{index}.json").read_text()) for index in range(arguments.processes)]
     runs.stages = list(dict.fromkeys(call["stage"] for call in calls[0] if call["stage"] != START))
     waiting = deck(arguments.strikes, calls, ended.seconds, chance, arguments.short)
-    delivered: collections.Counter[tuple[str, str]] = collections.Counter()
-    missed: collections.Counter[Strike] = collections.Counter()
-    slowest: dict[str, float] = {}
-    ladders = 0
-    while waiting and len(said) < MOST:
+    tally, ladders = Tally(), 0
+    while waiting and len(tally.said) < MOST:
         name, ladders = f"ladder-{ladders}", ladders + 1
         hand = sorted(waiting[: arguments.per_ladder], key=lambda strike: strike.order)
         del waiting[: arguments.per_ladder]
-        finished, before = False, len(said)
-        while not finished and len(said) < MOST:
-            strike = hand.pop(0) if hand else None
-            ended = runs.run(name, strike)
-            words = "to the end" if strike is None else f"{signal.Signals(strike.number).name} to {strike.process}, {strike.label}"
-            said += [f"{name}, {words} in {ended.stage or 'no stage'}: {each}" for each in ended.said]
-            finished = ended.finished
-            if strike is not None and ended.struck and not finished:
-                number = signal.Signals(strike.number).name
-                at = strike.kind if strike.kind != ANYWHERE else f"{ANYWHERE} ({kind_of({'moment': '', 'stage': ended.stage}) or 'start'})"
-                delivered[at, number] += 1
-                slowest[number] = max(slowest.get(number, 0.0), ended.waited)
-            elif strike is not None:
-                missed[strike] += 1
-                hand.insert(0, strike)
-            if arguments.verbose:
-                state = f"codes {ended.codes}, {ended.waited:.1f} s after the signal" if ended.struck else f"codes {ended.codes}"
-                print(f"{name}: {words} in {ended.stage or 'no stage'}: {state}; {ended.seconds:.0f} s in all", flush=True)
-                for each in ended.said:
-                    print(f"    FAILED: {each}", flush=True)
-        waiting += [strike for strike in hand if missed[strike] < TRIES]
-        if finished:
-            said += [f"{name}: {words}" for words in check.unlike(undisturbed, runs.fetched(name))]
-        if len(said) == before and "://" not in runs.root:
+        before = len(tally.said)
+        if ladder(runs, name, hand, tally, arguments.verbose):
+            tally.said += [f"{name}: {words}" for words in check.unlike(undisturbed, runs.fetched(name))]
+        waiting += [strike for strike in hand if tally.missed[strike] < TRIES]
+        if len(tally.said) == before and "://" not in runs.root:
             shutil.rmtree(Path(runs.root) / name)
-    never = [f"{strike.label} in {strike.kind}" for strike, times in missed.items() if times >= TRIES]
+    never = [f"{strike.label} in {strike.kind}" for strike, times in tally.missed.items() if times >= TRIES]
     return {
-        "verdict": not said,
+        "verdict": not tally.said,
         "processes": arguments.processes,
         "root": "a bucket" if "://" in runs.root else "a directory",
-        "strikes": sum(delivered.values()),
+        "strikes": sum(tally.delivered.values()),
         "ladders": ladders,
-        "delivered": {f"{kind}, {number}": times for (kind, number), times in sorted(delivered.items())},
+        "delivered": {f"{kind}, {number}": times for (kind, number), times in sorted(tally.delivered.items())},
         "never delivered": never,
-        "slowest": {number: round(seconds, 1) for number, seconds in sorted(slowest.items())},
-        "failures": said,
+        "slowest": {number: round(seconds, 1) for number, seconds in sorted(tally.slowest.items())},
+        "failures": tally.said,
         "seconds": round(time.monotonic() - began, 1),
     }
+
+
+@dataclasses.dataclass
+class Tally:
+    """Strikes that were delivered, by kind of stage and signal; those that came too late; the longest time until the others had
+    ended, by signal; what went wrong, as sentences."""
+
+    delivered: collections.Counter[tuple[str, str]] = dataclasses.field(default_factory=collections.Counter)
+    missed: collections.Counter[Strike] = dataclasses.field(default_factory=collections.Counter)
+    slowest: dict[str, float] = dataclasses.field(default_factory=dict)
+    said: list[str] = dataclasses.field(default_factory=list)
+
+    def take(self, strike: Strike, ended: Ended) -> None:
+        number = signal.Signals(strike.number).name
+        stage = kind_of({"moment": "", "stage": ended.stage}) or "start"
+        self.delivered[f"{ANYWHERE} ({stage})" if strike.kind == ANYWHERE else strike.kind, number] += 1
+        self.slowest[number] = max(self.slowest.get(number, 0.0), ended.waited)
+
+
+def ladder(runs: Shared, name: str, hand: list[Strike], tally: Tally, verbose: bool) -> bool:
+    """One ladder, struck by all of `hand` and then left alone, to its end; those that it does not come to stay in `hand`. Whether
+    it has finished."""
+    while len(tally.said) < MOST:
+        strike = hand.pop(0) if hand else None
+        ended = runs.run(name, strike)
+        words = "to the end"
+        if strike is not None:
+            words = f"{signal.Signals(strike.number).name} to {strike.process}, {strike.label}"
+            if ended.struck and not ended.finished:
+                tally.take(strike, ended)
+            else:
+                tally.missed[strike] += 1
+                hand.insert(0, strike)
+        at = f"{name}: {words} in {ended.stage or 'no stage'}"
+        tally.said += [f"{at}: {each}" for each in ended.said]
+        if verbose:
+            after = f", {ended.waited:.1f} s after the signal" if ended.struck else ""
+            print(f"{at}: codes {ended.codes}{after}; {ended.seconds:.0f} s in all", *ended.said, sep="\n    ", flush=True)
+        if ended.finished:
+            return True
+    return False
 
 
 def text(report: Mapping[str, Any]) -> str:

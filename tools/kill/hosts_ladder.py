@@ -1,4 +1,4 @@
-"""The smallest experiment that has every kind of stage, for processes that are killed one at a time. It learns next to nothing."""
+"""The smallest experiment that has every kind of stage, for processes that are killed singly. It learns next to nothing."""
 
 from ladder import Grader
 

@@ -14,7 +14,7 @@ PORT = 4000
 WAIT = 900
 """Seconds in which all hosts must come: some pull an image while others are there."""
 GRACE = 25
-"""Seconds in which a run saves after SIGTERM: Kubernetes, Slurm and clouds that take hosts away give 30 where nothing else is set."""
+"""Seconds in which a run saves after SIGTERM: Kubernetes and Slurm give 30 where nothing else is set."""
 RESTARTS = 30
 FINAL = (1, 2, 3, 126, 127)
 """Exit codes after which a job is not started again: a fault of the program, a user's mistake, a requirement that is not met, a

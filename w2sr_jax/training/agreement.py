@@ -20,7 +20,7 @@ def any_process(flag: bool) -> bool:
 
 class StopRequest:
     """Whether a training is asked to stop, which several processes must see at the same step: they ask together, before every
-    `every`-th step from step `start` + 1 on, and about every `APART` seconds by the clock of process 0 where these take longer."""
+    `every`-th step from step `start` + 1 on, and about every `APART` seconds by process 0's clock where these take longer."""
 
     def __init__(
         self, stop: Callable[[], bool] | None, start: int, every: int, clock: Callable[[], float] = time.monotonic

@@ -2,8 +2,8 @@
 (unless `nohup` has it ignored).
 
 Work that can save its state polls `Stop.requested` inside `Stop.deferred()`; anything else ends at once. A process that got a
-signal ends within `Stop.grace` seconds in any case, also where it hangs in compiled code; only work that has polled after Ctrl-C may
-take `SAVING` seconds to save its state. A second Ctrl-C ends it at once.
+signal ends within `Stop.grace` seconds in any case, also where it hangs in compiled code; only work that has polled after Ctrl-C
+may take `SAVING` seconds to save its state. A second Ctrl-C ends it at once.
 """
 
 import atexit
