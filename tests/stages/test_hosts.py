@@ -25,6 +25,7 @@ from w2sr_jax.training import journal
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
     from w2sr_jax.batches.settings import Batching
+    from w2sr_jax.curation.settings import Curation
     from w2sr_jax.evaluation.probe import Probe
     from w2sr_jax.evaluation.settings import Evaluation
     from w2sr_jax.experiment import Experiment, FromParent, Graduate, ModelTeacher, Pretraining, Rung
@@ -37,6 +38,7 @@ CONFIG = """
 
     MODEL = ModelConfig(width=32, layers=1, heads=2, kv_heads=2)
     TRAINING = Training(steps=12, learning_rate=3e-3, log_every=1, save_every=4, batching=Batching(length=96, rows=4))
+    KEPT = Curation(keep_unfinished=True)
     DRAWN = Decoding(temperature=0.7, max_tokens=16, batch=8)
 
     def experiment():
@@ -56,6 +58,7 @@ CONFIG = """
                     Pretraining(training=TRAINING, facts=20),
                     ("teacher",),
                     arms=("all",),
+                    curation=KEPT,
                     training=TRAINING,
                     probe=Probe(every=6),
                 ),
@@ -65,6 +68,7 @@ CONFIG = """
                     FromParent("all"),
                     ("graduate",),
                     arms=("all",),
+                    curation=KEPT,
                     gold=False,
                     training=TRAINING,
                     meshes=Meshes(training=Mesh(fsdp=4), evaluation=Mesh(fsdp=2, tensor=2)),
@@ -131,8 +135,14 @@ EQUAL = (
 """Files that hold neither log-probabilities nor digests of parameters."""
 
 
-def metrics(root: Path) -> Path:
-    return root / "two" / "rungs" / "0-small" / "all" / "metrics.jsonl"
+BASE, ALL = "rungs/0-small/base", "rungs/0-small/all"
+
+
+def wait_for(root: Path, model: str, running: Running) -> None:
+    """Until a model's training has written a step down."""
+    metrics = root / "two" / model / "metrics.jsonl"
+    while not (metrics.is_file() and metrics.stat().st_size) and running.processes[0].poll() is None:
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -145,13 +155,18 @@ def alone(config: Path, tmp_path_factory: pytest.TempPathFactory) -> RunStore:
 
 @pytest.fixture(scope="module")
 def interrupted(config: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Ended], list[Ended], RunStore]:
-    """Two processes of which the second is terminated in the midst of a training, and the same command again."""
+    """Two processes of which the second is terminated in the midst of a training; then one with as many devices goes on and is
+    terminated in another training; then two again. How the first two and the last two ended."""
     root = tmp_path_factory.mktemp("together")
     running = start(config, root, 2)
-    while not (metrics(root).is_file() and metrics(root).stat().st_size) and running.processes[1].poll() is None:
-        time.sleep(0.02)
+    wait_for(root, BASE, running)
     running.processes[1].send_signal(signal.SIGTERM)
     first = running.wait()
+    alone = start(config, root, 1)
+    wait_for(root, ALL, alone)
+    alone.processes[0].send_signal(signal.SIGTERM)
+    (ended,) = alone.wait()
+    assert ended.code == 143, ended.said
     return first, start(config, root, 2).wait(), RunStore(root / "two")
 
 
@@ -168,9 +183,24 @@ def test_the_same_command_goes_on_and_writes_what_one_process_writes(
     _, again, together = interrupted
     assert [ended.code for ended in again] == [0, 0], [ended.said for ended in again]
     assert "done    teachers/teacher/train" in again[0].said
+    assert "done    rungs/0-small/base/train" in again[0].said
     assert [manifest.stage for manifest in together.manifests()] == [manifest.stage for manifest in alone.manifests()]
     for name in EQUAL:
         assert together.file(name).read_bytes() == alone.file(name).read_bytes(), name
+
+
+def test_manifests_say_how_many_processes_did_a_stage_and_where_a_training_went_on_with_others(
+    interrupted: tuple[list[Ended], list[Ended], RunStore],
+) -> None:
+    _, _, together = interrupted
+    processes = {manifest.stage: manifest.environment["processes"] for manifest in together.manifests()}
+    assert [processes[f"{model}/train"] for model in ("teachers/teacher", BASE, ALL)] == ["2", "1", "2"]
+    for model in (BASE, ALL):
+        ran_on = together.manifest(f"{model}/train").measures.get("ran_on", [])
+        began = [each["on"].partition(",")[0] for each in ran_on]
+        # The whole training may have been done before the signal came.
+        assert began in (["2 processes", "1 process"] if model == BASE else ["1 process", "2 processes"], [])
+        assert all(0 < each["after_step"] <= 12 for each in ran_on[1:])
 
 
 def test_texts_are_equal_and_losses_to_six_digits(

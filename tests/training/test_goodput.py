@@ -8,7 +8,7 @@ import pytest
 import training_toy as toy
 
 from w2sr_jax.training import journal
-from w2sr_jax.training.goodput import SITTINGS, Clock, Goodput, goodput
+from w2sr_jax.training.goodput import SITTINGS, Clock, Goodput, changes, goodput
 
 
 def begin(step: int, owner: str = "a") -> dict[str, Any]:
@@ -68,6 +68,12 @@ class Interrupt(Exception):
     pass
 
 
+def test_where_a_training_went_on_elsewhere_is_said_once() -> None:
+    sittings = [begin(0, "b") | {"on": "z"}, *(begin(step) | {"on": on} for step, on in ((0, "x"), (4, "x"), (8, "y"), (12, "x")))]
+    assert changes(sittings) == [{"after_step": 0, "on": "x"}, {"after_step": 8, "on": "y"}, {"after_step": 12, "on": "x"}]
+    assert changes([]) == []
+
+
 def test_an_interrupted_training_counts_what_it_computed_again(tmp_path: Path) -> None:
     """Saved at 2 and 4, broken off after step 5 was written down: one step is lost, as the sittings say."""
     settings = dataclasses.replace(toy.SETTINGS, log_every=1)
@@ -82,6 +88,9 @@ def test_an_interrupted_training_counts_what_it_computed_again(tmp_path: Path) -
     toy.run(tmp_path, settings)
     lines = journal.read(tmp_path / SITTINGS)
     assert [line["step"] for line in lines if "owner" in line] == [0, resumed]
+    (alone,) = changes(lines)
+    assert alone["after_step"] == 0
+    assert alone["on"].startswith("1 process, ")
     sat = goodput(lines)
     assert (sat.sittings, sat.lost_steps) == (2, 5 - resumed)
     assert 0.0 <= sat.stepping + sat.lost_seconds <= sat.wall

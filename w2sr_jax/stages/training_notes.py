@@ -11,7 +11,7 @@ from w2sr_jax.graph.stage import Context, Stage, settings
 from w2sr_jax.trackers.following import Following
 from w2sr_jax.trackers.tracker import flat
 from w2sr_jax.training import journal
-from w2sr_jax.training.goodput import SITTINGS, goodput
+from w2sr_jax.training.goodput import SITTINGS, changes, goodput
 from w2sr_jax.training.imitation import reference_mass, teacher_share
 from w2sr_jax.training.loop import TrainingResult
 
@@ -29,9 +29,13 @@ def followers(context: Context, stage: Stage, directory: Path) -> Following | No
 
 
 def spent(directory: Path) -> dict[str, Any]:
-    """The measure of where a training's time went, from its own files; nothing at processes that do not write them."""
+    """The measures of where a training's time went and, where an interrupted one went on elsewhere, on what it was computed, from
+    its own files; nothing at processes that do not write them."""
     sittings = journal.read(directory / SITTINGS)
-    return {GOODPUT: dataclasses.asdict(goodput(sittings))} if sittings else {}
+    if not sittings:
+        return {}
+    ran_on = changes(sittings)
+    return {GOODPUT: dataclasses.asdict(goodput(sittings)), **({"ran_on": ran_on} if len(ran_on) > 1 else {})}
 
 
 def noted(result: TrainingResult, count: int, rejected: Mapping[str, int], others: Iterable[str]) -> tuple[str, dict[str, Any]]:

@@ -26,10 +26,16 @@ _BOARD_SECONDS = 30.0  # a reader of TensorBoard's events waits no longer for th
 
 class Journal:
     """Appends to the files of one run, from `step` on (None: from nothing): lines of later steps, left by an interrupted run, are
-    dropped. `owner` is a digest of all that determines the training; `others` get its scalars, too."""
+    dropped. `owner` is a digest of all that determines the training, `on` says what it is computed on; `others` get its scalars, too."""
 
     def __init__(
-        self, directory: Path, step: int | None, owner: str = "", clock: Clock | None = None, others: Scalars | None = None
+        self,
+        directory: Path,
+        step: int | None,
+        owner: str = "",
+        clock: Clock | None = None,
+        others: Scalars | None = None,
+        on: str = "",
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         for name in (METRICS, PROBE, TIMINGS):
@@ -39,7 +45,7 @@ class Journal:
         self._board = _Board(directory / BOARD, 0 if step is None else step + 1)
         self._clock, self._step, self._others = clock or Clock(), step or 0, others
         _keep_until(directory / SITTINGS, sys.maxsize)
-        self._append(SITTINGS, self._step, {"owner": owner, **self._clock.seconds()})
+        self._append(SITTINGS, self._step, {"owner": owner, "on": on, **self._clock.seconds()})
         if others is not None:
             others.begin(owner, _earlier(directory))
 

@@ -13,6 +13,7 @@ from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.training import journal, retention
 from w2sr_jax.training.agreement import StopRequest
 from w2sr_jax.training.checkpoints import Checkpoints
+from w2sr_jax.training.conditions import conditions
 from w2sr_jax.training.digest import agrees
 from w2sr_jax.training.feed import Stalled, Supply
 from w2sr_jax.training.goodput import Clock
@@ -83,8 +84,9 @@ def fit(
         prober.resume(directory, None if resumed is None else start)
         writer = None
         if jax.process_index() == 0:
-            begun = journal.Journal(directory, None if resumed is None else start, files.digest_json(owner), clock, hooks.scalars)
-            writer = stack.enter_context(begun)
+            begun, own = None if resumed is None else start, files.digest_json(owner)
+            on = conditions(state.params)
+            writer = stack.enter_context(journal.Journal(directory, begun, own, clock, hooks.scalars, on))
         del resumed  # its state's arrays may be donated
         watch = Watch(checkpoints, writer, total, guards(settings.watchdog, program.loss_level, total, lines), hooks)
         saver = Saver(checkpoints, writer, record, total, program.whole)
