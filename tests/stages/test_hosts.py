@@ -233,14 +233,14 @@ def test_the_second_process_says_nothing_of_what_it_does(interrupted: tuple[list
 
 
 def test_the_report_says_what_the_interruption_cost(interrupted: tuple[list[Ended], list[Ended], RunStore]) -> None:
-    """Where one process was terminated in a training, that had two sittings; all stopped at one step, saved: none was lost."""
+    """Trainings in which processes were terminated had two sittings; all stopped at one step, saved: none was lost."""
     _, _, together = interrupted
     stages = files.read_json(together.file("report/timings.json"))["stages"]
     spent = {name: stage["training"] for name, stage in stages.items() if "training" in stage}
     copied = "rungs/1-large/base/train"  # whose parameters are another model's
     assert set(spent) == {name for name in stages if name.endswith("/train")} - {copied}
     assert all(each["sittings"] >= 1 for each in spent.values())
-    assert sum(each["sittings"] for each in spent.values()) in (len(spent), len(spent) + 1)
+    assert sum(each["sittings"] for each in spent.values()) in range(len(spent), len(spent) + 3)
     assert all(0 <= each["stepping"] <= each["wall"] and each["lost_steps"] == 0 for each in spent.values())
 
 

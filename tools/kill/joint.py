@@ -107,8 +107,16 @@ class Shared:
             system.get_file(path, str(own))
         return copy / "ladder"
 
-    def run(self, name: str, strike: Strike | None = None, calls: bool = False, count: int = 0) -> Ended:
-        """All processes on the run NAME/ladder, to their end. With `calls`, each notes its calls in `calls-INDEX.json`."""
+    def run(
+        self,
+        name: str,
+        strike: Strike | None = None,
+        calls: bool = False,
+        count: int = 0,
+        overrides: Sequence[str] = (),
+    ) -> Ended:
+        """All processes (or another `count`) on the run NAME/ladder, to their end. With `calls`, each notes its calls in
+        `calls-INDEX.json`."""
         self.attempts += 1
         count, token = count or self.count, f"{os.getpid()}-{self.attempts}"
         with socket.socket() as free:
@@ -126,7 +134,7 @@ class Shared:
             orders, log = self.directory / f"order-{index}.json", self.directory / f"{name}-{index}.log"
             orders.write_text(json.dumps(order))
             command = [sys.executable, str(HERE / "child.py"), str(orders), "run", str(HERE / "hosts_ladder.py"), "--plain"]
-            command += self.place(name)
+            command += [*self.place(name), *overrides]
             command += ["--scratch", str(self.directory / f"scratch-{index}" / name)] if "://" in self.root else []
             if count > 1:
                 command += ["--coordinator", f"localhost:{port}", "--processes", str(count), "--process", str(index)]
