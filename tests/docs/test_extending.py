@@ -277,7 +277,7 @@ def test_the_cluster_is_a_file_and_a_line(tmp_path: Path) -> None:
     assert "ended with exit code 1" in done.stderr  # process 1 ends with its number
     calls = sorted((tmp_path / "w2sr.called").read_text().splitlines())
     meeting = "--coordinator one:4000 --processes 2 --process"
-    assert calls == [f"run: {config} --root /shared/it's --plain --wait 900 {meeting} {process}" for process in (0, 1)]
+    assert calls == [f"run: {config} --grace 25 --root /shared/it's --plain --wait 900 {meeting} {process}" for process in (0, 1)]
     assert sorted(path.name for path in work.iterdir()) == ["0", "1"]
     assert [line.partition(":")[0] for line in sorted((tmp_path / "ssh.called").read_text().splitlines())] == ["one", "two"]
     done = subprocess.run([*command, "hosts=one"], cwd=work, env=environment, capture_output=True, text=True)
