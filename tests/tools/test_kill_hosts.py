@@ -1,4 +1,4 @@
-"""What decides whom tools/kill/hosts.py strikes, and what it makes of how processes ended. The strikes themselves take minutes."""
+"""What decides whom tools/kill/hosts.py strikes, and what it makes of how processes ended. Strikes themselves take minutes."""
 
 import collections
 import random

@@ -69,7 +69,10 @@ class Interrupt(Exception):
 
 
 def test_where_a_training_went_on_elsewhere_is_said_once() -> None:
-    sittings = [begin(0, "b") | {"on": "z"}, *(begin(step) | {"on": on} for step, on in ((0, "x"), (4, "x"), (8, "y"), (12, "x")))]
+    sittings = [
+        begin(0, "b") | {"on": "z"},
+        *(begin(step) | {"on": on} for step, on in ((0, "x"), (4, "x"), (8, "y"), (12, "x"))),
+    ]
     assert changes(sittings) == [{"after_step": 0, "on": "x"}, {"after_step": 8, "on": "y"}, {"after_step": 12, "on": "x"}]
     assert changes([]) == []
 

@@ -6,7 +6,7 @@ import jax
 
 
 def conditions(params: Any) -> str:
-    """Processes, devices and mesh of parameters, which its last bits depend on; one sitting may have others than the one before."""
+    """Processes, devices and mesh of parameters, which its last bits depend on; a sitting may have others than the last."""
     leaf = next((leaf for leaf in jax.tree.leaves(params) if isinstance(leaf, jax.Array)), None)
     mesh = getattr(getattr(leaf, "sharding", None), "mesh", None)
     axes = "" if mesh is None else ", ".join(f"{axis} {size}" for axis, size in mesh.shape.items())

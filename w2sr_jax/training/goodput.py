@@ -1,9 +1,9 @@
 """How much of a training's time went into steps that count, and what interruptions cost.
 
 `sittings.jsonl` holds what that is computed from. A sitting is what one command does of a training: its first line has `owner`, a
-digest of all that determines the training, the step from which it goes on, and what it is computed `on`; a line is added at every logged step and at the
-end. `elapsed` and `stepping` are seconds of the sitting so far: all, and those in which steps were computed, without compiling,
-saving and probing.
+digest of all that determines the training, the step from which it goes on, and what it is computed `on`; a line is added at every
+logged step and at the end. `elapsed` and `stepping` are seconds of the sitting so far: all, and those in which steps were computed,
+without compiling, saving and probing.
 """
 
 import contextlib
@@ -79,8 +79,8 @@ def goodput(lines: Sequence[Mapping[str, Any]]) -> Goodput:
 
 
 def changes(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """After which steps a training went on elsewhere, and on what, as the lines of `sittings.jsonl` say it; what it began on comes
-    first."""
+    """After which steps a training went on elsewhere, and on what, as the lines of `sittings.jsonl` say it; what it began on
+    comes first."""
     begun = [(int(sitting[0]["step"]), str(sitting[0].get("on", ""))) for sitting in _sittings(lines)]
     chosen = [each for index, each in enumerate(begun) if not index or each[1] != begun[index - 1][1]]
     return [{"after_step": step, "on": on} for step, on in chosen]

@@ -26,7 +26,8 @@ _BOARD_SECONDS = 30.0  # a reader of TensorBoard's events waits no longer for th
 
 class Journal:
     """Appends to the files of one run, from `step` on (None: from nothing): lines of later steps, left by an interrupted run, are
-    dropped. `owner` is a digest of all that determines the training, `on` says what it is computed on; `others` get its scalars, too."""
+    dropped. `owner` is a digest of all that determines the training, `on` says what it is computed on; `others` get its scalars,
+    too."""
 
     def __init__(
         self,
