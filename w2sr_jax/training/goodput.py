@@ -2,8 +2,8 @@
 
 `sittings.jsonl` holds what that is computed from. A sitting is what one command does of a training: its first line has `owner`, a
 digest of all that determines the training, the step from which it goes on, and what it is computed `on`; a line is added at every
-logged step and at the end. `elapsed` and `stepping` are seconds of the sitting so far: all, and those in which steps were computed,
-without compiling, saving and probing.
+logged step and at the end. `elapsed` and `stepping` are seconds of the sitting so far: all, and those in which steps were
+computed, without compiling, saving and probing.
 """
 
 import contextlib
