@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from w2sr_jax.batches.batch import Batch, Batches
 from w2sr_jax.core.sharing import ON_ONE_DISK, Sharing
@@ -235,7 +236,7 @@ class ImitationSource:
         def parameters() -> Any:
             if own:
                 frozen = setup.compiled.freeze(put(setup.initial.params, setup.compiled.params))
-                return jax.tree.map(lambda leaf: put(leaf, NamedSharding(setup.stored_on, leaf.sharding.spec)), frozen)
+                return frozen if setup.stored_on == setup.mesh else jax.tree.map(partial(_moved, setup.stored_on), frozen)
             return setup.parameters(name, parameter_shardings(setup.others[name].config, setup.stored_on))
 
         owner = {
@@ -259,3 +260,10 @@ class ImitationSource:
             name,
             self._store.sharing,
         )
+
+
+def _moved(mesh: Mesh, leaf: jax.Array) -> jax.Array:
+    """An array laid out over another mesh as it is over its own, whole where it lies on one device."""
+    spec = leaf.sharding.spec if isinstance(leaf.sharding, NamedSharding) else PartitionSpec()
+    moved: jax.Array = put(leaf, NamedSharding(mesh, spec))
+    return moved
