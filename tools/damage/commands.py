@@ -65,7 +65,7 @@ def commands(problems: Mapping[str, str], models: Sequence[str]) -> list[Command
     lines += ["compare RUN OTHER --out OUT", *(f"publish RUN --rung {rung} --out OUT" for rung in (0, 1))]
     lines += [f"export RUN OUT --model {model}" for model in models]
     lines += ["export RUN OUT --model 1-large.all --adapter"]
-    lines += [f"grade RUN/{path} --gold answer --text text --plain --out OUT.jsonl" for path in GRADED]
+    lines += [f"grade RUN/{path} --gold problem_id --text text --plain --out OUT.jsonl" for path in GRADED]
     return [Command(line) for line in (*lines, *(f"{stage} RUN --plain" for stage in STAGES))]
 
 
@@ -74,9 +74,9 @@ GRADED = ("evaluations/0-small.all/generations.parquet", "teachers/teacher/rung-
 
 def forget() -> None:
     """What this process remembers of files, a new one would not."""
-    from w2sr_jax.graph import manifest, store
+    from w2sr_jax.graph import index, manifest
 
-    for remembered in (manifest._cached_digest, store._read):
+    for remembered in (manifest._cached_digest, index._read):
         remembered.cache_clear()
 
 
