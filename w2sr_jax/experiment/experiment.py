@@ -4,6 +4,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from w2sr_jax.answers.grade import Grader, MathGrader
+from w2sr_jax.core import sentences
 from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.extendable import Extendable, misfits
@@ -195,10 +196,12 @@ def _check_rung(experiment: Experiment, index: int, rung: Rung, teachers: dict[s
         raise UserError(f"{where}: teachers is empty")
     for name in rung.teachers:
         if name not in teachers:
-            raise UserError(f"{where}: teacher {name!r} is not among the experiment's teachers ({', '.join(teachers)})")
+            raise UserError(
+                f"{where}: teacher {sentences.value(name, 60)} is not among the experiment's teachers ({', '.join(teachers)})"
+            )
         writer = teachers[name].writer
         if writer is not None and writer.config is None:
-            _check_parent(experiment, index, writer.arm, f"{where}: teacher {name!r}")
+            _check_parent(experiment, index, writer.arm, f"{where}: teacher {sentences.value(name, 60)}")
     if rung.start.parent is not None:
         _check_parent(experiment, index, rung.start.parent, f"{where}: start")
     _check_model(where, rung.model)
