@@ -31,7 +31,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PRESETS = {name: value for name, value in vars(presets).items() if isinstance(value, ModelConfig)}
 
 
-@pytest.fixture(scope="module", params=["qwen2_5_gsm8k", "qwen3_math", "llama3_recorded"])
+_MORE = pytest.mark.skipif(
+    not os.environ.get("W2SR_ALL_REHEARSALS"), reason="minutes: W2SR_ALL_REHEARSALS=1 has it too; its path is that of qwen3_math"
+)
+
+
+@pytest.fixture(scope="module", params=[pytest.param("qwen2_5_gsm8k", marks=_MORE), "qwen3_math", "llama3_recorded"])
 def shrunk(request, tmp_path_factory):
     """A configuration's shrunk run, made as a user makes it; its directory."""
     root = tmp_path_factory.mktemp(request.param)
