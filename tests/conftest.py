@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import xla_flags
+from object_store import object_store
 
 # Before anything imports jax: eight virtual CPU devices (one-device tests use a mesh of size 1). Flags given from outside win.
 _FLAGS = xla_flags.devices(8).split()
@@ -60,3 +61,12 @@ def user_module(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     for name in set(sys.modules) - before:
         if not name.startswith("w2sr_jax") and ("config" in name or "helper" in name):
             del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def object_server() -> Iterator[None]:
+    """A store of objects on this machine, which the libraries find by the environment."""
+    with object_store() as variables, pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield

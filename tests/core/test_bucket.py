@@ -7,26 +7,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from object_store import BUCKET, needs_gcsfs, object_store
+from object_store import BUCKET, needs_gcsfs
 
 from w2sr_jax.core import lease
 from w2sr_jax.core.bucket import Bucket, is_address
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.trees import COMMITTED, BucketTree
 
-pytestmark = needs_gcsfs
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[None]:
-    with object_store() as variables, pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        yield
+pytestmark = [needs_gcsfs, pytest.mark.usefixtures("object_server")]
 
 
 @pytest.fixture

@@ -2,12 +2,11 @@
 from another run of the bucket is copied within it."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numbers_stages
 import pytest
-from object_store import BUCKET, needs_gcsfs, object_store
+from object_store import BUCKET, needs_gcsfs
 
 from w2sr_jax.core.bucket import Bucket
 from w2sr_jax.core.errors import UserError
@@ -19,15 +18,7 @@ from w2sr_jax.graph.root import Store
 from w2sr_jax.graph.stage import Context
 from w2sr_jax.graph.store import RunStore
 
-pytestmark = needs_gcsfs
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[None]:
-    with object_store() as variables, pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        yield
+pytestmark = [needs_gcsfs, pytest.mark.usefixtures("object_server")]
 
 
 class Machines:

@@ -1,13 +1,11 @@
 """Checkpoints in a bucket: written and read there, sealed by what the store says of every object; what is not whole, or is not
 what was sealed, is not gone on from."""
 
-from collections.abc import Iterator
-
 import jax
 import numpy as np
 import pytest
 import test_checkpoints as saved
-from object_store import BUCKET, needs_gcsfs, object_store
+from object_store import BUCKET, needs_gcsfs
 
 from w2sr_jax.core import files
 from w2sr_jax.core.bucket import Bucket
@@ -17,15 +15,7 @@ from w2sr_jax.training import retention
 from w2sr_jax.training.checkpoints import Checkpoints, read_lineage, restore_params
 from w2sr_jax.training.keeping import Keeping
 
-pytestmark = needs_gcsfs
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[None]:
-    with object_store() as variables, pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        yield
+pytestmark = [needs_gcsfs, pytest.mark.usefixtures("object_server")]
 
 
 @pytest.fixture

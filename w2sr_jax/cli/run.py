@@ -195,7 +195,8 @@ def _execute(asked: Asked, kind: str | None, stop: Stop) -> int:
         _experiment(asked, root_of(options))  # prints the settings, and exits
     facts = {"the command": " ".join([asked.command, options.target, *asked.overrides])}
     facts |= {"the root": options.root} if is_address(options.root) else {}
-    if kind == "report" and not several(options):
+    in_bucket = is_address(options.target) or is_address(options.root)
+    if kind == "report" and in_bucket and not several(options) and not options.require:
         experiment, directory = _experiment(asked, root_of(options))
         if (other := _at_work(directory)) is not None:
             return _say_standing(experiment, directory, other)

@@ -18,7 +18,7 @@ from w2sr_jax.core.errors import UserError
 
 EXTRAS = {"gs": "gcs", "s3": "s3"}
 """The schemes that are served, and the extra of the package that brings what each needs."""
-_AT_ONCE = 16  # small objects that are read together
+_AT_ONCE = 16  # requests under way together
 _ADDRESS = re.compile(r"(gs|s3)://([^/]+)(?:/(.*))?")
 _REFUSED = re.compile(r"\b(401|403|forbidden|denied|unauthorized|credentials?)\b", re.IGNORECASE)
 
@@ -117,16 +117,18 @@ class Bucket:
 
     def copy(self, names: Iterable[str], other: "Bucket") -> None:
         """Copy objects to the same names in another place of the same bucket; the bytes do not come here."""
-        with self._sentences("written"):
-            for name in names:
-                self._files.cp_file(self._key(name), other._key(name))
+        with self._sentences("written"), ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda name: self._files.cp_file(self._key(name), other._key(name)), names))
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove objects, of those that are there."""
-        with self._sentences("written"):
-            for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    self._files.rm_file(self._key(name))
+        """Remove objects, of those that are there, in any order."""
+
+        def one(name: str) -> None:
+            with contextlib.suppress(FileNotFoundError):
+                self._files.rm_file(self._key(name))
+
+        with self._sentences("written"), ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(one, names))
 
     def _key(self, name: str) -> str:
         bucket, prefix = _parts(self.address)

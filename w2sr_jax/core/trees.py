@@ -185,7 +185,8 @@ class BucketTree:
     def remove(self) -> None:
         names = self.bucket.listing()
         first = [name for name in (COMMITTED, files.SEAL) if name in names]
-        self.bucket.remove([*first, *(name for name in names if name not in first)])
+        self.bucket.remove(first)
+        self.bucket.remove(name for name in names if name not in first)
 
     def _marks(self) -> dict[str, str]:
         entries = self.bucket.listing().items()

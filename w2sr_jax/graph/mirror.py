@@ -24,7 +24,7 @@ CONFIG, EXPERIMENT = "config", "experiment.json"
 
 
 class _Same(NamedTuple):
-    """An object's mark, and the size and time of the file here, when both had the same bytes."""
+    """An object's mark ("" where it was sent from here), and the size and time of the file here, when both had the same bytes."""
 
     mark: str
     size: int
@@ -77,7 +77,7 @@ class Mirror:
             status, same = each.stat(), self._same.get(own)
             if same is None or (same.size, same.modified) != (status.st_size, status.st_mtime_ns):
                 self.bucket.send(each, own)
-                self._note(own, "", status.st_size, status.st_mtime_ns)
+                self._same[own] = _Same("", status.st_size, status.st_mtime_ns)
         self._listing = None
 
     def publish(self, names: Iterable[str], lasting: bool = False) -> None:
@@ -161,11 +161,9 @@ class Mirror:
             return False
         return same.mark in ("", entry.mark)
 
-    def _note(self, name: str, mark: str, size: int | None = None, modified: int | None = None) -> None:
+    def _note(self, name: str, mark: str) -> None:
         status = (self.directory / name).stat()
-        self._same[name] = _Same(
-            mark, status.st_size if size is None else size, status.st_mtime_ns if modified is None else modified
-        )
+        self._same[name] = _Same(mark, status.st_size, status.st_mtime_ns)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.directory).as_posix()
