@@ -15,7 +15,7 @@ from w2sr_jax.cli import commands
 from w2sr_jax.cli.commands import Command
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import exits, limits, stopping, streams, terminal
-from w2sr_jax.core.process.stopping import Stop
+from w2sr_jax.core.process.stopping import Stop, Terminated
 from w2sr_jax.parallel import compiling
 
 TOP = """usage: w2sr COMMAND ...
@@ -68,11 +68,11 @@ def run(argv: list[str]) -> int:
         limits.check(argv)
         with stop.installed() if threading.current_thread() is threading.main_thread() else contextlib.nullcontext():
             return command.run(argv[1:], stop)
-    except SystemExit as left:
-        if isinstance(left.__context__, BrokenPipeError):  # rich's way of ending
-            return exits.PIPE
-        raise
     except BaseException as error:
+        if isinstance(error, SystemExit) and not isinstance(error, Terminated):
+            if isinstance(error.__context__, BrokenPipeError):  # rich's way of ending
+                return exits.PIPE
+            raise
         from w2sr_jax.core.code import usercode
 
         ended = exits.exit_for(usercode.called_back(error) or error, stop.signal, _afterwards(command))

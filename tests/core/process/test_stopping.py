@@ -140,6 +140,19 @@ def test_a_signal_that_arrives_in_a_finalizer_is_not_lost(number: int, ended: tu
     assert run(FINALIZES, number)[:2] == ended
 
 
+# Between two tasks of an event loop, where a library restores a checkpoint.
+LOOPS = """import asyncio
+        async def main():
+            asyncio.get_running_loop().call_soon(time.sleep, 1.0)
+            await asyncio.sleep(60)
+        asyncio.run(main())"""
+
+
+@pytest.mark.parametrize(("number", "ended"), [(signal.SIGTERM, (143, "terminated\n")), (signal.SIGINT, (130, "interrupted\n"))])
+def test_a_signal_that_arrives_in_a_callback_of_an_event_loop_ends_the_loop(number: int, ended: tuple[int, str]) -> None:
+    assert run(LOOPS, number)[:2] == ended
+
+
 EXITS = """
 import atexit, os, sys, time
 sys.path.insert(0, os.getcwd())

@@ -75,8 +75,9 @@ def reinstall() -> None:
                 signal.signal(number, handler)
 
 
-class Terminated(BaseException):
-    """A signal other than that of Ctrl-C arrived outside of `Stop.deferred()`."""
+class Terminated(SystemExit):
+    """A signal other than that of Ctrl-C arrived outside of `Stop.deferred()`. A `SystemExit`, since event loops (Orbax restores
+    in one) keep every other exception that a handler raises between two of their tasks, and go on."""
 
 
 class Stop:
