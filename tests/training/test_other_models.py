@@ -111,9 +111,10 @@ def test_a_divergence_from_the_recorded_teacher_is_that_of_numpy(tmp_path: Path,
 
 
 def close(one: Any, other: Any, plain: Any) -> None:
-    """Two trainings that ended the same, and not as one without the teacher did."""
-    for left, right in zip(jax.tree.leaves(one.params), jax.tree.leaves(other.params), strict=True):
-        np.testing.assert_allclose(left, right, atol=2e-5)
+    """Two trainings that ended the same, and not as one without the teacher did. The distance between their parameters is
+    measured by that to the third: Adam moves a parameter whose gradient is nearly 0 by its rounding."""
+    for left, right, without in zip(*(jax.tree.leaves(result.params) for result in (one, other, plain)), strict=True):
+        assert np.linalg.norm(left - right) <= 2e-3 * np.linalg.norm(left - without)
     for name in ("loss", "gradient_norm"):
         assert one.metrics[name] == pytest.approx(other.metrics[name], rel=1e-4)
     assert one.metrics["loss"] != pytest.approx(plain.metrics["loss"], abs=1e-3)
