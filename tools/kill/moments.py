@@ -37,7 +37,7 @@ MOMENTS = (
     Moment("Parquet in place, not noted", REPLACE, AFTER, ".parquet"),
     Moment("curating", "w2sr_jax.stages.curate:Curate.run"),
     Moment("packing", "w2sr_jax.batches.packing:write"),
-    Moment("in a training step", "w2sr_jax.training.imitation:ImitationProgram.step"),
+    Moment("in a training step", "w2sr_jax.training.student:StudentProgram.step"),
     Moment("writing metrics", "w2sr_jax.training.journal:Journal.write"),
     Moment("in an asynchronous save", "w2sr_jax.training.checkpoints:Checkpoints.save", linger=0.3),
     Moment("finishing a save beside the steps", "w2sr_jax.training.checkpoints:Checkpoints._finish"),

@@ -15,19 +15,19 @@ from w2sr_jax.core.sharing import ON_ONE_DISK, Sharing
 from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.parallel.mesh import batch_sharding
 from w2sr_jax.parallel.processes import put
 from w2sr_jax.training import supervision
-from w2sr_jax.training.digest import comparable, params_digest
-from w2sr_jax.training.frozen import NO_MODELS, FrozenModel, Models, check_models, computed, known_share, recorded
+from w2sr_jax.training.digest import params_digest
+from w2sr_jax.training.frozen import NO_MODELS, Models, check_models, computed, known_share, recorded
 from w2sr_jax.training.level import level
 from w2sr_jax.training.loop import TrainingResult
 from w2sr_jax.training.preconditions import check_ending, check_fit, check_rows
-from w2sr_jax.training.program import Compiled, make_program, parameter_shardings
+from w2sr_jax.training.program import make_program, parameter_shardings
 from w2sr_jax.training.protocols import Hooks
 from w2sr_jax.training.reference import References, references
 from w2sr_jax.training.settings import Training
-from w2sr_jax.training.state import Metrics, TrainState
+from w2sr_jax.training.state import TrainState
+from w2sr_jax.training.student import Initial, Student, StudentProgram
 from w2sr_jax.training.watchdog import LossLevel
 
 REFERENCES = "references"
@@ -48,7 +48,7 @@ class ReferenceStore:
 class Imitation(NamedTuple):
     """The two that `fit` joins."""
 
-    program: "ImitationProgram"
+    program: StudentProgram
     source: "ImitationSource"
 
 
@@ -87,9 +87,9 @@ def imitation(
     check_fit(model, params)
     others = computed(objective, models)
     compiled = make_program(model, objective, training, total, mesh, {name: other.config for name, other in others.items()})
-    start = _Initial(params, params_digest(params))
-    setup = _Setup(model, batches, training, objective, mesh, stored_on or mesh, total, compiled, start, others)
-    return Imitation(ImitationProgram(setup), ImitationSource(setup, idle, store or ReferenceStore(), models))
+    student = Student(model, training.lora, batches.seed, mesh, compiled, Initial(params, params_digest(params)), others)
+    setup = _Setup(student, batches, training, objective, stored_on or mesh, total)
+    return Imitation(setup.program(), ImitationSource(setup, idle, store or ReferenceStore(), models))
 
 
 def reference_mass(result: TrainingResult, model: str = INITIAL) -> float | None:
@@ -109,89 +109,31 @@ def _mass(model: str) -> str:
     return REFERENCE_MASS if model == INITIAL else f"{REFERENCE_MASS} {model}"
 
 
-@dataclasses.dataclass
-class _Initial:
-    """The initial parameters, which are held until the training has begun, and their digest."""
-
-    params: Any
-    digest: str
-
-    def digest_like(self, like: str) -> str:
-        return self.digest if not like or comparable(self.digest, like) else params_digest(self.params, like)
-
-    def release(self) -> Any:
-        params, self.params = self.params, None
-        return params
-
-
 class _Setup(NamedTuple):
     """What program and source of one training share."""
 
-    model: ModelConfig
+    student: Student
     batches: Batches
     training: Training
     objective: Objective
-    mesh: Mesh
     stored_on: Mesh
     total: int
-    compiled: Compiled
-    initial: _Initial
-    others: Mapping[str, FrozenModel]
-    """The frozen models besides the initial one."""
 
     @property
     def names(self) -> list[str]:
         """The models that have parameters, and that the loss looks at."""
         own = [INITIAL] if INITIAL in models_of(self.objective.loss) else []
-        return [*own, *self.others]
+        return [*own, *self.student.others]
 
-    def parameters(self, name: str, layout: Any) -> Any:
-        """Of one of `others`, on the mesh."""
-        params = self.others[name].parameters()
-        check_fit(self.others[name].config, params, f"the parameters of the model {name!r}")
-        return put(params, layout)
+    def program(self) -> StudentProgram:
+        student, lora = self.student, self.training.lora
+        at = LossLevel(student.model.vocab_size, level(self.objective.loss, student.model.vocab_size, self.total))
 
+        def check_base(base: Any, warn: Callable[[str], None]) -> None:
+            if not lora.embeddings:
+                check_ending(student.model, base, self.batches, self.training.accumulation, student.mesh, warn)
 
-class ImitationProgram:
-    """Satisfies `Program`."""
-
-    def __init__(self, setup: _Setup) -> None:
-        model, lora = setup.model, setup.training.lora
-        self._setup = setup
-        self._frozen: dict[str, Any] = {}
-        self.state = setup.compiled.like
-        self.loss_level = LossLevel(model.vocab_size, level(setup.objective.loss, model.vocab_size, setup.total))
-        # `fit` counts `tokens`; named here, it comes before `adapter` in the lineage's file, whose bytes are digested.
-        self.lineage: dict[str, Any] = {"model": dataclasses.asdict(model), "tokens": 0}
-        if lora.rank:
-            self.lineage["adapter"] = dataclasses.asdict(lora)
-
-    def initial_digest(self, like: str = "") -> str:
-        return self._setup.initial.digest_like(like)
-
-    def begin(self, restored: TrainState | None, hooks: Hooks) -> TrainState:
-        setup, lora = self._setup, self._setup.training.lora
-        freezing = INITIAL in setup.compiled.frozen
-        initial = setup.initial.release()
-        if restored is None or freezing:
-            initial = put(initial, setup.compiled.params)
-        if freezing:
-            self._frozen[INITIAL] = setup.compiled.freeze(initial)
-        state = setup.compiled.fresh(initial, setup.batches.seed) if restored is None else restored
-        del initial  # a quantised base takes its place, unless the caller keeps it
-        if restored is None and lora.rank and not lora.embeddings:
-            base = self._frozen[INITIAL]
-            check_ending(setup.model, base, setup.batches, setup.training.accumulation, setup.mesh, hooks.warn)
-        for name, layout in setup.compiled.frozen.items():
-            if name != INITIAL:
-                self._frozen[name] = setup.parameters(name, layout)
-        return state
-
-    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        return self._setup.compiled.step(state, put(batch, batch_sharding(self._setup.mesh)), self._frozen or None)
-
-    def whole(self, params: Any) -> Any:
-        return self._setup.compiled.whole(params, self._frozen.get(INITIAL))
+        return StudentProgram(student, at, check_base)
 
 
 class ImitationSource:
@@ -230,23 +172,23 @@ class ImitationSource:
         return int(np.count_nonzero(batch.segments))
 
     def _references(self, name: str, folder: Path, hooks: Hooks) -> References:
-        setup, training = self._setup, self._setup.training
+        setup, training, student = self._setup, self._setup.training, self._setup.student
         own = name == INITIAL
 
         def parameters() -> Any:
             if own:
-                frozen = setup.compiled.freeze(put(setup.initial.params, setup.compiled.params))
-                return frozen if setup.stored_on == setup.mesh else jax.tree.map(partial(_moved, setup.stored_on), frozen)
-            return setup.parameters(name, parameter_shardings(setup.others[name].config, setup.stored_on))
+                frozen = student.compiled.freeze(put(student.initial.params, student.compiled.params))
+                return frozen if setup.stored_on == student.mesh else jax.tree.map(partial(_moved, setup.stored_on), frozen)
+            return student.parameters(name, parameter_shardings(student.others[name].config, setup.stored_on))
 
         owner = {
             "data_digest": self.digest,
-            "initial_params_digest": setup.initial.digest if own else setup.others[name].digest,
+            "initial_params_digest": student.initial.digest if own else student.others[name].digest,
             "base": training.lora.quantize if own else "none",
         }
         return references(
             folder,
-            setup.model if own else setup.others[name].config,
+            student.model if own else student.others[name].config,
             parameters,
             setup.batches.packed,
             training.reference_top,

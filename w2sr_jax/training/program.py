@@ -2,11 +2,12 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
@@ -21,7 +22,47 @@ from w2sr_jax.parallel.mesh import shardings
 from w2sr_jax.training.optimizer import learning_rate, make_optimizer
 from w2sr_jax.training.settings import Training, Watchdog
 from w2sr_jax.training.state import TrainState, abstract_state, create, state_shardings
-from w2sr_jax.training.step import NO_CONFIGS, Step, compile_step, make_step
+from w2sr_jax.training.step import NO_CONFIGS, Step, StepSettings, compile_step, make_step
+
+
+class Learning(Hashable, Protocol):
+    """What a step learns: its loss, and how the step is made of it. Where it cannot be hashed, since a loss of the user's own
+    cannot, a compiled step is not shared."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the frozen models that it looks at."""
+
+    def make_step(
+        self,
+        config: ModelConfig,
+        optimizer: optax.GradientTransformation,
+        schedule: optax.Schedule,
+        total_steps: int,
+        how: StepSettings,
+    ) -> Step: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Imitating:
+    """The regularized imitation loss on given rows, in the weighted mean over their tokens."""
+
+    objective: Objective
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return models_of(self.objective.loss)
+
+    def make_step(
+        self,
+        config: ModelConfig,
+        optimizer: optax.GradientTransformation,
+        schedule: optax.Schedule,
+        total_steps: int,
+        how: StepSettings,
+    ) -> Step:
+        own = (how.accumulation, how.mesh, how.lora, how.peak, how.models)
+        return make_step(config, self.objective, optimizer, schedule, total_steps, *own)
 
 
 class Compiled(NamedTuple):
@@ -49,14 +90,16 @@ Configs: TypeAlias = tuple[tuple[str, ModelConfig], ...]
 
 def make_program(
     model: ModelConfig,
-    objective: Objective,
+    learns: Objective | Learning,
     training: Training,
     total_steps: int,
     mesh: Mesh,
     models: Mapping[str, ModelConfig] = NO_CONFIGS,
 ) -> Compiled:
     """The program of a run. The latest few are kept for runs that differ in data, seed, logging and saving alone: compiling takes
-    longer than many a small training. `models` are the settings of the frozen models besides `initial` that the loss looks at."""
+    longer than many a small training. `models` are the settings of the frozen models besides `initial` that the loss looks at; an
+    `Objective` is learned by imitation."""
+    learning: Learning = Imitating(learns) if isinstance(learns, Objective) else learns
     defaults = {
         "epochs": None,
         "batching": Batching(),
@@ -69,18 +112,18 @@ def make_program(
     }
     steering = dataclasses.replace(training, steps=total_steps, **defaults)  # type: ignore[arg-type]
     try:
-        hash(objective)
+        hash(learning)
     except TypeError:  # a loss of the user's own that is not hashable
-        return _build.__wrapped__(model, objective, steering, mesh, tuple(models.items()))
-    return _build(model, objective, steering, mesh, tuple(models.items()))
+        return _build.__wrapped__(model, learning, steering, mesh, tuple(models.items()))
+    return _build(model, learning, steering, mesh, tuple(models.items()))
 
 
 @functools.lru_cache(maxsize=4)
-def _build(model: ModelConfig, objective: Objective, training: Training, mesh: Mesh, models: Configs) -> Compiled:
-    return (_adapting if training.lora.rank else _full)(model, objective, training, mesh, models)
+def _build(model: ModelConfig, learning: Learning, training: Training, mesh: Mesh, models: Configs) -> Compiled:
+    return (_adapting if training.lora.rank else _full)(model, learning, training, mesh, models)
 
 
-def _full(model: ModelConfig, objective: Objective, training: Training, mesh: Mesh, models: Configs) -> Compiled:
+def _full(model: ModelConfig, learning: Learning, training: Training, mesh: Mesh, models: Configs) -> Compiled:
     optimizer = make_optimizer(training, training.steps)
     shapes = transformer.shapes(model)
     params = parameter_shardings(model, mesh)
@@ -96,9 +139,9 @@ def _full(model: ModelConfig, objective: Objective, training: Training, mesh: Me
         del seed
         return compiled(initial)
 
-    frozen = _frozen(objective, training, mesh, models, params)
+    frozen = _frozen(learning, training, mesh, models, params)
     return Compiled(
-        step=_step(model, objective, optimizer, training, mesh, layout, models, frozen),
+        step=_step(model, learning, optimizer, training, mesh, layout, models, frozen),
         fresh=fresh,
         params=params,
         like=abstract_state(jax.eval_shape(create_state, shapes), layout),
@@ -108,14 +151,14 @@ def _full(model: ModelConfig, objective: Objective, training: Training, mesh: Me
     )
 
 
-def _adapting(model: ModelConfig, objective: Objective, training: Training, mesh: Mesh, models: Configs) -> Compiled:
+def _adapting(model: ModelConfig, learning: Learning, training: Training, mesh: Mesh, models: Configs) -> Compiled:
     optimizer, lora = make_optimizer(training, training.steps), training.lora
     base, trained = transformer.shapes(model), adapters.shapes(model, lora)
     params = parameter_shardings(model, mesh)
     layout = state_shardings(optimizer, trained, shardings(mesh, adapters.logical_axes(model, lora), trained), mesh)
     kept = jax.eval_shape(functools.partial(adapters.freeze, lora), base)
     own = params if lora.quantize == "none" else shardings(mesh, adapters.frozen_axes(model, lora), kept)
-    frozen = {**_frozen(objective, training, mesh, models, own), INITIAL: own}
+    frozen = {**_frozen(learning, training, mesh, models, own), INITIAL: own}
 
     def create_state(params: Any, key: Key[Array, ""]) -> TrainState:
         return create(adapters.init(model, lora, params, key), optimizer)
@@ -124,7 +167,7 @@ def _adapting(model: ModelConfig, objective: Objective, training: Training, mesh
     whole = jax.jit(lambda trained, initial: adapters.effective(model, lora, initial, trained), out_shardings=params)
     freeze = jax.jit(functools.partial(adapters.freeze, lora), out_shardings=own)
     return Compiled(
-        step=_step(model, objective, optimizer, training, mesh, layout, models, frozen),
+        step=_step(model, learning, optimizer, training, mesh, layout, models, frozen),
         fresh=lambda initial, seed=0: compiled(initial, keys.key(seed, "adapters")),
         params=params,
         like=abstract_state(jax.eval_shape(create_state, base, jax.random.key(0)), layout),
@@ -134,11 +177,11 @@ def _adapting(model: ModelConfig, objective: Objective, training: Training, mesh
     )
 
 
-def _frozen(objective: Objective, training: Training, mesh: Mesh, models: Configs, initial: Any) -> dict[str, Any]:
+def _frozen(learning: Learning, training: Training, mesh: Mesh, models: Configs, initial: Any) -> dict[str, Any]:
     """The shardings of the models that every step computes; none where their distributions are stored beforehand."""
     if training.reference_top:
         return {}
-    own = {INITIAL: initial} if INITIAL in models_of(objective.loss) else {}
+    own = {INITIAL: initial} if INITIAL in learning.models else {}
     return own | {name: parameter_shardings(config, mesh) for name, config in models}
 
 
@@ -149,7 +192,7 @@ def parameter_shardings(model: ModelConfig, mesh: Mesh) -> Any:
 
 def _step(
     model: ModelConfig,
-    objective: Objective,
+    learning: Learning,
     optimizer: Any,
     training: Training,
     mesh: Mesh,
@@ -159,6 +202,5 @@ def _step(
 ) -> Step:
     """`state` and `frozen` hold shardings."""
     schedule = learning_rate(training, training.steps)
-    how = (training.accumulation, mesh, training.lora, training.learning_rate, dict(models))
-    step = make_step(model, objective, optimizer, schedule, training.steps, *how)
-    return compile_step(step, mesh, state, frozen)
+    how = StepSettings(training.accumulation, mesh, training.lora, training.learning_rate, dict(models))
+    return compile_step(learning.make_step(model, optimizer, schedule, training.steps, how), mesh, state, frozen)

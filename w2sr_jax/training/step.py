@@ -5,7 +5,7 @@ over the tokens of the whole step, however they were split and however unequal t
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,16 @@ Step: TypeAlias = Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]
 
 NONE = Lora()
 NO_CONFIGS: Mapping[str, ModelConfig] = {}
+
+
+class StepSettings(NamedTuple):
+    """What a step is made with besides model, loss and optimizer; see `make_step`."""
+
+    accumulation: int = 1
+    mesh: Mesh | None = None
+    lora: Lora = NONE
+    peak: float | None = None
+    models: Mapping[str, ModelConfig] = NO_CONFIGS
 
 
 def make_step(
