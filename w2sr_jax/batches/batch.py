@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 NO_MODELS: Mapping[str, TopK] = {}
 
 
+class RolloutData(NamedTuple):
+    """What is known of targets that the student drew itself: the advantage of each one's rollout, and its log-probability
+    (natural logarithm) under the distribution that it was drawn from, at that time. 0 where nothing was drawn."""
+
+    advantage: Float[np.ndarray, "R L"]
+    sampled: Float[np.ndarray, "R L"]
+
+
 class Batch(NamedTuple):
     """R rows of L positions, as NumPy arrays of int32 or float32.
 
@@ -27,7 +35,8 @@ class Batch(NamedTuple):
     within a row, anew for each example; segment 0 marks positions that hold nothing. `span` and `teacher_logprob` (natural
     logarithm, NaN where unknown) are the target's, `verdict` is its example's (+1 correct, -1 wrong, 0 unknown). `weight` is the
     example's weight where the target is imitated, else 0. `models` are other models' distributions of the target, [R, L, …], by
-    name, as far as they are read instead of computed: a training adds them (`training.imitation`).
+    name, as far as they are read instead of computed: a training adds them (`training.imitation`). `rollout` is there where the
+    student drew the targets itself.
     """
 
     tokens: Int[np.ndarray, "R L"]
@@ -39,6 +48,7 @@ class Batch(NamedTuple):
     teacher_logprob: Float[np.ndarray, "R L"]
     weight: Float[np.ndarray, "R L"]
     models: Mapping[str, TopK] = NO_MODELS
+    rollout: RolloutData | None = None
 
 
 @dataclasses.dataclass(frozen=True)

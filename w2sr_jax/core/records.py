@@ -186,6 +186,44 @@ class Example(Record):
     top: TopK | None = dataclasses.field(default=None, compare=False)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rollout(Record):
+    """An answer that a student in training drew to learn from.
+
+    `step` is the number of the draw, from 0, `sample` counts the answers to one problem in it. `token_ids` are the tokens drawn,
+    end token included, `logprobs` their log-probabilities under the student itself, `sampled` under the distribution that they
+    were drawn from (temperature and truncation applied). `reward` is the sum of `rewards`, by their names; None before it is
+    rewarded. `left_out` says in a word why nothing is learned from it; empty where something is.
+    """
+
+    id: str
+    step: int
+    problem_id: str
+    sample: int
+    text: str
+    answer: str | None
+    verdict: VerdictName
+    finish: Finish
+    tokens: int
+    rule: str = ""
+    grader: str = ""
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    sampled: tuple[float, ...] = ()
+    reward: float | None = None
+    rewards: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    advantage: float = 0.0
+    left_out: str = ""
+
+    def trace(self, author: str) -> Trace:
+        """The answer as a trace of its author, for graders and rewards."""
+        mean = sum(self.logprobs) / len(self.logprobs) if self.logprobs else None
+        own = (self.text, self.answer, self.verdict, self.finish, self.tokens)
+        identity = Trace.identity(self.problem_id, author, self.sample, self.text)
+        drawn = (self.rule, self.grader, self.token_ids, self.logprobs)
+        return Trace(identity, self.problem_id, author, self.sample, *own, mean, "", *drawn)
+
+
 def write(path: Path, kind: type[R], rows: Iterable[R], top: bool = False) -> None:
     """Write rows of one kind as Parquet, atomically and as they come; equal rows give equal bytes under one pyarrow version. With
     `top` the file has the columns of the field of that name; without, what is recorded there is left out.

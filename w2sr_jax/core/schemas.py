@@ -56,4 +56,26 @@ SCHEMAS = {
             _field("logprobs", _REALS),
         ]
     ),
+    "Rollout": pa.schema(
+        [
+            _field("id", _TEXT),
+            _field("step", pa.int32()),
+            _field("problem_id", _TEXT),
+            _field("sample", pa.int32()),
+            _field("text", _TEXT),
+            _field("answer", _TEXT, nullable=True),
+            _field("verdict", _TEXT),
+            _field("finish", _TEXT),
+            _field("tokens", pa.int32()),
+            _field("rule", _TEXT),
+            _field("grader", _TEXT),
+            _field("token_ids", _IDS),
+            _field("logprobs", _REALS),
+            _field("sampled", _REALS),
+            _field("reward", pa.float64(), nullable=True),
+            _field("rewards", _TEXT, json_text=True),
+            _field("advantage", pa.float64()),
+            _field("left_out", _TEXT),
+        ]
+    ),
 }
