@@ -19,11 +19,11 @@ from w2sr_jax.experiment import GOLD
 from w2sr_jax.graph.stage import NOT_READ, Context, Stage, StageResult
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.parallel.placement import Placement, mesh_of
+from w2sr_jax.sampling.dividing import Division
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.traces import Author, draw
 from w2sr_jax.stages import faithfulness, layout, problems, tables
 from w2sr_jax.stages.curate import Curate
-from w2sr_jax.stages.dividing import Division
 from w2sr_jax.stages.external import DataSet
 from w2sr_jax.stages.layout import FAITHFULNESS, GENERATIONS, HELD_OUT, SCORES
 from w2sr_jax.stages.models import Model, author_of
@@ -130,7 +130,7 @@ class Evaluate(Stage):
         def drawn(name: str, problems: Sequence[Problem], samples: int, decoding: Decoding) -> tuple[list[Trace], list[Trace]]:
             own = division.own(problems)
             traces = draw(division.author, own, samples, decoding, self.grader, self.model.style, progress)
-            return traces, division.gather(name, traces, [problem.id for problem in problems])
+            return traces, division.gather(name, traces, [problem.id for problem in problems], Trace)
 
         own, greedy = drawn("greedy", test, 1, cold)
         sampled = drawn("sampled", test, settings.samples, warm)[1] if settings.samples else []

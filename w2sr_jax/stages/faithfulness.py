@@ -20,11 +20,11 @@ from w2sr_jax.evaluation.faithfulness import (
     truncations,
 )
 from w2sr_jax.evaluation.settings import Evaluation
+from w2sr_jax.sampling.dividing import Division
 from w2sr_jax.sampling.estimate import Progress
 from w2sr_jax.sampling.journal import exchange
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.traces import continued
-from w2sr_jax.stages.dividing import Division
 
 
 class Intervened(NamedTuple):

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from w2sr_jax.core import files, records
-from w2sr_jax.core.records import Trace
+from w2sr_jax.core.records import Rollout, Trace
 from w2sr_jax.core.sharing import ON_ONE_DISK, Sharing
 from w2sr_jax.parallel import processes
 from w2sr_jax.sampling.shards import draws_apart, on_own_devices
 from w2sr_jax.sampling.traces import Author
 
 T = TypeVar("T")
+A = TypeVar("A", Trace, Rollout)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +40,13 @@ class Division:
         """Those of some problems, or of other rows, that this process is to answer."""
         return list(rows[self.part :: self.ways])
 
-    def gather(self, name: str, traces: Sequence[Trace], order: Sequence[str]) -> list[Trace]:
+    def gather(self, name: str, answers: Sequence[A], order: Sequence[str], kind: type[A]) -> list[A]:
         """What all processes drew, at the first process, in the order of the problems whose ids are `order`; nothing at the
         others."""
         if self.ways == 1:
-            return list(traces) if processes.is_first() else []
+            return list(answers) if processes.is_first() else []
         path = self._path(name, self.part)
-        records.write(path, Trace, traces)
+        records.write(path, kind, answers)
         self.sharing.publish([path])
         processes.barrier(f"answers {self.folder.name} {name}")
         if not processes.is_first():
@@ -54,10 +55,10 @@ class Division:
         paths = [self._path(name, part) for part in range(self.ways)]
         for path in paths[1:]:
             self.sharing.obtain(path)
-        every = [trace for path in paths for trace in records.read(path, Trace)]
+        every = [answer for path in paths for answer in records.read(path, kind)]
         for path in paths:
             files.remove(path)
-        return sorted(every, key=lambda trace: (row[trace.problem_id], trace.sample))
+        return sorted(every, key=lambda answer: (row[answer.problem_id], answer.sample))
 
     def _path(self, name: str, part: int) -> Path:
         return self.folder / f".{name}-{part}.parquet"
