@@ -180,8 +180,8 @@ def test_value_alone_equals_value_with_gradient() -> None:
     arguments = problem()
     sums, _ = value_and_gradient(EVERYTHING, 8, *arguments)
     hidden, output, data, frozen = arguments
-    for one, other in zip(blocked(EVERYTHING, hidden, output, data, PROGRESS, beside(frozen), 8), sums, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-6)
+    alone = blocked(EVERYTHING, hidden, output, data, PROGRESS, beside(frozen), 8)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), alone, sums)
 
 
 def test_the_gradient_follows_the_chain_rule() -> None:
@@ -212,8 +212,7 @@ def test_unsupervised_tokens_have_no_influence_whatever_they_hold() -> None:
     arguments = hidden.at[ignored].set(jnp.nan), output, poisoned, (frozen[0].at[ignored].set(jnp.inf), frozen[1])
     clean_sums, clean_slopes = value_and_gradient(EVERYTHING, 7, hidden, output, data, frozen)
     sums, slopes = value_and_gradient(EVERYTHING, 7, *arguments)
-    for one, other in zip((*sums, *slopes), (*clean_sums, *clean_slopes), strict=True):
-        np.testing.assert_array_equal(one, other)
+    jax.tree.map(np.testing.assert_array_equal, (sums, slopes), (clean_sums, clean_slopes))
     np.testing.assert_array_equal(np.asarray(slopes[0])[ignored], 0.0)
 
 
@@ -253,8 +252,7 @@ def test_splits_of_the_tokens_add_up(cuts: tuple[int, ...]) -> None:
         )
         parts.append(value_and_gradient(Nll() + 0.5 * ForwardKL(), 8, *part))
     total = jax.tree.map(lambda *values: sum(values), *[sums for sums, _ in parts])
-    for one, other in zip(total, whole, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), total, whole)
     np.testing.assert_allclose(np.concatenate([s[0] for _, s in parts]), slopes[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(sum(s[1] for _, s in parts), slopes[1], rtol=1e-5, atol=1e-5)
 
@@ -348,8 +346,7 @@ def test_eight_devices_agree_with_one(shape: tuple[int, int, int], told: bool) -
     one_sums, one_slopes = value_and_gradient(loss, 16, hidden, output, data, frozen)
     spread = on_mesh(mesh, (hidden, output, data, frozen))
     sums, slopes = value_and_gradient(loss, 16, *spread, mesh=mesh if told else None)
-    for one, other in zip((*sums, *slopes), (*one_sums, *one_slopes), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), (sums, slopes), (one_sums, one_slopes))
     losses = jax.jit(partial(token_losses, loss, block=16, mesh=mesh if told else None))(*spread[:3], PROGRESS, beside(spread[3]))
     np.testing.assert_allclose(
         losses, token_losses(loss, hidden, output, data, PROGRESS, beside(frozen), 16), rtol=1e-5, atol=1e-5
@@ -367,4 +364,5 @@ def test_sums_have_the_structure_that_accumulation_needs() -> None:
     hidden, output, data, frozen = problem()
     for value in (blocked(Nll(), hidden, output, data, 0.0), value_and_gradient(Nll(), 8, hidden, output, data, frozen)[0]):
         assert isinstance(value, LossSum)
-        assert all(leaf.shape == () and leaf.dtype == jnp.float32 for leaf in value)
+        assert len(jax.tree.leaves(value)) == 5
+        assert all(leaf.shape == () and leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(value))

@@ -29,6 +29,23 @@ class Distribution(NamedTuple):
     """Where it is known; elsewhere its logits are 0. None: everywhere."""
 
 
+class Rollout(NamedTuple):
+    """What is known of T tokens because the student wrote them itself, at a step of this training."""
+
+    advantage: Float[Array, " T"]
+    """Of the target's rollout: how much better its reward is than others of its problem, float32."""
+    sampled: Float[Array, " T"]
+    """Log-probability of the target under the distribution that it was drawn from, when it was drawn: that of the student of then
+    with temperature, top-k, top-p and whatever else limits sampling. 0 where nothing was left to chance."""
+    logprob: Float[Array, " T"]
+    """The same of the student as it is now, with the gradient in its logits."""
+
+    @property
+    def log_ratio(self) -> Float[Array, " T"]:
+        """Logarithm of the target's probability now over that when it was drawn."""
+        return self.logprob - self.sampled
+
+
 class Tokens(NamedTuple):
     """All that a per-token loss may look at: T supervised positions, each with its target (the next token)."""
 
@@ -45,6 +62,17 @@ class Tokens(NamedTuple):
     """The models that the loss names (`models_of`), by name; read them with `logprobs_of` and `available`."""
     progress: Float[Array, ""]
     """0 at the first training step, 1 at the last."""
+    rollout: Rollout | None = None
+    """Where the student learns from texts that it wrote itself; None where it learns from others'."""
+
+    def drawn(self) -> Rollout:
+        """`rollout`, where a loss or its diagnostics cannot do without. `UserError` where there is none."""
+        if self.rollout is None:
+            raise UserError(
+                "the loss looks at rollouts, which are the student's own texts, and this training has none; use it in a training "
+                "stage that draws them"
+            )
+        return self.rollout
 
     def logprobs_of(self, model: str) -> Float[Array, "T V"]:
         """The log-probabilities of a model that the loss names, float32, without gradient; uniform where not `available`."""
@@ -86,14 +114,20 @@ def models_of(*losses: TokenLoss) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for loss in losses for name in _named(loss)))
 
 
-def _named(loss: TokenLoss) -> tuple[str, ...]:
+def attribute(loss: TokenLoss, name: str) -> Any:
+    """An attribute of a loss, or of what decorators and `functools.partial` wrap; None where it has none."""
     inner: Any = loss
     for _ in range(100):  # wrappers may lead in a circle
-        names = getattr(inner, "models", None)
-        if names is not None:
-            break
+        value = getattr(inner, name, None)
+        if value is not None:
+            return value
         inner = inner.func if isinstance(inner, partial) else getattr(inner, "__wrapped__", None)
-    else:
+    return None
+
+
+def _named(loss: TokenLoss) -> tuple[str, ...]:
+    names = attribute(loss, "models")
+    if names is None:
         return ()
     if not isinstance(names, tuple | list) or not all(isinstance(name, str) and name for name in names):
         said = "a method" if callable(names) else sentences.value(names, 60)

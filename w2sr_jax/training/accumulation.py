@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from w2sr_jax.losses.sums import merge, over_axes
 from w2sr_jax.parallel.mesh import RULES
 
 One: TypeAlias = Callable[[Any, Any, Any, Any], Any]
-"""`(params, frozen, part, progress)` → sums over the rows of `part`, float32: a pytree that adds up."""
+"""`(params, frozen, part, progress)` → sums over the rows of `part`, float32: a pytree that `losses.sums.merge` joins."""
 
 COPY_AXIS = "data"
 """Mesh axis whose parts hold all parameters each."""
@@ -41,7 +41,7 @@ def accumulated(
 
     def every(params: Any, frozen: Any, parts: Any, progress: Any) -> Any:
         def add(total: Any, part: Any) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, one(params, frozen, part, progress)), None
+            return merge(total, one(params, frozen, part, progress)), None
 
         return jax.lax.scan(add, zero(params), parts)[0]
 
@@ -49,7 +49,7 @@ def accumulated(
         return every(params, frozen, parts, progress)
 
     def own(*arguments: Any) -> Any:
-        return jax.lax.psum(every(*arguments), COPY_AXIS)
+        return over_axes(every(*arguments), (COPY_AXIS,))
 
     whole = PartitionSpec()
     specs = (whole, whole, PartitionSpec(None, COPY_AXIS), whole)

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from w2sr_jax.losses.blocks import Frozen, LossSum, Model, TokenData, blocked, token_losses
 from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
 from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.sums import no_tokens
 from w2sr_jax.losses.weights import trimmed
 from w2sr_jax.models import embedding, transformer
 from w2sr_jax.models import lora as adapters
@@ -174,8 +175,7 @@ def _data(part: Batch) -> TokenData:
 
 def _zero(params: Any) -> tuple[Any, LossSum]:
     """Gradient and sums of no tokens."""
-    nothing = LossSum(*[jnp.zeros((), jnp.float32)] * len(LossSum._fields))
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params), nothing
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params), no_tokens()
 
 
 def _changed(params: Any, updates: Any, scale: Float[Array, ""]) -> Float[Array, ""]:
