@@ -204,8 +204,8 @@ def test_a_loss_says_whether_it_needs_rollouts_and_what_it_asks_for() -> None:
     assert needs_rollouts(0.1 * ReverseKL("teacher") + DrGrpo())
     assert needs_rollouts(Nll() + OnCorrect(0.1 * K3()))
     assert not needs_rollouts(Nll() + 0.1 * ReverseKL())
-    assert learning(DrGrpo() + 0.1 * ReverseKL()) == Learning(Centered(), "constant")
-    assert learning(Dapo() + K3()) == Learning(Standardized(), "token")
+    assert learning(DrGrpo() + 0.1 * ReverseKL()) == Learning(Centered(), "constant", (0.2, 0.2))
+    assert learning(Dapo() + K3()) == Learning(Standardized(), "token", (0.2, 0.28))
     assert learning(Nll()) == Learning(None, None)
     assert (K3() + Grpo()).models == ("initial",)
     with pytest.raises(UserError, match="terms of one loss ask for the denominator 'sequence' and 'constant'"):

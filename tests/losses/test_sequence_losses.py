@@ -150,7 +150,7 @@ def test_gspo_on_its_own_rollouts_has_the_gradient_of_the_mean_token() -> None:
     slope = jax.grad(lambda logprob: jnp.sum(Gspo()(given._replace(logprob=logprob))))(given.logprob)
     np.testing.assert_allclose(slope, -given.advantage / given.tokens, rtol=1e-5)
     assert needs_rollouts(Gspo())
-    assert learning(Gspo()) == Learning(Standardized(), "sequence")
+    assert learning(Gspo()) == Learning(Standardized(), "sequence", (3e-4, 4e-4))
 
 
 def test_sequences_are_sums_over_the_supervised_tokens_of_segments() -> None:

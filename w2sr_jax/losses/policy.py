@@ -167,6 +167,8 @@ class Learning(NamedTuple):
 
     advantages: Advantages | None
     denominator: Denominator | None
+    clip: tuple[float, float] | None = None
+    """Not asked for, but to be watched: where its ratios are clipped."""
 
 
 def needs_rollouts(loss: TokenLoss) -> bool:
@@ -175,8 +177,9 @@ def needs_rollouts(loss: TokenLoss) -> bool:
 
 
 def learning(loss: TokenLoss) -> Learning:
-    """The advantages and the denominator that a loss, or a term of it, asks for. `UserError` where two terms disagree."""
-    return Learning(_agreed(loss, "advantages"), _agreed(loss, "denominator"))
+    """The advantages and the denominator that a loss, or a term of it, asks for, and its clip. `UserError` where two terms
+    disagree."""
+    return Learning(_agreed(loss, "advantages"), _agreed(loss, "denominator"), _agreed(loss, "clip"))
 
 
 def check_advantages(loss: object, rule: Advantages) -> None:
