@@ -61,6 +61,30 @@ class Ended(NamedTuple):
         return self.codes[0] == 0
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def fetched(place: str, copy: Path) -> Path:
+    """What lies at a place as a directory that can be looked at: itself, or of a bucket all objects in `copy`."""
+    if "://" not in place:
+        return Path(place)
+    import fsspec
+
+    shutil.rmtree(copy, ignore_errors=True)
+    scheme, _, address = place.partition("://")
+    system = fsspec.filesystem(scheme, use_listings_cache=False)
+    for path in system.find(address):
+        own = copy / path.removeprefix(address).lstrip("/")
+        own.parent.mkdir(parents=True, exist_ok=True)
+        system.get_file(path, str(own))
+    return copy
+
+
 class Shared:
     """Starts the command in `count` processes, again and again. `root` is a directory, or a place in a bucket: each process then
     has a directory of its own besides."""
@@ -92,20 +116,7 @@ class Shared:
 
     def fetched(self, name: str) -> Path:
         """A finished ladder as a directory that can be looked at."""
-        if "://" not in self.root:
-            return Path(self.root) / name / "ladder"
-        import fsspec
-
-        copy = self.directory / "fetched" / name
-        shutil.rmtree(copy, ignore_errors=True)
-        scheme, _, _ = self.root.partition("://")
-        system = fsspec.filesystem(scheme, use_listings_cache=False)
-        address = f"{self.root.rstrip('/')}/{name}".partition("://")[2]
-        for path in system.find(address):
-            own = copy / path.removeprefix(address).lstrip("/")
-            own.parent.mkdir(parents=True, exist_ok=True)
-            system.get_file(path, str(own))
-        return copy / "ladder"
+        return fetched(f"{self.root.rstrip('/')}/{name}", self.directory / "fetched" / name) / "ladder"
 
     def run(
         self,
@@ -119,9 +130,7 @@ class Shared:
         `calls-INDEX.json`."""
         self.attempts += 1
         count, token = count or self.count, f"{os.getpid()}-{self.attempts}"
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         pipes, processes, logs = [], [], []
         started = time.monotonic()
         for index in range(count):

@@ -1,0 +1,98 @@
+"""Run one ladder in several layouts of processes and devices, and compare them step by step with the first of them.
+
+    .venv/bin/python tools/kill/layouts.py                                 1 × 8, 2 × 4 and 4 × 2 virtual devices, one shared disk
+    .venv/bin/python tools/kill/layouts.py --root gs://BUCKET/PREFIX       nothing shared but the bucket
+    .venv/bin/python tools/kill/layouts.py --layouts 1x8 2x4 --config configs/qwen2_5_gsm8k.py -- --shrink
+
+What follows `--` is handed to `w2sr run`. Exit code 0: batches, traces and greedy answers are equal, and each loss is within
+`--within` of the first layout's, relatively. Whether digests are equal is reported; it is not demanded, since sums over processes
+may round otherwise than sums over the devices of one.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import likeness
+from joint import HERE, ROOT, fetched, free_port
+
+
+def run(place: str, scratch: Path, layout: str, config: Path, rest: Sequence[str], cache: Path) -> list[str]:
+    """One layout, written `PROCESSESxDEVICES`, to its end. What went wrong, as sentences."""
+    count, devices = map(int, layout.split("x"))
+    port = free_port()
+    flags = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    variables = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {flags}",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+    }
+    processes, logs = [], []
+    for index in range(count):
+        command = [sys.executable, "-m", "w2sr_jax.cli", "run", str(config), "--plain", "--root", place, *rest]
+        command += ["--scratch", str(scratch / str(index))] if "://" in place else []
+        if count > 1:
+            command += ["--coordinator", f"localhost:{port}", "--processes", str(count), "--process", str(index)]
+        logs.append(scratch.with_name(f"{scratch.name}-{index}.log"))
+        with logs[-1].open("wb") as output:
+            processes.append(subprocess.Popen(command, env=variables, stdout=output, stderr=subprocess.STDOUT))
+    codes = [process.wait() for process in processes]
+    ends = [
+        f"process {index} of {layout} ended with {code}: {log.read_text(errors='replace')[-800:]}"
+        for index, (code, log) in enumerate(zip(codes, logs, strict=True))
+        if code
+    ]
+    return ends
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--layouts", nargs="+", default=["1x8", "2x4", "4x2"], help="PROCESSESxDEVICES, the first to compare with"
+    )
+    parser.add_argument("--config", type=Path, default=HERE / "layouts_ladder.py", help="the configuration to run")
+    parser.add_argument("--root", default="", help="a place in a bucket instead of a directory")
+    parser.add_argument("--within", type=float, default=1e-5, help="how far losses may differ, relatively (default: 1e-5)")
+    parser.add_argument("--directory", type=Path, default=None, help="where to work (default: a temporary directory)")
+    parser.add_argument("--json", type=Path, default=None, help="write what was measured to this file too")
+    parser.add_argument("--compare-only", action="store_true", help="the layouts were run before, with the same --root")
+    parser.add_argument("rest", nargs="*", help="options of w2sr run, after --")
+    arguments = parser.parse_args()
+    directory = (arguments.directory or Path(tempfile.mkdtemp(prefix="w2sr-layouts-"))).resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    root = arguments.root.rstrip("/") or str(directory / "root")
+    runs, report = {}, {}
+    for layout in arguments.layouts:
+        began, place = time.monotonic(), f"{root}/{layout}"
+        if not arguments.compare_only:
+            said = run(
+                place, directory / layout, layout, arguments.config.resolve(), arguments.rest, directory / f"programs-{layout}"
+            )
+            if said:
+                print(*said, sep="\n")
+                return 1
+            print(f"{layout}: {time.monotonic() - began:.0f} s", flush=True)
+        runs[layout] = likeness.Run.of(fetched(place, directory / "fetched" / layout), place)
+    first, *others = arguments.layouts
+    faults = []
+    for layout in others:
+        like = likeness.compare(runs[first], runs[layout])
+        report[layout] = like.as_json()
+        print(f"\n{layout} against {first}", *like.lines(), sep="\n")
+        faults += [f"{layout}: {words}" for words in like.faults(arguments.within)]
+    print(*(f"FAILED: {words}" for words in faults), sep="\n")
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"all lies in {directory}")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
