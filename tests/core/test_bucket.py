@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from object_store import BUCKET, needs_gcsfs
@@ -131,3 +132,25 @@ def test_who_has_lost_the_lease_learns_of_it(place: Bucket) -> None:
         time.sleep(1.0)
         check()
     assert lease.holder(place) == lease.Holder("word", "elsewhere", "boot", 1)
+
+
+def test_a_write_whose_answer_was_lost_does_not_lose_the_lease(place: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store has taken each write, and the client, which sent it once more, heard that the condition does not hold."""
+    store = lease._store(place)
+    objects = store.kv
+
+    class Lossy:
+        def read(self, name: str) -> Any:
+            return objects.read(name)
+
+        def write(self, name: str, value: bytes | None, *, if_equal: bytes) -> Any:
+            objects.write(name, value, if_equal=if_equal).result()
+            return objects.write(name, value, if_equal=if_equal)
+
+    monkeypatch.setattr(store, "kv", Lossy())
+    begun = time.monotonic()
+    with lease.held(place, renew=0.1, stale=5.0) as check:
+        time.sleep(0.5)
+        check()
+        assert time.monotonic() - begun < 5.0  # it did not wait for itself
+    assert lease.holder(place) is None

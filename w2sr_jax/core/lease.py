@@ -141,10 +141,14 @@ class _Lease:
         begun = time.monotonic()
         record = {**dataclasses.asdict(self._own), "renewals": self._count}
         with _sentences(self._bucket):
-            stamp = self._store.kv.write(NAME, json.dumps(record).encode(), if_equal=generation).result()
-        if stamp.generation:
-            self._generation, self._renewed, self._count = stamp.generation, begun, self._count + 1
-        return bool(stamp.generation)
+            written: bytes = self._store.kv.write(NAME, json.dumps(record).encode(), if_equal=generation).result().generation
+        if not written:
+            # A request whose answer was lost is sent again, and then meets what it has written itself.
+            now, newer = _read(self._store)
+            written = newer if now is not None and now.token == self._own.token else b""
+        if written:
+            self._generation, self._renewed, self._count = written, begun, self._count + 1
+        return bool(written)
 
 
 class _Store:

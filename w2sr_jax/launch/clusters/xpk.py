@@ -53,8 +53,7 @@ class Xpk:
             raise UserError(f"--set capacity={settings.capacity}: there are on-demand, spot and flex")
         # `exec`: xpk signals the shell that it starts, which must be the run itself.
         line = "exec " + quoting.words(job.detected())
-        kind = f"{job.hosts.tpu.chip.accelerator}-{job.hosts.tpu.chips * job.hosts.tpu.chip.cores}"
-        values = _Values(job, settings, kind, quoting.kubernetes(line), exits.LOST, GRACE)
+        values = _Values(job, settings, job.hosts.tpu.accelerator_type, quoting.kubernetes(line), exits.LOST, GRACE)
         return Written(rendered("xpk.sh", values), ".sh")
 
     def submission(self, path: str) -> tuple[str, ...]:
