@@ -1,11 +1,13 @@
 """Objects of a bucket are read, written and listed as they are now, refusals are sentences, and one command at a time holds the
 lease."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -154,3 +156,17 @@ def test_a_write_whose_answer_was_lost_does_not_lose_the_lease(place: Bucket, mo
         check()
         assert time.monotonic() - begun < 5.0  # it did not wait for itself
     assert lease.holder(place) is None
+
+
+def test_a_living_holder_is_waited_for_as_long_as_asked(place: Bucket) -> None:
+    told: list[str] = []
+    with contextlib.ExitStack() as first:
+        first.enter_context(lease.held(place, renew=0.1, stale=5.0))
+        with pytest.raises(UserError, match="is worked on by"), lease.held(place, renew=0.1, stale=5.0, patience=0.5):
+            pytest.fail("two hold it")
+        ending = threading.Timer(0.5, first.close)
+        ending.start()
+        with lease.held(place, told.append, renew=0.1, stale=5.0, patience=30.0) as check:
+            check()
+        ending.join()
+    assert "waiting up to 30 s for that command to end" in told[-1]

@@ -12,11 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import check
 from moments import DURING, START, Moment
+
+from w2sr_jax.core.bucket import Bucket
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -73,15 +76,10 @@ def fetched(place: str, copy: Path) -> Path:
     """What lies at a place as a directory that can be looked at: itself, or of a bucket all objects in `copy`."""
     if "://" not in place:
         return Path(place)
-    import fsspec
-
     shutil.rmtree(copy, ignore_errors=True)
-    scheme, _, address = place.partition("://")
-    system = fsspec.filesystem(scheme, use_listings_cache=False)
-    for path in system.find(address):
-        own = copy / path.removeprefix(address).lstrip("/")
-        own.parent.mkdir(parents=True, exist_ok=True)
-        system.get_file(path, str(own))
+    bucket = Bucket(place)
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda name: bucket.fetch(name, copy / name), bucket.listing()))
     return copy
 
 

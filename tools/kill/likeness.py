@@ -2,6 +2,7 @@
 digests, parameters."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class Run:
     def batches(self) -> Iterator[tuple[str, Batches, int]]:
         """Of every training on packed rows: the model's name, its batches, and how many steps it had."""
         experiment = saved.load(self.store.directory)
-        for model in models.all_evaluated(experiment):
+        for model in {each.stage: each for each in models.all_evaluated(experiment)}.values():
             packed, training = (
                 self.store.path(layout.within(model.directory, layout.PACKING)),
                 examples.training_of(experiment, model),
@@ -122,10 +123,9 @@ class Likeness:
         lines.append(
             f"parameters: of {len(self.parameters)} models {equal} equal bit for bit, the others at most {largest:.1e} apart"
         )
-        return [
-            *lines,
-            f"digests of files: {self.outputs - len(self.files)} of {self.outputs} equal; not {', '.join(self.files)}",
-        ]
+        kinds = Counter("pages" if name.endswith(".html") else Path(name).name for name in self.files)
+        unlike = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        return [*lines, f"digests of files: {self.outputs - len(self.files)} of {self.outputs} equal; not {unlike or 'one'}"]
 
     def faults(self, within: float) -> list[str]:
         """What must not be, as sentences."""

@@ -12,6 +12,8 @@ from w2sr_jax.core.bucket import Bucket, is_address
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process.stopping import GRACE, Stop
 
+COMING = 30
+"""Seconds in which all processes of a command must come, unless the user says otherwise."""
 _SCHEME = re.compile(r"(?!file:)([a-zA-Z][a-zA-Z0-9+.-]*)://")
 
 
@@ -107,7 +109,14 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--coordinator", default="", metavar="HOST:PORT", help="of process 0, where several share the work")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="how many; 0: as the cluster says (default: 1)")
     parser.add_argument("--process", type=int, default=0, metavar="I", help="which of them this one is (default: 0)")
-    parser.add_argument("--wait", type=int, default=30, metavar="SECONDS", help="how long for the others to come (default: 30)")
+    parser.add_argument(
+        "--wait",
+        type=int,
+        default=None,
+        metavar="SECONDS",
+        help=f"how long for the others to come (default: {COMING}), and for another command to end that works on the same run "
+        "in a bucket (default: 0)",
+    )
     parser.add_argument(
         "--grace",
         type=int,
@@ -134,5 +143,7 @@ def joined(
     from w2sr_jax.parallel import processes
     from w2sr_jax.parallel.settings import Processes
 
-    settings = Processes(options.coordinator, options.processes, options.process, options.wait)
+    settings = Processes(
+        options.coordinator, options.processes, options.process, COMING if options.wait is None else options.wait
+    )
     return processes.joined(settings, facts, stop, afterwards)

@@ -258,7 +258,7 @@ def _lead(
                 checks.before(experiment, directory, console, kind, options.rung)
         processes.observe(console.warn)
         watcher = Reporting(console) if processes.count() > 1 else console
-        page = execute.execute(experiment, directory, watcher, kind, options.rung, stop, share)
+        page = execute.execute(experiment, directory, watcher, kind, options.rung, stop, share, options.wait or 0.0)
         if page is not None:
             console.summary(page)
         findings = requirements.judged(page, wanted)

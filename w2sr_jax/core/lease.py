@@ -53,14 +53,18 @@ class Holder:
 
 @contextlib.contextmanager
 def held(
-    bucket: Bucket, say: Callable[[str], None] = lambda words: None, renew: float = RENEW, stale: float = STALE
+    bucket: Bucket,
+    say: Callable[[str], None] = lambda words: None,
+    renew: float = RENEW,
+    stale: float = STALE,
+    patience: float = 0.0,
 ) -> Iterator[Callable[[], None]]:
-    """Hold the lease of a place. `say` is told where a former holder is waited for. Yields a check that it is still held.
+    """Hold the lease of a place. `say` is told where another holder is waited for. Yields a check that it is still held.
 
-    `UserError` where a living command holds it; from the check, once it was lost.
+    `UserError` where a living command holds it, and goes on doing so for `patience` seconds; from the check, once it was lost.
     """
     lease = _Lease(bucket, Holder.own(), renew, stale)
-    lease.acquire(say)
+    lease.acquire(say, patience)
     thread = threading.Thread(target=lease.renew_always, daemon=True, name="lease")
     thread.start()
     try:
@@ -88,9 +92,10 @@ class _Lease:
         self._count = 0
         self._lost, self._reason = "", ""
 
-    def acquire(self, say: Callable[[str], None]) -> None:
+    def acquire(self, say: Callable[[str], None], patience: float) -> None:
         other, generation = _read(self._store)
-        seen, told = time.monotonic(), False
+        begun = seen = time.monotonic()
+        told = alive = False
         while True:
             free = other is None or other.gone() or time.monotonic() - seen >= self._stale
             if free and self._write(generation):
@@ -106,9 +111,12 @@ class _Lease:
             if newer == generation:
                 continue
             if now is not None and other is not None and now.token == other.token:
-                raise UserError(
-                    f"{self._bucket.address} is worked on by {now.words()}; wait until that command has ended, or stop it"
-                )
+                words = f"{self._bucket.address} is worked on by {now.words()}"
+                if time.monotonic() - begun >= patience:
+                    raise UserError(f"{words}; wait until that command has ended, or stop it")
+                if not alive:
+                    alive = True
+                    say(f"{words}: waiting up to {patience:.0f} s for that command to end")
             other, generation, seen = now, newer, time.monotonic()
 
     def renew_always(self) -> None:

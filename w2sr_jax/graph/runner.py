@@ -123,13 +123,14 @@ def owned(store: RunStore, stop: Stop) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def leased(store: RunStore, stop: Stop, say: Callable[[str], None]) -> Iterator[None]:
-    """The lease on a run that lies in a bucket, and its manifests as they are there. Whoever polls `stop` learns at once where it
-    is lost. A run on a disk has none: its lock suffices."""
+def leased(store: RunStore, stop: Stop, say: Callable[[str], None], patience: float = 0.0) -> Iterator[None]:
+    """The lease on a run that lies in a bucket, and its manifests as they are there; a command that holds it is waited for as
+    long as `patience`, in seconds. Whoever polls `stop` learns at once where it is lost. A run on a disk has none: its lock
+    suffices."""
     if (mirror := store.mirror) is None:
         yield
         return
-    with lease.held(mirror.bucket, say) as check, stop.watching(check):
+    with lease.held(mirror.bucket, say, patience=patience) as check, stop.watching(check):
         store.refresh()
         yield
 

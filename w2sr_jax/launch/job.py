@@ -12,7 +12,8 @@ from w2sr_jax.launch.hosts import Hosts
 PORT = 4000
 """Where process 0 is met, on hosts that nobody shares with this job."""
 WAIT = 900
-"""Seconds in which all hosts must come: some pull an image while others are there."""
+"""Seconds in which all hosts must come (some pull an image while others are there), and in which what is left of an earlier start
+must have given up the lease on a bucket."""
 GRACE = 25
 """Seconds in which a run saves after SIGTERM: Kubernetes and Slurm give 30 where nothing else is set."""
 RESTARTS = 30
@@ -69,7 +70,7 @@ class Job:
     def run(self, program: str = "w2sr") -> tuple[str, ...]:
         """The command of every host, which does not say yet which of them one is."""
         scratch = ("--scratch", self.scratch) if self.scratch else ()
-        wait = ("--wait", str(WAIT)) if self.hosts.nodes > 1 else ()
+        wait = ("--wait", str(WAIT)) if self.hosts.nodes > 1 or self.root.bucket else ()
         grace = ("--grace", str(GRACE))  # before the user's own arguments, of which the last one counts
         return (program, "run", self.config, *grace, *self.arguments, "--root", self.root.path, *scratch, "--plain", *wait)
 

@@ -50,6 +50,8 @@ class Division:
         self.sharing.publish([path])
         processes.barrier(f"answers {self.folder.name} {name}")
         if not processes.is_first():
+            if not self.sharing.one_disk:
+                files.remove(path)  # the first process has it from where it was published
             return []
         row: Mapping[str, int] = {problem: index for index, problem in enumerate(order)}
         paths = [self._path(name, part) for part in range(self.ways)]

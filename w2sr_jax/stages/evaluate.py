@@ -144,7 +144,7 @@ class Evaluate(Stage):
         """The problems that the model answers for the error ledger besides the test problems, by the split they are from."""
         asked = {}
         if self.pool is not None and self.evaluation.pool:
-            asked[POOL] = problems.part(problems.read(store, POOL), self.pool)[: self.evaluation.pool]
+            asked[POOL] = problems.pool(store, self.pool)[: self.evaluation.pool]
         if self.asks_probe:
             asked[PROBE] = problems.read(store, PROBE)
         return asked

@@ -90,10 +90,12 @@ def execute(
     rung: int | None = None,
     stop: Stop | None = None,
     share: Store | None = None,
+    patience: float = 0.0,
 ) -> Path | None:
     """Do what of an experiment is not done yet; with `kind` or `rung`, only those stages. The report's page, if there is one now.
 
-    Stages that other runs of `share` have finished are taken from there. `UserError` where another process works on the run.
+    Stages that other runs of `share` have finished are taken from there. `UserError` where another process works on the run; in
+    a bucket only once it has done so for `patience` seconds.
     """
     if rung is not None and not 0 <= rung < len(experiment.rungs):
         raise UserError(f"there is no rung {rung}: the experiment has rungs 0 to {len(experiment.rungs) - 1}")
@@ -102,7 +104,7 @@ def execute(
     if not processes.is_first():
         _follow(runs, store, watcher, stop)
         return None
-    with runner.owned(store, stop), runner.leased(store, stop, watcher.warn):
+    with runner.owned(store, stop), runner.leased(store, stop, watcher.warn, patience):
         for run in runs:
             run.store.refresh()
             runner.check_format(run.store)

@@ -10,7 +10,7 @@ from w2sr_jax.answers.grade import grade_all
 from w2sr_jax.core import files, records, sentences
 from w2sr_jax.core.code import returned, usercode
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.core.records import Trace
+from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.teachers.work import WrittenTraces
 
@@ -81,10 +81,15 @@ def draw(work: TeacherWork, name: str, samples: int, decoding: Decoding, budget:
         on_estimate=tell,
         sharing=work.sharing,
     )
-    prompts = author.renderer.prompts([problem.question for problem in work.problems])
+    lengths = (map(len, author.renderer.prompts([each.question for each in part])) for part in _parts(work.problems))
     written = partial(WrittenTraces, drawn.paths, parameters=author.config.parameters())
-    read = samples * sum(map(len, prompts))
+    read = samples * sum(map(sum, lengths))
     if not drawn.left_out:
         return written(prompt_tokens=read)
     note = f"; {drawn.left_out:,} more were not drawn, since token_budget is {budget or 0:,}"
     return written(measures={"left_out": drawn.left_out}, note=note, prompt_tokens=read)
+
+
+def _parts(problems: Sequence[Problem], size: int = 1024) -> Iterator[Sequence[Problem]]:
+    """The problems, some at a time."""
+    return (problems[start : start + size] for start in range(0, len(problems), size))
