@@ -60,7 +60,8 @@ def pooled(run: RunStore, experiment: Experiment, runs: Sequence[RunStore]) -> S
     written = write(run.path(layout.REPORT), gathered, timings(sources), pages)
     # Numbers and rows must reproduce; the page shows times.
     seals = [path for path in (written.index, written.timings) if path is not None]
-    return StageResult([written.numbers, *written.evidence], note=f"report at {written.index}", seals=seals)
+    where = written.index if run.mirror is None else f"{run.mirror.bucket.address}/{layout.PAGE}"
+    return StageResult([written.numbers, *written.evidence], note=f"report at {where}", seals=seals)
 
 
 def results(experiment: Experiment, sources: Sources) -> tuple[Results, list[Evidence]]:
