@@ -2,6 +2,7 @@
 digests, parameters."""
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -154,9 +155,9 @@ def _losses(a: dict[str, list[tuple[int, float]]], b: dict[str, list[tuple[int, 
     apart = {}
     for name in sorted(a.keys() | b.keys()):
         own, other = a.get(name, []), b.get(name, [])
-        same = [step for step, _ in own] == [step for step, _ in other]
         differences = [abs(x - y) / max(abs(x), 1e-30) for (_, x), (_, y) in zip(own, other, strict=False)]
-        apart[name] = (len(own), max(differences, default=0.0) if same else float("inf"))
+        sound = [step for step, _ in own] == [step for step, _ in other] and all(map(math.isfinite, differences))
+        apart[name] = (len(own), max(differences, default=0.0) if sound else float("inf"))
     return apart
 
 
