@@ -87,7 +87,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-    """One model's: whether they are equal bit for bit, the largest difference, and the kinds of their stated digests."""
+    """One model's: whether they are equal bit for bit, the largest difference of an array (its norm, relatively), and the kinds of their stated digests."""
 
     equal: bool
     largest: float
@@ -122,7 +122,7 @@ class Likeness:
             lines.append(f"{kind}: {sum(rows for rows, _ in counts)}, of which {sum(unlike for _, unlike in counts)} differ")
         largest = max((each.largest for each in self.parameters.values()), default=0.0)
         lines.append(
-            f"parameters: of {len(self.parameters)} models {equal} equal bit for bit, the others at most {largest:.1e} apart"
+            f"parameters: of {len(self.parameters)} models {equal} equal bit for bit; an array of the others at most {largest:.1e} apart"
         )
         kinds = Counter("pages" if name.endswith(".html") else Path(name).name for name in self.files)
         unlike = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
@@ -180,5 +180,6 @@ def _parameters(first: Run, second: Run, a: Manifest, b: Manifest) -> Parameters
     (one, stated), (other, others) = (next(iter(manifest.artifacts.items())) for manifest in (a, b))
     own, theirs = first.parameters(one), second.parameters(other)
     pairs = zip(jax.tree.leaves(own), jax.tree.leaves(theirs), strict=True)
-    largest = max(float(np.max(np.abs(np.asarray(x, np.float64) - np.asarray(y, np.float64)), initial=0.0)) for x, y in pairs)
+    apart = [np.linalg.norm(np.subtract(x, y, dtype=np.float64)) / max(float(np.linalg.norm(x)), 1e-30) for x, y in pairs]
+    largest = float(np.max(apart))
     return Parameters(params_digest(own, SUM) == params_digest(theirs, SUM), largest, (kind_of(stated), kind_of(others)))
