@@ -87,7 +87,8 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-    """One model's: whether they are equal bit for bit, the largest difference of an array (its norm, relatively), and the kinds of their stated digests."""
+    """One model's: whether they are equal bit for bit, the largest difference of an array (its norm, relatively), and the kinds
+    of their stated digests."""
 
     equal: bool
     largest: float
@@ -122,7 +123,7 @@ class Likeness:
             lines.append(f"{kind}: {sum(rows for rows, _ in counts)}, of which {sum(unlike for _, unlike in counts)} differ")
         largest = max((each.largest for each in self.parameters.values()), default=0.0)
         lines.append(
-            f"parameters: of {len(self.parameters)} models {equal} equal bit for bit; an array of the others at most {largest:.1e} apart"
+            f"parameters: of {len(self.parameters)} models {equal} equal to the bit; arrays of others at most {largest:.1e} apart"
         )
         kinds = Counter("pages" if name.endswith(".html") else Path(name).name for name in self.files)
         unlike = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
