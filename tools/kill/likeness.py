@@ -48,7 +48,7 @@ class Run:
     def batches(self) -> Iterator[tuple[str, Batches, int]]:
         """Of every training on packed rows: the model's name, its batches, and how many steps it had."""
         experiment = saved.load(self.store.directory)
-        for model in {each.stage: each for each in models.all_evaluated(experiment)}.values():
+        for model in {each.stage: each for each in reversed(models.all_evaluated(experiment))}.values():
             packed, training = (
                 self.store.path(layout.within(model.directory, layout.PACKING)),
                 examples.training_of(experiment, model),
