@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from w2sr_jax.sampling import draw as drawing
+from w2sr_jax.sampling import search
 from w2sr_jax.sampling.settings import Decoding
 
 POINTS = 4000
@@ -186,7 +187,7 @@ def test_the_greatest_logits_are_ranked_by_id_where_they_are_equal(size: int, co
     logits = np.round(np.random.default_rng(size).normal(0, 1, (6, size)), 1).astype(np.float32)
     logits[0, 130:] = -np.inf
     logits[1] = 0.5
-    values, ids = drawing.top(logits, count)
+    values, ids = search.top(logits, count)
     order = np.argsort(-logits, axis=1, kind="stable")[:, :count]
     np.testing.assert_array_equal(ids, order)
     np.testing.assert_array_equal(values, np.take_along_axis(logits, order, axis=1))

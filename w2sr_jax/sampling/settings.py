@@ -43,6 +43,16 @@ class Decoding:
     truncation): so many of its most probable tokens with their log-probabilities, 8 bytes each, and the mass of all others.
     Losses that look at the `teacher` read it. 0: nothing."""
 
+    @property
+    def truncates(self) -> bool:
+        """Whether some tokens are never drawn, though the model gives them a probability; greedy decoding aside."""
+        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
+
+    @property
+    def changes(self) -> bool:
+        """Whether tokens are drawn from another distribution than the model's own."""
+        return self.truncates or self.temperature != 1 or self.repetition_penalty != 1
+
     def check(self) -> None:
         """Raises UserError for a value outside its range, naming the field."""
         if not 0 <= self.temperature < float("inf"):
