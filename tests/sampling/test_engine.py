@@ -117,10 +117,10 @@ def test_rows_outgrow_the_cache(params: transformer.Params) -> None:
 
 
 def test_equal_prompts_are_read_once(params: transformer.Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    from w2sr_jax.sampling import engine
+    from w2sr_jax.sampling import slots
 
     read = []
-    monkeypatch.setattr(engine._Batch, "prefill", _noting(read, engine._Batch.prefill))
+    monkeypatch.setattr(slots.Batch, "read", _noting(read, slots.Batch.read))
     prompts = [[3, 4, 5], [6, 7]] * 9
     found = generate(CONFIG, params, prompts, rows_of_keys(18), SAMPLED, (2,), PAD)
     assert sum(int((lengths > 0).sum()) for lengths in read) == 2
@@ -132,9 +132,9 @@ def test_equal_prompts_are_read_once(params: transformer.Params, monkeypatch: py
 
 
 def _noting(read: list[np.ndarray], prefill: Callable[..., Any]) -> Callable[..., Any]:
-    def noted(self: Any, tokens: np.ndarray, lengths: np.ndarray) -> Any:
+    def noted(self: Any, weights: Any, tokens: np.ndarray, lengths: np.ndarray) -> Any:
         read.append(lengths)
-        return prefill(self, tokens, lengths)
+        return prefill(self, weights, tokens, lengths)
 
     return noted
 

@@ -47,11 +47,16 @@ def weights(config: ModelConfig, params: Params, positions: int, kind: Literal["
     layers = quantized.quantize("int8", params)["layers"] if kind == "int8" else cast["layers"]
     rest = {"embedding": cast["embedding"], "norm": cast["norm"]}
     split = tuple(jax.tree.map(itemgetter(layer), layers) for layer in range(config.layers))
-    angles = {}
+    return Weights(split, rest, transformer.output_matrix(config, cast), angles(config, positions))
+
+
+def angles(config: ModelConfig, positions: int) -> dict[bool, tuple[Float[Array, "P C/2"], Float[Array, "P C/2"]]]:
+    """`Weights.angles` for so many positions."""
+    turned = {}
     for local in sorted(set(config.local_layers)):
         cos, sin = transformer.rotary(config, jnp.arange(positions)[None], local=local)
-        angles[local] = cos[0, :, 0], sin[0, :, 0]
-    return Weights(split, rest, transformer.output_matrix(config, cast), angles)
+        turned[local] = cos[0, :, 0], sin[0, :, 0]
+    return turned
 
 
 def empty(config: ModelConfig, rows: int, slots: int) -> Cache:

@@ -23,7 +23,7 @@ from w2sr_jax.parallel.mesh import batch_sharding, resting
 from w2sr_jax.planning import memory
 from w2sr_jax.planning.memory import Memory
 from w2sr_jax.preflight.meshes import Shape
-from w2sr_jax.sampling.engine import PREFILL, cache_class, prompt_class
+from w2sr_jax.sampling.lengths import PREFILL, cache_class, prompt_class
 from w2sr_jax.sampling.programs import Programs, Seats, programs
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.training import held_out, likelihood, reference

@@ -21,7 +21,7 @@ from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.decoding import Cache, Weights
 from w2sr_jax.parallel import mesh as meshes
-from w2sr_jax.sampling.draw import draw_with_logprob, draw_within, most_probable
+from w2sr_jax.sampling.draw import draw_with_logprob, draw_within, most_probable, sampled_logprob
 from w2sr_jax.sampling.settings import Decoding
 
 CHUNK = 32
@@ -65,17 +65,22 @@ class Chunk(NamedTuple):
     logprobs: Float[Array, "CHUNK B"]
     top: TopK | None
     """The distributions that they were drawn from, where these are recorded, [CHUNK, B, …]."""
+    sampled: Float[Array, "CHUNK B"] | None = None
+    """Log-probabilities to be drawn as they were, where these are asked for and are others than `logprobs`."""
 
 
 class Programs(NamedTuple):
-    """`weights(params, positions)`, for rows of up to so many positions; `empty()`, slots that are all free;
+    """`weights(params, positions)`, for rows of up to so many positions, and `angles(positions)`, the part of them into which no
+    parameter enters; `empty(S)`, slots that are all free, and `emptied(slots)`, the same in the memory of others;
     `prefill(weights, tokens [P, L], lengths [P])`; `seat(slots, prompts, seats)` and `free(slots, which [B])`, which ends rows;
     `resize(slots, S)`; `decode(weights, slots, patience)`: up to CHUNK tokens for each row, fewer once `patience` rows have
     ended, and the slots. Slots given are donated.
     """
 
     weights: Callable[[Any, int], Weights]
+    angles: Callable[[int], Any]
     empty: Callable[[int], Slots]
+    emptied: Callable[[Slots], Slots]
     prefill: Callable[[Weights, Any, Any], Prompts]
     seat: Callable[[Slots, Prompts, Seats], Slots]
     free: Callable[[Slots, Any], Slots]
@@ -85,10 +90,16 @@ class Programs(NamedTuple):
 
 @lru_cache(maxsize=32)
 def programs(
-    config: ModelConfig, decoding: Decoding, end_tokens: tuple[int, ...], mesh: Mesh | None, limit: int | None = None
+    config: ModelConfig,
+    decoding: Decoding,
+    end_tokens: tuple[int, ...],
+    mesh: Mesh | None,
+    limit: int | None = None,
+    sampled: bool = False,
 ) -> Programs:
     """Of `decoding`, `batch`, how tokens are drawn, `weights` and `record_top` count. Ids from `limit` on are never drawn, nor
-    recorded."""
+    recorded. `sampled` asks for `Chunk.sampled`."""
+    sampled = sampled and decoding.temperature != 0 and (decoding.changes or limit is not None)
     batch, penalised = decoding.batch, decoding.repetition_penalty != 1
     layout = _slot_layout(mesh, penalised, config)
     split = None if mesh is None else meshes.batch_sharding(mesh)
@@ -99,6 +110,9 @@ def programs(
         # One large logit: what is drawn for an empty slot takes no search.
         logits = jnp.zeros((batch, config.vocab_size), jnp.float32).at[:, 0].set(1e4)
         return Slots(model.empty(config, batch, slots), logits, nothing, nothing, jnp.zeros((batch, 2), jnp.uint32), seen)
+
+    def emptied(slots: Slots) -> Slots:
+        return empty(model.slots(slots.cache))
 
     def prefill(weights: Weights, tokens: Array, lengths: Array) -> Prompts:
         logits, cache = model.prefill(config, weights, tokens, lengths, split)
@@ -139,11 +153,13 @@ def programs(
 
     def drawing(
         logits: Array, uniform: Array, again: Array | None, seen: Array | None
-    ) -> tuple[tuple[Array, Array], TopK | None]:
+    ) -> tuple[tuple[Array, Array], TopK | None, Array | None]:
         top = most_probable(logits, decoding.record_top, limit) if decoding.record_top else None
         if limit is None or again is None:
-            return draw_with_logprob(logits, uniform, decoding, seen), top
-        return draw_within(logits, uniform, again, limit, decoding, seen), top
+            drawn = draw_with_logprob(logits, uniform, decoding, seen)
+        else:
+            drawn = draw_within(logits, uniform, again, limit, decoding, seen)
+        return drawn, top, sampled_logprob(logits, drawn[0], decoding, seen, limit) if sampled else None
 
     if split is not None and split.mesh.size > 1:
         # Rows do not see each other, but to rank their logits the partitioner would gather those of all of them.
@@ -155,7 +171,7 @@ def programs(
         if decoding.record_top:
             listed = jnp.zeros((CHUNK, batch, decoding.record_top), jnp.float32)
             top = TopK(listed.astype(jnp.int32), listed, real)
-        nothing = Chunk(jnp.full((CHUNK, batch), -1, jnp.int32), real, top)
+        nothing = Chunk(jnp.full((CHUNK, batch), -1, jnp.int32), real, top, real if sampled else None)
 
         def going(state: tuple[Array, Chunk, Slots]) -> Array:
             drawn, _, now = state
@@ -166,14 +182,14 @@ def programs(
             drawn, chunk, now = state
             keys = jax.vmap(jax.random.fold_in)(jax.random.wrap_key_data(now.keys, impl="threefry2x32"), now.position)
             again = None if limit is None else _uniform(jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys))
-            (token, logprob), top = drawing(now.logits, _uniform(keys), again, now.seen)
+            (token, logprob), top, share = drawing(now.logits, _uniform(keys), again, now.seen)
             running = now.left > 0
             ended = jnp.isin(token, jnp.array(end_tokens, jnp.int32)) if end_tokens else jnp.zeros_like(running)
             logits, cache = model.step(config, weights, now.cache, token, now.position, split)
             seen = None if now.seen is None else jax.vmap(_marked)(now.seen, token, running)
             left = jnp.where(ended, 0, jnp.maximum(now.left - 1, 0))
             then = Slots(cache, logits, now.position + running.astype(jnp.int32), left, now.keys, seen)
-            new = Chunk(jnp.where(running, token, -1), logprob, top)
+            new = Chunk(jnp.where(running, token, -1), logprob, top, share)
             return drawn + 1, jax.tree.map(lambda every, here: every.at[drawn].set(here), chunk, new), then
 
         _, chunk, slots = jax.lax.while_loop(going, one, (jnp.int32(0), nothing, slots))
@@ -190,12 +206,17 @@ def programs(
             params = jax.lax.with_sharding_constraint(params, weight_shardings(config, mesh))
         return model.weights(config, params, positions, decoding.weights)
 
+    def angles(positions: int) -> Any:
+        return model.angles(config, positions)
+
     # Slots lie alike before and after a program, so that its results can take the memory of its arguments, also where these are
     # only described.
     steps = None if mesh is None else NamedSharding(mesh, P(None, meshes.RULES["batch"]))
     return Programs(
         jax.jit(weights, static_argnums=1),
+        jax.jit(angles, static_argnums=0, out_shardings=None if mesh is None else NamedSharding(mesh, P())),
         jax.jit(empty, static_argnums=0, out_shardings=layout),
+        jax.jit(emptied, donate_argnums=0, in_shardings=(layout,), out_shardings=layout, keep_unused=True),
         jax.jit(prefill),
         jax.jit(seat, donate_argnums=0, in_shardings=(layout, None, None), out_shardings=layout),
         jax.jit(free, donate_argnums=0, in_shardings=(layout, None), out_shardings=layout),

@@ -1,8 +1,9 @@
-"""Traces from a model: problems in, graded traces out."""
+"""Traces from a model: problems in, graded traces out; or texts as they end, from an engine that stays."""
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 
@@ -14,7 +15,7 @@ from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.models import finite
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.transformer import Params
-from w2sr_jax.sampling.engine import Completion, NotFinite, generate
+from w2sr_jax.sampling.engine import Completion, Engine, NotFinite, generate
 from w2sr_jax.sampling.estimate import Meter, Progress
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.stops import before, stopper
@@ -32,6 +33,37 @@ class Author:
     seed: int
     provenance: str
     mesh: jax.sharding.Mesh | None = None
+
+
+class Drawn(NamedTuple):
+    """A text that was drawn for `problems[problem]`, not yet graded."""
+
+    problem: int
+    sample: int
+    text: str
+    completion: Completion
+
+
+def drawn(
+    engine: Engine, author: Author, problems: Sequence[Problem], samples: int, purpose: str, style: str = "reason"
+) -> Iterator[Drawn]:
+    """`samples` texts per problem, from an engine that has the author's parameters, in the order in which they end. Each depends
+    on (seed, author's name, problem id, sample, `purpose`), the parameters and the engine's decoding settings. A problem that
+    occurs twice gets the same texts twice: `purpose` names what tells two requests apart, as a step of training. Errors as of
+    `draw`."""
+    decoding, renderer = engine.decoding, author.renderer
+    rows = [(index, sample) for index in range(len(problems)) for sample in range(samples)]
+    prompts = renderer.prompts([problem.question for problem in problems], style)
+    entries = [(author.name, problems[index].id, sample) for index, sample in rows]
+    asked = [prompts[index] for index, _ in rows]
+    ended = engine.complete(asked, keys(author.seed, purpose, entries), stop=stopper(decoding.stop, renderer.decode))
+    try:
+        for row, completion in ended:
+            (text,) = _texts(renderer, [[]], [completion], decoding.stop)
+            yield Drawn(*rows[row], text, completion)
+    except NotFinite as error:
+        index, sample = rows[error.row]
+        raise UserError(_not_finite(author, problems[index], sample, error.drawn)) from None
 
 
 def draw(
