@@ -1,5 +1,6 @@
 """Odd places and low limits: a sentence and exit code 2, or the work is done; nothing of others is touched."""
 
+import argparse
 import os
 import resource
 import stat
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from w2sr_jax.cli import arguments
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import limits, stopping
@@ -320,3 +322,14 @@ def test_a_terminal_that_is_gone_does_not_end_what_saves_itself(tmp_path: Path) 
         assert saved.read_text() == "saved"
     finally:
         process.kill()
+
+
+def test_what_all_processes_name_alike_lies_beside_their_copies_of_a_bucket(tmp_path: Path) -> None:
+    """The settings of a rehearsal hold paths of its stand-ins, and must be the same in all processes."""
+    options = argparse.Namespace(root="gs://bucket/runs", scratch=tmp_path, coordinator="host:1", processes=2, process=1)
+    common = arguments.common_of(options, tmp_path / "process-1" / "gs" / "bucket" / "runs")
+    assert common == tmp_path / "gs" / "bucket" / "runs"
+    alone = argparse.Namespace(**{**vars(options), "coordinator": "", "processes": 1})
+    assert arguments.common_of(alone, common) == common
+    on_disk = argparse.Namespace(**{**vars(options), "root": str(tmp_path)})
+    assert arguments.common_of(on_disk, tmp_path) == tmp_path

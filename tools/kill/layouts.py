@@ -40,7 +40,7 @@ def run(place: str, scratch: Path, layout: str, config: Path, rest: Sequence[str
     processes, logs = [], []
     for index in range(count):
         command = [sys.executable, "-m", "w2sr_jax.cli", "run", str(config), "--plain", "--root", place, *rest]
-        command += ["--scratch", str(scratch / str(index))] if "://" in place else []
+        command += ["--scratch", str(scratch)] if "://" in place else []
         if count > 1:
             command += ["--coordinator", f"localhost:{port}", "--processes", str(count), "--process", str(index)]
         logs.append(scratch.with_name(f"{scratch.name}-{index}.log"))

@@ -54,10 +54,20 @@ def _directory_of(written: str, options: argparse.Namespace) -> Path:
 
     bucket = Bucket(written.rstrip("/"))
     bucket.check()
-    scratch = options.scratch or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "w2sr"
-    directory = scratch / _process(options) / written.replace("://", "/").rstrip("/")
+    directory = _copy(written, options, _process(options))
     mirror_root(directory, bucket)
     return directory
+
+
+def common_of(options: argparse.Namespace, root: Path) -> Path:
+    """A directory that has one name in all processes of a command: the root, and where each has a copy of a bucket beside the
+    copies."""
+    return _copy(options.root, options, "") if several(options) and is_address(options.root) else root
+
+
+def _copy(written: str, options: argparse.Namespace, process: str) -> Path:
+    scratch = options.scratch or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "w2sr"
+    return Path(scratch, process, written.replace("://", "/").rstrip("/"))
 
 
 def _process(options: argparse.Namespace) -> str:

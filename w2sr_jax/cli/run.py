@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from w2sr_jax.cli.arguments import add_plain, add_processes, add_root, add_trust, joined, lookup, root_of, several
+from w2sr_jax.cli.arguments import add_plain, add_processes, add_root, add_trust, common_of, joined, lookup, root_of, several
 from w2sr_jax.core.bucket import is_address
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process import terminal
@@ -146,7 +146,7 @@ def _configured(asked: Asked, root: Path) -> "tuple[Experiment, Path]":
     if asked.options.shrink:
         from w2sr_jax.preflight.rehearsal import shrink
 
-        experiment = shrink(experiment, root)
+        experiment = shrink(experiment, common_of(asked.options, root))
         check(experiment)
     from w2sr_jax.graph.store import RunStore
 
