@@ -112,6 +112,17 @@ def test_leave_one_out_is_centred_times_a_constant() -> None:
     same(one, jax.tree.map(lambda leaf: leaf * 4 / 3, other))
 
 
+def test_reinforce_is_that_of_whole_answers_as_actions_in_torch() -> None:
+    """The logarithm of an answer's probability is a sum over its tokens: with the denominator 1 nothing else is left."""
+    torch = pytest.importorskip("torch")
+    step = Step()
+    hidden, output = (torch.tensor(np.asarray(array, np.float64), requires_grad=True) for array in (step.hidden, step.output))
+    each = torch.log_softmax(hidden @ output, dim=-1).gather(-1, torch.tensor(np.asarray(step.target, np.int64))[:, None])[:, 0]
+    whole = torch.zeros(12, dtype=torch.float64).index_add(0, torch.tensor(step.rollout), each)
+    (-torch.tensor(advantages(LeaveOneOut(), step.rewards).reshape(-1)) * whole).mean().backward()
+    same(step.slope(Reinforce(denominator=1)), (hidden.grad.numpy(), output.grad.numpy()), 1e-5)
+
+
 def test_importance_weights_correct_an_earlier_students_rollouts() -> None:
     step = Step(drift=0.05)
     weights = token_weights("constant", step.lengths, np.ones(12, bool), step.most)
