@@ -21,10 +21,12 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.topk import TopK
 from w2sr_jax.losses import blocks, contract_errors, contract_mixing, contract_trace
 from w2sr_jax.losses.contract_factors import check_coefficient, check_weights
+from w2sr_jax.losses.contract_learning import check_learning
 from w2sr_jax.losses.contract_result import loss_fault
 from w2sr_jax.losses.contract_trace import Sizes, name
 from w2sr_jax.losses.inputs import INITIAL, TEACHER, TokenLoss, models_of
 from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.policy import needs_rollouts
 from w2sr_jax.losses.schedules import never
 from w2sr_jax.losses.token import OnCorrect, OnIncorrect, OnSpans, Sum, Weighted
 
@@ -51,7 +53,9 @@ class _Term:
         return type(self.loss).__module__.split(".")[0] == usercode.OURS
 
 
-def check_objective(objective: Objective, *, vocab_size: int | None = None, where: str = "objective") -> list[str]:
+def check_objective(
+    objective: Objective, *, vocab_size: int | None = None, where: str = "objective", rollouts: bool | None = None
+) -> list[str]:
     """Remarks on an objective. `UserError` where a training with it would fail, or would learn nothing from a part of it.
 
     Every loss of the user's own, wherever it stands in sums and selectors, is tried by itself: it must map the `Tokens` of blocks
@@ -59,7 +63,17 @@ def check_objective(objective: Objective, *, vocab_size: int | None = None, wher
     without one is let pass beside others where its value is 0 or `trim` looks at it. Schedules and weights of the user's own are
     tried too, and at last the whole objective as the training step evaluates it. It is remarked upon where a token's loss depends
     on other tokens. `vocab_size` None: not known yet. `where` says where the objective stands in the experiment.
+
+    `rollouts` says whether the training is on the student's own texts; None: where the loss looks at such. What makes advantages
+    of rewards is tried as well.
     """
+    own = needs_rollouts(objective.loss)
+    if own and rollouts is False:
+        raise UserError(
+            f"{where}.loss looks at rollouts, which are the student's own texts, and this training has none; use it in a "
+            "training stage that draws them, or another loss here"
+        )
+    own = own if rollouts is None else rollouts
     with _at(f"{where}.weights"):
         check_weights(objective.weights)
     terms = list(_terms(objective.loss, f"{where}.loss"))
@@ -72,16 +86,17 @@ def check_objective(objective: Objective, *, vocab_size: int | None = None, wher
         with _at(term.where):
             _check_arguments(term.loss)
             models = models_of(term.loss)
-            vocabulary = vocabulary or _vocabulary(term, models)
+            vocabulary = vocabulary or _vocabulary(term, models, own)
             alone = objective.trim == 0.0 and len(terms) == 1
-            learned = term.ours or _learns(term, Sizes(0, vocabulary or VOCABULARY, models), objective.trim > 0.0, alone)
+            learned = term.ours or _learns(term, Sizes(0, vocabulary or VOCABULARY, models, own), objective.trim > 0.0, alone)
             learning.append(learned and not term.idle)
     if not any(learning):
         raise UserError(f"{where}.loss is 0 on every token: nothing would be trained; give a term a coefficient other than 0")
     with _at(f"{where}.loss"):
+        check_learning(objective.loss)
         # A whole block, since a loss may refuse only from some size on.
         every = models_of(objective.loss)
-        sizes = Sizes(max(TOKENS[2], min(objective.block, _LARGEST)), vocabulary or VOCABULARY, every)
+        sizes = Sizes(max(TOKENS[2], min(objective.block, _LARGEST)), vocabulary or VOCABULARY, every, own)
         _check_whole(objective, terms, sizes)
     return [_mixing(term.loss, objective.block) for term in terms if not term.ours and _mixes(term.loss, sizes)]
 
@@ -153,7 +168,7 @@ def _learns(term: _Term, sizes: Sizes, trimmed: bool, alone: bool) -> bool:
 def _mixes(loss: TokenLoss, sizes: Sizes) -> bool:
     tokens = contract_trace.abstract(sizes)
     with contextlib.redirect_stdout(io.StringIO()), usercode.calling(loss):
-        traced = contract_trace.program(loss, tokens)[1]
+        traced = contract_trace.program(contract_trace.from_logits(loss), tokens)[1]
     return contract_mixing.mixes(traced, [0 if leaf.shape else None for leaf in jax.tree.leaves(tokens)])
 
 
@@ -166,7 +181,7 @@ def _mixing(loss: TokenLoss, block: int) -> str:
 
 def _leaking(loss: TokenLoss, sizes: Sizes) -> tuple[contract_trace.Returned, Any]:
     """A first tracing, which shows whether an array of it is stored; a later one may not."""
-    return contract_trace.program(loss, contract_trace.abstract(sizes), leaks=True)
+    return contract_trace.program(contract_trace.from_logits(loss), contract_trace.abstract(sizes), leaks=True)
 
 
 def _written(loss: TokenLoss) -> str:
@@ -205,7 +220,7 @@ def _check_pure(loss: TokenLoss, sizes: Sizes, traced: Any) -> None:
 
     def program(at: Sizes) -> Any:
         with inlined():
-            return contract_trace.program(loss, contract_trace.abstract(at))[1]
+            return contract_trace.program(contract_trace.from_logits(loss), contract_trace.abstract(at))[1]
 
     first, second = (_tried(loss, sizes, program) for _ in range(2))
     if not contract_trace.same(first, second):
@@ -216,7 +231,7 @@ def _check_pure(loss: TokenLoss, sizes: Sizes, traced: Any) -> None:
         )
 
 
-def _vocabulary(term: _Term, models: tuple[str, ...]) -> int | None:
+def _vocabulary(term: _Term, models: tuple[str, ...], rollouts: bool) -> int | None:
     """The size of the vocabulary that a loss was written for, where it does not run with the one that is tried. `UserError` where
     it runs with none."""
     if term.ours:
@@ -224,7 +239,7 @@ def _vocabulary(term: _Term, models: tuple[str, ...]) -> int | None:
     raised: list[Exception] = []
 
     def run(vocabulary: int) -> None:
-        sizes = Sizes(TOKENS[0], vocabulary, models)
+        sizes = Sizes(TOKENS[0], vocabulary, models, rollouts)
         _tried(term.loss, sizes, functools.partial(_leaking, term.loss), raised)
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -266,7 +281,8 @@ def _check_whole(objective: Objective, terms: list[_Term], sizes: Sizes) -> None
     count, real = sizes.tokens, functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
     hidden, output = real((count, WIDTH)), real((WIDTH, sizes.vocabulary))
     whole = jax.ShapeDtypeStruct((count,), jnp.int32)
-    data = blocks.TokenData(whole, whole, whole, real((count,)), real((count,)))  # type: ignore[arg-type]
+    of_rollouts = (real((count,)), real((count,))) if sizes.rollouts else ()
+    data = blocks.TokenData(whole, whole, whole, real((count,)), real((count,)), *of_rollouts)  # type: ignore[arg-type]
     listed = jax.ShapeDtypeStruct((count, 1), jnp.int32)
     top = TopK(listed, real((count, 1)), real((count,)), jax.ShapeDtypeStruct((count,), jnp.bool_))
     frozen = blocks.Frozen(hidden, output)  # type: ignore[arg-type]

@@ -8,7 +8,8 @@ import jax
 
 from w2sr_jax.core import sentences
 from w2sr_jax.core.code import usercode
-from w2sr_jax.losses.inputs import INITIAL, Tokens
+from w2sr_jax.losses.inputs import INITIAL, Rollout, Tokens
+from w2sr_jax.losses.sequences import Sequences
 
 _LONG = 240  # characters of another's message
 _RUNTIME_VALUE = "a value that is known only when the compiled program runs"
@@ -20,8 +21,10 @@ _INSTEAD = {
     "labels": "the next tokens are `tokens.target`",
     "label": "the next tokens are `tokens.target`",
     "step": "how far the training is, 0 to 1, is `tokens.progress`",
-    "advantage": "whether a trace is right is `tokens.verdict`",
-    "reward": "whether a trace is right is `tokens.verdict`",
+    "advantage": "whether a trace is right is `tokens.verdict`; advantages of rollouts are `tokens.drawn().advantage`",
+    "reward": "whether a trace is right is `tokens.verdict`; advantages of rollouts are `tokens.drawn().advantage`",
+    "sampled": "of rollouts, it is `tokens.drawn().sampled`",
+    "log_ratio": "of rollouts, it is `tokens.drawn().log_ratio`",
     "reference": (
         f"the initial student's log-probabilities are tokens.logprobs_of({INITIAL!r}), for a loss with the attribute "
         f"models = ({INITIAL!r},)"
@@ -58,8 +61,15 @@ _STARTS = (
 def words(error: BaseException, shapes: str) -> str | None:
     """The sentence, to be said behind the function's name; None where the error's own words say it best. `shapes` says which ones
     it was tried with, where a message speaks of shapes."""
-    if isinstance(error, AttributeError) and isinstance(error.obj, Tokens):
-        return _field(str(error.name))
+    if isinstance(error, AttributeError):
+        for kind, written in ((Tokens, "tokens"), (Rollout, "tokens.rollout"), (Sequences, "sequences")):
+            if isinstance(error.obj, kind):
+                return _field(str(error.name), kind._fields, written)
+        if error.obj is None and error.name in (*Rollout._fields, "log_ratio"):
+            return (
+                f"asks for tokens.rollout.{error.name} where there are no rollouts; a loss on rollouts has the attribute "
+                "needs_rollouts = True and reads tokens.drawn()"
+            )
     said = _said(error)
     start = next((right for begins, right in _STARTS if said.startswith(begins)), None)
     if start is not None:
@@ -99,11 +109,11 @@ def _said(error: BaseException) -> str:
         return ""
 
 
-def _field(name: str) -> str:
-    fields = ", ".join(Tokens._fields)
-    near = difflib.get_close_matches(name, Tokens._fields, 1)
-    hint = _INSTEAD.get(name) or (f"did you mean {near[0]}?" if near else "")
-    return f"asks for tokens.{sentences.shown(name, 40)}, which there is not{f' ({hint})' if hint else ''}; there are {fields}"
+def _field(name: str, fields: tuple[str, ...], written: str) -> str:
+    near = difflib.get_close_matches(name, fields, 1)
+    hint = (_INSTEAD.get(name) if written == "tokens" else None) or (f"did you mean {near[0]}?" if near else "")
+    asked = f"asks for {written}.{sentences.shown(name, 40)}, which there is not"
+    return f"{asked}{f' ({hint})' if hint else ''}; there are {', '.join(fields)}"
 
 
 def _concrete(error: BaseException, said: str) -> str | None:

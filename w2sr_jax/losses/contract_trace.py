@@ -16,18 +16,20 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from w2sr_jax.core import sentences
-from w2sr_jax.losses.inputs import TEACHER, Distribution, TokenLoss, Tokens
+from w2sr_jax.losses.formulas import target_logprob
+from w2sr_jax.losses.inputs import TEACHER, Distribution, Rollout, TokenLoss, Tokens
 
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 _LOOPS = ("scan", "while")
 
 
 class Sizes(NamedTuple):
-    """A block of `tokens` over a `vocabulary`, with the distributions of some models."""
+    """A block of `tokens` over a `vocabulary`, with the distributions of some models, of `rollouts` or of others' texts."""
 
     tokens: int
     vocabulary: int
     models: tuple[str, ...]
+    rollouts: bool = False
 
 
 class Returned(NamedTuple):
@@ -59,7 +61,20 @@ def abstract(sizes: Sizes) -> Tokens:
     progress = jax.ShapeDtypeStruct((), jnp.float32)
     flags = jax.ShapeDtypeStruct((count,), jnp.bool_)
     models = {name: Distribution(logits, flags if name == TEACHER else None) for name in sizes.models}  # type: ignore[arg-type]
-    return Tokens(logits, whole, whole, whole, real, models, progress)  # type: ignore[arg-type]
+    rollout = Rollout(real, real, real) if sizes.rollouts else None  # type: ignore[arg-type]
+    return Tokens(logits, whole, whole, whole, real, models, progress, rollout)  # type: ignore[arg-type]
+
+
+def from_logits(loss: TokenLoss) -> TokenLoss:
+    """The loss of tokens whose rollouts, where there are some, have log-probabilities of their logits, as in a training."""
+
+    def computed(tokens: Tokens) -> Any:
+        if tokens.rollout is None:
+            return loss(tokens)
+        return loss(tokens._replace(rollout=tokens.rollout._replace(logprob=target_logprob(tokens))))
+
+    computed.__name__ = name(loss)
+    return computed
 
 
 def program(function: Callable[..., Any], *abstract_arguments: Any, leaks: bool = False) -> tuple[Returned, ClosedJaxpr]:
@@ -89,7 +104,7 @@ def gradient(loss: TokenLoss, sizes: Sizes) -> ClosedJaxpr:
     """The program of the gradient of the summed loss in the logits."""
 
     def total(logits: Any, tokens: Tokens) -> Any:
-        return jnp.sum(loss(tokens._replace(logits=logits)).astype(jnp.float32))
+        return jnp.sum(from_logits(loss)(tokens._replace(logits=logits)).astype(jnp.float32))
 
     tokens = abstract(sizes)
     return program(lambda logits, tokens: jax.grad(total)(logits, tokens), tokens.logits, tokens)[1]

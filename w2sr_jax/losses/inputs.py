@@ -69,8 +69,8 @@ class Tokens(NamedTuple):
         """`rollout`, where a loss or its diagnostics cannot do without. `UserError` where there is none."""
         if self.rollout is None:
             raise UserError(
-                "the loss looks at rollouts, which are the student's own texts, and this training has none; use it in a training "
-                "stage that draws them"
+                "the loss looks at rollouts, which are the student's own texts, and this training has none; a loss on rollouts "
+                "has the attribute needs_rollouts = True and belongs into a training stage that draws them"
             )
         return self.rollout
 
@@ -114,7 +114,7 @@ def models_of(*losses: TokenLoss) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for loss in losses for name in _named(loss)))
 
 
-def attribute(loss: TokenLoss, name: str) -> Any:
+def attribute(loss: Any, name: str) -> Any:
     """An attribute of a loss, or of what decorators and `functools.partial` wrap; None where it has none."""
     inner: Any = loss
     for _ in range(100):  # wrappers may lead in a circle

@@ -18,7 +18,7 @@ import numpy as np
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses.advantages import Advantages, Centered, LeaveOneOut, Standardized
-from w2sr_jax.losses.inputs import TokenLoss, Tokens, attribute
+from w2sr_jax.losses.inputs import Tokens, attribute
 from w2sr_jax.losses.token import Divergence, Loss, OnCorrect, OnIncorrect, OnSpans, Sum, Weighted
 
 if TYPE_CHECKING:
@@ -67,12 +67,8 @@ class PolicyLoss(Loss):
     needs_rollouts = True
 
     def __post_init__(self) -> None:
-        check_advantages(self, self.advantages)
-        if self.denominator not in ("sequence", "token", "constant") and not _is_count(self.denominator):
-            raise UserError(
-                f"{type(self).__name__}.denominator is {sentences.value(self.denominator, 60)}; it must be 'sequence', 'token', "
-                "'constant' or a number of tokens, at least 1"
-            )
+        check_advantages(type(self).__name__, self.advantages)
+        check_denominator(type(self).__name__, self.denominator)
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,7 @@ class Grpo(PolicyLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_clip(self, self.clip)
+        check_clip(type(self).__name__, self.clip)
 
     def __call__(self, tokens: Tokens) -> Float[Array, " T"]:
         from w2sr_jax.losses import policy_formulas
@@ -171,37 +167,47 @@ class Learning(NamedTuple):
     """Not asked for, but to be watched: where its ratios are clipped."""
 
 
-def needs_rollouts(loss: TokenLoss) -> bool:
+def needs_rollouts(loss: Any) -> bool:
     """Whether a loss, or a term of it, looks at texts that the student wrote itself."""
     return any(bool(attribute(part, "needs_rollouts")) for part in _parts(loss))
 
 
-def learning(loss: TokenLoss) -> Learning:
+def learning(loss: Any) -> Learning:
     """The advantages and the denominator that a loss, or a term of it, asks for, and its clip. `UserError` where two terms
     disagree."""
     return Learning(_agreed(loss, "advantages"), _agreed(loss, "denominator"), _agreed(loss, "clip"))
 
 
-def check_advantages(loss: object, rule: Advantages) -> None:
-    """`UserError` where what should make advantages of rewards cannot be called."""
-    if isinstance(rule, type) or not callable(rule):
-        write = f": write {rule.__name__}()" if isinstance(rule, type) else ""
+def check_denominator(name: str, denominator: Denominator) -> None:
+    """`UserError` where a denominator of what is called `name` is none."""
+    if denominator in ("sequence", "token", "constant"):
+        return
+    if not isinstance(denominator, int) or isinstance(denominator, bool) or denominator < 1:
         raise UserError(
-            f"{type(loss).__name__}.advantages is {sentences.value(rule, 60)}; it must be a function from rewards to "
-            f"advantages{write}"
+            f"{name}.denominator is {sentences.value(denominator, 60)}; it must be 'sequence', 'token', 'constant' or a number "
+            "of tokens, at least 1"
         )
 
 
-def check_clip(loss: object, clip: tuple[float, float] | None) -> None:
-    """`UserError` where an interval for ratios is none."""
+def check_advantages(name: str, rule: Advantages) -> None:
+    """`UserError` where what should make advantages of rewards, of what is called `name`, cannot be called."""
+    if isinstance(rule, type) or not callable(rule):
+        write = f": write {rule.__name__}()" if isinstance(rule, type) else ""
+        raise UserError(
+            f"{name}.advantages is {sentences.value(rule, 60)}; it must be a function from rewards to advantages{write}"
+        )
+
+
+def check_clip(name: str, clip: tuple[float, float] | None) -> None:
+    """`UserError` where an interval for ratios, of what is called `name`, is none."""
     if clip is not None and not (len(clip) == 2 and 0.0 < clip[0] <= 1.0 and clip[1] > 0.0):
         raise UserError(
-            f"{type(loss).__name__}.clip is {sentences.value(clip, 60)}; it must be how far below 1 (above 0, at most 1) and "
+            f"{name}.clip is {sentences.value(clip, 60)}; it must be how far below 1 (above 0, at most 1) and "
             "how far above 1 (above 0) the ratio may be, or None"
         )
 
 
-def _parts(loss: TokenLoss) -> Iterator[TokenLoss]:
+def _parts(loss: Any) -> Iterator[Any]:
     """The losses that sums, coefficients and selectors hold."""
     if isinstance(loss, Sum):
         for term in loss.terms:
@@ -212,7 +218,7 @@ def _parts(loss: TokenLoss) -> Iterator[TokenLoss]:
         yield loss
 
 
-def _agreed(loss: TokenLoss, name: str) -> Any:
+def _agreed(loss: Any, name: str) -> Any:
     asked = [value for part in _parts(loss) if (value := attribute(part, name)) is not None]
     for value in asked[1:]:
         if value != asked[0]:
@@ -221,7 +227,3 @@ def _agreed(loss: TokenLoss, name: str) -> Any:
                 "has one of them: give all terms the same"
             )
     return asked[0] if asked else None
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

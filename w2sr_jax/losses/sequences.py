@@ -126,8 +126,8 @@ class Gspo(Extendable):
     denominator: ClassVar[Denominator] = "sequence"
 
     def __post_init__(self) -> None:
-        check_advantages(self, self.advantages)
-        check_clip(self, self.clip)
+        check_advantages("Gspo", self.advantages)
+        check_clip("Gspo", self.clip)
 
     def __call__(self, sequences: Sequences) -> Float[Array, "R S"]:
         from w2sr_jax.losses import policy_formulas
