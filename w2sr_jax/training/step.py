@@ -5,6 +5,7 @@ over the tokens of the whole step, however they were split and however unequal t
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -13,10 +14,10 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from w2sr_jax.losses.blocks import Frozen, LossSum, Model, TokenData, blocked, token_losses
+from w2sr_jax.losses.blocks import Drawn, Frozen, LossSum, Model, TokenData, blocked, token_losses
 from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
 from w2sr_jax.losses.objective import Objective
-from w2sr_jax.losses.sums import no_tokens
+from w2sr_jax.losses.sums import Watch, no_tokens
 from w2sr_jax.losses.weights import trimmed
 from w2sr_jax.models import embedding, transformer
 from w2sr_jax.models import lora as adapters
@@ -44,6 +45,14 @@ class StepSettings(NamedTuple):
     models: Mapping[str, ModelConfig] = NO_CONFIGS
 
 
+class OnRollouts(NamedTuple):
+    """What a step on the student's own answers has besides: `drawn` makes a token's log-probability of logits as it was drawn,
+    `watch` looks beside the loss. The loss is then the sum of weight · loss, not the mean: the weights hold the denominator."""
+
+    drawn: Drawn | None
+    watch: Watch | None = None
+
+
 def make_step(
     config: ModelConfig,
     objective: Objective,
@@ -55,6 +64,7 @@ def make_step(
     lora: Lora = NONE,
     peak: float | None = None,
     models: Mapping[str, ModelConfig] = NO_CONFIGS,
+    rollouts: OnRollouts | None = None,
 ) -> Step:
     """Build `(state, batch, frozen) -> (state, metrics)`; `batch` holds [R, L] arrays, R the rows of the whole step.
 
@@ -63,18 +73,20 @@ def make_step(
     `frozen` has the parameters of the models that `objective.loss` looks at, by name, as far as the batch has not their
     distributions; it may be None where there are none. `models` are the settings of those besides `initial`. A teacher that is in
     neither is known nowhere. With a `lora` of rank above 0 `initial` is always there, as `lora.freeze` makes it, and the state's
-    parameters are the adapters beside it.
+    parameters are the adapters beside it. `rollouts` says that the student wrote the batch, which has `Batch.rollout` then.
 
     Metrics are float32 scalars (`sound` a bool): `loss` is the weighted mean of the objective, `nll` and `token_accuracy`
     unweighted means over the supervised tokens that were not trimmed, `tokens` their number and `weight` their weight;
     `gradient_norm` is taken before clipping, `update_norm` after everything. Where parameters are trained in another type than
     float32, `changed` is the share of them that such an update changes at the `peak` learning rate (default: the step's own); the
-    other updates are rounded away.
+    other updates are rounded away. What a watch gives are further ones: means over tokens, and largest values.
 
     A non-finite loss or gradient, or weights that sum to less than 0, change nothing but `state.sound`, which stays False.
     """
     configs = {**models, INITIAL: config}
     block, softcap = objective.block, config.logit_softcap
+    drawn, watch = rollouts or OnRollouts(None)
+    names = models_of(objective.loss) if watch is None else models_of(objective.loss, watch)
 
     def last_hidden(
         config: ModelConfig, params: Any, part: Batch, trained: bool = False
@@ -94,7 +106,7 @@ def make_step(
     def models_at(frozen: Any, part: Batch) -> dict[str, Model]:
         """The distributions of all models that the loss looks at, those that are read before those that are computed."""
         found: dict[str, Model] = {TEACHER: None}
-        for name in models_of(objective.loss):
+        for name in names:
             if name in part.models:
                 found[name] = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), part.models[name])
             elif frozen and name in frozen:
@@ -106,13 +118,13 @@ def make_step(
         hidden, output = last_hidden(config, student(params, frozen), part, trained=not lora.rank or lora.embeddings)
         models = models_at(frozen, part)
         where = None if mesh is None else here(mesh)
-        total = blocked(objective.loss, hidden, output, _data(part), progress, models, block, where, softcap)
+        total = blocked(objective.loss, hidden, output, _data(part), progress, models, block, where, softcap, drawn, watch)
         return total.loss_sum, total
 
     def losses(params: Any, frozen: Any, part: Batch, progress: Float[Array, ""]) -> Float[Array, "r L"]:
         hidden, output = last_hidden(config, student(params, frozen), part)
         models = models_at(frozen, part)
-        flat = token_losses(objective.loss, hidden, output, _data(part), progress, models, block, mesh, softcap)
+        flat = token_losses(objective.loss, hidden, output, _data(part), progress, models, block, mesh, softcap, drawn)
         return flat.reshape(part.weight.shape)
 
     def gradient(state: TrainState, frozen: Any, parts: Batch, progress: Float[Array, ""]) -> tuple[Any, LossSum]:
@@ -124,7 +136,7 @@ def make_step(
 
         if accumulation == 1:
             return one(state.params, frozen, jax.tree.map(lambda leaf: leaf[0], parts), progress)
-        total: tuple[Any, LossSum] = accumulated(one, _zero, state.params, frozen, parts, progress, mesh)
+        total: tuple[Any, LossSum] = accumulated(one, partial(_zero, watch), state.params, frozen, parts, progress, mesh)
         return total
 
     def step(state: TrainState, batch: Batch, frozen: Any) -> tuple[TrainState, Metrics]:
@@ -135,9 +147,11 @@ def make_step(
             every = jax.lax.map(lambda part: losses(state.params, frozen, part, progress), parts)
             parts = parts._replace(weight=trimmed(every, parts.weight, objective.trim))
         slope, total = gradient(state, frozen, parts, progress)
-        slope = jax.tree.map(lambda leaf: _ratio(leaf, total.weight_sum), slope)
+        if rollouts is None:
+            slope = jax.tree.map(lambda leaf: _ratio(leaf, total.weight_sum), slope)
 
-        loss, norm = _ratio(total.loss_sum, total.weight_sum), optax.global_norm(slope)
+        loss = total.loss_sum if rollouts is not None else _ratio(total.loss_sum, total.weight_sum)
+        norm = optax.global_norm(slope)
         sound = state.sound & jnp.isfinite(loss) & jnp.isfinite(norm) & (total.weight_sum >= 0.0)
         new, updates = advance(state, slope, optimizer, sound)
         metrics = {
@@ -150,6 +164,8 @@ def make_step(
             "weight": total.weight_sum,
             "tokens": total.token_sum,
             "sound": sound,
+            **{name: _ratio(value, total.token_sum) for name, value in total.sums.items()},
+            **{name: jnp.where(total.token_sum > 0, value, 0.0) for name, value in total.peaks.items()},
         }
         if any(leaf.dtype != jnp.float32 for leaf in jax.tree.leaves(state.params)):
             rate = schedule(state.step)
@@ -169,13 +185,13 @@ def compile_step(step: Step, mesh: Mesh, state: TrainState, frozen: Mapping[str,
 
 
 def _data(part: Batch) -> TokenData:
-    fields = (part.target, part.span, part.verdict, part.teacher_logprob, part.weight)
+    fields = (part.target, part.span, part.verdict, part.teacher_logprob, part.weight, *(part.rollout or ()))
     return TokenData(*(leaf.reshape(-1) for leaf in fields))
 
 
-def _zero(params: Any) -> tuple[Any, LossSum]:
+def _zero(watch: Watch | None, params: Any) -> tuple[Any, LossSum]:
     """Gradient and sums of no tokens."""
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params), no_tokens()
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params), no_tokens(watch)
 
 
 def _changed(params: Any, updates: Any, scale: Float[Array, ""]) -> Float[Array, ""]:

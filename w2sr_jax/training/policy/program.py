@@ -1,0 +1,132 @@
+"""What a student learns from its own answers, as a program: a token loss on rollouts, with what is watched beside it."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from w2sr_jax.losses.inputs import models_of
+from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.rollout_watch import RolloutWatch
+from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.sampling.draw import sampled_logprob
+from w2sr_jax.sampling.settings import Decoding
+from w2sr_jax.training.digest import params_digest
+from w2sr_jax.training.frozen import Models, check_models, computed
+from w2sr_jax.training.policy.drawing import Drawing
+from w2sr_jax.training.policy.gates import Gates, Guard
+from w2sr_jax.training.policy.source import Drawn
+from w2sr_jax.training.preconditions import check_fit, check_rows
+from w2sr_jax.training.program import make_program
+from w2sr_jax.training.protocols import Hooks
+from w2sr_jax.training.settings import Training
+from w2sr_jax.training.state import Metrics, TrainState
+from w2sr_jax.training.step import OnRollouts, Step, StepSettings, make_step
+from w2sr_jax.training.student import Initial, Student, StudentProgram
+
+
+@dataclasses.dataclass(frozen=True)
+class SampledLogprob:
+    """The log-probability of a token under the distribution that `decoding` makes of logits, ids from `limit` on left out."""
+
+    decoding: Decoding
+    limit: int | None
+
+    def __call__(self, logits: jax.Array, target: jax.Array) -> jax.Array:
+        return sampled_logprob(logits, target, self.decoding, limit=self.limit)
+
+
+@dataclasses.dataclass(frozen=True)
+class LearningFromRollouts:
+    """Satisfies `training.program.Learning`: a token loss in the sum over the tokens of rollouts, whose weights hold the declared
+    denominator."""
+
+    objective: Objective
+    decoding: Decoding
+    limit: int | None
+    watch: RolloutWatch
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*models_of(self.objective.loss), *self.watch.models]))
+
+    def make_step(
+        self,
+        config: ModelConfig,
+        optimizer: optax.GradientTransformation,
+        schedule: optax.Schedule,
+        total_steps: int,
+        how: StepSettings,
+    ) -> Step:
+        rollouts = OnRollouts(SampledLogprob(self.decoding, self.limit), self.watch)
+        own = (how.accumulation, how.mesh, how.lora, how.peak, how.models, rollouts)
+        return make_step(config, self.objective, optimizer, schedule, total_steps, *own)
+
+
+class RolloutProgram(StudentProgram):
+    """The program of a student on its own answers: its metrics are those of the step and those that were observed of the
+    rollouts, held against gates one step later."""
+
+    def __init__(self, student: Student, gates: Gates) -> None:
+        super().__init__(student, loss_level=None)
+        self._gates, self._guard = gates, Guard(gates, lambda words: None)
+        self._latest: tuple[int, Metrics] | None = None
+
+    def begin(self, restored: TrainState | None, hooks: Hooks) -> TrainState:
+        self._guard = Guard(self._gates, hooks.warn)
+        self._number = 0 if restored is None else int(restored.step)
+        return super().begin(restored, hooks)
+
+    def step(self, state: TrainState, batch: Drawn) -> tuple[TrainState, Metrics]:
+        if self._latest is not None:
+            number, before = self._latest
+            self._guard.look(number, {name: float(value) for name, value in before.items() if name != "sound"})
+        new, metrics = super().step(state, batch.rows)
+        self._number += 1
+        metrics = {**metrics, **{name: jnp.float32(value) for name, value in batch.observed.items()}}
+        self._latest = self._number, metrics
+        return new, metrics
+
+
+def rollout_program(
+    model: ModelConfig,
+    initial: Any,
+    training: Training,
+    objective: Objective,
+    drawn: Drawing,
+    mesh: Mesh,
+    models: Models,
+    watch: RolloutWatch,
+    gates: Gates,
+    rows: int,
+) -> RolloutProgram:
+    """The program of a student that learns from `rows` answers of its own in each of `training.steps` steps, as `drawn` draws
+    them. `initial` is a pytree of parameters, or a function that gives it; `models` are those that the loss looks at besides
+    `initial`.
+
+    `UserError`: the mesh does not divide the rows; a model that the loss looks at is missing or of another vocabulary; parameters
+    do not fit their model or are not finite.
+    """
+    check_rows(rows, training.accumulation, mesh)
+    check_models(model, objective, models)
+    params = initial() if callable(initial) else initial
+    check_fit(model, params)
+    others = computed(objective, models)
+    limit = drawn.renderer.vocab_size if drawn.renderer.vocab_size < model.vocab_size else None
+    learning = LearningFromRollouts(objective, _as_drawn(drawn.decoding), limit, watch)
+    configs = {name: other.config for name, other in others.items()}
+    compiled = make_program(model, learning, training, training.steps, mesh, configs)
+    return RolloutProgram(
+        Student(model, training.lora, drawn.seed, mesh, compiled, Initial(params, params_digest(params)), others), gates
+    )
+
+
+def _as_drawn(decoding: Decoding) -> Decoding:
+    """What of a decoding counts for a token's probability: programs that differ in no more are one."""
+    plain = Decoding()
+    return dataclasses.replace(
+        plain, temperature=decoding.temperature, top_k=decoding.top_k, top_p=decoding.top_p, min_p=decoding.min_p
+    )
