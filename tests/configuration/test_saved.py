@@ -13,7 +13,7 @@ from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.token import Nll, ReverseKL
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.lora_settings import Lora
-from w2sr_jax.stages.training_work import steering
+from w2sr_jax.stages.imitating import steering
 from w2sr_jax.training.settings import Training
 
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from w2sr_jax.sampling.settings import Decoding
     from w2sr_jax.sampling.traces import Author
     from w2sr_jax.text.render import Renderer
+    from w2sr_jax.training.frozen import Models
     from w2sr_jax.training.loop import TrainingResult
+    from w2sr_jax.training.policy.drawing import Drawing
     from w2sr_jax.training.probe import Probing
     from w2sr_jax.training.protocols import Program, Source
     from w2sr_jax.training.settings import LoopSettings, Training
@@ -67,6 +69,11 @@ class TrainingWork(TextSource, Protocol):
         drew; where a setting or an input has changed since, it is empty again."""
 
     @property
+    def own_split(self) -> str:
+        """The split whose problems the model may answer by itself to learn from its answers: the pool's, of its rung's part; a
+        teacher's own."""
+
+    @property
     def renderer(self) -> "Renderer": ...
     @property
     def grader(self) -> "Grader": ...
@@ -114,6 +121,17 @@ class TrainingWork(TextSource, Protocol):
         """Looks at the probe problems while the model is trained, as `probe` says, for `fit`; the stage must say that it
         `samples`. `params`, by default `initial`, is what the model is compared with (a pytree, or a function that gives it); let
         nothing else hold parameters meanwhile."""
+
+    def drawing(self, decoding: "Decoding", longest: int) -> "Drawing":
+        """Draws answers of the model as it is in training, with an engine that stays; `longest` is how many tokens a prompt and
+        its answer have at most. The stage must say that it `samples`."""
+
+    def beside(self) -> "Models":
+        """The frozen models, besides the one that the training starts from, that the loss of the stage's `objective` looks at."""
+
+    def flops(self, training: "Training", objective: "Objective", tokens: int, sampled: int = 0, initial: bool = False) -> float:
+        """Floating-point operations of a training that read `tokens` positions in all and let the model decode or read `sampled`
+        tokens; `initial` says that the frozen initial model was computed, whether or not the loss looks at it."""
 
     def fit(
         self, program: "Program", source: "Source", loop: "LoopSettings", probing: "Probing | None" = None

@@ -21,17 +21,18 @@ def flops(
     training: Training,
     objective: Objective,
     others: Mapping[str, FrozenModel | None],
-    packed: Packed,
+    packed: Packed | None,
     tokens: int,
+    initial: bool = False,
 ) -> float:
     """Floating-point operations of a training on so many tokens; `others` are the models that its loss looks at besides the
-    student's initial parameters."""
-    referenced, keeps = INITIAL in models_of(objective.loss), training.reference_top > 0
+    student's initial parameters, `initial` says that these are computed anyway."""
+    referenced, keeps = initial or INITIAL in models_of(objective.loss), training.reference_top > 0
     beside = [each.config.parameters() for each in others.values() if each is not None]
     frozen = sum([config.parameters() if referenced else 0, *beside])
     reference = 0 if keeps else frozen
     # A run's trainings share what is stored; each is charged for it, since any of them may be the one that computes it.
-    once = sampling_flops(frozen, int(np.count_nonzero(packed.segments))) if frozen and keeps else 0
+    once = sampling_flops(frozen, int(np.count_nonzero(packed.segments))) if frozen and keeps and packed is not None else 0
     trained, adapters = _trained(config, training)
     remade = config.remat in ("layers", "attention")
     return training_flops(config.parameters() + adapters, tokens, remade, reference, trained) + once

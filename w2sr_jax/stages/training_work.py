@@ -10,19 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2sr_jax.answers.grade import Grader
-from w2sr_jax.configuration.encoding import encode
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.core.keys import key
 from w2sr_jax.core.records import Example, Problem, Stored
 from w2sr_jax.core.trees import tree
-from w2sr_jax.curation.texts import example
+from w2sr_jax.curation.texts import example, gold
 from w2sr_jax.evaluation.cost import sampling_flops
 from w2sr_jax.evaluation.probe import Probe
-from w2sr_jax.experiment import TrainingStage
 from w2sr_jax.experiment.work import TrainedModel
 from w2sr_jax.graph.stage import Context, settings, stages_of
-from w2sr_jax.losses.contract import check_objective
 from w2sr_jax.losses.inputs import TEACHER
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models import finite, grow, transformer
@@ -32,29 +29,24 @@ from w2sr_jax.parallel.processes import first_does, put, report
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.sampling.traces import Author
 from w2sr_jax.stages import examples as examples_of
-from w2sr_jax.stages import layout, models, problems, remarks, tokenizer, training_files, weights
+from w2sr_jax.stages import layout, models, problems, tokenizer, training_files, weights
 from w2sr_jax.stages import training_cost as cost
 from w2sr_jax.stages.curate import emptied
 from w2sr_jax.stages.probing import training_probe
 from w2sr_jax.stages.problems import POOL
-from w2sr_jax.stages.training_notes import followers, noted, spent, under_way
+from w2sr_jax.stages.problems import TEACHER as TEACHER_SPLIT
+from w2sr_jax.stages.training_notes import followers, spent, under_way
 from w2sr_jax.text.render import Renderer
-from w2sr_jax.training import checkpoints, journal, supervision
+from w2sr_jax.training import checkpoints, journal
 from w2sr_jax.training.frozen import FrozenModel
-from w2sr_jax.training.imitation import REFERENCES, ReferenceStore, imitation
 from w2sr_jax.training.loop import TrainingResult, fit
+from w2sr_jax.training.policy.drawing import Drawing
 from w2sr_jax.training.probe import Probing
 from w2sr_jax.training.protocols import Hooks, Program, Source
 from w2sr_jax.training.settings import LoopSettings, Training
 
 if TYPE_CHECKING:
     from w2sr_jax.stages.train import Sampling, Train
-
-
-def steering(config: ModelConfig, training: Training, objective: Objective, seed: int) -> str:
-    """Digest of all that steers a training besides its data. It is the same in every process, also with a function as a loss, so
-    that an interrupted training recognises its own checkpoints."""
-    return files.digest_json(encode((config, training, objective, seed)))
 
 
 class Work:
@@ -103,10 +95,14 @@ class Work:
             )
         return self.stage.sampling
 
+    @property
+    def own_split(self) -> str:
+        return POOL if self.stage.model.rung is not None else TEACHER_SPLIT
+
     def examples(self) -> Sequence[Example]:
         model, curation = self.stage.model, self.stage.curation
         if curation is None:
-            return []
+            return list(gold(self.problems(TEACHER_SPLIT))) if model.rung is None else []
         rows = Stored(self.store.file(examples_of.curated_in(curation.folder, model)), Example)
         if not len(rows):
             raise NothingToTrain(emptied(self.store, curation.name, str(model.arm)))
@@ -142,6 +138,15 @@ class Work:
         spread = put(params, models.resting_shardings(self.config, mesh))
         return Author(self.model, self.config, spread, self.renderer, self.seed, "", mesh)
 
+    def drawing(self, decoding: Decoding, longest: int) -> Drawing:
+        mesh = mesh_of(self.stage.probe_mesh or self.stage.mesh)
+        own = (self.model, self.seed, self.config, self.renderer, decoding, mesh, self.drawn)
+        return Drawing(*own, self.store.sharing, longest)
+
+    def flops(self, training: Training, objective: Objective, tokens: int, sampled: int = 0, initial: bool = False) -> float:
+        own = cost.flops(self.config, training, objective, self.beside(), None, tokens, initial)
+        return own + sampling_flops(self.config.parameters(), sampled)
+
     def keep(self, params: Any, origin: Mapping[str, str]) -> TrainedModel:
         self._making()
         params = put(params, models.resting_shardings(self.config, self.mesh))
@@ -172,70 +177,15 @@ class Work:
         objective: Objective | None = None,
         probe: Probe | None = None,
     ) -> TrainedModel:
-        self._check_unmade()
-        model, directory, stage = self.stage.model, self.directory, self.stage
-        if isinstance(stage.recipe, TrainingStage):
-            objective, probe = objective or stage.recipe.objective, probe or stage.recipe.probe
-        objective, probe = objective or stage.objective or Objective(), probe or stage.probe
-        check_objective(objective, vocab_size=self.config.vocab_size, where=f"{self.model}: objective")
-        curated = None if stage.curation is None else self.store.path(examples_of.curated_in(stage.curation.folder, model))
-        chosen = directory / layout.LESSONS
-        own = first_does(
-            f"examples of {self.model}",
-            lambda: [] if curated is None else examples_of.keep_chosen(model, examples, curated, chosen),
-        )
-        path = directory / layout.PACKING
+        from w2sr_jax.stages.imitating import imitate
 
-        def packed_here() -> examples_of.Lessons:
-            lessons = examples_of.lessons(model, examples, self.renderer, training, self.seed, path)
-            self.store.publish([path])
-            return lessons
-
-        lessons = first_does(f"rows of {self.model}", packed_here)
-        if lessons is None:
-            self.store.sharing.obtain(path)
-            lessons = examples_of.packed_lessons(model, examples, self.renderer, training, self.seed, path)
-        remarked = remarks.remarked(lessons.renderer, examples) if self.context.first else {}
-        for warning in remarks.warnings(self.model, len(examples), remarked):
-            self.warn(warning)
-        batches, packed = lessons.batches, lessons.batches.packed
-        lessons.renderer.check_ids(int(max(packed.tokens.max(), packed.target.max())), self.config.vocab_size)
-        with self._about():
-            others = self._frozen()
-            supervision.check(batches, objective, lessons.total, others)
-        # Computes answers of the base: after all that is known without, and before anything else holds parameters.
-        looks = self.probing(probe, params)
-        count, rejected = len(lessons.encoded), lessons.rejected
-        del lessons
-        with self.stop(), self._about():
-            kept = ReferenceStore(
-                self.store.path(REFERENCES),
-                lambda done, rows: self.progress(done, rows, "rows of the frozen reference"),
-                self.store.sharing,
-            )
-            stored_on = None if stage.reference_mesh is None else mesh_of(stage.reference_mesh)
-            program, source = imitation(self.config, params, batches, training, objective, self.mesh, kept, others, stored_on)
-        steered = steering(self.config, training, objective, self.seed)
-        result = self._fit(program, source, training.loop, looks, steered)
-        looked = sum(line["tokens"] for line in journal.read(directory / journal.PROBE))
-        note, seen = noted(result, count, rejected, others)
-        measures: dict[str, Any] = {
-            "trained_parameters": cost.trained_parameters(self.config, training),
-            "examples": count,
-            "rejected": dict(rejected),
-            "epochs": round(result.steps / batches.steps_per_epoch, 2),
-            "flops": cost.flops(self.config, training, objective, others, packed, result.tokens)
-            + sampling_flops(self.config.parameters(), looked),
-            **seen,
-            **({"remarks": remarks.counts(remarked)} if remarked else {}),
-        }
-        return self.finish(result, measures, note, [path, *(own or ())])
+        return imitate(self, examples, params, training, objective, probe)
 
     def _making(self) -> None:
-        self._check_unmade()
+        self.check_unmade()
         self._made = True
 
-    def _check_unmade(self) -> None:
+    def check_unmade(self) -> None:
         if self._made:
             raise UserError(
                 f"{self.model}: a training stage trains once, and this one calls imitate, fit or keep again; several rounds are "
@@ -250,9 +200,12 @@ class Work:
         return None if looks is None else looks.probing()
 
     def fit(self, program: Program, source: Source, loop: LoopSettings, probing: Probing | None = None) -> TrainingResult:
-        return self._fit(program, source, loop, probing, self._identity)
+        return self.fit_steered(program, source, loop, probing, self._identity)
 
-    def _fit(self, program: Program, source: Source, loop: LoopSettings, probing: Probing | None, steered: str) -> TrainingResult:
+    def fit_steered(
+        self, program: Program, source: Source, loop: LoopSettings, probing: Probing | None, steered: str
+    ) -> TrainingResult:
+        """`fit` of a training that all of its settings steer by a digest of its own."""
         self._making()
         lineage = {"data_digest": source.digest, "config_hash": steered, **self.parent()}
         lineage |= {f"{name}_digest": models.digest(self.store, stage.model) for name, stage in self._others()}
@@ -264,7 +217,7 @@ class Work:
 
         training_files.obtain_journals(self.store, self.stage.model)
         first_does(f"what an earlier training of {self.model} left", clear)
-        with self.stop() as asked, self._about():
+        with self.stop() as asked, self.about():
             hooks = Hooks(
                 on_event=self._on_event,
                 on_warning=lambda words: self.warn(f"{self.model}: {words}"),
@@ -320,8 +273,7 @@ class Work:
         """The trainings of the models that the loss looks at, by the names that it has for them."""
         return list(zip(self.stage.other_names, self.stage.others, strict=True))
 
-    def _frozen(self) -> dict[str, FrozenModel | None]:
-        """Those models, to be read where something is computed with them."""
+    def beside(self) -> dict[str, FrozenModel | None]:
         frozen: dict[str, FrozenModel | None] = {TEACHER: None} if self.stage.untaught else {}
         for name, stage in self._others():
             config = models.sized(stage.model.config, self.renderer)
@@ -336,7 +288,7 @@ class Work:
         return source
 
     @contextlib.contextmanager
-    def _about(self) -> Iterator[None]:
+    def about(self) -> Iterator[None]:
         """Says of a training that has nothing to learn from where its settings stand."""
         try:
             yield

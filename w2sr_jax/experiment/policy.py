@@ -1,0 +1,237 @@
+"""Training stages on the student's own answers: policy gradients, and token losses such as on-policy distillation."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Literal
+
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.evaluation.probe import Probe
+from w2sr_jax.experiment.arms import TrainingStage
+from w2sr_jax.losses.advantages import Advantages, Centered
+from w2sr_jax.losses.inputs import TokenLoss, attribute
+from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.policy import Denominator, DrGrpo, learning
+from w2sr_jax.losses.rollout_watch import RolloutWatch
+from w2sr_jax.losses.shift import Shift
+from w2sr_jax.sampling.settings import Decoding
+from w2sr_jax.training.policy.draws import Draws
+from w2sr_jax.training.policy.gates import Gates
+from w2sr_jax.training.policy.rewards import IsCorrect, RewardFunction
+from w2sr_jax.training.settings import Training
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from w2sr_jax.experiment.work import TrainedModel, TrainingWork
+    from w2sr_jax.teachers.teacher import Small
+
+OWN_ANSWERS = Training(learning_rate=1e-6, warmup=0.0, final_fraction=1.0, log_every=1)
+"""How a student is trained on its own answers by default: a small, constant learning rate (Dr.GRPO, arXiv 2503.20783)."""
+
+
+class _OwnAnswers(TrainingStage):
+    """What stages on the student's own answers have in common."""
+
+    loss: TokenLoss
+    steps: int
+    problems: int
+    rollouts: int
+    decoding: Decoding | None
+    training: Training
+    watch_start: bool
+    gates: Gates
+
+    @property
+    def samples(self) -> bool:
+        return True
+
+    @property
+    def draws_own(self) -> bool:
+        return True
+
+    @property
+    def objective(self) -> Objective:  # type: ignore[override]
+        """The loss as training steps evaluate it."""
+        return Objective(self.loss)
+
+    @property
+    def rows(self) -> int:
+        """Of a step: one for each answer."""
+        return self.problems * self.rollouts
+
+    def rehearsed(self, small: "Small") -> "Self":
+        shrunk = super().rehearsed(small)
+        decoding = None if self.decoding is None else small.decoding(self.decoding)
+        counts = {"problems": min(self.problems, 4), "rollouts": min(self.rollouts, 2), "decoding": decoding}
+        return dataclasses.replace(shrunk, **counts)  # type: ignore[type-var]
+
+    def _learn(self, work: "TrainingWork", draws: Draws) -> "TrainedModel":
+        from w2sr_jax.training.policy.program import rollout_program
+        from w2sr_jax.training.policy.source import RolloutSource
+
+        decoding = self.decoding or dataclasses.replace(work.decoding, temperature=1.0)
+        training, looks = dataclasses.replace(self.training, steps=self.steps, epochs=None), work.probing(self.probe)
+        watch = RolloutWatch(attribute(self.loss, "clip"), self.watch_start)
+        beside = work.beside()
+        drawing = work.drawing(decoding, training.batching.length + 1)
+        shown = (training, self.objective, drawing, work.mesh, beside, watch, self.gates, draws.rollouts)
+        program = rollout_program(work.config, work.initial, *shown)
+        source = RolloutSource(draws, work.grader, work.problems(work.own_split), drawing, program.whole)
+        result = work.fit(program, source, training.loop, looks)
+        spent = source.spent()
+        measures = {
+            "rollouts": spent.rollouts,
+            "rollout_tokens": spent.tokens,
+            "flops": work.flops(training, self.objective, result.tokens, spent.read + spent.tokens, self.watch_start),
+        }
+        reward = result.metrics.get("reward")
+        note = f"{result.steps} steps on {spent.rollouts:,} answers" + (
+            "" if reward is None else f", reward {reward:.3f} at last"
+        )
+        return work.finish(result, measures, note, source.paths)
+
+    def _check(self) -> None:
+        for name, least in (("steps", 1), ("problems", 1), ("rollouts", 1)):
+            value = getattr(self, name)
+            if value < least:
+                raise UserError(f"{type(self).__name__}.{name} is {value}; it must be at least {least}")
+        if self.training.reference_top:
+            raise UserError(
+                f"{type(self).__name__}.training.reference_top is {self.training.reference_top}; it must be 0: "
+                "distributions can be stored of traces alone, and not of answers that are drawn while the student trains"
+            )
+        if self.decoding is not None and self.decoding.temperature == 0:
+            raise UserError(
+                f"{type(self).__name__}.decoding.temperature is 0; answers that are learned from must be drawn, so above 0"
+            )
+        if self.decoding is not None and self.decoding.repetition_penalty != 1:
+            raise UserError(
+                f"{type(self).__name__}.decoding.repetition_penalty is {self.decoding.repetition_penalty}; it must be 1: with a "
+                "penalty a token's distribution depends on those before it in a way that the loss does not know"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy(_OwnAnswers):
+    """Policy gradients: in every step the student answers problems, its answers are rewarded, and those that are better than the
+    others to the same problem become more probable."""
+
+    loss: TokenLoss = DrGrpo()
+    """A loss on rollouts (`losses.policy`), or a sum of such; a user's own reads `tokens.drawn()`."""
+    steps: int = 60
+    """Optimizer steps."""
+    problems: int = 64
+    """Problems of a draw."""
+    rollouts: int = 8
+    """Answers to each of them."""
+    rewards: tuple[RewardFunction, ...] = (IsCorrect(),)
+    """What answers are worth, added up: functions (trace, problem) -> float (`training.policy.rewards`)."""
+    advantages: Advantages | None = None
+    """How rewards become advantages; None: as the loss says."""
+    denominator: Denominator | None = None
+    """What the sum over tokens is divided by; None: as the loss says."""
+    decoding: Decoding | None = None
+    """How answers are drawn; None: as the experiment says, at temperature 1."""
+    reuse: int = 1
+    """Optimizer steps on the same answers."""
+    redraws: int = 0
+    """How often a draw asks more problems, where too few have answers of different rewards (DAPO's dynamic sampling)."""
+    truncated: Literal["mask", "count"] = "mask"
+    """Whether answers that did not end are left out of the loss, or count."""
+    ahead: bool = False
+    """Draw the next step's answers before this step, and grade them during it; they are one update old."""
+    patience: int = 10
+    """Draws in a row without any difference in reward after which the training is given up; 0: never."""
+    training: Training = OWN_ANSWERS
+    """The optimizer, row length, micro-batches and saving. Its `steps` and `batching.rows` do not count."""
+    watch_start: bool = True
+    """Estimate how far the student is from where it started, which takes that model's forward pass, and memory for it."""
+    gates: Gates = Gates()
+    """Bounds on what is watched."""
+    probe: Probe | None = None
+    """Looks at the probe problems while it trains; None: the rung's."""
+
+    def __post_init__(self) -> None:
+        self._check()
+        for name, least in (("reuse", 1), ("redraws", 0), ("patience", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"Policy.{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.ahead and self.redraws:
+            raise UserError("Policy.ahead and Policy.redraws exclude each other: what is drawn ahead is not rewarded yet")
+        if self.rollouts < 2 and self.advantages is None:
+            raise UserError("Policy.rollouts is 1; answers to a problem are compared with each other, so that it takes 2 or more")
+        if not self.rewards:
+            raise UserError("Policy.rewards is empty; give it a reward, such as IsCorrect()")
+
+    @property
+    def how(self) -> Draws:
+        """How answers are drawn and used."""
+        asked = learning(self.loss)
+        return Draws(
+            steps=self.steps,
+            problems=self.problems,
+            samples=self.rollouts,
+            length=self.training.batching.length,
+            advantages=self.advantages or asked.advantages or Centered(),
+            denominator=self.denominator or asked.denominator or "constant",
+            rewards=self.rewards,
+            reuse=self.reuse,
+            redraws=self.redraws,
+            truncated=self.truncated,
+            flat="drop",
+            ahead=self.ahead,
+            patience=self.patience,
+        )
+
+    def train(self, work: "TrainingWork") -> "TrainedModel":
+        return self._learn(work, self.how)
+
+
+@dataclasses.dataclass(frozen=True)
+class OnPolicy(_OwnAnswers):
+    """Any token loss on the student's own answers instead of a teacher's traces: on-policy distillation and weak-to-strong shifts
+    (`Shift`), divergences to other models, or imitation of its own right answers (`OnCorrect(Nll())`)."""
+
+    loss: TokenLoss = Shift()
+    """A loss per token; the verdicts that it sees are the grader's."""
+    steps: int = 60
+    """Optimizer steps."""
+    problems: int = 64
+    """Problems of a step."""
+    rollouts: int = 1
+    """Answers to each of them."""
+    denominator: Denominator = "token"
+    """What the sum over tokens is divided by: the tokens of the step, each answer's, or a constant."""
+    decoding: Decoding | None = None
+    """How answers are drawn; None: as the experiment says, at temperature 1."""
+    truncated: Literal["mask", "count"] = "count"
+    """Whether answers that did not end are left out of the loss, or count."""
+    training: Training = OWN_ANSWERS
+    """The optimizer, row length, micro-batches and saving. Its `steps` and `batching.rows` do not count."""
+    watch_start: bool = True
+    """Estimate how far the student is from where it started, which takes that model's forward pass, and memory for it."""
+    gates: Gates = Gates()
+    """Bounds on what is watched."""
+    probe: Probe | None = None
+    """Looks at the probe problems while it trains; None: the rung's."""
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    @property
+    def how(self) -> Draws:
+        """How answers are drawn and used."""
+        return Draws(
+            steps=self.steps,
+            problems=self.problems,
+            samples=self.rollouts,
+            length=self.training.batching.length,
+            advantages=learning(self.loss).advantages or Centered(),
+            denominator=self.denominator,
+            rewards=(IsCorrect(),),
+            truncated=self.truncated,
+            flat="keep",
+            patience=0,
+        )
+
+    def train(self, work: "TrainingWork") -> "TrainedModel":
+        return self._learn(work, self.how)
