@@ -1,10 +1,11 @@
 """What an arm of a rung is: a named selection of traces, and the training stages that a student goes through on them."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.extendable import Extendable
+from w2sr_jax.core.fieldtypes import WHERE_SET
 from w2sr_jax.curation.arms import BUILT_IN, LABELS, All, Select
 from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.losses.objective import Objective
@@ -13,9 +14,19 @@ from w2sr_jax.training.settings import Training
 if TYPE_CHECKING:
     from typing import Self
 
-    from w2sr_jax.experiment.experiment import Rung
     from w2sr_jax.experiment.work import TrainedModel, TrainingWork
     from w2sr_jax.teachers.teacher import Small
+
+
+class LeftOpen(Protocol):
+    """What training stages leave open is taken from."""
+
+    @property
+    def training(self) -> Training: ...
+    @property
+    def objective(self) -> Objective: ...
+    @property
+    def probe(self) -> Probe: ...
 
 
 class TrainingStage(Extendable):
@@ -35,8 +46,8 @@ class TrainingStage(Extendable):
     probe: Probe | None = None
     """When the stage looks at the probe problems while it trains, if it does."""
 
-    def resolved(self, rung: "Rung") -> "Self":
-        """The stage with what it leaves open taken from its rung."""
+    def resolved(self, rung: LeftOpen) -> "Self":
+        """The stage with what it leaves open taken from its rung, or from its teacher."""
         left_open = {
             field.name: getattr(rung, field.name)
             for field in dataclasses.fields(cast(Any, self))
@@ -59,6 +70,12 @@ class TrainingStage(Extendable):
     @property
     def samples(self) -> bool:
         """Whether it lets a model write answers and grades them, so that it depends on the grader and on `decoding`."""
+        return False
+
+    @property
+    def draws_own(self) -> bool:
+        """Whether it learns from answers of its own instead of the arm's traces, so that nothing that was recorded with traces is
+        there for its loss."""
         return False
 
     def train(self, work: "TrainingWork") -> "TrainedModel":
@@ -98,6 +115,8 @@ class Arm:
     """The training stages that its student goes through, one after the other."""
     label: str = ""
     """What it is called in tables; empty: as the protocol calls it, or by its name."""
+    after: str = dataclasses.field(default="", metadata=WHERE_SET)
+    """Name of an arm of the rung, stated before this one, whose student it goes on from; empty: the rung's base."""
 
     @property
     def title(self) -> str:

@@ -211,7 +211,13 @@ def _check_rung(experiment: Experiment, index: int, rung: Rung, teachers: dict[s
     if not rung.arms and not rung.gold:
         raise UserError(f"{where}: arms is empty and gold is off, so nothing would be trained")
     names = [arm.name for arm in rung.selected_arms]
-    for arm in rung.selected_arms:
+    for number, arm in enumerate(rung.selected_arms):
+        if arm.after and arm.after not in names[:number]:
+            stated = ", ".join(names[:number]) or "none"
+            raise UserError(
+                f"{where}: arm {arm.name!r} goes on after {sentences.value(arm.after, 60)}, which is no arm stated before it "
+                f"({stated})"
+            )
         if not _names_files(arm.name) or arm.name in (BASE, GOLD, f"{BASE}-direct"):
             raise UserError(
                 f"{where}: an arm is called {arm.name!r}; its name must consist of letters, digits, "

@@ -1,15 +1,28 @@
 """Teachers that are models of the run."""
 
 import dataclasses
+from typing import NamedTuple
 
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.fieldtypes import WHERE_SET
+from w2sr_jax.evaluation.probe import Probe
+from w2sr_jax.experiment.arms import TrainingStage
 from w2sr_jax.experiment.starts import FromCheckpoint, Solutions, check_trains_all
+from w2sr_jax.losses.objective import Objective
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.settings import Meshes
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.teachers.teacher import Described, Small, Teacher, Writer
 from w2sr_jax.teachers.work import TeacherWork, WrittenTraces
 from w2sr_jax.training.settings import Training
+
+
+class _LeftOpen(NamedTuple):
+    """What training stages of a teacher leave open is taken from."""
+
+    training: Training
+    objective: Objective = Objective()
+    probe: Probe = Probe()
 
 
 class _ModelOfTheRun(Teacher):
@@ -64,15 +77,21 @@ class ModelTeacher(_ModelOfTheRun):
     """How much its traces count in the mix."""
     meshes: Meshes = Meshes()
     """How devices are arranged for each use of its model, where not as the experiment's `mesh` says."""
+    train: tuple[TrainingStage, ...] = dataclasses.field(default=(), metadata=WHERE_SET)
+    """Training stages that its model goes through after that, one after the other, on the problems of the teacher split, as the
+    weak reasoners of W2SR are trained by reinforcement: (Policy(DrGrpo(), steps=100),). A loss finds the model before them under
+    the name teacher-base."""
 
     @property
     def described(self) -> Described:
-        return Described("from a checkpoint" if self.checkpoint else "trained in the run on gold solutions")
+        more = "".join(f", then {type(stage).__name__}" for stage in self.train)
+        return Described(("from a checkpoint" if self.checkpoint else "trained in the run on gold solutions") + more)
 
     @property
     def writer(self) -> Writer:
         start = Solutions(self.training) if self.checkpoint is None else FromCheckpoint(self.checkpoint)
-        return Writer(config=self.model, start=start)
+        left_open = _LeftOpen(self.training)
+        return Writer(config=self.model, start=start, train=tuple(stage.resolved(left_open) for stage in self.train))
 
     @property
     def steering(self) -> tuple[object, ...]:
@@ -82,7 +101,8 @@ class ModelTeacher(_ModelOfTheRun):
         tiny = small.model(self.model, loaded=self.checkpoint is not None)
         start = {"training": small.training(self.training)} if self.checkpoint is None else {}
         path = None if self.checkpoint is None else small.checkpoint(self.checkpoint, tiny)
-        return dataclasses.replace(super().rehearsed(small), model=tiny, checkpoint=path, **start)  # type: ignore[type-var]
+        train = tuple(stage.rehearsed(small) for stage in self.train)
+        return dataclasses.replace(super().rehearsed(small), model=tiny, checkpoint=path, train=train, **start)  # type: ignore[type-var]
 
     def check(self, where: str) -> None:
         super().check(where)

@@ -18,7 +18,8 @@ from w2sr_jax.experiment import BASE, Experiment, Imitation, Start, TrainingStag
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.stages import layout, problems
-from w2sr_jax.stages.models import DIRECT, Model, rung_directory, students
+from w2sr_jax.stages.models import DIRECT, Model, rung_directory, students, teacher_chain
+from w2sr_jax.teachers.teacher import Writer
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.training.settings import Training
 
@@ -135,8 +136,8 @@ def keep_chosen(model: Model, examples: Sequence[Example], curated: Path, path: 
 
 
 def chooser(experiment: Experiment, model: Model) -> str | None:
-    """The kind of the training stage of a user's own that makes a student, which may learn from other texts than those that were
-    curated for its arm; None for a model that is made by another."""
+    """The kind of the training stage, other than imitation, that makes a model, which may learn from other texts than those that
+    were curated for its arm; None for a model that is made by another."""
     if start_of(experiment, model) is not None:
         return None
     stage = training_stage(experiment, model)
@@ -144,11 +145,21 @@ def chooser(experiment: Experiment, model: Model) -> str | None:
 
 
 def start_of(experiment: Experiment, model: Model) -> Start | None:
-    """The start that makes a teacher's model or a base; None for a student, which a training stage makes."""
+    """The start that makes a teacher's model or a base; None for a student, and for a teacher's model that a training stage
+    makes."""
     if model.rung is None:
-        writer = experiment.teacher(model.name).writer
-        return None if writer is None else writer.start
+        writer, number = writer_of(experiment, model)
+        return writer.start if number == 0 else None
     return experiment.rungs[model.rung].start if model.arm in (BASE, DIRECT) else None
+
+
+def writer_of(experiment: Experiment, model: Model) -> tuple[Writer, int]:
+    """What makes a model of a teacher, and how many of its training stages the model has been through."""
+    for teacher in experiment.teachers:
+        names = [one.name for one in teacher_chain(teacher)]
+        if model.name in names and teacher.writer is not None:
+            return teacher.writer, names.index(model.name)
+    raise ValueError(f"{model.name} is no model of a teacher")
 
 
 def recipe_of(experiment: Experiment, model: Model) -> Start | TrainingStage:
@@ -166,13 +177,16 @@ def objective_of(experiment: Experiment, model: Model) -> Objective:
     """The loss that a model of the run is trained with."""
     if start_of(experiment, model) is not None:
         return Objective()
-    assert model.rung is not None
-    return training_stage(experiment, model).objective or experiment.rungs[model.rung].objective
+    own = training_stage(experiment, model).objective
+    return own or (Objective() if model.rung is None else experiment.rungs[model.rung].objective)
 
 
 def training_stage(experiment: Experiment, model: Model) -> TrainingStage:
-    """The training stage that makes a student."""
-    assert model.rung is not None
+    """The training stage that makes a student, or a teacher's model."""
+    if model.rung is None:
+        writer, number = writer_of(experiment, model)
+        stage: TrainingStage = writer.train[number - 1]
+        return stage
     rung = experiment.rungs[model.rung]
     arm = rung.arm(str(model.arm))
     names = [student.name for student in students(experiment, model.rung, arm)]

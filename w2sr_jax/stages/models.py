@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from w2sr_jax.sampling.traces import Author
     from w2sr_jax.stages.train import Train
 
+TEACHER_BASE = "teacher-base"
+"""The role of a teacher's model before its training stages, and the name that losses have for it."""
 DIRECT = "base-direct"
 """The role of a base that is asked for the answer alone."""
 
@@ -58,10 +60,27 @@ def rung_directory(experiment: Experiment, index: int) -> str:
 
 def teacher(settings: Teacher) -> Model | None:
     """A teacher's own model of the run; None where it has none."""
-    writer = settings.writer
+    chain = teacher_chain(settings)
+    return chain[-1] if chain else None
+
+
+def teacher_chain(settings: Teacher) -> list[Model]:
+    """The models that a teacher's own one goes through: the one that its start makes, then that of each training stage; the last
+    one is the teacher. None where it has no model of its own."""
+    writer, folder = settings.writer, layout.teacher(settings.name)
     if writer is None or writer.config is None:
-        return None
-    return Model(settings.name, layout.teacher(settings.name), writer.config, "teacher")
+        return []
+    chain: list[Model] = []
+    for number in range(len(writer.train) + 1):
+        last, adapters = number == len(writer.train), Lora()
+        if number and (training := writer.train[number - 1].training) is not None:
+            adapters = training.lora
+        own = settings.name if last else f"{settings.name}-{number or 'base'}"
+        place = folder if last else layout.within(folder, f"stage-{number}" if number else "base")
+        base = chain[-1] if adapters.rank else None
+        role = "teacher" if last else TEACHER_BASE
+        chain.append(Model(own, place, writer.config, role, base=base, lora=adapters if base else Lora()))
+    return chain
 
 
 def writer(experiment: Experiment, rung: int, settings: Teacher) -> Model | None:
@@ -87,7 +106,7 @@ def students(experiment: Experiment, index: int, arm: Arm) -> list[Model]:
     rung, directory = experiment.rungs[index], rung_directory(experiment, index)
     name, role = model_name(index, experiment, arm.name), GOLD if arm.name == GOLD else "student"
     chain: list[Model] = []
-    before = student(experiment, index, BASE)
+    before = student(experiment, index, arm.after or BASE)
     stages = rung.stages_of(arm)
     for number, stage in enumerate(stages, 1):
         last = number == len(stages)
@@ -109,9 +128,14 @@ def evaluated(experiment: Experiment, index: int) -> list[Model]:
     return models + [student(experiment, index, arm.name) for arm in experiment.rungs[index].trained]
 
 
+def measured(settings: Teacher) -> list[Model]:
+    """Of a teacher's own models those that are evaluated: the teacher, and its model before its training stages."""
+    return [model for model in teacher_chain(settings) if model.role in ("teacher", TEACHER_BASE)]
+
+
 def all_evaluated(experiment: Experiment) -> list[Model]:
     """All models that are evaluated, teachers first."""
-    models = [model for each in experiment.teachers if (model := teacher(each)) is not None]
+    models = [model for each in experiment.teachers for model in measured(each)]
     for index in range(len(experiment.rungs)):
         models.extend(evaluated(experiment, index))
     return models

@@ -1,18 +1,16 @@
 """The stages of an experiment: what its settings ask for, as values that refer to each other."""
 
 import dataclasses
-import difflib
 from collections.abc import Iterator, Mapping
 
 from w2sr_jax.core.code import returned, usercode
-from w2sr_jax.core.errors import UserError
-from w2sr_jax.experiment import BASE, GOLD, Experiment, Rung, Teacher
+from w2sr_jax.experiment import BASE, GOLD, Experiment, Rung, Teacher, TrainingStage
 from w2sr_jax.graph.planner import Plan
 from w2sr_jax.graph.stage import Stage
-from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.parallel.placement import Placement
 from w2sr_jax.stages import external, layout, models, placing
+from w2sr_jax.stages.beside import beside
 from w2sr_jax.stages.curate import Curate, Selected
 from w2sr_jax.stages.evaluate import Evaluate, EvaluateFile
 from w2sr_jax.stages.models import Model
@@ -132,19 +130,23 @@ class _Builder:
         return dataclasses.replace(planned, extra=tuple(extra))
 
     def _teacher(self, teacher: Teacher) -> None:
-        model, writer = models.teacher(teacher), teacher.writer
-        if model is not None and writer is not None:
-            self.trainings[model.name] = Train(
-                model.stage,
-                model=model,
+        chain, writer = models.teacher_chain(teacher), teacher.writer
+        if chain and writer is not None:
+            first = chain[0]
+            self.trainings[first.name] = Train(
+                first.stage,
+                model=first,
                 recipe=writer.start,
                 problems=self.problems,
                 tokenizer=self.tokenizer,
-                mesh=placing.training(self.experiment, self._owner(model), writer.start.training),
+                mesh=placing.training(self.experiment, self._owner(first), writer.start.training),
                 seed=self.seed,
                 weights=external.weights(writer.start.weights),
             )
-            self._evaluation(model)
+            for model, recipe in zip(chain[1:], writer.train, strict=True):
+                self._teacher_stage(teacher, model, recipe)
+            for model in models.measured(teacher):
+                self._evaluation(model)
         if teacher.is_file:
             self.evaluations[teacher.name] = EvaluateFile(
                 layout.evaluation(teacher.name),
@@ -155,6 +157,27 @@ class _Builder:
                 grader=self.experiment.grader,
                 data=external.data_sets([teacher.path]),
             )
+
+    def _teacher_stage(self, teacher: Teacher, model: Model, recipe: TrainingStage) -> None:
+        """A training stage that a teacher's model goes through, from the model before it, which is the latest one."""
+        experiment, owner = self.experiment, self._owner(model)
+        objective = recipe.objective or Objective()
+        others = beside(self.trainings, f"teacher {teacher.name}", objective, model.name, (), owns=True)
+        configs = [other.model.config for other in others.values()]
+        self.trainings[model.name] = Train(
+            model.stage,
+            model=model,
+            recipe=recipe,
+            problems=self.problems,
+            tokenizer=self.tokenizer,
+            mesh=placing.training(experiment, owner, recipe.training, objective, configs, own=True),
+            seed=self.seed,
+            source=list(self.trainings.values())[-1],
+            sampling=Sampling(experiment.grader, experiment.decoding) if recipe.samples else None,
+            others=tuple(others.values()),
+            other_names=tuple(others),
+            probe_mesh=placing.evaluation(experiment, owner),
+        )
 
     def _rung(self, index: int) -> None:
         experiment, rung = self.experiment, self.experiment.rungs[index]
@@ -203,16 +226,16 @@ class _Builder:
         self, index: int, rung: Rung, name: str, curation: Curate, traces: tuple[Traces, ...], parents: tuple[Stage, ...]
     ) -> None:
         experiment, arm = self.experiment, rung.arm(name)
-        before = self.trainings[models.student(experiment, index, BASE).name]
+        before = self.trainings[models.student(experiment, index, arm.after or BASE).name]
         where = f"rungs.{index} ({rung.name})"
         for model, recipe in zip(models.students(experiment, index, arm), rung.stages_of(arm), strict=True):
             style = models.before(experiment, index).style
             samples = recipe.samples or (recipe.probe or rung.probe).every > 0
             sampling = Sampling(experiment.grader, experiment.decoding, style) if samples else None
             objective, owner = recipe.objective or rung.objective, self._owner(model)
-            others = self._others(where, name, objective, traces)
-            beside = [other.model.config for other in others.values()]
-            mesh = placing.training(experiment, owner, recipe.training, objective, beside, own=True)
+            others = beside(self.trainings, where, objective, name, traces, recipe.draws_own)
+            configs = [other.model.config for other in others.values()]
+            mesh = placing.training(experiment, owner, recipe.training, objective, configs, own=True)
             before = self.trainings[model.name] = Train(
                 model.stage,
                 model=model,
@@ -236,36 +259,13 @@ class _Builder:
                 parents=parents,
             )
 
-    def _others(self, where: str, arm: str, objective: Objective, traces: tuple[Traces, ...]) -> dict[str, Train]:
-        """The trainings of the models that a training stage's loss looks at besides `initial`, by the names that it has for them.
-        A teacher whose distributions are recorded with its traces is none of them."""
-        others: dict[str, Train] = {}
-        for name in models_of(objective.loss):
-            if name == TEACHER:
-                writers = [stage.writer for stage in traces if not stage.teacher.records]
-                if arm != GOLD and len(traces) == 1 and writers and writers[0] is not None:
-                    others[name] = writers[0]
-                elif arm != GOLD and len(writers) == len(traces):
-                    named = ", ".join(stage.teacher.name for stage in traces)
-                    raise UserError(
-                        f"{where}: the loss looks at the teacher, of whose distributions nothing will be known: {named} records "
-                        "none (decoding.record_top, or top_logprobs of a served teacher), and only a rung's only teacher that is "
-                        "a model of the run is computed while the student trains"
-                    )
-            elif name != INITIAL and name not in self.trainings:
-                near = difflib.get_close_matches(name, self.trainings, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"it may be {INITIAL}, {TEACHER}, {', '.join(self.trainings)}"
-                raise UserError(f"{where}: the loss looks at the model {name!r}, which is not made before it; {hint}")
-            elif name != INITIAL:
-                others[name] = self.trainings[name]
-        return others
-
     def _owner(self, model: Model) -> Owner:
         """The model as far as its placement goes."""
         if model.rung is not None:
             rung = self.experiment.rungs[model.rung]
             return Owner(model.config, rung.meshes, f"rungs.{model.rung} ({rung.name})")
-        index, teacher = next(pair for pair in enumerate(self.experiment.teachers) if pair[1].name == model.name)
+        every = enumerate(self.experiment.teachers)
+        index, teacher = next(pair for pair in every if model.name in [one.name for one in models.teacher_chain(pair[1])])
         return Owner(model.config, teacher.meshes, f"teachers.{index} ({teacher.name})")
 
     def _decodes(self, writer: Train, teacher: Teacher) -> Placement:

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 @dataclasses.dataclass(frozen=True)
 class Writer:
     """The model of the run that writes a teacher's traces: the previous rung's student of an `arm`, or one of the teacher's own,
-    of architecture `config`, whose parameters `start` makes (see `experiment.starts`)."""
+    of architecture `config`, whose parameters `start` makes (see `experiment.starts`) and which then goes through the training
+    stages `train` (`experiment.arms.TrainingStage`)."""
 
     arm: str = ""
     config: "ModelConfig | None" = None
     start: Any = None
+    train: tuple[Any, ...] = ()
 
 
 class Described(NamedTuple):
