@@ -81,6 +81,7 @@ def _of_run(subject: RunModel) -> dict[str, Any]:
     rung = experiment.rungs[model.rung] if model.rung is not None else None
     trained = "steps" in manifest.measures
     learner = rung is not None and model.arm != BASE
+    taught = rung is not None and learner and model.arm != GOLD and examples.learns_from_traces(experiment, model)
     training = examples.training_of(experiment, model)
     return {
         "run": experiment.name,
@@ -91,9 +92,9 @@ def _of_run(subject: RunModel) -> dict[str, Any]:
         "what": _what(subject),
         "parents": parents,
         "source_files": [],
-        "teachers": [_teacher(subject, name) for name in rung.teachers] if rung and learner and model.arm != GOLD else [],
-        "curation": _curation(subject) if learner else None,
-        "curation_settings": settings_text(rung.curation) if rung and learner and model.arm != GOLD else None,
+        "teachers": [_teacher(subject, name) for name in rung.teachers] if rung and taught else [],
+        "curation": _curation(subject) if taught or model.arm == GOLD else None,
+        "curation_settings": settings_text(rung.curation) if rung and taught else None,
         "problems": settings_text(experiment.problems),
         "data": _data(subject),
         "objective": examples.objective_of(experiment, model),
@@ -124,8 +125,9 @@ def _what(subject: RunModel) -> Raw:
     arm = str(model.arm)
     if arm in words:
         return Raw(words[arm])
-    title = plain(subject.experiment.rungs[model.rung].arm(arm).title)
-    return Raw(f"the student of arm {arm} ({title}: {wording.ARM_NOTES.get(arm, 'selected traces')})")
+    settings = subject.experiment.rungs[model.rung].arm(arm)
+    selected = wording.ARM_NOTES.get(arm, "selected traces") if settings.select.curates else "no traces"
+    return Raw(f"the student of arm {arm} ({plain(settings.title)}: {selected})")
 
 
 def _parents(subject: RunModel) -> list[dict[str, Any]]:
@@ -214,7 +216,8 @@ def _data(subject: RunModel) -> list[tuple[str, str]]:
     digests = {**_outputs(run, layout.PROBLEMS), **_outputs(run, layout.TOKENIZER)}
     if model.rung is not None and model.arm != BASE:
         folder = models.rung_directory(subject.experiment, model.rung)
-        teachers = subject.experiment.rungs[model.rung].teachers if model.arm != GOLD else ()
+        taught = model.arm != GOLD and examples.learns_from_traces(subject.experiment, model)
+        teachers = subject.experiment.rungs[model.rung].teachers if taught else ()
         for name in teachers:
             digests |= _outputs(run, layout.traces_stage(folder, name))
         own = (layout.within(layout.arm(folder, str(model.arm)), ""), layout.within(folder, layout.FUNNELS))

@@ -187,6 +187,19 @@ class Example(Record):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Pair(Record):
+    """Two texts for one problem, of which one is to be preferred: `chosen` and `rejected` are ids of examples, which lie in two
+    tables beside the pairs, those of `chosen_trace` and `rejected_trace` the traces that these are of."""
+
+    id: str
+    problem_id: str
+    chosen: str
+    rejected: str
+    chosen_trace: str
+    rejected_trace: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Rollout(Record):
     """An answer that a student in training drew to learn from.
 

@@ -56,6 +56,9 @@ SCHEMAS = {
             _field("logprobs", _REALS),
         ]
     ),
+    "Pair": pa.schema(
+        [_field(name, _TEXT) for name in ("id", "problem_id", "chosen", "rejected", "chosen_trace", "rejected_trace")]
+    ),
     "Rollout": pa.schema(
         [
             _field("id", _TEXT),

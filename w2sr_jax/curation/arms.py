@@ -1,7 +1,8 @@
 """Which traces an arm of a rung keeps. The arms of the weak-to-strong protocol (arXiv 2505.20072), and majority agreement.
 
 All arms pass the same steps (`curation.steps`) and differ in one: `All` never looks at verdicts, `Correct` and `Incorrect` keep
-one verdict each, `Majority` keeps traces whose answer most of the problem's traces agree on.
+one verdict each, `Majority` keeps traces whose answer most of the problem's traces agree on. `Nothing` is the selection of arms
+that learn from no traces; they are not curated.
 """
 
 import dataclasses
@@ -37,6 +38,11 @@ class Select(Extendable):
     must_define = ("reason",)
 
     @property
+    def curates(self) -> bool:
+        """Whether there is something to select from; an arm whose selection does not curate learns from no traces at all."""
+        return True
+
+    @property
     def verdicts(self) -> tuple[int, ...]:
         """Verdicts that its traces may have, of `VERDICTS`."""
         return VERDICTS
@@ -44,6 +50,16 @@ class Select(Extendable):
     def reason(self, problem: ProblemTraces) -> Reason | None:
         """What says of each trace of a problem why it is left out; None where all stay, without a step in the funnel."""
         raise NotImplementedError(f"{type(self).__name__} must define reason(problem)")
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs it makes of the traces of a problem at most; 0: it makes none."""
+        return 0
+
+    def sides(self, problem: ProblemTraces) -> "Callable[[Candidate], str] | None":
+        """Of a selection that makes `pairs`, what says of a trace on which side of a pair it may be ("chosen", "rejected"), or
+        why on none, in a word; it is asked instead of `reason`."""
+        return None
 
     def emptied(self, samples: int | None, settings: Curation) -> str | None:
         """Why nothing can be left, where that is sure from how many traces a problem has (None: not known); None otherwise."""
@@ -56,6 +72,25 @@ class All(Select):
 
     def reason(self, problem: ProblemTraces) -> None:
         return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Nothing(Select):
+    """No trace: the arm's student learns from nothing that a teacher wrote, as a policy does from its own answers.
+
+    Such an arm has no curation and no curated files, and its training stages have no examples.
+    """
+
+    @property
+    def curates(self) -> bool:
+        return False
+
+    @property
+    def verdicts(self) -> tuple[int, ...]:
+        return ()
+
+    def reason(self, problem: ProblemTraces) -> Reason:
+        return lambda trace: "not_learned_from"
 
 
 @dataclasses.dataclass(frozen=True)

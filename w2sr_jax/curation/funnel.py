@@ -47,7 +47,8 @@ class Funnel:
 
     `teacher_accuracy` is the share of correct traces among the graded ones that are kept (None where none is), and
     `teacher_accuracy_before` the same of all traces; `kept_by_teacher` and `accuracy_by_teacher` are of the kept ones. `problems`
-    are those with a kept trace. `tokens` is the sum over kept traces where tokens are known.
+    are those with a kept trace. `tokens` is the sum over kept traces where tokens are known. `pairs` counts those that were made
+    of traces, where such are; their chosen traces are kept, their others among the rejections.
     """
 
     arm: str
@@ -65,6 +66,7 @@ class Funnel:
     problems: int
     problems_before: int
     tokens: LeftOut[int | None] = None
+    pairs: LeftOut[int | None] = None
 
 
 @dataclasses.dataclass

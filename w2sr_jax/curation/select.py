@@ -5,39 +5,48 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from w2sr_jax.answers.equality import Equality
 from w2sr_jax.core import files, keys
 from w2sr_jax.core.errors import NothingToTrain, UserError
-from w2sr_jax.core.records import Example, Problem, Trace
+from w2sr_jax.core.records import Example, Pair, Problem, Trace
 from w2sr_jax.curation.arms import BUILT_IN, LABELS, Select
 from w2sr_jax.curation.candidates import Candidate, candidates
-from w2sr_jax.curation.dispositions import KEPT, Disposition
+from w2sr_jax.curation.dispositions import KEPT, REJECTED_SIDE, Disposition
 from w2sr_jax.curation.funnel import Difficulty, Funnel, Histogram, Shares, Step, Tally
+from w2sr_jax.curation.pairs import drawn
 from w2sr_jax.curation.settings import Curation
 from w2sr_jax.curation.steps import filtered, rank
 from w2sr_jax.problems.splits import CopyIndex
 
 LIMIT = "drawn in all"
 """The step that `Curation.limit` makes, the last one."""
+NONE: Mapping[str, int] = {}
 
 
 class Selection(NamedTuple):
     """What was selected: ids of the traces that the limit left (None where there is no limit), factors on the weights of the
-    teachers' examples (1 where absent), what became of all, and why nothing is left ("" where something is)."""
+    teachers' examples (1 where absent), what became of all, and why nothing is left ("" where something is).
+
+    Where pairs are made, those of both sides are left; `turns` is how many pairs of a problem the limit left (None where there is
+    none), and `lacking` counts the problems without one of the sides, by the reason.
+    """
 
     chosen: frozenset[str] | None
     factors: Mapping[str, float]
     funnel: Funnel
     emptied: str = ""
+    turns: Mapping[str, int] | None = None
+    lacking: Mapping[str, int] = NONE
 
     def disposition(self, row: Disposition) -> Disposition:
         """What became of a trace in the end, of what `Selector.add` said before it was known what the limit leaves."""
-        if self.chosen is None or row.reason != KEPT:
+        if self.chosen is None or row.reason not in (KEPT, REJECTED_SIDE):
             return row
-        reason = KEPT if row.trace_id in self.chosen else "over_limit"
-        return Disposition(row.trace_id, row.problem_id, row.arm, LIMIT, reason)
+        if row.trace_id not in self.chosen:
+            return Disposition(row.trace_id, row.problem_id, row.arm, LIMIT, "over_limit")
+        return Disposition(row.trace_id, row.problem_id, row.arm, LIMIT, KEPT) if row.reason == KEPT else row
 
 
 class Curated(NamedTuple):
@@ -50,7 +59,8 @@ class Curated(NamedTuple):
 
 class _Left(NamedTuple):
     """A trace that the limit may leave, in the order in which it does: a first one of as many problems as possible, in a random
-    order of problems, then second ones. `problem_order` is the problem's in the order they came in."""
+    order of problems, then second ones. `problem_order` is the problem's in the order they came in, `rejected` the other trace of
+    a pair, "" where none is made."""
 
     turn: int
     order: tuple[int, ...]
@@ -59,6 +69,7 @@ class _Left(NamedTuple):
     problem: Problem
     rate: float | None
     trace: Candidate
+    rejected: str = ""
 
 
 class Selector:
@@ -93,7 +104,8 @@ class Selector:
         self._rejections: Counter[str] = Counter()
         self._before, self._after = Tally(), Tally()
         self._left: list[_Left] = []
-        self._places = 0
+        self._places = self._pairs = 0
+        self._lacking: Counter[str] = Counter()
 
     def add(self, problem: Problem | None, traces: Sequence[Candidate]) -> list[Disposition]:
         """All traces of a problem, or of one that is none of the rung's. What becomes of each, sorted by trace; of those kept it
@@ -106,13 +118,16 @@ class Selector:
         self._before.add(problem, rate, traces)
         if self.settings.limit and problem is not None:
             order = keys.words(self.settings.seed, "curation limit", problem.id)
-            for turn, trace in enumerate(filters.left, 1):
-                self._left.append(_Left(turn, order, trace.id, self._places, problem, rate, trace))
+            ways = [(one, other.id) for one, other in filters.pairs] or [(trace, "") for trace in filters.left]
+            for turn, (trace, other) in enumerate(ways, 1):
+                self._left.append(_Left(turn, order, trace.id, self._places, problem, rate, trace, other))
             if len(self._left) > 2 * self.settings.limit + 1000:
                 self._cut()
         elif filters.left:
             self._after.add(problem, rate, filters.left)
         self._places += 1
+        self._pairs += len(filters.pairs)
+        self._lacking.update([filters.lacking] if filters.lacking else ())
         return filters.dispositions(self.arm)
 
     def finish(self) -> Selection:
@@ -126,7 +141,8 @@ class Selector:
         """`finish`, which also has a selection of nothing; `emptied` then says why."""
         chosen = self._limit() if self.settings.limit and self._before.traces else None
         factors = self._factors() if self.settings.weighting == "loss" and self._after.traces else {}
-        return Selection(chosen, factors, self._funnel(), self._emptied())
+        turns = Counter(left.problem.id for left in self._left) if chosen is not None and self.select.pairs else None
+        return Selection(chosen, factors, self._funnel(), self._emptied(), turns, dict(sorted(self._lacking.items())))
 
     def _emptied(self) -> str:
         """Why nothing is left, in a sentence; "" where something is."""
@@ -149,13 +165,19 @@ class Selector:
     def _limit(self) -> frozenset[str]:
         self._cut()
         before = next(reversed(self._steps.values()))
-        self._steps[LIMIT] = len(self._left)
-        if before > len(self._left):
-            self._rejections["over_limit"] = before - len(self._left)
+        kept, rejected = ({getattr(left, side) for left in self._left} for side in ("id", "rejected"))
+        over, self._steps[LIMIT] = before - len(kept), len(kept)
+        if self.select.pairs:
+            rejected.discard("")
+            over += self._rejections[REJECTED_SIDE] - len(rejected)
+            self._rejections[REJECTED_SIDE] = len(rejected)
+            self._pairs = len(self._left)
+        if over:
+            self._rejections["over_limit"] = over
         for _, group in groupby(sorted(self._left, key=attrgetter("problem_order", "turn")), attrgetter("problem_order")):
             rows = list(group)
-            self._after.add(rows[0].problem, rows[0].rate, [row.trace for row in rows])
-        return frozenset(left.id for left in self._left)
+            self._after.add(rows[0].problem, rows[0].rate, list({row.id: row.trace for row in rows}.values()))
+        return frozenset(kept | rejected)
 
     def _factors(self) -> dict[str, float]:
         """Weights of examples by teacher, scaled so that their mean over the examples is 1."""
@@ -181,6 +203,7 @@ class Selector:
             problems=after.problems,
             problems_before=before.problems,
             tokens=after.tokens or None,
+            pairs=self._pairs if self.select.pairs else None,
         )
 
 
@@ -209,26 +232,55 @@ def curate(
     return Curated(list(examples(selector, selection, ours, of_ours)), selection.funnel, ends)
 
 
+Groups: TypeAlias = Iterable[tuple[Problem, Sequence[Trace]]]
+
+
 def examples(
-    selector: Selector,
-    selection: Selection,
-    groups: Iterable[tuple[Problem, Sequence[Trace]]],
-    dispositions: Iterable[Disposition],
+    selector: Selector, selection: Selection, groups: Groups, dispositions: Iterable[Disposition], reason: str = KEPT
 ) -> Iterator[Example]:
-    """What was selected, as examples. `groups` are the problems as they were selected from, with all their traces, `dispositions`
-    what became of these in the end, in the order in which the selector told them."""
+    """What was selected, as examples, or with the `reason` of rejected sides these.
+
+    `groups` are the problems as they were selected from, with all their traces, `dispositions` what became of these in the end,
+    in the order in which the selector told them.
+    """
+    for problem, by_reason in _ended(selector, groups, dispositions):
+        for trace in by_reason.get(reason, ()):
+            yield _example(trace, problem, selection.factors.get(trace.teacher, 1.0))
+
+
+def pairs(selector: Selector, selection: Selection, groups: Groups, dispositions: Iterable[Disposition]) -> Iterator[Pair]:
+    """The pairs of what was selected, in the order of its examples; none where the selection makes none."""
+    for problem, by_reason in _ended(selector, groups, dispositions):
+        kept, rejected = (by_reason.get(reason, ()) for reason in (KEPT, REJECTED_SIDE))
+        ways = drawn(len(kept), len(rejected), selector.select.pairs)
+        for one, other in ways if selection.turns is None else ways[: selection.turns.get(problem.id, 0)]:
+            a, b = kept[one].id, rejected[other].id
+            yield Pair(files.digest_json([a, b])[:16], problem.id, example_id(a), example_id(b), a, b)
+
+
+def _ended(
+    selector: Selector, groups: Groups, dispositions: Iterable[Disposition]
+) -> Iterator[tuple[Problem, Mapping[str, Sequence[Trace]]]]:
+    """The kept traces of each problem, and the rejected sides of pairs, in the order in which they were drawn."""
     for (problem, traces), (key, ends) in zip(groups, groupby(dispositions, attrgetter("problem_id")), strict=True):
         if key != problem.id:
             raise ValueError(f"dispositions of the problem {key} stand where those of {problem.id} should")
-        kept = {row.trace_id for row in ends if row.reason == KEPT}
-        drawn = (trace for trace in traces if trace.id in kept)
-        for trace in sorted(drawn, key=lambda trace: rank(trace, selector.settings, selector.weights)):
-            yield _example(trace, problem, selection.factors.get(trace.teacher, 1.0))
+        reasons = {row.trace_id: row.reason for row in ends if row.reason in (KEPT, REJECTED_SIDE)}
+        by_reason: dict[str, list[Trace]] = defaultdict(list)
+        taken = (trace for trace in traces if trace.id in reasons)
+        for trace in sorted(taken, key=lambda trace: rank(trace, selector.settings, selector.weights)):
+            by_reason[reasons[trace.id]].append(trace)
+        yield problem, by_reason
+
+
+def example_id(trace: str) -> str:
+    """The id of the example that a trace of this id makes."""
+    return files.digest_json([trace, "reason"])[:16]
 
 
 def _example(trace: Trace, problem: Problem, weight: float) -> Example:
     return Example(
-        id=files.digest_json([trace.id, "reason"])[:16],
+        id=example_id(trace.id),
         problem_id=problem.id,
         trace_id=trace.id,
         teacher=trace.teacher,

@@ -1,11 +1,11 @@
 """The steps of curation that the traces of one problem pass, one after the other.
 
 All arms pass the same steps and differ in one, the arm's own selection (`curation.arms`). Up to `per_problem` traces are then
-drawn.
+drawn; or pairs of traces are, and the chosen ones are left.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from w2sr_jax.answers.equality import Equality
 from w2sr_jax.core import keys
@@ -13,7 +13,8 @@ from w2sr_jax.core.code import returned, usercode
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.curation.arms import ProblemTraces, Reason, Select
 from w2sr_jax.curation.candidates import Candidate
-from w2sr_jax.curation.dispositions import KEPT, Disposition
+from w2sr_jax.curation.dispositions import KEPT, REJECTED_SIDE, Disposition
+from w2sr_jax.curation.pairs import CHOSEN, REJECTED, drawn
 from w2sr_jax.curation.settings import Curation
 from w2sr_jax.problems.splits import CopyIndex
 
@@ -21,12 +22,15 @@ _RIGHT = 'return why the trace is left out, in a word ("too_long"), or None: it 
 
 
 class Filters:
-    """One problem's candidates on their way through the steps: those `left`, how many after each step, and every rejection."""
+    """One problem's candidates on their way through the steps: those `left`, how many after each step, and every rejection. Where
+    pairs are made, `pairs` (chosen, rejected), and in `lacking` the reason of `_sides` where one side is missing."""
 
     def __init__(self, traces: Sequence[Candidate]) -> None:
         self.left = list(traces)
         self.steps: list[tuple[str, int]] = [("given", len(traces))]
         self.rejected: list[tuple[Candidate, str, str]] = []
+        self.pairs: list[tuple[Candidate, Candidate]] = []
+        self.lacking = ""
 
     def step(self, name: str, reason: Reason) -> None:
         """Keep the traces for which `reason` is None, asked in order; note the others with the reason."""
@@ -70,11 +74,30 @@ def filtered(
         copied = problem is not None and bool(filters.left) and forbidden.match(problem) is not None
         filters.step("not a test question", lambda _: "contaminated" if copied else None)
     filters.step("distinct", _distinct())
-    reason = _selected(select, ProblemTraces(voters, settings, weights, equality))
+    looked_at = ProblemTraces(voters, settings, weights, equality)
+    sides = select.sides(looked_at) if select.pairs else None
+    if sides is not None:
+        _paired(filters, sides, select.pairs, label)
+        return filters
+    reason = _selected(select, looked_at)
     if reason is not None:
         filters.step(f"arm {label}", reason)
     filters.step("drawn per problem", _quota(settings.per_problem))
     return filters
+
+
+def _paired(filters: Filters, sides: Callable[[Candidate], str], most: int, label: str) -> None:
+    """Pair what is left, in its order, and leave the chosen traces of pairs."""
+    side = {trace.id: sides(trace) for trace in filters.left}
+    filters.step(f"arm {label}", lambda trace: None if side[trace.id] in (CHOSEN, REJECTED) else side[trace.id])
+    chosen, rejected = ([trace for trace in filters.left if side[trace.id] == name] for name in (CHOSEN, REJECTED))
+    if filters.left:
+        filters.lacking = "" if chosen and rejected else "nothing_to_reject" if chosen else "nothing_to_choose"
+    filters.step("both sides of a pair", lambda _: filters.lacking or None)
+    filters.pairs = [(chosen[one], rejected[other]) for one, other in drawn(len(chosen), len(rejected), most)]
+    taken = {trace.id for pair in filters.pairs for trace in pair}
+    filters.step("drawn per problem", lambda trace: None if trace.id in taken else "over_quota")
+    filters.step("chosen of a pair", lambda trace: REJECTED_SIDE if side[trace.id] == REJECTED else None)
 
 
 def _selected(select: Select, problem: ProblemTraces) -> Reason | None:

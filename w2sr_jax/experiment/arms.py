@@ -78,6 +78,9 @@ class TrainingStage(Extendable):
         there for its loss."""
         return False
 
+    def check(self, where: str, select: Select) -> None:
+        """`UserError` where the stage cannot work in an arm that selects so; `where` names the arm."""
+
     def train(self, work: "TrainingWork") -> "TrainedModel":
         raise NotImplementedError(f"{type(self).__name__} must define train(work)")
 
@@ -96,6 +99,13 @@ class Imitation(TrainingStage):
     @property
     def samples(self) -> bool:
         return self.probe is not None and self.probe.every > 0
+
+    def check(self, where: str, select: Select) -> None:
+        if not select.curates:
+            raise UserError(
+                f"{where} imitates traces, and {type(select).__name__}() selects none: select some, such as All(), or leave out "
+                "Imitation()"
+            )
 
     def train(self, work: "TrainingWork") -> "TrainedModel":
         assert self.training is not None

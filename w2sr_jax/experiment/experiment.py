@@ -56,7 +56,8 @@ class Rung:
     start: Start = Scratch()
     """Where the student's initial weights come from; the base that every arm starts from."""
     teachers: tuple[str, ...] = ("teacher",)
-    """Names of the teachers whose traces it learns from."""
+    """Names of the teachers whose traces it learns from. Their traces are there for comparison even where no arm learns from
+    them; only a rung without an arm that does may name none."""
     pool: tuple[float, float] = (0.0, 1.0)
     """The part of the student pool that this rung trains on, as fractions."""
     curation: Curation = Curation()
@@ -79,6 +80,11 @@ class Rung:
     def selected_arms(self) -> tuple[Arm, ...]:
         """Its arms, known names resolved."""
         return tuple(map(named, self.arms))
+
+    @property
+    def curated_arms(self) -> tuple[Arm, ...]:
+        """Those of its arms that learn from traces."""
+        return tuple(arm for arm in self.selected_arms if arm.select.curates)
 
     @property
     def arm_names(self) -> tuple[str, ...]:
@@ -192,8 +198,11 @@ def _check_model(where: str, model: ModelConfig) -> None:
 
 def _check_rung(experiment: Experiment, index: int, rung: Rung, teachers: dict[str, Teacher]) -> None:
     where = f"rungs.{index} ({rung.name})"
-    if not rung.teachers:
-        raise UserError(f"{where}: teachers is empty")
+    if not rung.teachers and rung.curated_arms:
+        raise UserError(
+            f"{where}: teachers is empty, and the arm {rung.curated_arms[0].name!r} learns from their traces; name one, or let "
+            "every arm have select=Nothing()"
+        )
     for name in rung.teachers:
         if name not in teachers:
             raise UserError(
@@ -226,6 +235,8 @@ def _check_rung(experiment: Experiment, index: int, rung: Rung, teachers: dict[s
             )
         if not arm.train:
             raise UserError(f"{where}: arm {arm.name!r} has no training stage; give it one, such as Imitation()")
+        for stage in arm.train:
+            stage.check(f"{where}: arm {arm.name!r}", arm.select)
     if len(set(names)) != len(names):
         raise UserError(f"{where}: arms need distinct names, not {', '.join(names)}")
 

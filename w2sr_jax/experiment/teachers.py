@@ -4,6 +4,7 @@ import dataclasses
 from typing import NamedTuple
 
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.curation.arms import All
 from w2sr_jax.core.fieldtypes import WHERE_SET
 from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.experiment.arms import TrainingStage
@@ -107,6 +108,8 @@ class ModelTeacher(_ModelOfTheRun):
     def check(self, where: str) -> None:
         super().check(where)
         check_trains_all(f"{where}: training", self.training)
+        for stage in self.train:
+            stage.check(where, All())  # what it may imitate are worked solutions
 
 
 @dataclasses.dataclass(frozen=True)

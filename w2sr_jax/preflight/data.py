@@ -70,7 +70,8 @@ def arms(subject: Subject, findings: Findings) -> None:
         else:
             findings.see(f"{teacher.name}: up to {getattr(experiment.splits, split):,} worked solutions")
     for index, rung in enumerate(experiment.rungs):
-        if subject.stages.curations[index].name in subject.settled:
+        curation = subject.stages.curations.get(index)
+        if curation is not None and curation.name in subject.settled:
             continue
         _base(subject, index, findings)
         if not experiment.splits.pool:
@@ -196,7 +197,7 @@ def _ungraded(subject: Subject, index: int, golds: dict[str, bool]) -> Iterator[
     without = [teacher.name for teacher in voters if golds.get(teacher.name) is False]
     if voters and len(without) == len(voters):
         of = f"none of the first {HEAD:,} rows of {listed(without)} has a gold answer, in the file or among the problems"
-        arms = subject.experiment.rungs[index].selected_arms
+        arms = subject.experiment.rungs[index].curated_arms
         yield from ((arm.name, of) for arm in arms if 0 not in arm.select.verdicts)
 
 
@@ -204,11 +205,11 @@ def _empty(subject: Subject, index: int) -> Iterator[tuple[str, str]]:
     """The arms of a rung for which nothing will be left, each with the reason."""
     rung, teachers = subject.experiment.rungs[index], subject.teachers_of(index)
     if all(teacher.weight == 0 for teacher in teachers):
-        yield from ((arm.name, "all its teachers have the weight 0") for arm in rung.selected_arms)
+        yield from ((arm.name, "all its teachers have the weight 0") for arm in rung.curated_arms)
         return
     counted = [teacher.samples for teacher in teachers if teacher.weight > 0]
     samples = None if None in counted else sum(count or 0 for count in counted)
-    for arm in rung.selected_arms:
+    for arm in rung.curated_arms:
         why = arm.select.emptied(samples, rung.curation)
         if why is not None:
             yield arm.name, why
@@ -216,7 +217,7 @@ def _empty(subject: Subject, index: int) -> Iterator[tuple[str, str]]:
 
 def _unlearned(rung: Rung) -> Iterator[tuple[str, str]]:
     """The arms, and the ceiling, that the rung's objective learns nothing from, each with the reason."""
-    for arm in rung.trained:
+    for arm in (arm for arm in rung.trained if arm.select.curates):
         verdicts = (1,) if arm.name == GOLD else arm.select.verdicts
         objective = rung.stages_of(arm)[-1].objective
         if objective is None:

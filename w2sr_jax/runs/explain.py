@@ -148,8 +148,9 @@ class _Explanation:
         rung = experiment.rungs[index]
         samples = {one.record.id: f"sample {one.record.sample} of {name}" for name, traces in written.items() for one in traces}
         width = max(map(len, samples.values()), default=0)
-        self._line(1, "Kept or left out")
-        for arm, title in ((arm.name, arm.title) for arm in rung.selected_arms):
+        if rung.curated_arms:
+            self._line(1, "Kept or left out")
+        for arm, title in ((arm.name, arm.title) for arm in rung.curated_arms):
             rows = problem_records.dispositions(self.run, experiment, index, arm, self.problem)
             self._line(2, f"{title} ({arm})")
             if not rows:
@@ -169,6 +170,9 @@ class _Explanation:
             use = problem_records.training_use(self.run, self.experiment, model, self.located.record, self.experiment.seeds[0])
             if use is None:
                 start = examples.start_of(self.experiment, model)
+                if not examples.learns_from_traces(self.experiment, model):
+                    self._line(2, f"{model.name}: none, its arm learns from no traces")
+                    continue
                 waits = start is None and not self.run.path(examples.learnt_from(self.run, self.experiment, model)).exists()
                 self._line(
                     2, f"{model.name}: {'its examples are not chosen yet' if waits else 'none, it is not among its examples'}"

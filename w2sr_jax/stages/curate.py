@@ -2,26 +2,26 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from w2sr_jax.answers.equality import Equality
 from w2sr_jax.core import codec, records
 from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import NothingToTrain
-from w2sr_jax.core.records import Example, Problem, Trace
+from w2sr_jax.core.records import Example, Pair, Problem, Trace
 from w2sr_jax.curation.arms import Select
 from w2sr_jax.curation.candidates import candidates
-from w2sr_jax.curation.dispositions import Disposition
-from w2sr_jax.curation.select import Selector, examples
+from w2sr_jax.curation.dispositions import REJECTED_SIDE, Disposition
+from w2sr_jax.curation.select import Groups, Selection, Selector, examples, pairs
 from w2sr_jax.curation.settings import Curation
 from w2sr_jax.curation.texts import gold
 from w2sr_jax.experiment import GOLD
-from w2sr_jax.graph.stage import NOT_READ, Context, Stage, StageResult
+from w2sr_jax.graph.stage import NOT_READ, WHERE_SET, Context, Stage, StageResult
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.problems.splits import CopyIndex
 from w2sr_jax.stages import problems, tokenizer
-from w2sr_jax.stages.layout import CURATED, DISPOSITIONS, FUNNELS
+from w2sr_jax.stages.layout import CURATED, DISPOSITIONS, FUNNELS, PAIRS, REJECTED
 from w2sr_jax.stages.problems import Problems
 from w2sr_jax.stages.tokenizer import Tokenizer
 from w2sr_jax.stages.traces import DRAWN, Traces, by_problem, shards
@@ -39,10 +39,11 @@ class Selected:
 @dataclasses.dataclass(frozen=True)
 class Curate(Stage):
     """Select the examples of every arm of a rung. Writes ARM/curated.parquet and ARM/dispositions.parquet (what became of every
-    trace) into `folder`, the examples of the ceiling where there is one, and curation.json.
+    trace) into `folder`, ARM/pairs.parquet and ARM/rejected.parquet of an arm that makes pairs, the examples of the ceiling where
+    there is one, and curation.json.
 
     An arm for which nothing is left gets no examples, and the measure `emptied` says why. `NothingToTrain` where the rung has
-    nothing else. `weights` are the teachers', in their order.
+    nothing else: `others` says that it has arms besides, which learn from no traces. `weights` are the teachers', in their order.
     """
 
     folder: str
@@ -56,6 +57,7 @@ class Curate(Stage):
     problems: Problems
     tokenizer: Tokenizer
     traces: tuple[Traces, ...]
+    others: bool = dataclasses.field(default=False, metadata=WHERE_SET)
     parents: tuple[Stage, ...] = dataclasses.field(default=(), metadata=NOT_READ)
 
     kind = "curate"
@@ -89,6 +91,7 @@ class Curate(Stage):
         outputs, funnels = [], {}
         kept: dict[str, int] = {}
         emptied: dict[str, str] = {}
+        lacking: list[str] = []
         for arm, selector in selectors.items():
             selection, rows, path = selector.selection(), folder / arm / DISPOSITIONS, folder / arm / CURATED
             if selection.chosen is not None:
@@ -96,9 +99,14 @@ class Curate(Stage):
             groups = by_problem(store, self.rung, self.teachers, pool)
             records.write(path, Example, examples(selector, selection, groups, records.iterate(rows, Disposition)), recorded)
             outputs += [path, rows]
+            if selector.select.pairs:
+                outputs += self._write_pairs(store, pool, selector, selection)
             funnels[arm], kept[arm] = selection.funnel, selection.funnel.kept
             if selection.emptied:
                 emptied[arm] = selection.emptied
+            lacking += [
+                f"{count:,} problems with {reason.replace('_', ' ')} for {arm}" for reason, count in selection.lacking.items()
+            ]
         if self.gold:
             path = folder / GOLD / CURATED
             records.write(path, Example, gold(pool))
@@ -106,15 +114,28 @@ class Curate(Stage):
             kept[GOLD] = len(records.Stored(path, Example))
             if not kept[GOLD]:
                 emptied[GOLD] = f"none of the {len(pool):,} problems has a worked solution to learn from"
-        if len(emptied) == len(kept):
+        if len(emptied) == len(kept) and not self.others:
             why = "; ".join(dict.fromkeys(emptied.values()))
             raise NothingToTrain(f"rung {self.rung} ({self.rung_name}) has nothing to train on: {why}")
         codec.write(folder / FUNNELS, funnels)
         return StageResult(
             [*outputs, folder / FUNNELS],
             measures={"traces": traces, "kept": kept} | ({"emptied": emptied} if emptied else {}),
-            note=f"{traces:,} traces; kept " + ", ".join(f"{arm} {count:,}" for arm, count in kept.items()),
+            note=f"{traces:,} traces; kept " + ", ".join([*(f"{arm} {count:,}" for arm, count in kept.items()), *lacking]),
         )
+
+    def _write_pairs(self, store: RunStore, pool: Sequence[Problem], selector: Selector, selection: Selection) -> list[Path]:
+        """The pairs of an arm, and the examples of their rejected sides."""
+        folder = store.path(self.folder) / selector.arm
+        rejected, paired = folder / REJECTED, folder / PAIRS
+
+        def read() -> tuple[Groups, Iterable[Disposition]]:
+            groups = by_problem(store, self.rung, self.teachers, pool, without=DRAWN)
+            return groups, records.iterate(folder / DISPOSITIONS, Disposition)
+
+        records.write(rejected, Example, examples(selector, selection, *read(), REJECTED_SIDE))
+        records.write(paired, Pair, pairs(selector, selection, *read()))
+        return [rejected, paired]
 
     def _show(self, store: RunStore, pool: Iterable[Problem], selectors: Mapping[Path, Selector]) -> int:
         """Show each selector all traces, and write down what becomes of them; how many traces there are."""

@@ -14,7 +14,7 @@ from w2sr_jax.core import files, keys, records
 from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.core.records import Example, Problem
 from w2sr_jax.curation.texts import example
-from w2sr_jax.experiment import BASE, Experiment, Imitation, Start, TrainingStage
+from w2sr_jax.experiment import BASE, Arm, Experiment, Imitation, Start, TrainingStage
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.stages import layout, problems
@@ -115,11 +115,12 @@ def curated_in(rung: str, model: Model) -> str:
     return layout.within(layout.arm(rung, str(model.arm)), layout.CURATED)
 
 
-def keep_chosen(model: Model, examples: Sequence[Example], curated: Path, path: Path) -> list[Path]:
-    """Write examples to `path` that are not those that were curated for the model's arm, so that it can be seen later what the
-    model learnt from; the files that this makes. `UserError` for what is no example."""
+def keep_chosen(model: Model, examples: Sequence[Example], curated: Path | None, path: Path) -> list[Path]:
+    """Write examples to `path` that are not those that were `curated` for the model's arm (None: nothing was), so that it can be
+    seen later what the model learnt from; the files that this makes. `UserError` for what is no example."""
     if (
-        isinstance(examples, records.Stored)
+        curated is not None
+        and isinstance(examples, records.Stored)
         and examples.path == curated
         and len(examples) == len(records.Stored(curated, Example))
     ):
@@ -162,6 +163,11 @@ def writer_of(experiment: Experiment, model: Model) -> tuple[Writer, int]:
     raise ValueError(f"{model.name} is no model of a teacher")
 
 
+def learns_from_traces(experiment: Experiment, model: Model) -> bool:
+    """Whether examples were selected for a model; True also for a teacher's and for one that a start makes."""
+    return model.rung is None or start_of(experiment, model) is not None or _arm(experiment, model).select.curates
+
+
 def recipe_of(experiment: Experiment, model: Model) -> Start | TrainingStage:
     """What makes a model of the run."""
     start = start_of(experiment, model)
@@ -187,7 +193,12 @@ def training_stage(experiment: Experiment, model: Model) -> TrainingStage:
         writer, number = writer_of(experiment, model)
         stage: TrainingStage = writer.train[number - 1]
         return stage
-    rung = experiment.rungs[model.rung]
-    arm = rung.arm(str(model.arm))
+    arm = _arm(experiment, model)
     names = [student.name for student in students(experiment, model.rung, arm)]
-    return rung.stages_of(arm)[names.index(model.name)]
+    return experiment.rungs[model.rung].stages_of(arm)[names.index(model.name)]
+
+
+def _arm(experiment: Experiment, model: Model) -> Arm:
+    """The arm of a student, or of a ceiling."""
+    assert model.rung is not None
+    return experiment.rungs[model.rung].arm(str(model.arm))

@@ -52,9 +52,10 @@ def imitate(
     check_objective(objective, vocab_size=work.config.vocab_size, where=f"{work.model}: objective")
     curated = None if stage.curation is None else work.store.path(examples_of.curated_in(stage.curation.folder, model))
     chosen = directory / layout.LESSONS
+    student = model.rung is not None and isinstance(stage.recipe, TrainingStage)
     own = first_does(
         f"examples of {work.model}",
-        lambda: [] if curated is None else examples_of.keep_chosen(model, examples, curated, chosen),
+        lambda: examples_of.keep_chosen(model, examples, curated, chosen) if student else [],
     )
     path = directory / layout.PACKING
 

@@ -5,6 +5,7 @@ teachers/NAME/                                         a teacher's own model
 teachers/NAME/rung-N/traces-*.parquet                  a teacher's traces for a rung
 rungs/N-NAME/base/                                     the model that a rung's arms start from
 rungs/N-NAME/ARM/{curated,dispositions}.parquet        what an arm learns from, and what became of every trace
+rungs/N-NAME/ARM/{rejected,pairs}.parquet              beside them, where an arm learns from pairs
 rungs/N-NAME/ARM/{checkpoints/,packing.npz,…}          its student; of earlier training stages in stage-K/
 rungs/N-NAME/ARM/lessons.parquet                       what its last training stage learns from, if not from what was curated
 evaluations/MODEL/{generations.parquet,scores.json,…}
@@ -17,6 +18,8 @@ PROBLEMS, TOKENIZER, REPORT = "problems", "tokenizer", "report"
 PROBLEMS_REPORT = f"{PROBLEMS}/report.json"
 RESULTS, PAGE = f"{REPORT}/results.json", f"{REPORT}/index.html"
 CURATED, DISPOSITIONS, FUNNELS = "curated.parquet", "dispositions.parquet", "curation.json"
+REJECTED, PAIRS = "rejected.parquet", "pairs.parquet"
+"""Of an arm that learns from pairs: the examples of their rejected sides, and which belong together."""
 LESSONS = "lessons.parquet"
 """The examples of a training stage that imitates others than its arm's curated ones."""
 PACKING, CHECKPOINTS, METRICS, PROBE = "packing.npz", "checkpoints", "metrics.jsonl", "probe.jsonl"

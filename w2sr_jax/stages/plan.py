@@ -36,7 +36,7 @@ class ExperimentPlan:
     traces: Mapping[tuple[int, str], Traces]
     """By rung and teacher."""
     curations: Mapping[int, Curate]
-    """By rung."""
+    """By rung; none for one that learns from neither traces nor worked solutions."""
     evaluations: Mapping[str, Evaluate | EvaluateFile]
     """By the model's or the teacher's name."""
     extra: tuple[Stage, ...]
@@ -49,7 +49,7 @@ class ExperimentPlan:
             trained = [stage for stage in self.trainings.values() if stage.serves == index]
             yield from (stage for stage in trained if stage.model.arm == BASE)
             yield from (stage for (rung, _), stage in self.traces.items() if rung == index)
-            yield self.curations[index]
+            yield from (stage for rung, stage in self.curations.items() if rung == index)
             yield from (stage for stage in trained if stage.model.arm != BASE)
             yield from (stage for stage in self.evaluations.values() if stage.serves == index)
         yield from (*self.extra, self.report)
@@ -106,7 +106,7 @@ class _Builder:
         report = Report(
             layout.REPORT,
             experiment=self.experiment.untracked,
-            measured=(*self.evaluations.values(), *self.curations.values()),
+            measured=(*self.evaluations.values(), *self.curations.values(), *self._uncurated()),
         )
         planned = ExperimentPlan(
             self.experiment,
@@ -128,6 +128,10 @@ class _Builder:
                     raise returned.refusal(more, "stages", stage, _RIGHT, "gave")
                 extra.append(stage)
         return dataclasses.replace(planned, extra=tuple(extra))
+
+    def _uncurated(self) -> list[Traces]:
+        """The traces of rungs that learn from none, which are there to be compared with."""
+        return [stage for (rung, _), stage in self.traces.items() if rung not in self.curations]
 
     def _teacher(self, teacher: Teacher) -> None:
         chain, writer = models.teacher_chain(teacher), teacher.writer
@@ -202,28 +206,31 @@ class _Builder:
             parents=parents,
         )
         traces = tuple(self._traces(index, teacher, writers[teacher.name], parents) for teacher in experiment.teachers_of(index))
-        curation = self.curations[index] = Curate(
-            layout.curation_stage(models.rung_directory(experiment, index)),
-            folder=models.rung_directory(experiment, index),
-            rung=index,
-            rung_name=rung.name,
-            curation=rung.curation,
-            arms=tuple(Selected(arm.name, arm.title, arm.select) for arm in rung.selected_arms),
-            gold=rung.gold,
-            pool=rung.pool,
-            weights=tuple(teacher.weight for teacher in experiment.teachers_of(index)),
-            problems=self.problems,
-            tokenizer=self.tokenizer,
-            traces=traces,
-            parents=parents,
-        )
+        curation = None
+        if rung.curated_arms or rung.gold:
+            curation = self.curations[index] = Curate(
+                layout.curation_stage(models.rung_directory(experiment, index)),
+                folder=models.rung_directory(experiment, index),
+                rung=index,
+                rung_name=rung.name,
+                curation=rung.curation,
+                arms=tuple(Selected(arm.name, arm.title, arm.select) for arm in rung.curated_arms),
+                gold=rung.gold,
+                pool=rung.pool,
+                weights=tuple(teacher.weight for teacher in experiment.teachers_of(index)),
+                problems=self.problems,
+                tokenizer=self.tokenizer,
+                traces=traces,
+                others=len(rung.curated_arms) < len(rung.arms),
+                parents=parents,
+            )
         for arm in rung.trained:
             self._arm(index, rung, arm.name, curation, traces, parents)
         for model in models.evaluated(experiment, index):
             self._evaluation(model, curation, traces)
 
     def _arm(
-        self, index: int, rung: Rung, name: str, curation: Curate, traces: tuple[Traces, ...], parents: tuple[Stage, ...]
+        self, index: int, rung: Rung, name: str, curation: Curate | None, traces: tuple[Traces, ...], parents: tuple[Stage, ...]
     ) -> None:
         experiment, arm = self.experiment, rung.arm(name)
         before = self.trainings[models.student(experiment, index, arm.after or BASE).name]
@@ -246,7 +253,7 @@ class _Builder:
                 seed=self.seed,
                 pool=rung.pool,
                 source=before,
-                curation=curation,
+                curation=curation if arm.select.curates else None,
                 sampling=sampling,
                 traces=traces if samples else (),
                 others=tuple(others.values()),
@@ -298,6 +305,7 @@ class _Builder:
         experiment = self.experiment
         rung = None if model.rung is None else experiment.rungs[model.rung]
         student = model.role in ("student", GOLD)
+        learns = student and rung is not None and rung.arm(str(model.arm)).select.curates
         ledger = rung is not None and (student or model == models.before(experiment, model.rung or 0))
         foreign = rung is not None and any(teacher.foreign for teacher in experiment.teachers_of(model.rung or 0))
         trained = model.name if model.role != models.DIRECT else models.student(experiment, model.rung or 0, BASE).name
@@ -313,8 +321,8 @@ class _Builder:
             grader=experiment.grader,
             mesh=placing.evaluation(experiment, self._owner(model)),
             seed=self.seed,
-            curation=curation if student else None,
-            traces=traces if student else (),
+            curation=curation if learns else None,
+            traces=traces if learns else (),
             length=batching[0] if batching else 0,
             rows=batching[1] if batching else 0,
             pool=rung.pool if rung is not None and ledger and experiment.evaluation.pool else None,

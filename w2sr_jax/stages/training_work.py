@@ -101,6 +101,8 @@ class Work:
 
     def examples(self) -> Sequence[Example]:
         model, curation = self.stage.model, self.stage.curation
+        if curation is None and model.rung is not None and isinstance(self.stage.recipe, TrainingStage):
+            raise UserError(f"{self.model}: a training stage asked for examples, and its arm selects none; let it select some")
         if curation is None:
             return list(gold(self.problems(TEACHER_SPLIT))) if model.rung is None else []
         rows = Stored(self.store.file(examples_of.curated_in(curation.folder, model)), Example)
