@@ -4,8 +4,8 @@ import dataclasses
 from typing import NamedTuple
 
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.curation.arms import All
 from w2sr_jax.core.fieldtypes import WHERE_SET
+from w2sr_jax.curation.arms import All
 from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.experiment.arms import TrainingStage
 from w2sr_jax.experiment.starts import FromCheckpoint, Solutions, check_trains_all

@@ -18,6 +18,7 @@ from w2sr_jax.core.trees import tree
 from w2sr_jax.curation.texts import example, gold
 from w2sr_jax.evaluation.cost import sampling_flops
 from w2sr_jax.evaluation.probe import Probe
+from w2sr_jax.experiment import TrainingStage
 from w2sr_jax.experiment.work import TrainedModel
 from w2sr_jax.graph.stage import Context, settings, stages_of
 from w2sr_jax.losses.inputs import TEACHER
