@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation.probe import Probe
-from w2sr_jax.experiment.arms import TrainingStage
+from w2sr_jax.experiment.arms import LeftOpen, TrainingStage
 from w2sr_jax.losses.advantages import Advantages, Centered
 from w2sr_jax.losses.inputs import TokenLoss, attribute
 from w2sr_jax.losses.objective import Objective
@@ -58,6 +58,13 @@ class _OwnAnswers(TrainingStage):
         """Of a step: one for each answer."""
         return self.problems * self.rollouts
 
+    def resolved(self, rung: "LeftOpen") -> "Self":
+        """The stage with the steps and the rows of its training as they come out."""
+        training = self.training
+        batching = dataclasses.replace(training.batching, rows=self.rows, pack=False)
+        whole = dataclasses.replace(training, steps=self.steps, epochs=None, batching=batching)
+        return dataclasses.replace(super().resolved(rung), training=whole)  # type: ignore[type-var]
+
     def rehearsed(self, small: "Small") -> "Self":
         shrunk = super().rehearsed(small)
         decoding = None if self.decoding is None else small.decoding(self.decoding)
@@ -69,7 +76,7 @@ class _OwnAnswers(TrainingStage):
         from w2sr_jax.training.policy.source import RolloutSource
 
         decoding = self.decoding or dataclasses.replace(work.decoding, temperature=1.0)
-        training, looks = dataclasses.replace(self.training, steps=self.steps, epochs=None), work.probing(self.probe)
+        training, looks = self.training, work.probing(self.probe)
         watch = RolloutWatch(attribute(self.loss, "clip"), self.watch_start)
         beside = work.beside()
         drawing = work.drawing(decoding, training.batching.length + 1)

@@ -195,7 +195,7 @@ def _standing(plan: Plan, store: RunStore) -> frozenset[str]:
 def where_of(experiment: Experiment, model: Model) -> str:
     """Where the settings of a model's training stand."""
     if model.rung is None:
-        index = next(index for index, teacher in enumerate(experiment.teachers) if teacher.name == model.name)
+        index = models.teacher_of(experiment, model)
         return f"teachers.{index} ({model.name})"
     where = f"rungs.{model.rung} ({experiment.rungs[model.rung].name})"
     return f"{where}: start" if model.arm == BASE else where

@@ -18,7 +18,7 @@ from w2sr_jax.experiment import BASE, Arm, Experiment, Imitation, Start, Trainin
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.stages import layout, problems
-from w2sr_jax.stages.models import DIRECT, Model, rung_directory, students, teacher_chain
+from w2sr_jax.stages.models import DIRECT, Model, rung_directory, students, teacher_chain, teacher_of
 from w2sr_jax.teachers.teacher import Writer
 from w2sr_jax.text.render import Renderer
 from w2sr_jax.training.settings import Training
@@ -156,11 +156,9 @@ def start_of(experiment: Experiment, model: Model) -> Start | None:
 
 def writer_of(experiment: Experiment, model: Model) -> tuple[Writer, int]:
     """What makes a model of a teacher, and how many of its training stages the model has been through."""
-    for teacher in experiment.teachers:
-        names = [one.name for one in teacher_chain(teacher)]
-        if model.name in names and teacher.writer is not None:
-            return teacher.writer, names.index(model.name)
-    raise ValueError(f"{model.name} is no model of a teacher")
+    teacher = experiment.teachers[teacher_of(experiment, model)]
+    assert teacher.writer is not None
+    return teacher.writer, [one.name for one in teacher_chain(teacher)].index(model.name)
 
 
 def learns_from_traces(experiment: Experiment, model: Model) -> bool:

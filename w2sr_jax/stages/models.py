@@ -128,6 +128,12 @@ def evaluated(experiment: Experiment, index: int) -> list[Model]:
     return models + [student(experiment, index, arm.name) for arm in experiment.rungs[index].trained]
 
 
+def teacher_of(experiment: Experiment, model: Model) -> int:
+    """The index of the teacher whose own model, now or before some of its training stages, this is."""
+    chains = (teacher_chain(each) for each in experiment.teachers)
+    return next(index for index, chain in enumerate(chains) if model.name in [one.name for one in chain])
+
+
 def measured(settings: Teacher) -> list[Model]:
     """Of a teacher's own models those that are evaluated: the teacher, and its model before its training stages."""
     return [model for model in teacher_chain(settings) if model.role in ("teacher", TEACHER_BASE)]

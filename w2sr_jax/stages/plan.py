@@ -271,8 +271,8 @@ class _Builder:
         if model.rung is not None:
             rung = self.experiment.rungs[model.rung]
             return Owner(model.config, rung.meshes, f"rungs.{model.rung} ({rung.name})")
-        every = enumerate(self.experiment.teachers)
-        index, teacher = next(pair for pair in every if model.name in [one.name for one in models.teacher_chain(pair[1])])
+        index = models.teacher_of(self.experiment, model)
+        teacher = self.experiment.teachers[index]
         return Owner(model.config, teacher.meshes, f"teachers.{index} ({teacher.name})")
 
     def _decodes(self, writer: Train, teacher: Teacher) -> Placement:
