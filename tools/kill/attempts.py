@@ -7,16 +7,14 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import check
 from moments import DURING, START, Moment
+from surroundings import HERE, Cache, environment
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 GRACE = 10.0  # seconds between SIGTERM and the end
 LONGEST = 900.0  # seconds until an attempt counts as hanging
 
@@ -53,28 +51,8 @@ class Runs:
         self.stages: list[str] = []
         self.attempts = 0
 
-    def environment(self, token: str, cache: str) -> dict[str, str]:
-        """Compiled programs and bytecode are kept for the next process, since starting is most of the time. A process that may be
-        killed writes no compiled program."""
-        shell = dict(os.environ)
-        if shell.pop("PYTHONDONTWRITEBYTECODE", ""):
-            shell.setdefault("PYTHONPYCACHEPREFIX", str(Path(tempfile.gettempdir()) / "w2sr-bytecode"))
-        shell |= {
-            "PYTHONPATH": str(ROOT),
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
-            check.TOKEN: token,
-        }
-        if cache:
-            shell |= {
-                "JAX_COMPILATION_CACHE_DIR": str(self.directory / "programs"),
-                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0" if cache == "write" else "1e9",
-                "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-            }
-        return shell
-
     def run(
-        self, name: str, strike: Strike | None = None, cache: str = "read", calls: Path | None = None, beside: str = ""
+        self, name: str, strike: Strike | None = None, cache: Cache = "read", calls: Path | None = None, beside: str = ""
     ) -> Ended:
         """One process on the run NAME/ladder, or on BESIDE/NAME, which has the run BESIDE/ladder beside it, to its end."""
         self.attempts += 1
@@ -97,7 +75,7 @@ class Runs:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env=self.environment(token, cache),
+                env=environment(self.directory, token, cache),
                 start_new_session=True,
                 pass_fds=(write,),
             )

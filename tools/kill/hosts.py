@@ -19,7 +19,6 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from typing import Any
 import check
 from joint import Ended, Shared, Strike
 from moments import DURING, INTERVENING, MOMENTS, START
+from surroundings import add_options, carried_out
 
 KINDS = ("problems", "tokenizer", "train", "traces", "curation", "evaluation", "faithfulness", "report")
 ANYWHERE = "anywhere"
@@ -189,21 +189,9 @@ def main() -> int:
     parser.add_argument("--root", default="", help="a place in a bucket instead of a directory")
     parser.add_argument("--seed", type=int, default=0, help="which calls and instants are drawn")
     parser.add_argument("--short", action="store_true", help="four strikes, one ladder")
-    parser.add_argument("--directory", type=Path, default=None, help="where to work (default: a temporary directory)")
-    parser.add_argument("--json", type=Path, default=None, help="write the counts to this file too")
-    parser.add_argument("--verbose", action="store_true", help="a line per strike")
+    add_options(parser)
     arguments = parser.parse_args()
-    directory = arguments.directory or Path(tempfile.mkdtemp(prefix="w2sr-hosts-"))
-    directory.mkdir(parents=True, exist_ok=True)
-    report = campaign(arguments, directory.resolve())
-    print(text(report))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
-    if report["verdict"] and arguments.directory is None:
-        shutil.rmtree(directory)
-    elif not report["verdict"]:
-        print(f"what is left of it is in {directory}")
-    return 0 if report["verdict"] else 1
+    return carried_out(arguments, campaign, text)
 
 
 if __name__ == "__main__":

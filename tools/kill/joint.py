@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +17,10 @@ from typing import Any, NamedTuple
 
 import check
 from moments import DURING, START, Moment
+from surroundings import HERE, environment
 
 from w2sr_jax.core.bucket import Bucket
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 BOUND = 120.0
 """Seconds from the loss of a process to the end of all others."""
 NOTICE = 15.0
@@ -92,22 +90,6 @@ class Shared:
         self.stages: list[str] = []
         self.attempts = 0
 
-    def environment(self, token: str, writes: bool) -> dict[str, str]:
-        """Compiled programs and bytecode are kept for the next process, since starting is most of the time. A process that may be
-        killed writes no compiled program."""
-        shell = dict(os.environ)
-        if shell.pop("PYTHONDONTWRITEBYTECODE", ""):
-            shell.setdefault("PYTHONPYCACHEPREFIX", str(Path(tempfile.gettempdir()) / "w2sr-bytecode"))
-        return shell | {
-            "PYTHONPATH": str(ROOT),
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
-            check.TOKEN: token,
-            "JAX_COMPILATION_CACHE_DIR": str(self.directory / "programs"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0" if writes else "1e9",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        }
-
     def place(self, name: str) -> list[str]:
         """The arguments that say where a ladder lies."""
         return ["--root", f"{self.root.rstrip('/')}/{name}"]
@@ -153,7 +135,7 @@ class Shared:
                         stdout=output,
                         stderr=subprocess.STDOUT,
                         stdin=subprocess.DEVNULL,
-                        env=self.environment(token, calls),
+                        env=environment(self.directory, token, "write" if calls else "read"),
                         start_new_session=True,
                         pass_fds=(write,),
                     )

@@ -15,8 +15,8 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import check
 import sharing
 from attempts import Runs, Strike
 from moments import DURING, MOMENTS, START
+from surroundings import add_options, carried_out
 
 SHORT = (
     "sampling",
@@ -138,16 +139,16 @@ def campaign(arguments: argparse.Namespace, directory: Path) -> dict[str, Any]:
     }
 
 
-def text(found: dict[str, Any]) -> str:
+def text(report: Mapping[str, Any]) -> str:
     lines = [f"{'moment':<36}{'kills':>6}  while at it"]
-    lines += [f"{label:<36}{row['kills']:>6}{row['inside']:>8}" for label, row in found.get("moments", {}).items()]
-    lines += [f"FAILED: {words}" for words in found["failures"]]
-    if "kills" in found:
+    lines += [f"{label:<36}{row['kills']:>6}{row['inside']:>8}" for label, row in report.get("moments", {}).items()]
+    lines += [f"FAILED: {words}" for words in report["failures"]]
+    if "kills" in report:
         lines.append(
-            f"{found['kills']} kills, {found['taking']} while taking another run's stages, and {found['terminations']} "
+            f"{report['kills']} kills, {report['taking']} while taking another run's stages, and {report['terminations']} "
             f"terminations (the slowest took "
-            f"{found['slowest_termination']} s) in {found['ladders']} ladders, "
-            f"{found['seconds']:.0f} s: {'all digests as undisturbed' if found['verdict'] else 'FAILED'}"
+            f"{report['slowest_termination']} s) in {report['ladders']} ladders, "
+            f"{report['seconds']:.0f} s: {'all digests as undisturbed' if report['verdict'] else 'FAILED'}"
         )
     return "\n".join(lines)
 
@@ -160,25 +161,13 @@ def main() -> int:
     parser.add_argument("--per-ladder", type=int, default=None, help="kills before a ladder may finish (default: 10; short: 7)")
     parser.add_argument("--seed", type=int, default=0, help="which calls and instants are drawn")
     parser.add_argument("--short", action="store_true", help="each of the most telling moments once")
-    parser.add_argument("--directory", type=Path, default=None, help="where to work (default: a temporary directory)")
-    parser.add_argument("--json", type=Path, default=None, help="write the counts to this file too")
-    parser.add_argument("--verbose", action="store_true", help="a line per kill")
+    add_options(parser)
     arguments = parser.parse_args()
     for name, (long, short) in {"kills": (100, 12), "terminations": (10, 1), "taking": (10, 2), "per_ladder": (10, 7)}.items():
         value = short if arguments.short else long
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
-    directory = arguments.directory or Path(tempfile.mkdtemp(prefix="w2sr-kill-"))
-    directory.mkdir(parents=True, exist_ok=True)
-    found = campaign(arguments, directory.resolve())
-    print(text(found))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
-    if found["verdict"] and arguments.directory is None:
-        shutil.rmtree(directory)
-    elif not found["verdict"]:
-        print(f"what is left of it is in {directory}")
-    return 0 if found["verdict"] else 1
+    return carried_out(arguments, campaign, text)
 
 
 if __name__ == "__main__":

@@ -23,18 +23,18 @@ from pathlib import Path
 from typing import Any
 
 import likeness
-from joint import HERE, ROOT, fetched, free_port
+from joint import fetched, free_port
+from surroundings import HERE, QUICK, ROOT
 
 
 def run(place: str, scratch: Path, layout: str, config: Path, rest: Sequence[str], cache: Path) -> list[str]:
     """One layout, written `PROCESSESxDEVICES`, to its end. What went wrong, as sentences."""
     count, devices = map(int, layout.split("x"))
     port = free_port()
-    flags = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
     variables = os.environ | {
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {flags}",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICK}",
         "JAX_COMPILATION_CACHE_DIR": str(cache),
     }
     processes, logs = [], []
@@ -89,7 +89,7 @@ def main() -> int:
 
 def measured(arguments: argparse.Namespace, root: str, directory: Path) -> tuple[list[str], dict[str, Any]]:
     """Run all layouts; what must not be, as sentences, and how far each is like the first."""
-    runs, report, faults = {}, {}, list[str]()
+    runs, report, faults = dict[str, likeness.Run](), dict[str, Any](), list[str]()
     for layout in arguments.layouts:
         began, place = time.monotonic(), f"{root}/{layout}"
         if not arguments.compare_only:
