@@ -74,6 +74,21 @@ def test_the_rate_is_that_of_late_and_the_rest_is_told_at_its_pace() -> None:
     assert "left" not in told[-1][2]
 
 
+def test_what_follows_a_shard_counts_into_its_pace() -> None:
+    """Each shard has ten traces of 50 tokens, a second each, and 90 seconds of grading."""
+    now, told = [0.0], list[tuple[int, int, str]]()
+    meter = Meter(lambda *words: told.append(words), total=100, clock=lambda: now[0])
+    for _ in range(3):
+        for done in range(1, 11):
+            now[0] += 1
+            meter(done, 10, 50 * done)
+        now[0] += 90
+        meter.add()
+    now[0] += 1
+    meter(1, 10, 50)
+    assert told[-1] == (31, 100, "5 tokens/s, 12 min left")
+
+
 def test_a_meter_alone_takes_the_engine_s_totals() -> None:
     now, told = [0.0], list[tuple[int, int, str]]()
     meter = Meter(lambda *words: told.append(words), clock=lambda: now[0])

@@ -79,6 +79,7 @@ def estimate(
 
 class Meter:
     """Turns the engine's counts into words: tokens per second of the last half minute, and how long the rest takes at its pace.
+    What follows a call, such as grading, takes time too: no less than as many traces as the last call had are looked at.
 
     It outlasts calls of the engine, each of which counts from 0: `add` closes one. `earlier` traces were drawn before it began:
     they are done, but say nothing about the pace.
@@ -88,7 +89,7 @@ class Meter:
         self, tell: Progress, earlier: int = 0, total: int | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._tell, self._earlier, self._total, self._clock = tell, earlier, total, clock
-        self._before, self._here = (0, 0), (0, 0)
+        self._before, self._here, self._last = (0, 0), (0, 0), 0
         self._seen = deque([(clock(), 0, 0)])
 
     @property
@@ -101,7 +102,7 @@ class Meter:
         self._here = done, tokens
         drawn = self._before[0] + done
         self._seen.append((self._clock(), drawn, self._before[1] + tokens))
-        while len(self._seen) > 2 and self._seen[-1][0] - self._seen[1][0] >= WINDOW:
+        while len(self._seen) > 2 and self._seen[-1][0] - self._seen[1][0] >= WINDOW and drawn - self._seen[1][1] >= self._last:
             self._seen.popleft()
         (start, first, _), (end, _, _) = self._seen[0], self._seen[-1]
         whole = self._earlier + self._before[0] + total if self._total is None else self._total
@@ -114,7 +115,7 @@ class Meter:
     def add(self) -> None:
         """What was counted so far stays; the next count begins at 0."""
         self._before = self._before[0] + self._here[0], self._before[1] + self._here[1]
-        self._here = 0, 0
+        self._here, self._last = (0, 0), self._here[0]
 
 
 def amount(number: float, unit: str = "") -> str:
