@@ -72,4 +72,5 @@ def test_the_engine_overwrites_its_slots(shape: tuple[int, int, int] | None) -> 
     row = jax.ShapeDtypeStruct((8,), jnp.int32)
     assert aliased(lambda: made.decode.lower(weights, given, jax.ShapeDtypeStruct((), jnp.int32))) >= size
     assert aliased(lambda: made.seat.lower(given, prompts, Seats(row, given.keys, row))) >= size  # type: ignore[arg-type]
+    assert aliased(lambda: made.emptied.lower(given)) >= size
     assert aliased(lambda: made.free.lower(given, jax.ShapeDtypeStruct((8,), bool))) >= size

@@ -118,7 +118,9 @@ def weights_of(model: ModelConfig) -> set[tuple[int, ...]]:
 @pytest.mark.parametrize("shape", MIXED, ids=str)
 def test_a_device_draws_from_the_logits_of_its_own_rows(shape: tuple[int, int, int]) -> None:
     mesh, own = make_mesh(Mesh(*shape)), ROWS // (shape[0] * shape[1])
-    made: Any = programs(TIED, Decoding(batch=ROWS, top_k=4, top_p=0.9, repetition_penalty=1.1, record_top=3), (1,), mesh)
+    made: Any = programs(
+        TIED, Decoding(batch=ROWS, top_k=4, top_p=0.9, repetition_penalty=1.1, record_top=3), (1,), mesh, sampled=True
+    )
     weights = made.weights(transformer.init(TIED, jax.random.key(0)), 128)
     prompts = jax.device_put(np.zeros((ROWS, LENGTH), np.int32), batch_sharding(mesh))
     for lowered in (

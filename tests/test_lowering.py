@@ -52,7 +52,7 @@ def test_the_train_step(platform: str, referenced: bool) -> None:
 def _engine() -> tuple[Programs, Any, Any, Any]:
     """The engine's programs for four slots, and what they take and give, as shapes."""
     decoding = Decoding(batch=4, top_k=8, top_p=0.9, repetition_penalty=1.1, record_top=3)
-    made = programs(CONFIG, decoding, (1,), None)
+    made = programs(CONFIG, decoding, (1,), None, sampled=True)
     weights = jax.eval_shape(lambda params: made.weights(params, 128), transformer.shapes(CONFIG))
     prompts = jax.eval_shape(made.prefill, weights, jnp.zeros((2, 48), jnp.int32), jnp.zeros(2, jnp.int32))
     return made, weights, jax.eval_shape(lambda: made.empty(128)), prompts

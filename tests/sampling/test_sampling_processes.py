@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import xla_flags
-from sampling_toy import DECODING, PROBLEMS, SAMPLES, CountingGrader, make_author
+from sampling_toy import DECODING, PROBLEMS, SAMPLES, CountingGrader, make_author, steps
 
 from w2sr_jax.core import records
 from w2sr_jax.core.records import Trace
@@ -28,6 +28,7 @@ import jax
 from sampling_toy import DECODING, PROBLEMS, SAMPLES, CountingGrader, make_author
 from w2sr_jax.models import transformer
 from w2sr_jax.parallel import mesh as meshes, processes
+from sampling_toy import steps
 from w2sr_jax.sampling.shards import draw_shards
 assert (jax.process_count(), jax.local_device_count(), jax.device_count()) == (2, 2, 4)
 
@@ -48,6 +49,7 @@ def draw(author, name, **named):
 apart = placed(Mesh(fsdp=2))
 result = {"apart": draw(apart, "apart"), "again": draw(apart, "apart"), "budget": draw(apart, "budget", budget=int(sys.argv[5]))}
 result["together"] = draw(placed(Mesh(fsdp=2, tensor=2), heads=4), "together")
+result["steps"] = steps(placed(Mesh(fsdp=2, tensor=2), heads=4))
 directory = Path(sys.argv[2]) / "apart"
 processes.barrier("all is there")
 if jax.process_index() == 1:
@@ -89,6 +91,7 @@ def test_two_processes_write_what_one_writes(tmp_path: Path) -> None:
     assert [result["again"][0] for result in results] == [[], []]
     assert [result["mended"][0] for result in results] == [ids[4:6], []]
     assert [result["together"][0] for result in results] == [ids, ids]
+    assert [result["steps"] for result in results] == [steps(make_author(heads=4))] * 2
     for name, budget in (("apart", None), ("budget", BUDGET), ("together", None)):
         author = make_author(heads=4 if name == "together" else 2)
         one = draw_shards(tmp_path / "one" / name, author, PROBLEMS, SAMPLES, DECODING, CountingGrader(), "a", 4, budget=budget)
