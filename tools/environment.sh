@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Create .venv with the locked packages and w2sr_jax itself; quick where they are there already.
 #   bash tools/environment.sh          all packages
-#   bash tools/environment.sh test     and torch and peft, which only tests compare with (W2SR_TORCH=0 leaves them out)
+#   bash tools/environment.sh test     and torch, peft and TRL, which only tests and benchmarks compare with (W2SR_TORCH=0: none)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python3}
@@ -18,8 +18,8 @@ if ! cmp -s "$lock" "$stamp" 2>/dev/null; then
     .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps -e .
     cp "$lock" "$stamp"
 fi
-if [ "${1:-}" = test ] && [ "${W2SR_TORCH:-1}" = 1 ] && ! .venv/bin/python -c 'import peft, torch' 2>/dev/null; then
-    echo "installing torch and peft, which the tests compare with …"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 peft==0.21.2 ||
-        echo "torch or peft could not be installed; the tests that compare with them will be skipped" >&2
+if [ "${1:-}" = test ] && [ "${W2SR_TORCH:-1}" = 1 ] && ! .venv/bin/python -c 'import peft, torch, trl' 2>/dev/null; then
+    echo "installing torch, peft and TRL, which the tests compare with …"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 peft==0.21.2 trl==1.16.0 ||
+        echo "torch, peft or TRL could not be installed; the tests that compare with them will be skipped" >&2
 fi

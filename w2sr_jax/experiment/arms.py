@@ -12,8 +12,10 @@ from w2sr_jax.losses.objective import Objective
 from w2sr_jax.training.settings import Training
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Self
 
+    from w2sr_jax.core.records import Problem
     from w2sr_jax.experiment.work import TrainedModel, TrainingWork
     from w2sr_jax.teachers.teacher import Small
 
@@ -80,6 +82,10 @@ class TrainingStage(Extendable):
 
     def check(self, where: str, select: Select) -> None:
         """`UserError` where the stage cannot work in an arm that selects so; `where` names the arm."""
+
+    def try_own_code(self, problems: "Sequence[Problem]") -> None:
+        """`UserError` where code of the user's own that the stage calls, other than its loss, fails on some problems, so that
+        nothing is computed for a training that would."""
 
     def train(self, work: "TrainingWork") -> "TrainedModel":
         raise NotImplementedError(f"{type(self).__name__} must define train(work)")

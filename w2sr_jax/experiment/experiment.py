@@ -16,6 +16,7 @@ from w2sr_jax.experiment.arms import Arm, TrainingStage, named
 from w2sr_jax.experiment.starts import BASE, Scratch, Start
 from w2sr_jax.experiment.teachers import ModelTeacher
 from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.policy import needs_rollouts
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.settings import Mesh, Meshes
 from w2sr_jax.problems.settings import Files, Generated, Splits
@@ -239,6 +240,14 @@ def _check_rung(experiment: Experiment, index: int, rung: Rung, teachers: dict[s
             stage.check(f"{where}: arm {arm.name!r}", arm.select)
     if len(set(names)) != len(names):
         raise UserError(f"{where}: arms need distinct names, not {', '.join(names)}")
+    for arm in rung.trained:
+        for stage in rung.stages_of(arm):
+            objective = stage.objective or rung.objective
+            if not stage.draws_own and needs_rollouts(objective.loss):
+                raise UserError(
+                    f"{where}: arm {arm.name!r} learns from traces with {sentences.value(objective.loss, 80)}, a loss on "
+                    "rollouts, which are a student's own answers; give it to a stage that draws them: Policy(loss=…)"
+                )
 
 
 def _check_parent(experiment: Experiment, index: int, arm: str, where: str) -> None:

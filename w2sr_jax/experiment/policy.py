@@ -3,24 +3,28 @@
 import dataclasses
 from typing import TYPE_CHECKING, Literal
 
+from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.records import Trace
 from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.experiment.arms import LeftOpen, TrainingStage
 from w2sr_jax.losses.advantages import Advantages, Centered
-from w2sr_jax.losses.inputs import TokenLoss, attribute
+from w2sr_jax.losses.inputs import TokenLoss
 from w2sr_jax.losses.objective import Objective
-from w2sr_jax.losses.policy import Denominator, DrGrpo, learning
+from w2sr_jax.losses.policy import Denominator, DrGrpo, learning, needs_rollouts
 from w2sr_jax.losses.rollout_watch import RolloutWatch
 from w2sr_jax.losses.shift import Shift
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.training.policy.draws import Draws
 from w2sr_jax.training.policy.gates import Gates
-from w2sr_jax.training.policy.rewards import IsCorrect, RewardFunction
+from w2sr_jax.training.policy.rewards import IsCorrect, RewardFunction, rewarded
 from w2sr_jax.training.settings import Training
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Self
 
+    from w2sr_jax.core.records import Problem
     from w2sr_jax.experiment.work import TrainedModel, TrainingWork
     from w2sr_jax.teachers.teacher import Small
 
@@ -65,6 +69,16 @@ class _OwnAnswers(TrainingStage):
         whole = dataclasses.replace(training, steps=self.steps, epochs=None, batching=batching)
         return dataclasses.replace(super().resolved(rung), training=whole)  # type: ignore[type-var]
 
+    def try_own_code(self, problems: "Sequence[Problem]") -> None:
+        from w2sr_jax.losses.contract_learning import check_rule
+
+        check_rule(self._draws().advantages)
+        for problem in problems:
+            for text in ("", f"1 + 1 = 2 ; #### {problem.answer or 2}"):
+                trace = Trace.of(problem.id, "student", 0, text)
+                tried = dataclasses.replace(trace, tokens=len(text.split()) or 1, token_ids=(1,), logprobs=(-1.0,))
+                rewarded(self._draws().rewards, tried, problem)
+
     def rehearsed(self, small: "Small") -> "Self":
         shrunk = super().rehearsed(small)
         decoding = None if self.decoding is None else small.decoding(self.decoding)
@@ -77,7 +91,7 @@ class _OwnAnswers(TrainingStage):
 
         decoding = self.decoding or dataclasses.replace(work.decoding, temperature=1.0)
         training, looks = self.training, work.probing(self.probe)
-        watch = RolloutWatch(attribute(self.loss, "clip"), self.watch_start)
+        watch = RolloutWatch(learning(self.loss).clip, self.watch_start)
         beside = work.beside()
         drawing = work.drawing(decoding, training.batching.length + 1)
         shown = (training, self.objective, drawing, work.mesh, beside, watch, self.gates, draws.rollouts)
@@ -95,6 +109,10 @@ class _OwnAnswers(TrainingStage):
             "" if reward is None else f", reward {reward:.3f} at last"
         )
         return work.finish(result, measures, note, source.paths)
+
+    def _draws(self) -> Draws:
+        """How answers are drawn and used."""
+        raise NotImplementedError
 
     def _check(self) -> None:
         for name, least in (("steps", 1), ("problems", 1), ("rollouts", 1)):
@@ -166,12 +184,15 @@ class Policy(_OwnAnswers):
             raise UserError("Policy.ahead and Policy.redraws exclude each other: what is drawn ahead is not rewarded yet")
         if self.rollouts < 2 and self.advantages is None:
             raise UserError("Policy.rollouts is 1; answers to a problem are compared with each other, so that it takes 2 or more")
+        if not needs_rollouts(self.loss):
+            raise UserError(
+                f"Policy.loss is {sentences.value(self.loss, 80)}, in which nothing depends on rewards; give it a loss on "
+                "rollouts, such as DrGrpo(), or use OnPolicy for a loss that needs no rewards"
+            )
         if not self.rewards:
             raise UserError("Policy.rewards is empty; give it a reward, such as IsCorrect()")
 
-    @property
-    def how(self) -> Draws:
-        """How answers are drawn and used."""
+    def _draws(self) -> Draws:
         asked = learning(self.loss)
         return Draws(
             steps=self.steps,
@@ -190,7 +211,7 @@ class Policy(_OwnAnswers):
         )
 
     def train(self, work: "TrainingWork") -> "TrainedModel":
-        return self._learn(work, self.how)
+        return self._learn(work, self._draws())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,9 +245,7 @@ class OnPolicy(_OwnAnswers):
     def __post_init__(self) -> None:
         self._check()
 
-    @property
-    def how(self) -> Draws:
-        """How answers are drawn and used."""
+    def _draws(self) -> Draws:
         return Draws(
             steps=self.steps,
             problems=self.problems,
@@ -241,4 +260,4 @@ class OnPolicy(_OwnAnswers):
         )
 
     def train(self, work: "TrainingWork") -> "TrainedModel":
-        return self._learn(work, self.how)
+        return self._learn(work, self._draws())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem
-from w2sr_jax.experiment import BASE, Experiment, Teacher
+from w2sr_jax.experiment import BASE, Experiment, Teacher, TrainingStage
 from w2sr_jax.graph.planner import Plan
 from w2sr_jax.graph.runner import wanted
 from w2sr_jax.graph.stage import settings, stages_of
@@ -34,12 +34,13 @@ SOME = 64
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A training of the run: where its settings stand, the model, how it is trained."""
+    """A training of the run: where its settings stand, the model, how it is trained, and the training stage, where it is one."""
 
     where: str
     model: Model
     training: Training
     objective: Objective
+    stage: TrainingStage | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +142,8 @@ class Subject:
             training = stage.recipe.training
             if training is not None and stage.name not in self.settled:
                 objective = examples.objective_of(experiment, stage.model)
-                trainings.append(Trained(where_of(experiment, stage.model), stage.model, training, objective))
+                recipe = stage.recipe if isinstance(stage.recipe, TrainingStage) else None
+                trainings.append(Trained(where_of(experiment, stage.model), stage.model, training, objective, recipe))
         return tuple(trainings)
 
     def teachers_of(self, index: int) -> list[Teacher]:

@@ -31,13 +31,20 @@ def user_code(subject: Subject, findings: Findings) -> None:
             continue
         looked_at.append((trained.objective, size))
         with findings.refusing(trained.where):
-            for remark in check_objective(trained.objective, vocab_size=size):
+            own = trained.stage is not None and trained.stage.draws_own
+            for remark in check_objective(trained.objective, vocab_size=size, rollouts=own):
                 findings.remark(f"{trained.where}: {remark}")
+            if trained.stage is not None:
+                trained.stage.try_own_code(subject.some[:TRIED])
     with findings.refusing():
         for remark in check_grader(experiment.grader, *_answers(subject)):
             findings.remark(remark)
     for location in _own(experiment) or ["none but this package's"]:
         findings.see(location)
+
+
+TRIED = 8
+"""Problems that a training stage's own code is tried on."""
 
 
 def _vocabulary(subject: Subject, size: int) -> int | None:

@@ -49,7 +49,7 @@ def imitate(
     if isinstance(stage.recipe, TrainingStage):
         objective, probe = objective or stage.recipe.objective, probe or stage.recipe.probe
     objective, probe = objective or stage.objective or Objective(), probe or stage.probe
-    check_objective(objective, vocab_size=work.config.vocab_size, where=f"{work.model}: objective")
+    check_objective(objective, vocab_size=work.config.vocab_size, where=f"{work.model}: objective", rollouts=False)
     curated = None if stage.curation is None else work.store.path(examples_of.curated_in(stage.curation.folder, model))
     chosen = directory / layout.LESSONS
     student = model.rung is not None and isinstance(stage.recipe, TrainingStage)
