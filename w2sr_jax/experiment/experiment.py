@@ -174,6 +174,14 @@ def check(experiment: Experiment) -> None:
             raise UserError(f"name {name!r} must consist of letters, digits, '-', '_' and '.', since it names files")
     if len(set(names)) != len(names):
         raise UserError(f"teachers need distinct names, not {', '.join(names)}")
+    for teacher in experiment.teachers:
+        count = 0 if teacher.writer is None else len(teacher.writer.train)
+        taken = {f"{teacher.name}-{number or 'base'}" for number in range(count)} & set(names)
+        if taken:
+            raise UserError(
+                f"teachers: {min(taken)!r} is what a model of the teacher {teacher.name!r} is called before the end of its "
+                "training stages; give the other teacher another name"
+            )
     if not experiment.rungs:
         raise UserError("rungs is empty: an experiment needs at least one student")
     if not experiment.seeds or len(set(experiment.seeds)) != len(experiment.seeds):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 TEACHER_BASE = "teacher-base"
 """The role of a teacher's model before its training stages, and the name that losses have for it."""
+TEACHER_STAGE = "teacher-stage"
+"""The role of a teacher's model between its training stages."""
 DIRECT = "base-direct"
 """The role of a base that is asked for the answer alone."""
 
@@ -78,7 +80,7 @@ def teacher_chain(settings: Teacher) -> list[Model]:
         own = settings.name if last else f"{settings.name}-{number or 'base'}"
         place = folder if last else layout.within(folder, f"stage-{number}" if number else "base")
         base = chain[-1] if adapters.rank else None
-        role = "teacher" if last else TEACHER_BASE
+        role = "teacher" if last else TEACHER_STAGE if number else TEACHER_BASE
         chain.append(Model(own, place, writer.config, role, base=base, lora=adapters if base else Lora()))
     return chain
 
