@@ -69,7 +69,7 @@ def test_whatever_it_did_before_it_gives_the_bits_of_a_new_one(
 
 @pytest.mark.parametrize(
     ("decoding", "vocabulary"),
-    [(PLAIN, None), (PLAIN, 12), (CHANGED, 9), (replace(CHANGED, temperature=0.0), 9)],
+    [(PLAIN, None), (PLAIN, 12), (CHANGED, None), (CHANGED, 9), (replace(CHANGED, temperature=0.0), 9)],
 )
 def test_each_token_has_the_log_probability_with_which_it_was_drawn(decoding: Decoding, vocabulary: int | None) -> None:
     engine, weights = new(replace(decoding, max_tokens=12), None, vocabulary), params(3)

@@ -126,6 +126,21 @@ def test_bisection_finds_the_same_support_in_a_group_of_rows() -> None:
     assert (kept.sum(-1) > drawing.FEW).sum() == 10
 
 
+@pytest.mark.parametrize("size", [40, 1301])
+@pytest.mark.parametrize(
+    "decoding", [WAYS[1], WAYS[6], WAYS[7], Decoding(top_p=0.9, min_p=0.01), Decoding(temperature=0)], ids=str
+)
+def test_what_the_draw_says_of_its_token_is_the_same(decoding: Decoding, size: int) -> None:
+    rng = np.random.default_rng(1)
+    logits = (rng.normal(0, 1, (20, size)) * np.tile([4.0, 0.1], 10)[:, None]).astype(np.float32)
+    uniform, seen = rng.random(20, np.float32), rng.random((20, size)) < 0.3
+    token, own, share = jax.jit(drawing.draw_with_logprobs, static_argnums=2)(logits, uniform, decoding, seen)
+    plain = jax.jit(drawing.draw_with_logprob, static_argnums=2)(logits, uniform, decoding, seen)
+    np.testing.assert_array_equal(token, plain[0])
+    np.testing.assert_allclose(own, plain[1], atol=1e-6)
+    np.testing.assert_allclose(share, sampled_logprob(logits, token, decoding, seen), atol=1e-5)
+
+
 @pytest.mark.parametrize("limit", [None, 30])
 @pytest.mark.parametrize("decoding", [WAYS[1], WAYS[6], WAYS[7]], ids=str)
 def test_its_gradient_is_that_of_log_softmax_over_the_support(decoding: Decoding, limit: int | None) -> None:

@@ -31,16 +31,24 @@ def draw(
     """Token ids; `uniform` in [0, 1) decides. `seen` marks the tokens of prompt and completion so far and must be given where
     `decoding.repetition_penalty` is not 1. Logits are float32; -inf marks a token that is never drawn. A row with nan, +inf or
     nothing but -inf is no distribution: its token is some id of the vocabulary, and its `logprob` is not finite."""
-    return jnp.minimum(_draw(logits, uniform, decoding, seen), logits.shape[-1] - 1)
+    return _draw(logits, uniform, decoding, seen)[0]
 
 
 def _draw(
     logits: Float[Array, "B V"], uniform: Float[Array, " B"], decoding: Decoding, seen: Bool[Array, "B V"] | None
-) -> Int[Array, " B"]:
+) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
+    """Token ids, and the sum of exp(scaled logit - the greatest one) over the tokens that might have been drawn."""
+    tokens, mass = _drawn(logits, uniform, decoding, seen)
+    return jnp.minimum(tokens, logits.shape[-1] - 1), mass
+
+
+def _drawn(
+    logits: Float[Array, "B V"], uniform: Float[Array, " B"], decoding: Decoding, seen: Bool[Array, "B V"] | None
+) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
     scaled, uniform = _scaled(jnp.asarray(logits), decoding, seen), jnp.asarray(uniform)
     peak = peak_of(scaled)
     if decoding.temperature == 0:
-        return first_greatest(scaled, peak)
+        return first_greatest(scaled, peak), jnp.ones_like(uniform)
     size = logits.shape[-1]
     if 0 < decoding.top_k < size:
         weights, ids = _ranked(scaled, peak, decoding.top_k)
@@ -49,9 +57,8 @@ def _draw(
         return inverse_cdf(jnp.exp(scaled - peak), None, uniform, decoding.min_p)
     weights, ids = _ranked(scaled, peak, min(FEW, size))
     total = mass_of(scaled, peak)
-    tokens = _among(weights, ids, total, uniform, decoding)
     missing = weights.sum(axis=-1) < decoding.top_p * total
-    return _search(scaled - peak, total, uniform, decoding, tokens, missing)
+    return _search(scaled - peak, total, uniform, decoding, _among(weights, ids, total, uniform, decoding), missing)
 
 
 def draw_with_logprob(
@@ -61,6 +68,17 @@ def draw_with_logprob(
     is written alike, so that the compiler computes it once."""
     token = draw(logits, uniform, decoding, seen)
     return token, logprob(logits, token)
+
+
+def draw_with_logprobs(
+    logits: Float[Array, "B V"], uniform: Float[Array, " B"], decoding: Decoding, seen: Bool[Array, "B V"] | None = None
+) -> tuple[Int[Array, " B"], Float[Array, " B"], Float[Array, " B"]]:
+    """`draw`, the token's `logprob`, and its `sampled_logprob`, for which the draw has all but a logarithm."""
+    token, mass = _draw(logits, uniform, decoding, seen)
+    scaled = _scaled(jnp.asarray(logits), decoding, seen)
+    chosen = jnp.take_along_axis(scaled, token[:, None], axis=1) - peak_of(scaled)
+    sampled = jnp.zeros_like(mass) if decoding.temperature == 0 else chosen[:, 0] - jnp.log(mass)
+    return token, logprob(logits, token), sampled
 
 
 def draw_within(
@@ -232,11 +250,12 @@ def _among(
     total: Float[Array, " B"],
     uniform: Float[Array, " B"],
     decoding: Decoding,
-) -> Int[Array, " B"]:
-    """The draw among tokens in the order of their weights."""
+) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
+    """The draw among tokens in the order of their weights, and the sum of the weights that are left."""
     weights = _kept(weights, total, decoding)
-    rank, _ = locate(weights, uniform * weights.sum(axis=-1))
-    return jnp.take_along_axis(ids, rank[:, None], axis=1)[:, 0]
+    mass = weights.sum(axis=-1)
+    rank, _ = locate(weights, uniform * mass)
+    return jnp.take_along_axis(ids, rank[:, None], axis=1)[:, 0], mass
 
 
 def _kept(weights: Float[Array, "B K"], total: Float[Array, " B"], decoding: Decoding) -> Float[Array, "B K"]:
@@ -252,16 +271,16 @@ def _search(
     total: Float[Array, " B"],
     uniform: Float[Array, " B"],
     decoding: Decoding,
-    drawn: Int[Array, " B"],
+    drawn: tuple[Int[Array, " B"], Float[Array, " B"]],
     missing: Bool[Array, " B"],
-) -> Int[Array, " B"]:
+) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
     """Replaces what was drawn in the rows that are missing. Logits are relative to the greatest."""
 
-    def one(rows: Int[Array, " G"], tokens: Int[Array, " B"]) -> Int[Array, " B"]:
+    def one(rows: Int[Array, " G"], drawn: tuple[Array, Array]) -> tuple[Array, Array]:
         weights = jnp.exp(relative[rows])
         edge = edge_of(weights, decoding.top_p * total[rows, None])
         anew = inverse_cdf(weights, edge, uniform[rows], decoding.min_p)
-        return tokens.at[rows].set(jnp.where(missing[rows], anew, tokens[rows]))
+        return jax.tree.map(lambda old, new: old.at[rows].set(jnp.where(missing[rows], new, old[rows])), drawn, anew)
 
     return _in_groups(missing, one, drawn)
 

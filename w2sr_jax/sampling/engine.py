@@ -133,10 +133,14 @@ class Engine:
         `NotFinite`, amid the completions, where a token would be drawn from logits that are no distribution; `ValueError` before
         `update`, or before an earlier call has ended.
         """
-        return (one for some in self._rounds(prompts, keys, limits, stop) for one in some)
+        return (one for some in self.rounds(prompts, keys, limits, stop) for one in some)
 
-    def _rounds(
-        self, prompts: Sequence[Sequence[int]], keys: Key[Array, " N"], limits: Sequence[int] | None, stop: Stopper | None
+    def rounds(
+        self,
+        prompts: Sequence[Sequence[int]],
+        keys: Key[Array, " N"],
+        limits: Sequence[int] | None = None,
+        stop: Stopper | None = None,
     ) -> Iterator[list[tuple[int, Completion]]]:
         """`complete`, those that end together at a time."""
         limits = [self.decoding.max_tokens] * len(prompts) if limits is None else list(limits)
@@ -225,7 +229,7 @@ def generate(
     del params
     completions: dict[int, Completion] = {}
     decoded = 0
-    for some in engine._rounds(prompts, keys, limits, stop):
+    for some in engine.rounds(prompts, keys, limits, stop):
         completions |= some
         decoded += sum(len(completion.tokens) for _, completion in some)
         if on_progress is not None:

@@ -21,7 +21,7 @@ from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.decoding import Cache, Weights
 from w2sr_jax.parallel import mesh as meshes
-from w2sr_jax.sampling.draw import draw_with_logprob, draw_within, most_probable, sampled_logprob
+from w2sr_jax.sampling.draw import draw_with_logprob, draw_with_logprobs, draw_within, most_probable, sampled_logprob
 from w2sr_jax.sampling.settings import Decoding
 
 CHUNK = 32
@@ -156,9 +156,11 @@ def programs(
     ) -> tuple[tuple[Array, Array], TopK | None, Array | None]:
         top = most_probable(logits, decoding.record_top, limit) if decoding.record_top else None
         if limit is None or again is None:
-            drawn = draw_with_logprob(logits, uniform, decoding, seen)
-        else:
-            drawn = draw_within(logits, uniform, again, limit, decoding, seen)
+            if sampled:
+                token, own, share = draw_with_logprobs(logits, uniform, decoding, seen)
+                return (token, own), top, share
+            return draw_with_logprob(logits, uniform, decoding, seen), top, None
+        drawn = draw_within(logits, uniform, again, limit, decoding, seen)
         return drawn, top, sampled_logprob(logits, drawn[0], decoding, seen, limit) if sampled else None
 
     if split is not None and split.mesh.size > 1:

@@ -91,19 +91,22 @@ def inverse_cdf(
     edge: tuple[Float[Array, "B 1"], Int[Array, "B 1"]] | None,
     uniform: Float[Array, " B"],
     min_p: float,
-) -> Int[Array, " B"]:
-    """Index i with probability proportional to weights[i], never one of weight 0, in the order of the ids. `edge` leaves out what
-    is below its level, and of that level all but the first so many; `min_p` what is below it."""
+) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
+    """Index i with probability proportional to weights[i], never one of weight 0, in the order of the ids, and the sum of the
+    weights that took part. `edge` leaves out what is below its level, and of that level all but the first so many; `min_p` leaves
+    out what is below it."""
     if min_p:
         weights = jnp.where(weights >= min_p, weights, 0.0)
     if weights.shape[-1] <= SMALL:
         if edge is not None:
             weights = cut(weights, *edge)
-        return locate(weights, uniform * weights.sum(axis=-1))[0]
+        total = weights.sum(axis=-1)
+        return locate(weights, uniform * total)[0], total
     blocks = in_blocks(weights, 0.0)
     if edge is None:
         mass = blocks.sum(axis=-1)
-        block, rest = locate(mass, uniform * mass.sum(axis=-1))
+        total = mass.sum(axis=-1)
+        block, rest = locate(mass, uniform * total)
         inside = nth_block(blocks, block)
     else:
         level, ties = edge
@@ -111,9 +114,10 @@ def inverse_cdf(
         left = jnp.clip(ties - (jnp.cumsum(equal, axis=-1) - equal), 0, equal)
         above = jnp.where(blocks > level[:, :, None], blocks, 0.0).sum(axis=-1)
         mass = above + left.astype(jnp.float32) * jnp.where(level >= min_p, level, 0.0)
-        block, rest = locate(mass, uniform * mass.sum(axis=-1))
+        total = mass.sum(axis=-1)
+        block, rest = locate(mass, uniform * total)
         inside = cut(nth_block(blocks, block), level, jnp.take_along_axis(left, block[:, None], axis=1))
-    return block * BLOCK + locate(inside, rest)[0]
+    return block * BLOCK + locate(inside, rest)[0], total
 
 
 def cut(weights: Float[Array, "B V"], level: Float[Array, "B 1"], ties: Int[Array, "B 1"]) -> Float[Array, "B V"]:

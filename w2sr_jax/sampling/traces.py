@@ -56,11 +56,11 @@ def drawn(
     prompts = renderer.prompts([problem.question for problem in problems], style)
     entries = [(author.name, problems[index].id, sample) for index, sample in rows]
     asked = [prompts[index] for index, _ in rows]
-    ended = engine.complete(asked, keys(author.seed, purpose, entries), stop=stopper(decoding.stop, renderer.decode))
     try:
-        for row, completion in ended:
-            (text,) = _texts(renderer, [[]], [completion], decoding.stop)
-            yield Drawn(*rows[row], text, completion)
+        for ended in engine.rounds(asked, keys(author.seed, purpose, entries), stop=stopper(decoding.stop, renderer.decode)):
+            texts = _texts(renderer, [[] for _ in ended], [completion for _, completion in ended], decoding.stop)
+            for (row, completion), text in zip(ended, texts, strict=True):
+                yield Drawn(*rows[row], text, completion)
     except NotFinite as error:
         index, sample = rows[error.row]
         raise UserError(_not_finite(author, problems[index], sample, error.drawn)) from None
