@@ -49,11 +49,23 @@ def encoded(examples: Iterable[Example], renderer: Renderer, length: int, reject
 
     Raises `UserError` naming the example where the renderer would lose text or the weight is not a finite number ≥ 0.
     """
-    for example, name, row in _rendered(iter(examples), renderer, rejected):
+    for row in each(examples, renderer, length):
+        if isinstance(row, str):
+            rejected[row] += 1
+        else:
+            yield row
+
+
+def each(examples: Iterable[Example], renderer: Renderer, length: int) -> Iterator[Encoded | str]:
+    """What `encoded` makes of each example, or why it leaves it out, in their order. Raises as it does."""
+    for example, name, row in _rendered(iter(examples), renderer):
+        if row is None:
+            yield END_SPELT
+            continue
         if not (np.isfinite(example.weight) and example.weight >= 0):
             raise UserError(f"{name} has the weight {example.weight}; weights are finite and not negative")
         if len(row.tokens) - 1 > length:
-            rejected[OVER_LENGTH] += 1
+            yield OVER_LENGTH
             continue
         tokens = np.asarray(row.tokens, np.int32)
         supervised = np.asarray(row.supervised, bool)
@@ -74,14 +86,15 @@ def named(example: Example) -> str:
     return f"example {example.id} (problem {example.problem_id}, teacher {example.teacher})"
 
 
-def _rendered(examples: Iterator[Example], renderer: Renderer, rejected: Counter[str]) -> Iterator[tuple[Example, str, Rendered]]:
+def _rendered(examples: Iterator[Example], renderer: Renderer) -> Iterator[tuple[Example, str, Rendered | None]]:
+    """Each example, its name and what is rendered of it; None where the renderer refuses it."""
     while some := list(itertools.islice(examples, _TOGETHER)):
-        sound = [example for example in some if not renderer.refusal(example.response)]
-        if len(sound) < len(some):
-            rejected[END_SPELT] += len(some) - len(sound)
+        refused = [bool(renderer.refusal(example.response)) for example in some]
+        sound = [example for example, left_out in zip(some, refused, strict=True) if not left_out]
         names = [named(example) for example in sound]
-        rows = renderer.encode_all([(example.question, example.response, example.style) for example in sound], names)
-        yield from zip(sound, names, rows, strict=True)
+        rows = iter(renderer.encode_all([(example.question, example.response, example.style) for example in sound], names))
+        for example, left_out in zip(some, refused, strict=True):
+            yield example, named(example), None if left_out else next(rows)
 
 
 def _drawn(example: Example, tokens: Int[np.ndarray, "n"], supervised: Bool[np.ndarray, "n"]) -> Int[np.ndarray, "m"]:

@@ -155,10 +155,19 @@ def positions(example: Encoded) -> int:
     return len(example.tokens) - 1
 
 
-def layout(encoded: Sequence[Encoded], capacity: int, share: bool = True) -> "list[array[int]]":
-    """Which examples (by index) lie in which row of `pack`, in their order within the row; `share=False` gives each its own."""
+def layout(encoded: Sequence[Encoded], capacity: int, share: bool = True, together: int = 1) -> "list[array[int]]":
+    """Which examples (by index) lie in which row of `pack`, in their order within the row; `share=False` gives each its own.
+
+    So many neighbours as `together` says, counted from the first example, lie side by side in one row; the number of examples is
+    a multiple of it.
+    """
     lengths = array("i", (size - 1 for size in sizes(encoded)))
-    return plan(lengths, capacity) if share else [array("i", [index]) for index in range(len(lengths))]
+    if together > 1:
+        lengths = array("i", (sum(lengths[first : first + together]) for first in range(0, len(lengths), together)))
+    rows = plan(lengths, capacity) if share else [array("i", [index]) for index in range(len(lengths))]
+    if together == 1:
+        return rows
+    return [array("i", (index * together + own for index in row for own in range(together))) for row in rows]
 
 
 def pack(encoded: Sequence[Encoded], capacity: int, pad: int = 0, share: bool = True) -> Packed:
@@ -169,9 +178,10 @@ def pack(encoded: Sequence[Encoded], capacity: int, pad: int = 0, share: bool = 
     return _rows(encoded, _laid_out(encoded, capacity, share), capacity, pad, listed(encoded))
 
 
-def write(path: Path, encoded: Sequence[Encoded], capacity: int, pad: int = 0, share: bool = True) -> Packed:
-    """What `pack` makes, written as `Packed.save` writes it and left on the disk: some rows are in memory at a time."""
-    rows = _laid_out(encoded, capacity, share)
+def write(path: Path, encoded: Sequence[Encoded], capacity: int, pad: int = 0, share: bool = True, together: int = 1) -> Packed:
+    """What `pack` makes, written as `Packed.save` writes it and left on the disk: some rows are in memory at a time. `together`
+    is as in `layout`."""
+    rows = _laid_out(encoded, capacity, share, together)
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as open_files:
         count = listed(encoded)
@@ -192,10 +202,10 @@ def write(path: Path, encoded: Sequence[Encoded], capacity: int, pad: int = 0, s
     return Packed.load(path)
 
 
-def _laid_out(encoded: Sequence[Encoded], capacity: int, share: bool) -> "list[array[int]]":
+def _laid_out(encoded: Sequence[Encoded], capacity: int, share: bool, together: int = 1) -> "list[array[int]]":
     if not encoded:
         raise UserError("there is no example to train on: the set is empty, or every example is longer than a row")
-    return layout(encoded, capacity, share)
+    return layout(encoded, capacity, share, together)
 
 
 def _rows(encoded: Sequence[Encoded], rows: Sequence[Sequence[int]], capacity: int, pad: int, count: int) -> Packed:

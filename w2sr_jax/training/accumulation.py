@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
@@ -12,6 +13,9 @@ from w2sr_jax.parallel.mesh import RULES
 
 One: TypeAlias = Callable[[Any, Any, Any, Any], Any]
 """`(params, frozen, part, progress)` → sums over the rows of `part`, float32: a pytree that `losses.sums.merge` joins."""
+
+Sums: TypeAlias = Callable[[Any, Any, Any, Any], tuple[Any, Any]]
+"""The same arguments → the sum over the rows of `part` that is differentiated, a float32 scalar, and sums beside it."""
 
 COPY_AXIS = "data"
 """Mesh axis whose parts hold all parameters each."""
@@ -55,3 +59,23 @@ def accumulated(
     specs = (whole, whole, PartitionSpec(None, COPY_AXIS), whole)
     spread = jax.shard_map(own, mesh=mesh, in_specs=specs, out_specs=whole, axis_names={COPY_AXIS}, check_vma=False)
     return spread(params, frozen, parts, progress)
+
+
+def gradient(
+    sums: Sums, nothing: Callable[[], Any], params: Any, frozen: Any, parts: Any, progress: Any, count: int, mesh: Mesh | None
+) -> tuple[Any, Any]:
+    """The gradient in `params` of the sum over all `count` micro-batches, float32, and what `sums` gives beside it, joined;
+    `nothing` gives
+    that of no rows."""
+
+    def one(params: Any, frozen: Any, part: Any, progress: Any) -> tuple[Any, Any]:
+        slope, total = jax.grad(sums, has_aux=True)(params, frozen, part, progress)
+        return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), slope), total
+
+    def zero(params: Any) -> tuple[Any, Any]:
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params), nothing()
+
+    if count == 1:
+        return one(params, frozen, jax.tree.map(lambda leaf: leaf[0], parts), progress)
+    total: tuple[Any, Any] = accumulated(one, zero, params, frozen, parts, progress, mesh)
+    return total

@@ -80,3 +80,10 @@ def _kept_in(dtype: str, inner: optax.GradientTransformation) -> optax.GradientT
         return updates, cast(state, dtype)
 
     return optax.GradientTransformation(lambda params: cast(inner.init(params), dtype), update)
+
+
+def changed(params: Any, updates: Any, scale: Float[Array, ""]) -> Float[Array, ""]:
+    """The share of all parameters that `scale` times the updates changes, in the types that they are kept in."""
+    after = apply(params, jax.tree.map(lambda leaf: leaf.astype(jnp.float32) * scale, updates))
+    counts = jax.tree.map(lambda new, old: jnp.mean(new != old, dtype=jnp.float32) * float(old.size), after, params)
+    return jnp.sum(jnp.stack(jax.tree.leaves(counts))) / float(sum(leaf.size for leaf in jax.tree.leaves(params)))

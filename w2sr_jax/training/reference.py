@@ -1,8 +1,7 @@
 """The most probable tokens of a frozen model, on disk: computed once for a data set and a set of parameters, read by every
 training of both.
 
-A folder holds a piece for every few rows of the packed data, with the supervised tokens alone, and is sealed when all are there.
-An interrupted computation goes on where it was; what has changed since it was sealed is computed anew.
+A folder holds a piece for every few rows of the packed data (`training.pieces`), with the supervised tokens alone.
 """
 
 import dataclasses
@@ -20,7 +19,7 @@ from jaxtyping import Array, Bool, Int
 
 from w2sr_jax.batches.packing import Packed
 from w2sr_jax.core import files
-from w2sr_jax.core.errors import Stopped, UserError
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.sharing import ON_ONE_DISK, Sharing
 from w2sr_jax.core.topk import TopK
 from w2sr_jax.losses import topk
@@ -28,10 +27,9 @@ from w2sr_jax.losses.inputs import INITIAL
 from w2sr_jax.models import finite, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import RULES, batch_sharding
-from w2sr_jax.parallel.processes import barrier, gather, put
-from w2sr_jax.training.agreement import any_process
+from w2sr_jax.parallel.processes import gather, put
+from w2sr_jax.training.pieces import fill
 
-OWNER = "reference.json"
 _STORED = ("ids", "logprobs", "rest")
 PIECE = 65_536
 """Positions in a piece, about: a few megabytes, and few files."""
@@ -49,7 +47,11 @@ class References:
 
     @property
     def pieces(self) -> int:
-        return math.ceil(len(self.packed.tokens) / self.rows)
+        return math.ceil(self.total / self.rows)
+
+    @property
+    def total(self) -> int:
+        return len(self.packed.tokens)
 
     def path(self, piece: int) -> Path:
         return self.folder / f"piece-{piece:05d}.npy"
@@ -149,51 +151,16 @@ def references(
         "jax": jax.__version__,
         "device": mesh.devices.flat[0].device_kind,
     }
-    folder = parent / files.digest_json(settings)[:16]
-    stored = References(folder, packed, count, rows * calls)
-    sharing.obtain(folder)
-    if not any_process(not _complete(stored, on_warning)):
-        return stored
-    barrier(f"reference {folder.name}: looked at")
-    if jax.process_index() == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        files.sweep(folder)
-        files.write_json(folder / OWNER, settings)
-    barrier(f"reference {folder.name}: begun")
-    lacking = [piece for piece in range(stored.pieces) if any_process(stored.read(piece) is None)]
-    params = parameters() if lacking else None
-    for piece in lacking:
-        parts = []
-        for first in range(piece * stored.rows, min((piece + 1) * stored.rows, len(packed.tokens)), rows):
-            if stop is not None and any_process(stop()):
-                raise Stopped(f"training was asked to stop while it computed the reference's values; those done are in {folder}")
-            if on_progress is not None:
-                on_progress(first, len(packed.tokens))
-            values = values_at(model, count, block, mesh, params, *put(_rows(packed, first, rows), batch_sharding(mesh)))
-            parts.append(gather(values))
-            _check_finite(name, params, packed, first, parts[-1])
-        if jax.process_index() == 0:
-            stored.write(piece, jax.tree.map(lambda *each: np.concatenate(each), *parts))
-            sharing.publish([stored.path(piece)])
-    if jax.process_index() == 0:
-        files.seal(folder)
-        sharing.publish([folder / OWNER, folder / files.SEAL])
-    barrier(f"reference {folder.name}: done")
-    sharing.obtain(folder)
+    stored = References(parent / files.digest_json(settings)[:16], packed, count, rows * calls)
+
+    def values(params: Any, first: int) -> TopK:
+        some = put(rows_of(packed, first, rows), batch_sharding(mesh))
+        part: TopK = gather(values_at(model, count, block, mesh, params, *some))
+        _check_finite(name, params, packed, first, part)
+        return part
+
+    fill(stored, settings, rows, parameters, values, stop, on_progress, on_warning, sharing)
     return stored
-
-
-def _complete(stored: References, warn: Callable[[str], None]) -> bool:
-    """Whether all pieces are there and sound. Damaged ones are removed, so that they are made anew."""
-    if not files.sealed(stored.folder):
-        return False
-    damage = files.damage(stored.folder)
-    if damage is None and all(stored.path(piece).exists() for piece in range(stored.pieces)):
-        return True
-    warn(f"the reference's values are computed anew: {damage or f'{stored.folder} lacks some'}")
-    if jax.process_index() == 0:
-        files.remove(stored.folder)
-    return False
 
 
 def _check_finite(name: str, params: Any, packed: Packed, first: int, values: TopK) -> None:
@@ -205,7 +172,7 @@ def _check_finite(name: str, params: Any, packed: Packed, first: int, values: To
         raise UserError(f"the logits of the frozen model {name!r} are not finite numbers: {why}; take another checkpoint")
 
 
-def _rows(packed: Packed, first: int, rows: int) -> list[np.ndarray]:
+def rows_of(packed: Packed, first: int, rows: int) -> list[np.ndarray]:
     """Tokens, positions and segments of some rows, those past the end empty."""
     some = [array[first : first + rows] for array in (packed.tokens, packed.positions, packed.segments)]
     return [np.pad(array, [(0, rows - len(array)), (0, 0)]) for array in some]

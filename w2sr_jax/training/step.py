@@ -19,13 +19,13 @@ from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.sums import Watch, no_tokens
 from w2sr_jax.losses.weights import trimmed
-from w2sr_jax.models import embedding, transformer
 from w2sr_jax.models import lora as adapters
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.lora_settings import Lora
 from w2sr_jax.parallel.mesh import batch_sharding, here, replicated
-from w2sr_jax.training.accumulation import accumulated, micro_batches
-from w2sr_jax.training.optimizer import apply
+from w2sr_jax.training.accumulation import gradient, micro_batches
+from w2sr_jax.training.hidden import last_hidden, ratio
+from w2sr_jax.training.optimizer import changed
 from w2sr_jax.training.state import Metrics, TrainState, advance
 
 Batch: TypeAlias = Any  # `batches.batch.Batch`, as jax arrays
@@ -83,22 +83,10 @@ def make_step(
 
     A non-finite loss or gradient, or weights that sum to less than 0, change nothing but `state.sound`, which stays False.
     """
-    configs = {**models, INITIAL: config}
+    configs, hidden_at = {**models, INITIAL: config}, partial(last_hidden, mesh)
     block, softcap = objective.block, config.logit_softcap
     drawn, watch = rollouts or OnRollouts(None)
     names = models_of(objective.loss) if watch is None else models_of(objective.loss, watch)
-
-    def last_hidden(
-        config: ModelConfig, params: Any, part: Batch, trained: bool = False
-    ) -> tuple[Float[Array, "N D"], Float[Array, "*S D V"]]:
-        """Final hidden states and the output matrix; of an embedding that is `trained` as both, its copies."""
-        rows = None if mesh is None else batch_sharding(here(mesh))
-        table = params["embedding"]
-        if trained and config.tied_embeddings:
-            table = embedding.copies(table, rows)
-        hidden = transformer.forward(config, params, part.tokens, part.positions, part.segments, rows, table)
-        flat = hidden.reshape(-1, hidden.shape[-1])
-        return flat, transformer.output_matrix(config, {**params, "embedding": table}).astype(hidden.dtype)
 
     def student(params: Any, frozen: Any) -> Any:
         return adapters.beside(lora, frozen[INITIAL], params) if lora.rank else params
@@ -110,34 +98,22 @@ def make_step(
             if name in part.models:
                 found[name] = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), part.models[name])
             elif frozen and name in frozen:
-                hidden, output = jax.lax.stop_gradient(last_hidden(configs[name], frozen[name], part))
+                hidden, output = jax.lax.stop_gradient(hidden_at(configs[name], frozen[name], part))
                 found[name] = Frozen(hidden, output, configs[name].logit_softcap)
         return found
 
     def sums(params: Any, frozen: Any, part: Batch, progress: Float[Array, ""]) -> tuple[Float[Array, ""], LossSum]:
-        hidden, output = last_hidden(config, student(params, frozen), part, trained=not lora.rank or lora.embeddings)
+        hidden, output = hidden_at(config, student(params, frozen), part, trained=not lora.rank or lora.embeddings)
         models = models_at(frozen, part)
         where = None if mesh is None else here(mesh)
         total = blocked(objective.loss, hidden, output, _data(part), progress, models, block, where, softcap, drawn, watch)
         return total.loss_sum, total
 
     def losses(params: Any, frozen: Any, part: Batch, progress: Float[Array, ""]) -> Float[Array, "r L"]:
-        hidden, output = last_hidden(config, student(params, frozen), part)
+        hidden, output = hidden_at(config, student(params, frozen), part)
         models = models_at(frozen, part)
         flat = token_losses(objective.loss, hidden, output, _data(part), progress, models, block, mesh, softcap, drawn)
         return flat.reshape(part.weight.shape)
-
-    def gradient(state: TrainState, frozen: Any, parts: Batch, progress: Float[Array, ""]) -> tuple[Any, LossSum]:
-        """Gradient of the weighted sum over all micro-batches [A, R/A, L], float32, and the sums themselves."""
-
-        def one(params: Any, frozen: Any, part: Batch, progress: Float[Array, ""]) -> tuple[Any, LossSum]:
-            slope, total = jax.grad(sums, has_aux=True)(params, frozen, part, progress)
-            return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), slope), total
-
-        if accumulation == 1:
-            return one(state.params, frozen, jax.tree.map(lambda leaf: leaf[0], parts), progress)
-        total: tuple[Any, LossSum] = accumulated(one, partial(_zero, watch), state.params, frozen, parts, progress, mesh)
-        return total
 
     def step(state: TrainState, batch: Batch, frozen: Any) -> tuple[TrainState, Metrics]:
         progress = state.step.astype(jnp.float32) / max(total_steps - 1, 1)
@@ -146,30 +122,30 @@ def make_step(
         if objective.trim > 0.0:
             every = jax.lax.map(lambda part: losses(state.params, frozen, part, progress), parts)
             parts = parts._replace(weight=trimmed(every, parts.weight, objective.trim))
-        slope, total = gradient(state, frozen, parts, progress)
+        slope, total = gradient(sums, partial(no_tokens, watch), state.params, frozen, parts, progress, accumulation, mesh)
         if rollouts is None:
-            slope = jax.tree.map(lambda leaf: _ratio(leaf, total.weight_sum), slope)
+            slope = jax.tree.map(lambda leaf: ratio(leaf, total.weight_sum), slope)
 
-        loss = total.loss_sum if rollouts is not None else _ratio(total.loss_sum, total.weight_sum)
+        loss = total.loss_sum if rollouts is not None else ratio(total.loss_sum, total.weight_sum)
         norm = optax.global_norm(slope)
         sound = state.sound & jnp.isfinite(loss) & jnp.isfinite(norm) & (total.weight_sum >= 0.0)
         new, updates = advance(state, slope, optimizer, sound)
         metrics = {
             "loss": loss,
-            "nll": _ratio(total.nll_sum, total.token_sum),
-            "token_accuracy": _ratio(total.correct_sum, total.token_sum),
+            "nll": ratio(total.nll_sum, total.token_sum),
+            "token_accuracy": ratio(total.correct_sum, total.token_sum),
             "gradient_norm": norm,
             "update_norm": optax.global_norm(updates),
             "learning_rate": schedule(state.step),
             "weight": total.weight_sum,
             "tokens": total.token_sum,
             "sound": sound,
-            **{name: _ratio(value, total.token_sum) for name, value in total.sums.items()},
+            **{name: ratio(value, total.token_sum) for name, value in total.sums.items()},
             **{name: jnp.where(total.token_sum > 0, value, 0.0) for name, value in total.peaks.items()},
         }
         if any(leaf.dtype != jnp.float32 for leaf in jax.tree.leaves(state.params)):
             rate = schedule(state.step)
-            metrics["changed"] = _changed(state.params, updates, jnp.float32(1.0) if peak is None else peak / rate)
+            metrics["changed"] = changed(state.params, updates, jnp.float32(1.0) if peak is None else peak / rate)
         return new, metrics
 
     return step
@@ -187,20 +163,3 @@ def compile_step(step: Step, mesh: Mesh, state: TrainState, frozen: Mapping[str,
 def _data(part: Batch) -> TokenData:
     fields = (part.target, part.span, part.verdict, part.teacher_logprob, part.weight, *(part.rollout or ()))
     return TokenData(*(leaf.reshape(-1) for leaf in fields))
-
-
-def _zero(watch: Watch | None, params: Any) -> tuple[Any, LossSum]:
-    """Gradient and sums of no tokens."""
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params), no_tokens(watch)
-
-
-def _changed(params: Any, updates: Any, scale: Float[Array, ""]) -> Float[Array, ""]:
-    """The share of all parameters that `scale` times the updates changes, in the types that they are kept in."""
-    after = apply(params, jax.tree.map(lambda leaf: leaf.astype(jnp.float32) * scale, updates))
-    counts = jax.tree.map(lambda new, old: jnp.mean(new != old, dtype=jnp.float32) * float(old.size), after, params)
-    return jnp.sum(jnp.stack(jax.tree.leaves(counts))) / float(sum(leaf.size for leaf in jax.tree.leaves(params)))
-
-
-def _ratio(part: Array, whole: Float[Array, ""]) -> Array:
-    """part / whole, 0 where there is nothing to average over (a step without supervised tokens has gradient 0)."""
-    return jnp.where(whole > 0.0, part / jnp.where(whole > 0.0, whole, 1.0), 0.0)
