@@ -15,6 +15,7 @@ import pytest
 from w2sr_jax.batches.batch import Batch
 from w2sr_jax.batches.settings import Batching
 from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.preference import Dpo
 from w2sr_jax.losses.token import Nll, ReverseKL
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
@@ -24,7 +25,8 @@ from w2sr_jax.parallel.processes import put
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.planning import fitting, memory
 from w2sr_jax.planning.compile import figures
-from w2sr_jax.planning.programs import Decode, Engine, HeldOut, Lay, Prefill, Reference, Seat, TrainStep
+from w2sr_jax.planning.programs import Decode, Engine, Lay, Prefill, Seat, TrainStep
+from w2sr_jax.planning.reading import HeldOut, Reference, SequenceReference
 from w2sr_jax.preflight.meshes import Shape
 from w2sr_jax.sampling.programs import programs
 from w2sr_jax.sampling.settings import Decoding
@@ -106,6 +108,14 @@ def test_what_a_step_reads_besides_is_counted(more: dict[str, Any], parts: str) 
     assert stored <= real.arguments - held <= stored + batch + SCALARS, "what the loss does not look at is not taken"
 
 
+def test_a_step_on_pairs_is_compiled_as_a_run_does() -> None:
+    step = dataclasses.replace(PLAIN, sequences=Dpo(), count=4)
+    bytes_, real = step.memory(Shape(1, 8, 1), 0), figures(compiled(step, (1, 8, 1)))
+    batch = 8 * 4 * ROWS * LENGTH // 8 + 2 * 4 * ROWS * 4
+    assert 0 <= real.arguments - bytes_.parameters - bytes_.optimizer <= batch + SCALARS
+    assert 0.5 <= real.temporaries / bytes_.activations <= 1.5
+
+
 @pytest.mark.parametrize("shape", [(1, 4, 2)], ids=str)
 def test_the_engine_takes_what_the_arithmetic_says(shape: tuple[int, int, int]) -> None:
     wanted = Shape(*shape)
@@ -120,7 +130,8 @@ def test_the_engine_takes_what_the_arithmetic_says(shape: tuple[int, int, int]) 
 
 
 def test_passes_that_only_read_compile_and_take_the_parameters() -> None:
-    for program in (HeldOut(MODEL, 12, LENGTH), Reference(MODEL, 4, ROWS, LENGTH, 256)):
+    of_pairs = SequenceReference(MODEL, ROWS, LENGTH, 4)
+    for program in (HeldOut(MODEL, 12, LENGTH), Reference(MODEL, 4, ROWS, LENGTH, 256), of_pairs):
         bytes_, real = program.memory(Shape(1, 8, 1), 0), figures(compiled(program, (1, 8, 1)))
         assert abs(real.arguments - bytes_.parameters) <= 5 * 4 * ROWS * LENGTH // 8 + SCALARS
         assert 0.3 <= real.temporaries / bytes_.activations <= 3

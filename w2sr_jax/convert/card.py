@@ -98,6 +98,7 @@ def _of_run(subject: RunModel) -> dict[str, Any]:
         "problems": settings_text(experiment.problems),
         "data": _data(subject),
         "objective": examples.objective_of(experiment, model),
+        "preference": examples.preference_of(experiment, model),
         "training": training if trained else None,
         "recipe": examples.recipe_of(experiment, model),
         "counts": [(Raw(word), manifest.measures[name]) for name, word in COUNTS.items() if name in manifest.measures],

@@ -93,7 +93,7 @@ class TrainingStage(Extendable):
 
 @dataclasses.dataclass(frozen=True)
 class Imitation(TrainingStage):
-    """Training on the arm's traces with the regularized imitation loss."""
+    """Training on the arm's traces with the regularized imitation loss; in an arm of pairs, on the chosen traces of these."""
 
     training: Training | None = None
     """How it is trained; None: as its rung says."""

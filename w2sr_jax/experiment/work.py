@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from w2sr_jax.core.records import Example, Problem
     from w2sr_jax.evaluation.probe import Probe
     from w2sr_jax.losses.objective import Objective
+    from w2sr_jax.losses.sequences import SequenceLoss
     from w2sr_jax.models.config import ModelConfig
     from w2sr_jax.sampling.settings import Decoding
     from w2sr_jax.sampling.traces import Author
@@ -116,6 +117,10 @@ class TrainingWork(TextSource, Protocol):
         `initial` itself, which is then called when there is room for them. `objective` and `probe` are by default those of the
         training stage's fields of these names, else its rung's; a start has `Objective()` and no looks. Examples that are not
         those of `examples()` are kept with the model. `UserError` at a second call, after `fit` or `keep` too."""
+
+    def prefer(self, params: Any, training: "Training", loss: "SequenceLoss", probe: "Probe | None" = None) -> TrainedModel:
+        """Train on the pairs that the model's arm made, from `params` (as `imitate` takes them), which are the reference of the
+        loss. `NothingToTrain` where there are none; `UserError` at a second call, after `fit`, `imitate` or `keep` too."""
 
     def probing(self, probe: "Probe | None", params: Any = None) -> "Probing | None":
         """Looks at the probe problems while the model is trained, as `probe` says, for `fit`; the stage must say that it

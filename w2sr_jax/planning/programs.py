@@ -17,6 +17,7 @@ from w2sr_jax.batches.batch import Batch
 from w2sr_jax.core.topk import TopK
 from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
 from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.sequences import SequenceLoss
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import batch_sharding, resting
@@ -26,11 +27,9 @@ from w2sr_jax.preflight.meshes import Shape
 from w2sr_jax.sampling.lengths import PREFILL, cache_class, prompt_class
 from w2sr_jax.sampling.programs import Programs, Seats, programs
 from w2sr_jax.sampling.settings import Decoding
-from w2sr_jax.training import held_out, likelihood, reference
 from w2sr_jax.training.program import Compiled, make_program, parameter_shardings
+from w2sr_jax.training.sequence_step import LearningSequences, SequenceRows
 from w2sr_jax.training.settings import Training
-
-HELD_OUT_BLOCK = 1024
 
 
 class Program(Protocol):
@@ -53,7 +52,8 @@ class Program(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class TrainStep:
-    """One optimizer step. `recorded` is how many tokens were recorded of the teacher's distributions (0: none)."""
+    """One optimizer step. `recorded` is how many tokens were recorded of the teacher's distributions (0: none). On pairs,
+    `sequences` is the loss, and a row has up to `count` sequences."""
 
     model: ModelConfig
     objective: Objective
@@ -61,6 +61,8 @@ class TrainStep:
     total: int
     others: tuple[tuple[str, ModelConfig], ...] = ()
     recorded: int = 0
+    sequences: SequenceLoss | None = None
+    count: int = 0
 
     what = "train step"
 
@@ -70,7 +72,8 @@ class TrainStep:
         return f"{how.batching.rows // how.accumulation} × {how.batching.length:,} × {how.accumulation}"
 
     def compile(self, mesh: DeviceMesh) -> Any:
-        made = make_program(self.model, self.objective, self.training, self.total, mesh, dict(self.others))
+        learns = self.objective if self.sequences is None else LearningSequences(self.sequences, self.count)
+        made = make_program(self.model, learns, self.training, self.total, mesh, dict(self.others))
         split, how = batch_sharding(mesh), self.training
         whole = (how.batching.rows, how.batching.length)
 
@@ -81,7 +84,10 @@ class TrainStep:
         read = {name: self._top(array, how.reference_top) for name in self._stored}
         if self.recorded:
             read[TEACHER] = TopK(*self._top(array, self.recorded)[:3], array(bool))
-        batch = Batch(ids, ids, ids, ids, ids, ids, real, real, read)
+        batch: Any = Batch(ids, ids, ids, ids, ids, ids, real, real, read)
+        if self.sequences is not None:
+            of_sequences = jax.ShapeDtypeStruct((how.batching.rows, self.count), jnp.float32, sharding=split)
+            batch = SequenceRows(batch, of_sequences, of_sequences)
         return made.step.lower(made.like, batch, self._frozen(made) or None).compile()  # type: ignore[attr-defined]
 
     def memory(self, shape: Shape, beside: int) -> Memory:
@@ -104,61 +110,6 @@ class TrainStep:
         if INITIAL in made.frozen:
             arrays[INITIAL] = jax.eval_shape(made.freeze, transformer.shapes(self.model))
         return {name: described(arrays[name], made.frozen[name]) for name in made.frozen}
-
-
-@dataclasses.dataclass(frozen=True)
-class Reference:
-    """The most probable tokens of a frozen model at every position of some rows, computed once per data set."""
-
-    model: ModelConfig
-    count: int
-    rows: int
-    length: int
-    block: int
-
-    what = "reference"
-
-    @property
-    def size(self) -> str:
-        return f"{self.rows} × {self.length:,}"
-
-    def compile(self, mesh: DeviceMesh) -> Any:
-        tokens = jax.ShapeDtypeStruct((self.rows, self.length), jnp.int32, sharding=batch_sharding(mesh))
-        params = parameters(self.model, mesh)
-        return reference.values_at.lower(self.model, self.count, self.block, mesh, params, tokens, tokens, tokens).compile()
-
-    def memory(self, shape: Shape, beside: int) -> Memory:
-        own = memory.reading(self.model, self.rows, self.length, self.block, shape)
-        return dataclasses.replace(own, beside=beside)
-
-
-@dataclasses.dataclass(frozen=True)
-class HeldOut:
-    """The likelihood of held-out traces, in rows as the model was trained with."""
-
-    model: ModelConfig
-    rows: int
-    length: int
-
-    what = "held-out"
-
-    @property
-    def size(self) -> str:
-        return f"{self.rows} × {self.length:,}"
-
-    def compile(self, mesh: DeviceMesh) -> Any:
-        ways = mesh.shape["data"] * mesh.shape["fsdp"]
-        rows = -(-self.rows // ways) * ways
-        ids, real = (
-            jax.ShapeDtypeStruct((rows, self.length), dtype, sharding=batch_sharding(mesh)) for dtype in (jnp.int32, jnp.float32)
-        )
-        read = jax.jit(likelihood.sums, static_argnums=(0, 1, 2, 3))
-        params = parameters(self.model, mesh, spread=True)
-        return read.lower(self.model, held_out.LOSS, HELD_OUT_BLOCK, mesh, params, ids, ids, ids, ids, real).compile()
-
-    def memory(self, shape: Shape, beside: int) -> Memory:
-        own = memory.reading(self.model, self.rows, self.length, HELD_OUT_BLOCK, shape, spread=True)
-        return dataclasses.replace(own, beside=beside)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,11 +5,21 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from w2sr_jax.experiment import Experiment
+from w2sr_jax.experiment.preference import Preference
 from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.placement import Placement
 from w2sr_jax.parallel.settings import Mesh
-from w2sr_jax.planning.programs import Decode, Engine, HeldOut, Lay, Prefill, Program, Reference, Seat, TrainStep
+from w2sr_jax.planning.programs import (
+    Decode,
+    Engine,
+    Lay,
+    Prefill,
+    Program,
+    Seat,
+    TrainStep,
+)
+from w2sr_jax.planning.reading import HeldOut, Reference, SequenceReference
 from w2sr_jax.planning.work import Assumed, Counted
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.stages import examples
@@ -87,6 +97,10 @@ def _all(
                 continue
             mesh = placed(stage.mesh)
             yield _Wanted(step, mesh, (stage.model.name,))
+            if step.sequences is not None and step.sequences.uses_reference:
+                rows = step.training.batching.rows // step.training.accumulation
+                once = SequenceReference(step.model, rows, step.training.batching.length, step.count)
+                yield _Wanted(once, mesh, (stage.model.name,))
             for config in _stored(step):
                 rows = step.training.batching.rows // step.training.accumulation
                 length, block = step.training.batching.length, step.objective.block
@@ -120,7 +134,7 @@ def train_step(experiment: Experiment, stage: Train, counted: Counted, sized: Si
     others = dict(zip(stage.other_names, (sized(other.model.config) for other in stage.others), strict=True))
     steps = counted.steps(stage)
     plain = dataclasses.replace(training, steps=steps, epochs=None, seed=0, save_every=0, log_every=1, keep=1)
-    return TrainStep(
+    own = TrainStep(
         sized(stage.model.config),
         objective,
         dataclasses.replace(plain, keep_optimizer=False),
@@ -128,6 +142,9 @@ def train_step(experiment: Experiment, stage: Train, counted: Counted, sized: Si
         tuple((name, others[name]) for name in looked if name in others and name != INITIAL),
         _recorded(stage) if TEACHER in looked and TEACHER not in others and not stage.untaught else 0,
     )
+    if not isinstance(stage.recipe, Preference):
+        return own
+    return dataclasses.replace(own, sequences=stage.recipe.loss, count=counted.sequences(stage))
 
 
 def _stored(step: TrainStep) -> list[ModelConfig]:

@@ -8,6 +8,7 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation.cost import sampling_flops, training_flops
 from w2sr_jax.evaluation.faithfulness import FRACTIONS
 from w2sr_jax.experiment import GOLD, Experiment, Start
+from w2sr_jax.experiment.preference import Preference
 from w2sr_jax.losses.inputs import INITIAL, models_of
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.sampling.settings import Decoding
@@ -15,6 +16,7 @@ from w2sr_jax.stages import examples
 from w2sr_jax.stages.evaluate import Evaluate
 from w2sr_jax.stages.traces import Traces
 from w2sr_jax.stages.train import Train
+from w2sr_jax.training.preference.pairs import SIDES
 
 TEST = 500
 """Test problems that are assumed where they lie in a data set that is not on this disk."""
@@ -121,8 +123,20 @@ class Counted:
         training = stage.recipe.training
         assert training is not None
         batching, count = training.batching, self._examples(stage)
-        rows = count if not batching.pack else math.ceil(count * min(1.0, self._example() / batching.length))
+        rows = self._rows(stage, count)
         return training.total_steps(max(1, math.ceil(rows / batching.rows)))
+
+    def sequences(self, stage: Train) -> int:
+        """The most sequences of a row of pairs, about."""
+        batching = stage.recipe.training.batching  # type: ignore[union-attr]
+        several = batching.length // (SIDES * self._example()) if batching.pack else 1
+        return SIDES * max(1, int(several))
+
+    def _rows(self, stage: Train, count: int) -> int:
+        """Rows that so many examples, or pairs of such, fill."""
+        batching = stage.recipe.training.batching  # type: ignore[union-attr]
+        size = self._example() * (SIDES if isinstance(stage.recipe, Preference) else 1)
+        return count if not batching.pack else math.ceil(count * min(1.0, size / batching.length))
 
     def intervenes(self, stage: Evaluate) -> bool:
         """Whether an evaluation goes on with parts of the model's own chains."""
@@ -146,6 +160,10 @@ class Counted:
             sum(other.parameters() for other in looked),
             1 if training.lora.rank else None,
         )
+        if isinstance(stage.recipe, Preference) and stage.recipe.loss.uses_reference:
+            read = self._rows(stage, self._examples(stage)) * training.batching.length  # by the reference, once
+            positions, flops = positions + read, flops + read * forward
+            counted += sampling_flops(config.parameters(), read)
         sampled: list[Sampled] = []
         probe = None if isinstance(stage.recipe, Start) else stage.recipe.probe
         if stage.sampling is not None and probe is not None and probe.every:
@@ -199,7 +217,8 @@ class Counted:
             sizes = {"pretrain": splits.pretrain, "teacher": splits.teacher, "pool": self.pool}
             return max(1, start.facts_wanted + sizes.get(start.split, 0))
         problems, how = self._part(stage.pool), stage.curation.curation
-        count = problems if stage.model.arm == GOLD else problems * how.per_problem
+        pairs = max((arm.select.pairs for arm in stage.curation.arms if arm.name == stage.model.arm), default=0)
+        count = problems if stage.model.arm == GOLD else problems * (pairs or how.per_problem)
         return max(1, min(count, how.limit) if how.limit else count)
 
     def _part(self, pool: tuple[float, float]) -> int:

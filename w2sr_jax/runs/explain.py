@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from w2sr_jax.configuration import saved
-from w2sr_jax.core.records import Problem, Trace
-from w2sr_jax.curation.dispositions import KEPT, Disposition
+from w2sr_jax.core.records import Pair, Problem, Trace
+from w2sr_jax.curation.dispositions import KEPT, REJECTED_SIDE, Disposition
 from w2sr_jax.experiment import BASE, GOLD, Experiment
 from w2sr_jax.graph import skips
 from w2sr_jax.graph.store import RunStore
@@ -160,9 +160,13 @@ class _Explanation:
                 self._missing(layout.curation_stage(folder), kind, 3)
                 continue
             by_trace = {one.record.trace_id: one.record for one in rows}
+            paired = problem_records.pairs(self.run, experiment, index, arm, self.problem)
             for trace, name in samples.items():
-                self._line(3, f"{name:<{width}}  {_disposition(by_trace.get(trace))}")
+                others = _others([one.record for one in paired], trace, samples)
+                self._line(3, f"{name:<{width}}  {_disposition(by_trace.get(trace))}{others}")
             self._file(3, rows[0].path, [one.row for one in rows])
+            if paired:
+                self._file(3, paired[0].path, [one.row for one in paired])
 
     def _training_uses(self, trained: Sequence[Model]) -> None:
         self._line(1, "Steps that learnt from it")
@@ -280,7 +284,16 @@ class _Explanation:
 def _disposition(row: Disposition | None) -> str:
     if row is None:
         return "not among the traces that were curated"
+    if row.reason == REJECTED_SIDE:
+        return "the rejected side"
     return KEPT if row.reason == KEPT else f"left out at “{row.step}”: {row.reason.replace('_', ' ')}"
+
+
+def _others(pairs: Sequence[Pair], trace: str, names: Mapping[str, str]) -> str:
+    """In which pairs a trace is, and with which other one."""
+    of = [f"pair {pair.id}, chosen over {names.get(pair.rejected_trace)}" for pair in pairs if pair.chosen_trace == trace]
+    of += [f"pair {pair.id}, rejected for {names.get(pair.chosen_trace)}" for pair in pairs if pair.rejected_trace == trace]
+    return f" ({'; '.join(of)})" if of else ""
 
 
 def _origin(provenance: str) -> str:

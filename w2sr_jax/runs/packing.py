@@ -48,7 +48,8 @@ class Packing:
     """A model's examples in packed rows. `state` is "finished"; "unfinished" (these are the rows that its training will make);
     "foreign" (an unfinished training has left other ones); or "unknown", without `batches`: there are too many to be encoded;
     or "otherwise", without them too: a stage of a user's own has trained in another way than its settings say.
-    `total` counts the steps, `lessons` are None where the rows are those of a finished training."""
+    `total` counts the steps, `lessons` are None where the rows are those of a finished training. Where examples are `paired`, one
+    may lie in several rows, each time beside another."""
 
     state: State
     examples: Sequence[Example]
@@ -56,6 +57,7 @@ class Packing:
     training: Training
     batches: Batches | None = None
     lessons: Lessons | None = None
+    paired: bool = False
 
     @property
     def total(self) -> int:
@@ -63,9 +65,14 @@ class Packing:
 
     def locate(self, index: int, example: Encoded) -> Location | None:
         """Where example number `index` lies, of which `example` is the encoding; None where it is too long for a row, or where
-        the rows are not known."""
+        the rows are not known. Of one that is paired: the first row that has it, with the steps of all of them; None where all
+        pairs with it are too long."""
         if self.batches is None or positions(example) > self.training.batching.length:
             return None
+        if self.paired:
+            spots = packed_spots.find(self.batches.packed, example)
+            steps = {step for spot in spots for step in self.batches.steps_of(spot.row, self.total)}
+            return Location(*spots[0], sorted(steps)) if spots else None
         spot = self._search(index, example) if self.lessons is None else _planned(self.lessons, index)
         return Location(*spot, self.batches.steps_of(spot.row, self.total))
 
@@ -88,9 +95,16 @@ class Packing:
 
 
 def packing_of(
-    run: RunStore, model: Model, examples: Sequence[Example], renderer: Renderer, training: Training, seed: int
+    run: RunStore,
+    model: Model,
+    examples: Sequence[Example],
+    renderer: Renderer,
+    training: Training,
+    seed: int,
+    paired: bool = False,
 ) -> Packing:
-    """The packed rows of a model's training; `seed` is the run's. `UserError` where no example fits into a row."""
+    """The packed rows of a model's training, in which its examples are `paired` or not; `seed` is the run's. `UserError` where no
+    example fits into a row."""
     name = layout.within(model.directory, layout.PACKING)
     path = run.optional(name)
     if path is not None:
@@ -99,8 +113,8 @@ def packing_of(
         taken = total if manifest is None else manifest.measures.get("steps", total)
         if (batches.packed.tokens.shape[1], taken) != (training.batching.length, total):
             return Packing("otherwise", examples, renderer, training)
-        return Packing("finished", examples, renderer, training, batches)
-    if len(examples) > MOST:
+        return Packing("finished", examples, renderer, training, batches, paired=paired)
+    if paired or len(examples) > MOST:
         return Packing("unknown", examples, renderer, training)
     lessons = model_examples.lessons(model, examples, renderer, training, seed)
     left = run.path(name)

@@ -5,6 +5,7 @@ Files of a finished stage are as its manifest says, or refused by the store; wha
 stage that has not finished are read as they are.
 """
 
+import dataclasses
 import difflib
 from collections.abc import Iterator, Sequence
 from typing import Generic, Literal, NamedTuple, TypeVar
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from w2sr_jax.batches.encode import encode
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.core.records import Example, Problem, Record, Trace
+from w2sr_jax.core.records import Example, Pair, Problem, Record, Trace
 from w2sr_jax.curation.dispositions import Disposition
 from w2sr_jax.evaluation.ledger import Outcome, answer, cells
 from w2sr_jax.experiment import Experiment
@@ -124,6 +125,13 @@ def dispositions(run: RunStore, experiment: Experiment, index: int, arm: str, pr
     return rows(run, path, layout.curation_stage(folder), Disposition, problem)
 
 
+def pairs(run: RunStore, experiment: Experiment, index: int, arm: str, problem: str) -> list[Located[Pair]]:
+    """The pairs that an arm's curation made of those traces; none where it makes none."""
+    folder = models.rung_directory(experiment, index)
+    path = layout.within(layout.arm(folder, arm), layout.PAIRS)
+    return rows(run, path, layout.curation_stage(folder), Pair, problem)
+
+
 def training_use(run: RunStore, experiment: Experiment, model: Model, problem: Problem, seed: int) -> TrainingUse | None:
     """How a model's training used the problem; None where it does not learn from it, or is not trained at all."""
     training, chooser = examples.training_of(experiment, model), examples.chooser(experiment, model)
@@ -140,7 +148,8 @@ def training_use(run: RunStore, experiment: Experiment, model: Model, problem: P
     if rows is None or not run.below(layout.within(layout.TOKENIZER, "")):
         return TrainingUse(model, "unread", ())
     every = examples.examples_of(run, experiment, model)
-    packed = packing.packing_of(run, model, every, tokenizer.renderer(run), training, seed)
+    paired = examples.learns_from_pairs(experiment, model)
+    packed = packing.packing_of(run, model, every, tokenizer.renderer(run), training, seed, paired)
     uses = [_use(packed, one) for one in rows]
     return TrainingUse(model, packed.state, uses, path if run.path(path).is_file() else None, chooser)
 
@@ -182,7 +191,8 @@ def _examples(run: RunStore, experiment: Experiment, model: Model, problem: Prob
         name, stage = examples.learnt_from(run, experiment, model), model.stage
         if name != layout.within(model.directory, layout.LESSONS):
             stage = layout.curation_stage(models.rung_directory(experiment, model.rung or 0))
-        return rows(run, name, stage, Example, problem.id)
+        own = rows(run, name, stage, Example, problem.id)
+        return [*own, *_rejected(run, experiment, model, own, problem.id)]
     if start.split is None or not start.examples_of(problem):
         return []
     if run.optional(problems.table(start.split)) is None:
@@ -191,13 +201,32 @@ def _examples(run: RunStore, experiment: Experiment, model: Model, problem: Prob
     return [Located("", number, example) for number, example in enumerate(every) if example.problem_id == problem.id]
 
 
+def _rejected(
+    run: RunStore, experiment: Experiment, model: Model, chosen: Sequence[Located[Example]], problem: str
+) -> list[Located[Example]]:
+    """The rejected sides of the pairs that a model learns from, with the weights that they have in them; none where it learns
+    from none."""
+    if not examples.learns_from_pairs(experiment, model):
+        return []
+    weights = {one.record.id: one.record.weight for one in chosen}
+    index, arm = model.rung or 0, str(model.arm)
+    weight_of = {pair.record.rejected: weights.get(pair.record.chosen) for pair in pairs(run, experiment, index, arm, problem)}
+    folder = models.rung_directory(experiment, index)
+    path = layout.within(layout.arm(folder, arm), layout.REJECTED)
+    found = rows(run, path, layout.curation_stage(folder), Example, problem)
+    weighted = ((one, weight_of.get(one.record.id)) for one in found)
+    return [
+        one if weight is None else one._replace(record=dataclasses.replace(one.record, weight=weight)) for one, weight in weighted
+    ]
+
+
 def _use(packed: Packing, example: Located[Example]) -> ExampleUse:
     encoded, _ = encode([example.record], packed.renderer, packed.training.batching.length)
     if not encoded:
         return ExampleUse(example, None, [], packed.total, left_out=True)
     location = packed.locate(example.row, encoded[0])
     if location is None:
-        return ExampleUse(example, None, [], packed.total)
+        return ExampleUse(example, None, [], packed.total, left_out=packed.paired)
     return ExampleUse(example, location.row, [] if packed.state == "foreign" else location.steps, packed.total)
 
 

@@ -77,7 +77,7 @@ def show(
     if refused:
         raise UserError(f"example {example} of {model.name} is left out of its training: its response {refused}")
     (encoded,), _ = encode([one], renderer, _UNBOUNDED)
-    packing = packing_of(run, model, examples, renderer, training, seed)
+    packing = packing_of(run, model, examples, renderer, training, seed, batching.learns_from_pairs(experiment, model))
     location = packing.locate(example, encoded)
     tokens = _tokens(packing, encoded, location, objective.weights)
     name = batching.learnt_from(run, experiment, model) if model.arm != BASE else None

@@ -15,8 +15,10 @@ from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.core.records import Example, Problem
 from w2sr_jax.curation.texts import example
 from w2sr_jax.experiment import BASE, Arm, Experiment, Imitation, Start, TrainingStage
+from w2sr_jax.experiment.preference import Preference
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.sequences import SequenceLoss
 from w2sr_jax.stages import layout, problems
 from w2sr_jax.stages.models import DIRECT, Model, rung_directory, students, teacher_chain, teacher_of
 from w2sr_jax.teachers.teacher import Writer
@@ -142,7 +144,18 @@ def chooser(experiment: Experiment, model: Model) -> str | None:
     if start_of(experiment, model) is not None:
         return None
     stage = training_stage(experiment, model)
-    return None if isinstance(stage, Imitation) else type(stage).__name__
+    return None if isinstance(stage, Imitation | Preference) else type(stage).__name__
+
+
+def learns_from_pairs(experiment: Experiment, model: Model) -> bool:
+    """Whether a training stage makes a model of the pairs of its arm."""
+    return preference_of(experiment, model) is not None
+
+
+def preference_of(experiment: Experiment, model: Model) -> SequenceLoss | None:
+    """The loss on pairs that a model is trained with; None for one that does not learn from pairs."""
+    recipe = recipe_of(experiment, model)
+    return recipe.loss if isinstance(recipe, Preference) else None
 
 
 def start_of(experiment: Experiment, model: Model) -> Start | None:

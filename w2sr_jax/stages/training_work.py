@@ -23,6 +23,7 @@ from w2sr_jax.experiment.work import TrainedModel
 from w2sr_jax.graph.stage import Context, settings, stages_of
 from w2sr_jax.losses.inputs import TEACHER
 from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.sequences import SequenceLoss
 from w2sr_jax.models import finite, grow, transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.placement import mesh_of
@@ -183,6 +184,11 @@ class Work:
         from w2sr_jax.stages.imitating import imitate
 
         return imitate(self, examples, params, training, objective, probe)
+
+    def prefer(self, params: Any, training: Training, loss: SequenceLoss, probe: Probe | None = None) -> TrainedModel:
+        from w2sr_jax.stages.preferring import prefer
+
+        return prefer(self, params, training, loss, probe)
 
     def _making(self) -> None:
         self.check_unmade()
