@@ -188,6 +188,24 @@ def test_where_no_pair_is_left_one_sentence_says_so(tmp_path: Path) -> None:
     assert re.search(r"no pair fits into rows of 24 tokens \(\d+ over length\): both of its traces lie in one row", skip.reason)
 
 
+@dataclasses.dataclass(frozen=True)
+class Unmoved:
+    """A loss of a user's own that no log-probability changes."""
+
+    uses_reference: bool = False
+    pairs: bool = True
+
+    def __call__(self, sequences: Any) -> Any:
+        return 0.0 * sequences.reference[:, 0::2]
+
+
+def test_a_loss_of_ones_own_is_tried_by_check(tmp_path: Path) -> None:
+    settings = experiment(preference=Preference(Unmoved(), training=PREFERRED))
+    refused = [line for checked in checks.check(settings, tmp_path / "run") for line in checked.refused]
+    assert len(refused) == 1
+    assert "Unmoved has no gradient in sequences.logprob, so that nothing is learned from it" in refused[0]
+
+
 @pytest.mark.parametrize(
     ("arm", "sentence"),
     [

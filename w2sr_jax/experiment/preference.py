@@ -56,4 +56,6 @@ class Preference(TrainingStage):
 
     def train(self, work: "TrainingWork") -> "TrainedModel":
         assert self.training is not None
-        return work.prefer(work.initial, self.training, self.loss, self.probe)
+        # The rung's may store distributions for its other stages.
+        training = dataclasses.replace(self.training, reference_top=0)
+        return work.prefer(work.initial, training, self.loss, self.probe)

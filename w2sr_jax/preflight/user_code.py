@@ -10,9 +10,11 @@ from w2sr_jax.core.errors import Unsavable
 from w2sr_jax.core.records import Problem
 from w2sr_jax.graph.planner import check_savable
 from w2sr_jax.losses.contract import check_objective
+from w2sr_jax.losses.contract_sequences import check_sequence_loss
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.preflight.findings import Findings
 from w2sr_jax.preflight.subject import Subject
+from w2sr_jax.stages import examples
 
 
 def user_code(subject: Subject, findings: Findings) -> None:
@@ -26,6 +28,12 @@ def user_code(subject: Subject, findings: Findings) -> None:
         findings.refuse(str(error))
     looked_at: list[tuple[Objective, int | None]] = []
     for trained in dataclasses.replace(subject, kind=None, rung=None).trainings:
+        preferred = examples.preference_of(experiment, trained.model)
+        if preferred is not None:
+            with findings.refusing(trained.where):
+                for remark in check_sequence_loss(preferred):
+                    findings.remark(f"{trained.where}: {remark}")
+            continue
         size = _vocabulary(subject, trained.model.config.vocab_size)
         if any(trained.objective is objective and size == other for objective, other in looked_at):
             continue
