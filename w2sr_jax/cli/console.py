@@ -100,10 +100,10 @@ class Console:
         """What happened on every rung, the answer, and where the report is."""
         from w2sr_jax.report.headline import headline
         from w2sr_jax.report.notes import skipped
-        from w2sr_jax.report.write import read
+        from w2sr_jax.report.write import read, read_timings
 
         results = read(page.parent)
-        lines = [*headline(results).lines(), *(f"Note: {note}" for note in skipped(results))]
+        lines = [*headline(results, read_timings(page.parent)).lines(), *(f"Note: {note}" for note in skipped(results))]
         self.line("\n" + "\n".join(lines) + f"\n\nReport: {page}")
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from w2sr_jax.answers.equality import Equality
+from w2sr_jax.core.codec import LeftOut
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.evaluation import at_k, process, statistics
@@ -77,9 +78,21 @@ class HeldOut:
 
 
 @dataclasses.dataclass(frozen=True)
+class Reinforced:
+    """One student against the student of a reinforcement arm, `arm`, of its rung. The gaps have that one as their ceiling: RGR as
+    arXiv 2505.20072 has it, against the student's own base and against the teacher; None where the other was not evaluated."""
+
+    arm: str
+    difference: Difference
+    rgr_base: Gap | None
+    rgr_teacher: Gap | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Comparison:
     """One student against the others on the same problems; None where the other was not evaluated. `teacher` names the one that
-    it is held against: of several the best."""
+    it is held against: of several the best. `vs_before` is against the student of the arm `before`, which its own goes on from;
+    `reinforced` against the rung's reinforcement arms, which are ceilings beside gold SFT."""
 
     vs_teacher: Difference | None
     vs_base: Difference | None
@@ -89,6 +102,9 @@ class Comparison:
     ceiling: str
     teacher: str | None
     confidence: float
+    before: LeftOut[str | None] = None
+    vs_before: LeftOut[Difference | None] = None
+    reinforced: LeftOut[tuple[Reinforced, ...]] = ()
 
 
 def score(problems: Sequence[Problem], greedy: Sequence[Trace], samples: Sequence[Trace], settings: Evaluation) -> Scores:
@@ -155,10 +171,13 @@ def compare(
     ceiling_name: str = "gold SFT",
     teacher_name: str | None = None,
     columns: ArrayLike | None = None,
+    before: tuple[str, ArrayLike] | None = None,
+    reinforced: Mapping[str, ArrayLike] | None = None,
 ) -> Comparison:
     """One student against its teacher, its own base and the ceiling: score vectors `[problems]` or `[seeds, problems]`.
 
     A teacher may have scores for some of the problems only: `columns` are the indices of these, and it is compared on them alone.
+    `before` is the arm that the student's goes on from, `reinforced` are reinforcement arms, each with the scores of its student.
     """
 
     def shared(scores: ArrayLike) -> ArrayLike:
@@ -167,19 +186,29 @@ def compare(
     def difference(other: ArrayLike | None) -> Difference | None:
         return None if other is None else statistics.paired(student, other, settings)
 
-    def gap(anchor: ArrayLike | None) -> Gap | None:
-        return None if anchor is None or ceiling is None else statistics.gap_recovered(student, anchor, ceiling, settings)
+    def from_base(top: ArrayLike | None) -> Gap | None:
+        return None if base is None or top is None else statistics.gap_recovered(student, base, top, settings)
 
-    held = None if teacher is None or ceiling is None else (shared(student), teacher, shared(ceiling))
+    def from_teacher(top: ArrayLike | None) -> Gap | None:
+        if teacher is None or top is None:
+            return None
+        return statistics.gap_recovered(shared(student), teacher, shared(top), settings)
+
     return Comparison(
         vs_teacher=None if teacher is None else statistics.paired(shared(student), teacher, settings),
         vs_base=difference(base),
         vs_ceiling=difference(ceiling),
-        rgr_base=gap(base),
-        pgr=None if held is None else statistics.gap_recovered(*held, settings),
+        rgr_base=from_base(ceiling),
+        pgr=from_teacher(ceiling),
         ceiling=ceiling_name,
         teacher=teacher_name,
         confidence=settings.confidence,
+        before=None if before is None else before[0],
+        vs_before=None if before is None else statistics.paired(student, before[1], settings),
+        reinforced=tuple(
+            Reinforced(arm, statistics.paired(student, top, settings), from_base(top), from_teacher(top))
+            for arm, top in (reinforced or {}).items()
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.extendable import Extendable
 from w2sr_jax.core.fieldtypes import WHERE_SET
 from w2sr_jax.curation.arms import BUILT_IN, LABELS, All, Select
+from w2sr_jax.evaluation.arms import Signal
 from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.training.settings import Training
@@ -79,6 +80,17 @@ class TrainingStage(Extendable):
         """Whether it learns from answers of its own instead of the arm's traces, so that nothing that was recorded with traces is
         there for its loss."""
         return False
+
+    @property
+    def signal(self) -> Signal:
+        """What it learns from, by which a report tells arms apart: an arm whose last stage learns from anything but traces does
+        not speak for imitation."""
+        return "answers" if self.draws_own else "traces"
+
+    @property
+    def reused(self) -> int:
+        """How many optimizer steps learn from the same answers, where it draws its own."""
+        return 1
 
     def check(self, where: str, select: Select) -> None:
         """`UserError` where the stage cannot work in an arm that selects so; `where` names the arm."""

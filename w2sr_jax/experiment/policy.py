@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Trace
+from w2sr_jax.evaluation.arms import Signal
 from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.experiment.arms import LeftOpen, TrainingStage
 from w2sr_jax.losses.advantages import Advantages, Centered
@@ -191,6 +192,15 @@ class Policy(_OwnAnswers):
             )
         if not self.rewards:
             raise UserError("Policy.rewards is empty; give it a reward, such as IsCorrect()")
+
+    @property
+    def signal(self) -> Signal:
+        rule = self._draws().advantages
+        return "rewards" if getattr(rule, "reads_rewards", True) else "answers"
+
+    @property
+    def reused(self) -> int:
+        return self.reuse
 
     def _draws(self) -> Draws:
         asked = learning(self.loss)

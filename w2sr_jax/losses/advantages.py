@@ -28,6 +28,9 @@ else:
 class Advantage(Extendable):
     """Base of the kinds of advantages here. Subclass it as a frozen dataclass, or use a plain function."""
 
+    reads_rewards = True
+    """Whether rewards have any influence; False for a control."""
+
     def __call__(self, rewards: Float[np.ndarray, "P K"]) -> Float[np.ndarray, "P K"]:
         raise NotImplementedError
 
@@ -86,6 +89,8 @@ class RightOnly(Advantage):
 class Fixed(Advantage):
     """The same advantage for all rollouts, whatever their rewards: the control of what a step does without any teacher or reward.
     A negative one moves the student away from all that it writes."""
+
+    reads_rewards = False
 
     value: float = -1.0
     """The advantage of every rollout."""

@@ -6,8 +6,9 @@ What the answers are, and which student speaks for a rung, is `rule`'s; here the
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from w2sr_jax.evaluation.cost import Timings
 from w2sr_jax.evaluation.statistics import Difference
-from w2sr_jax.report import hostile, rule, wording
+from w2sr_jax.report import hostile, reinforcement, rule, wording
 from w2sr_jax.report.results import ANSWERS, Answer, Results, Rung, RungVerdict, Verdict
 
 REHEARSAL = (
@@ -34,8 +35,9 @@ class Sentence:
 
 @dataclasses.dataclass(frozen=True)
 class Headline:
-    """`overall` answers `question`; `answer` says so in words where there are several rungs or none. `climb` compares both ends
-    of the ladder, `rehearsal` says that nothing of it counts; each is empty where there is nothing to say."""
+    """`overall` answers `question`; `answer` says so in words where there are several rungs or none. `reinforced` are sentences
+    on how reinforcement compares, `climb` compares both ends of the ladder, `rehearsal` says that nothing of it counts; each is
+    empty where there is nothing to say."""
 
     question: str
     overall: Answer
@@ -43,6 +45,7 @@ class Headline:
     answer: str
     climb: str
     rehearsal: str
+    reinforced: tuple[str, ...] = ()
 
     def speaks(self, rung: int | None, arm: str | None) -> bool:
         """Whether a rung's arm is the one that the headline speaks of."""
@@ -50,11 +53,11 @@ class Headline:
 
     def lines(self) -> list[str]:
         """All of it as plain lines, one sentence each."""
-        return [line for line in (self.rehearsal, *map(str, self.rungs), self.answer) if line]
+        return [line for line in (self.rehearsal, *map(str, self.rungs), self.answer, *self.reinforced) if line]
 
 
-def headline(results: Results) -> Headline:
-    """The headline of a run."""
+def headline(results: Results, timings: Timings | None = None) -> Headline:
+    """The headline of a run; with `timings` it also says what reinforcement took."""
     verdict = rule.verdict(results)
     rungs, many = rule.ordered(results), len(verdict.rungs) > 1
     sentences = tuple(_sentence(results, rung, answer, many) for rung, answer in zip(rungs, verdict.rungs, strict=True))
@@ -65,6 +68,7 @@ def headline(results: Results) -> Headline:
         answer=_answer(verdict, results.rehearsal),
         climb=_climb(results) if many else "",
         rehearsal=REHEARSAL if results.rehearsal else "",
+        reinforced=reinforcement.sentences(results, timings),
     )
 
 

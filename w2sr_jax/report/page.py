@@ -15,6 +15,7 @@ from w2sr_jax.report.results import Results
 from w2sr_jax.report.sections import (
     costs,
     curation,
+    gaps,
     grading,
     keyfigures,
     ladder,
@@ -23,8 +24,10 @@ from w2sr_jax.report.sections import (
     reasoning,
     samples,
     sources,
+    spending,
     teachers,
     training,
+    watched,
 )
 
 LONGEST_SETTINGS = 200_000
@@ -52,12 +55,13 @@ class Page:
     ks: list[int]
     chart_accuracy: Chart | None
     compared: list[ladder.ComparisonRow]
-    recovered: list[ladder.ComparisonRow]
+    gaps: list[gaps.GapTable]
+    reinforcement_rule: str
     taught: bool
     rungs: list[ladder.RungRow]
     arms: list[str]
     chart_growth: Chart | None
-    chart_gap: Chart | None
+    gained_before: bool
     ledgers: list[ledger.LedgerGroup]
     ledger_loss: str | None
     ledger_definitions: dict[str, str]
@@ -67,11 +71,13 @@ class Page:
     funnels: list[curation.RungFunnels]
     trained: list[training.TrainedRow]
     chart_training: Chart | None
+    watched: list[watched.Watched]
     probed: list[training.ProbeRow]
     chart_probe: Chart | None
     questioned: list[reasoning.FaithfulnessRow]
     chart_early: Chart | None
     costs: costs.Costs
+    spending: spending.Spending | None
     samples: list[samples.SampleView]
     samples_left: int
     open_samples: int
@@ -98,7 +104,7 @@ def _page(results: Results, timings: Timings | None, evidence: Sequence[Evidence
     settings, cut = hostile.capped(json.dumps(results.experiment, indent=2, sort_keys=True, ensure_ascii=False), LONGEST_SETTINGS)
     return Page(
         results=results,
-        headline=headline(results),
+        headline=headline(results, timings),
         facts=_facts(results),
         chart_climb=climb.picture(climb.panels(results)),
         key_figures=figures,
@@ -112,12 +118,13 @@ def _page(results: Results, timings: Timings | None, evidence: Sequence[Evidence
         ks=sorted({entry.k for row in model_rows for entry in row.model.scores.pass_at_k}),
         chart_accuracy=models.chart(model_rows),
         compared=[row for row in comparisons if row.compared],
-        recovered=[row for row in comparisons if row.rgr or row.pgr],
+        gaps=gaps.tables(results, comparisons),
+        reinforcement_rule=rule.REINFORCED,
         taught=any(row.comparison.vs_teacher for row in comparisons),
         rungs=rungs,
         arms=list(dict.fromkeys(arm.label for row in rungs for arm in row.arms)),
         chart_growth=ladder.growth_chart(comparisons),
-        chart_gap=ladder.gap_chart(comparisons),
+        gained_before=any(row.comparison.vs_before for row in comparisons),
         ledgers=ledgers,
         ledger_loss=ledger.one_loss(ledgers),
         ledger_definitions=ledger.DEFINITIONS,
@@ -127,11 +134,13 @@ def _page(results: Results, timings: Timings | None, evidence: Sequence[Evidence
         funnels=curation.groups(results, links),
         trained=training.trained(model_rows),
         chart_training=training.chart(model_rows),
+        watched=watched.sections(model_rows),
         probed=training.probed(model_rows),
         chart_probe=training.probe_chart(model_rows),
         questioned=questioned,
         chart_early=reasoning.chart(questioned),
         costs=costs.costs(results.stages, timings),
+        spending=spending.section(results, comparisons, timings),
         samples=samples.views(results),
         samples_left=max(0, len(results.samples) - samples.MOST_SAMPLES),
         open_samples=samples.OPEN_SAMPLES,

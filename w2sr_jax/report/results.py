@@ -13,6 +13,7 @@ from w2sr_jax.answers.extract import MOST_GUESSED
 from w2sr_jax.core.codec import Inline, LeftOut
 from w2sr_jax.core.records import Finish, VerdictName
 from w2sr_jax.curation.funnel import Funnel
+from w2sr_jax.evaluation.arms import ArmTraining, Signal
 from w2sr_jax.evaluation.cost import StageCost
 from w2sr_jax.evaluation.faithfulness import Faithfulness
 from w2sr_jax.evaluation.grading import Doubts, Readings
@@ -96,7 +97,7 @@ class Rung:
     """`models` maps an arm (all, correct, incorrect, majority, gold, base, base-direct) to a name in `Results.models`; `teachers`
     are such names too, where the teacher was evaluated; `traces` is parallel to `teachers`; `curation_evidence` maps an arm to
     the key of the page that says what became of each trace; `labels` maps an arm to what its user calls it in tables, where that
-    is another name than the usual one."""
+    is another name than the usual one; `arms` says how each arm was trained."""
 
     index: int
     name: str
@@ -110,26 +111,33 @@ class Rung:
     traces: tuple[TeacherTraces, ...]
     sources: tuple[Source, ...]
     labels: LeftOut[Mapping[str, str] | None] = None
+    arms: LeftOut[Mapping[str, ArmTraining] | None] = None
 
 
 @dataclasses.dataclass(frozen=True)
 class CurvePoint:
     """A logged step of training: its loss, the mean negative log-likelihood in nats per token, and the learning rate; None where
-    a training has none."""
+    a training has none. `watched` has what else is watched where a student learns from its own answers or from pairs."""
 
     seed: int
     step: int
     loss: float | None
     nll: float | None
     learning_rate: float | None
+    watched: LeftOut[Mapping[str, float] | None] = None
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingLog:
-    """`tokens` are those trained on, over all seeds."""
+    """`tokens` are those trained on, over all seeds. `stage` is the kind of the training stage and `signal` what it learns from,
+    where a student, or a teacher after its start, was trained by one; `largest` are the largest values over all steps and seeds
+    of what is watched for its largest."""
 
     curve: tuple[CurvePoint, ...]
     tokens: int
+    stage: LeftOut[str] = ""
+    signal: LeftOut[Signal | None] = None
+    largest: LeftOut[Mapping[str, float] | None] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,10 +160,12 @@ class OnFile:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """`role` is teacher, base, base-direct (the base asked for the answer alone), student or gold; `arm` is its key in
-    `Rung.models`; `rung` is None for teachers of the whole run; `evidence` is the key of the page with its answers.
-    `on_file` is there for a recorded teacher, whose answers lie in a file: it is scored on the problems that these answer, and
-    students are held against it on them."""
+    """`role` is teacher, teacher-base (a teacher before its own training stages), base, base-direct (the base asked for the
+    answer alone), student or gold; `arm` is its key in `Rung.models`; `rung` is None for teachers of the whole run; `evidence`
+    is the key of the page with its answers. `training` is the last of its trainings, `earlier` are those of its arm, or of its
+    teacher, before that. `vs_before` holds a teacher against the model `before` its own training stages. `on_file` is there for
+    a recorded teacher, whose answers lie in a file: it is scored on the problems that these answer, and students are held
+    against it on them."""
 
     role: str
     rung: int | None
@@ -169,6 +179,9 @@ class Model:
     sources: tuple[Source, ...]
     parameters: LeftOut[int | None] = None
     on_file: LeftOut[OnFile | None] = None
+    earlier: LeftOut[tuple[TrainingLog, ...]] = ()
+    before: LeftOut[str | None] = None
+    vs_before: LeftOut[Difference | None] = None
 
 
 @dataclasses.dataclass(frozen=True)

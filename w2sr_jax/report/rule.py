@@ -4,9 +4,10 @@ The rule is the same for every run and knows no score: which student speaks for 
 fixed before anything is measured.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from w2sr_jax.evaluation.scores import Comparison
+from w2sr_jax.evaluation.arms import ArmTraining
+from w2sr_jax.evaluation.scores import Comparison, Reinforced
 from w2sr_jax.evaluation.statistics import Difference
 from w2sr_jax.report.results import Answer, Results, Rung, RungVerdict, Verdict
 
@@ -14,12 +15,18 @@ PREFERRED = ("correct", "majority", "all", "incorrect")
 UNLIKE_ARMS = ("gold", "base", "base-direct")
 
 RULE = (
-    "One student speaks for each rung, whatever its score: W2SR-P, else the majority arm, else W2SR, else W2SR-N; of several "
-    "teachers it is held against the best. A rung’s answer is yes where the interval of the paired difference to the teacher "
-    "lies above 0, no where it lies below 0, not shown where it includes 0, and unknown where teacher and student were not "
-    "asked the same test problems. The answer to the question in the title is the one on which all rungs agree; where they "
-    "differ, it is not shown. A yes for the whole ladder needs a yes on every rung: since each test must pass on its own, "
-    "having several makes a false yes no more likely. A rehearsal’s answers are unknown."
+    "One student speaks for each rung, whatever its score: W2SR-P, else the majority arm, else W2SR, else W2SR-N; one whose "
+    "last training stage learned from anything but traces (reinforcement, pairs, its own answers) speaks only where no other "
+    "does. Of several teachers it is held against the best. A rung’s answer is yes where the interval of the paired "
+    "difference to the teacher lies above 0, no where it lies below 0, not shown where it includes 0, and unknown where "
+    "teacher and student were not asked the same test problems. The answer to the question in the title is the one on which "
+    "all rungs agree; where they differ, it is not shown. A yes for the whole ladder needs a yes on every rung: since each "
+    "test must pass on its own, having several makes a false yes no more likely. A rehearsal’s answers are unknown."
+)
+
+REINFORCED = (
+    "Reinforcement arms are those whose last training stage learned from rewards. Where some of them learned from rewards alone, "
+    "from the rung’s base on, these are the ceilings; otherwise all are, each named."
 )
 
 
@@ -50,7 +57,44 @@ def outcome(difference: Difference | None) -> Answer:
 def headline_arm(rung: Rung) -> str | None:
     """The arm that speaks for a rung; None where no student learnt from a teacher."""
     present = [name for name in rung.comparisons if name not in UNLIKE_ARMS]
-    return min(present, key=lambda name: (PREFERRED.index(name) if name in PREFERRED else len(PREFERRED), name), default=None)
+
+    def rank(name: str) -> tuple[bool, int, str]:
+        return not imitates(rung, name), PREFERRED.index(name) if name in PREFERRED else len(PREFERRED), name
+
+    return min(present, key=rank, default=None)
+
+
+def imitates(rung: Rung, arm: str) -> bool:
+    """Whether an arm's student last learned from traces; also True where nothing is known of its training."""
+    training = (rung.arms or {}).get(arm)
+    return training is None or training.signals[-1:] in ((), ("traces",))
+
+
+def reinforcement(arms: Mapping[str, ArmTraining]) -> tuple[str, ...]:
+    """The reinforcement arms that gaps recovered are measured against, by the rule `REINFORCED`, in the order of `arms`."""
+    rewarded = [name for name, training in arms.items() if training.signals[-1:] == ("rewards",)]
+    alone = [name for name in rewarded if _rewards_alone(arms, name)]
+    return tuple(alone or rewarded)
+
+
+def _rewards_alone(arms: Mapping[str, ArmTraining], name: str | None) -> bool:
+    """Whether every training stage from the base on learned from rewards."""
+    training = arms.get(name or "")
+    if training is None:
+        return name is None
+    return set(training.signals) == {"rewards"} and _rewards_alone(arms, training.after)
+
+
+def after(rung: Rung, arm: str) -> list[str]:
+    """The arms that go on from an arm by reinforcement."""
+    rewarded = [name for name, training in (rung.arms or {}).items() if training.signals[-1:] == ("rewards",)]
+    return sorted(name for name in rewarded if name in rung.comparisons and rung.comparisons[name].before == arm)
+
+
+def against_reinforcement(rung: Rung, arm: str | None) -> tuple[Reinforced, ...]:
+    """An arm's comparisons with reinforcement arms, but for itself."""
+    comparison = rung.comparisons.get(arm or "")
+    return () if comparison is None else tuple(one for one in comparison.reinforced if one.arm != arm)
 
 
 def headline_comparison(rung: Rung) -> Comparison | None:

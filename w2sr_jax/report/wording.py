@@ -27,8 +27,18 @@ ARM_NOTES = {
     "gold": "gold solutions of the same problems, same budget: the ceiling",
     "base": "the student before fine-tuning, asked to reason",
     "base-direct": "the student before fine-tuning, asked for the answer alone",
+    "teacher-base": "the teacher before its own training stages",
 }
-ROLES = {"teacher": "teacher", "base": "base", "base-direct": "base, direct", "student": "student", "gold": "ceiling"}
+OWN_LOOKS = 8
+"""Colours and shapes for arms that have none by their name."""
+ROLES = {
+    "teacher-base": "teacher before its own training stages",
+    "teacher": "teacher",
+    "base": "base",
+    "base-direct": "base, direct",
+    "student": "student",
+    "gold": "ceiling",
+}
 _ROLE_ORDER = tuple(ROLES)
 _ARM_ORDER = tuple(ARMS)
 
@@ -55,8 +65,17 @@ def arm_at(results: Results, index: int | None, name: str | None) -> str:
 
 
 def kind(model: Model) -> str:
-    """By which colour and shape a model is drawn: its arm, or its role where it has none."""
+    """A model's arm, or its role where it has none."""
     return model.arm or model.role if model.role == "student" else model.role
+
+
+def look(results: Results, kind: str) -> str:
+    """By which colour and shape models of a kind are drawn, the same on every rung: the kind, or one of `OWN_LOOKS` for arms
+    whose name is not known here."""
+    if kind in ARMS or kind in ROLES:
+        return kind
+    own = sorted({name for rung in results.rungs for name in rung.models if name not in ARMS})
+    return f"own-{own.index(kind) % OWN_LOOKS + 1}" if kind in own else kind
 
 
 def rung_title(rung: Rung) -> str:
@@ -72,13 +91,24 @@ def model_title(results: Results, name: str | None) -> str:
     return hostile.one_line(name or MISSING)
 
 
-def order(name: str, model: Model) -> tuple[int, int, int, str]:
-    """Teachers of the run, then rung by rung: bases, arms, ceiling."""
-    return (-1 if model.rung is None else model.rung, _index(_ROLE_ORDER, model.role), _index(_ARM_ORDER, model.arm), name)
+Order = tuple[tuple[int, str], ...]
+"""What arms are sorted by."""
 
 
-def arm_order(name: str) -> tuple[int, str]:
-    return _index(_ARM_ORDER, name), name
+def order(rung: Rung | None, name: str, model: Model) -> tuple[int, int, Order, str]:
+    """Teachers of the run, each after what it was before its own training stages, then rung by rung: bases, arms, ceiling. `rung`
+    is the model's."""
+    if model.rung is None:
+        earlier = model.role == "teacher-base"
+        return -1, 0, ((0, name.removesuffix("-base") if earlier else name),), "" if earlier else name
+    return model.rung, _index(_ROLE_ORDER, model.role), arm_order(model.arm or "", rung), name
+
+
+def arm_order(name: str, rung: Rung | None) -> Order:
+    """Arms as the protocol has them, then others by name, each with those behind it that go on from it; the ceiling last."""
+    training = (rung.arms or {}).get(name) if rung is not None else None
+    before = arm_order(training.after, rung) if training is not None and training.after else ()
+    return (*before, (_index(_ARM_ORDER, name) if name != "gold" else len(_ARM_ORDER) + 1, name))
 
 
 def _index(names: tuple[str, ...], name: str | None) -> int:

@@ -65,6 +65,12 @@ def read(directory: Path) -> Results:
     return codec.decode(Results, fields, str(path))
 
 
+def read_timings(directory: Path) -> Timings | None:
+    """The times that `write` wrote beside the results; None where it wrote none."""
+    path = directory / TIMINGS
+    return codec.read(Timings, path) if path.is_file() else None
+
+
 def _json(value: object) -> str:
     # Escaped to ASCII: hidden characters of a trace stay visible in an editor, and lone surrogates survive.
     return json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"

@@ -12,7 +12,7 @@ from matplotlib.patches import ConnectionPatch
 
 from w2sr_jax.report import hostile, rule, wording
 from w2sr_jax.report.charts import drawing
-from w2sr_jax.report.charts.drawing import COLOURS, INK, MARKERS, MUTED, RULE, Chart
+from w2sr_jax.report.charts.drawing import COLOURS, HOLLOW, INK, MARKERS, MUTED, RULE, Chart
 from w2sr_jax.report.results import Results, Rung
 
 MOST_RUNGS = 12
@@ -54,7 +54,9 @@ def panels(results: Results) -> list[Panel]:
         teacher = rule.teacher_name(rung, rule.headline_comparison(rung))
         models = [("teacher", teacher), ("base", names.get("base")), (arm, names.get(arm or "")), ("gold", names.get("gold"))]
         steps = tuple(
-            _step(results, name, kind, _label(kind, rung)) for kind, name in models if kind and (name or kind == "teacher")
+            _step(results, name, wording.look(results, kind), _label(kind, rung))
+            for kind, name in models
+            if kind and (name or kind == "teacher")
         )
         if any(step.value is not None for step in steps):
             shown.append(Panel(wording.rung_title(rung), steps))
@@ -176,7 +178,7 @@ def _mark(axes: Axes, x: int, step: Step, top: float, narrow: bool) -> None:
     low, high = (step.value if end is None else end for end in (step.low, step.high))
     axes.plot([x, x], [low, high], color=colour, linewidth=BAND, solid_capstyle="butt", alpha=0.22, zorder=3)
     axes.plot([x, x], [low, high], linestyle="", marker="_", markersize=BAND, markeredgewidth=1.0, color=colour, zorder=3)
-    face = "white" if step.kind == "all" else colour
+    face = "white" if step.kind in HOLLOW else colour
     axes.plot([x], [step.value], linestyle="", markersize=4.5, markeredgewidth=1.1, zorder=4, **_style(step.kind, face))
     axes.annotate(
         f"{step.value:.1f}",
@@ -229,7 +231,7 @@ def _legend(figure: Figure, shown: Sequence[Panel]) -> None:
                 linestyle="",
                 markersize=5,
                 label=label,
-                **_style(kind, "white" if kind == "all" else COLOURS.get(kind, MUTED)),
+                **_style(kind, "white" if kind in HOLLOW else COLOURS.get(kind, MUTED)),
             )
             for kind, label in kinds
         ],

@@ -5,10 +5,14 @@ from typing import Literal
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from w2sr_jax.report import hostile, wording
 from w2sr_jax.report.charts import drawing
 from w2sr_jax.report.charts.drawing import COLOURS, DASHES, RULE, Chart
+
+MOST_INSIDE = 5
+"""With more lines in a panel its legend, which would cover them, stands above all panels."""
 
 Line = Sequence[tuple[float, float]]
 Entries = Mapping[str, Sequence[Line]]
@@ -30,7 +34,16 @@ def curves(
     """One panel per (title, {kind or label: lines of (x, y)}); lines of one entry share colour and dash (one per seed). `across`
     names the horizontal axis, `legend` the free corner, `top` ends the vertical axis."""
 
+    apart = max((len(entries) for _, entries in panels), default=0) > MOST_INSIDE
+    named: dict[str, Line2D] = {}
+
+    def above(narrow: bool) -> float:
+        """Inches of a legend over all panels."""
+        every = {called(kind, title, labels) for title, entries in panels for kind in entries}
+        return 0.19 * -(-len(every) // _across(narrow)) if apart else 0.0
+
     def draw(figure: Figure, narrow: bool) -> None:
+        named.clear()
         columns = _columns(narrow, len(panels))
         rows = -(-len(panels) // columns)
         for index, (title, entries) in enumerate(panels):
@@ -39,7 +52,7 @@ def curves(
                 colour = COLOURS.get(label, _OTHER[rank % len(_OTHER)])
                 for number, line in enumerate(lines):
                     shown = called(label, title, labels) if number == 0 else None
-                    axes.plot(
+                    (drawn,) = axes.plot(
                         [x for x, _ in line],
                         [y for _, y in line],
                         color=colour,
@@ -47,6 +60,8 @@ def curves(
                         linestyle=DASHES.get(label, "solid"),
                         label=None if shown is None else hostile.one_line(shown, 20),
                     )
+                    if shown is not None:
+                        named.setdefault(hostile.one_line(shown, 26), drawn)
             axes.set_title(hostile.one_line(title, 44), loc="left", weight="bold")
             axes.set_ylim(bottom=0, top=top)
             axes.set_xlim(left=0)
@@ -61,10 +76,21 @@ def curves(
                 axes.set_ylabel(axis)
             if index >= len(panels) - columns:
                 axes.set_xlabel(across)
-            axes.legend(frameon=False, loc=legend, handlelength=2.6, labelspacing=0.25, borderaxespad=0)
-        drawing.margins(figure, None, left=0.55, right=0.12, top=0.28, bottom=0.46, rows=rows, columns=columns)
+            if not apart:
+                axes.legend(frameon=False, loc=legend, handlelength=2.6, labelspacing=0.25, borderaxespad=0)
+        top_margin = 0.28 + above(narrow)
+        drawing.margins(figure, None, left=0.55, right=0.12, top=top_margin, bottom=0.46, rows=rows, columns=columns)
+        if apart:
+            drawing.legend(figure, list(named.values()), list(named), _across(narrow))
 
-    return drawing.chart(name, alt, draw, lambda narrow: 0.3 + 2.15 * -(-len(panels) // _columns(narrow, len(panels))))
+    def height(narrow: bool) -> float:
+        return 0.3 + above(narrow) + 2.15 * -(-len(panels) // _columns(narrow, len(panels)))
+
+    return drawing.chart(name, alt, draw, height)
+
+
+def _across(narrow: bool) -> int:
+    return 2 if narrow else 4
 
 
 def called(kind: str, title: str, labels: Labels | None) -> str:

@@ -5,10 +5,11 @@ import dataclasses
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -17,6 +18,7 @@ from w2sr_jax.report import wording
 INK, MUTED, RULE = "#1c1c1c", "#595959", "#d4d4d4"
 COLOURS = {
     "teacher": "#1c1c1c",
+    "teacher-base": "#777777",
     "base-direct": "#8a8a8a",
     "base": "#6e6e6e",
     "incorrect": "#b8441a",
@@ -24,9 +26,18 @@ COLOURS = {
     "majority": "#8a4a94",
     "correct": "#0a4f8f",
     "gold": "#9a6a00",
+    "own-1": "#00704f",
+    "own-2": "#c2337a",
+    "own-3": "#5a3fb0",
+    "own-4": "#0b7c8c",
+    "own-5": "#8a4413",
+    "own-6": "#5c7000",
+    "own-7": "#c0392b",
+    "own-8": "#4b5b78",
 }
 MARKERS = {
     "teacher": "s",
+    "teacher-base": "s",
     "base-direct": "v",
     "base": "^",
     "incorrect": "X",
@@ -34,13 +45,30 @@ MARKERS = {
     "majority": "P",
     "correct": "o",
     "gold": "D",
+    "own-1": "d",
+    "own-2": "p",
+    "own-3": ">",
+    "own-4": "<",
+    "own-5": "*",
+    "own-6": "h",
+    "own-7": "8",
+    "own-8": "H",
 }
+HOLLOW = ("all", "base-direct", "teacher-base")
+"""Kinds whose marks are not filled."""
 DASHES = {
     "incorrect": (0, (4, 1.5)),
     "all": (0, (1, 1)),
     "majority": (0, (5, 1, 1, 1)),
     "gold": (0, (7, 2)),
     "base": (0, (2, 2)),
+    "own-2": (0, (5, 1.5)),
+    "own-3": (0, (1.5, 1)),
+    "own-4": (0, (6, 1, 1, 1)),
+    "own-5": (0, (3, 1)),
+    "own-6": (0, (8, 1.5)),
+    "own-7": (0, (4, 1, 1, 1, 1, 1)),
+    "own-8": (0, (2, 1.5)),
 }
 FONTS = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,'Liberation Sans',sans-serif"
 WIDE, NARROW = 7.4, 3.6
@@ -96,6 +124,22 @@ def margins(
         bottom=bottom / height,
         wspace=0.45 / max(inner_w - 0.45, 0.5) if columns > 1 else 0,
         hspace=0.62 / max(inner_h - 0.62, 0.5) if rows > 1 else 0,
+    )
+
+
+def legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str], columns: int) -> None:
+    """A legend over all panels, at the top of the figure."""
+    figure.legend(
+        handles=list(handles),
+        labels=list(labels),
+        loc="upper left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=columns,
+        frameon=False,
+        handlelength=2.2,
+        columnspacing=1.2,
+        labelspacing=0.25,
+        borderaxespad=0.1,
     )
 
 

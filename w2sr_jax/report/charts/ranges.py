@@ -10,7 +10,7 @@ from matplotlib.transforms import blended_transform_factory
 
 from w2sr_jax.report import hostile, wording
 from w2sr_jax.report.charts import drawing
-from w2sr_jax.report.charts.drawing import COLOURS, INK, MARKERS, MUTED, RULE, Chart
+from w2sr_jax.report.charts.drawing import COLOURS, HOLLOW, INK, MARKERS, MUTED, RULE, Chart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _draw_row(axes: Axes, y: int, row: Mark, low: float, high: float, narrow: bo
     ends = (max(low, row.value if row.low is None else row.low), min(high, row.value if row.high is None else row.high))
     axes.plot(ends, [y, y], color=colour, linewidth=2.2, solid_capstyle="butt", alpha=0.55, zorder=3)
     if low <= row.value <= high:
-        face = "white" if row.kind in ("all", "base-direct") else colour
+        face = "white" if row.kind in HOLLOW else colour
         axes.plot(
             [row.value],
             [y],

@@ -44,7 +44,7 @@ def groups(results: Results, links: Links) -> list[RungFunnels]:
             wording.rung_title(rung),
             [
                 _panel(arm, rung, rung.curation[arm], rung.curation_evidence.get(arm), links)
-                for arm in sorted(rung.curation, key=wording.arm_order)
+                for arm in sorted(rung.curation, key=lambda arm: wording.arm_order(arm, rung))
             ],
         )
         for rung in rule.ordered(results)

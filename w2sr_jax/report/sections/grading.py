@@ -68,7 +68,7 @@ class DoubtsRow:
 
     title: str
     label: str
-    arm: str
+    look: str
     traces: int
     href: str | None
     parts: list[DoubtsPart]
@@ -178,7 +178,7 @@ def _doubts(entry: DoubtsEntry, results: Results, links: Links) -> DoubtsRow:
     return DoubtsRow(
         title=f"Rung {entry.rung}: {names.get(entry.rung, '')}",
         label=wording.arm_at(results, entry.rung, entry.arm),
-        arm=entry.arm,
+        look=wording.look(results, entry.arm),
         traces=doubts.traces,
         href=links.to(page),
         parts=[DoubtsPart(n, n / doubts.traces, links.to(page, name)) for name, n in counts.items()],

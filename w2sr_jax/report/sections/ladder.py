@@ -1,7 +1,7 @@
 """Each rung's students against their teachers, bases and ceilings: tables and pictures of gains and of gaps recovered."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 from w2sr_jax.evaluation.scores import Comparison
@@ -23,9 +23,11 @@ class ComparisonRow:
     new_group: bool
     rung: int
     kind: str
+    look: str
     label: str
     note: str
     teacher: str
+    before: str
     comparison: Comparison
     evidence: str | None
     evidence_teacher: str | None
@@ -90,9 +92,11 @@ def comparison_rows(results: Results) -> list[ComparisonRow]:
             new_group=index == 0,
             rung=rung.index,
             kind=arm,
+            look=wording.look(results, arm),
             label=wording.arm(arm, rung),
             note=wording.ARM_NOTES.get(arm, ""),
             teacher=wording.model_title(results, rule.teacher_name(rung, rung.comparisons[arm])),
+            before=wording.arm(rung.comparisons[arm].before, rung),
             comparison=rung.comparisons[arm],
             evidence=page(rung.models.get(arm)),
             evidence_teacher=page(rule.teacher_name(rung, rung.comparisons[arm])),
@@ -100,8 +104,12 @@ def comparison_rows(results: Results) -> list[ComparisonRow]:
             evidence_gold=page(rung.models.get("gold")),
         )
         for rung in rule.ordered(results)
-        for index, arm in enumerate(sorted(rung.comparisons, key=wording.arm_order))
+        for index, arm in enumerate(_in_order(rung, rung.comparisons))
     ]
+
+
+def _in_order(rung: Rung, arms: Iterable[str]) -> list[str]:
+    return sorted(arms, key=lambda arm: wording.arm_order(arm, rung))
 
 
 def rung_rows(results: Results, links: Links) -> list[RungRow]:
@@ -111,7 +119,7 @@ def rung_rows(results: Results, links: Links) -> list[RungRow]:
 
 def _rung_row(results: Results, rung: Rung, links: Links) -> RungRow:
     accuracies = {arm: accuracy(results, name, links) for arm, name in rung.models.items()}
-    own = [arm for arm in sorted(accuracies, key=wording.arm_order) if arm not in rule.UNLIKE_ARMS]
+    own = [arm for arm in _in_order(rung, accuracies) if arm not in rule.UNLIKE_ARMS]
     return RungRow(
         title=wording.rung_title(rung),
         parameters=rung.student.parameters,
@@ -139,28 +147,8 @@ def growth_chart(rows: Sequence[ComparisonRow]) -> Chart | None:
 
     def mark(row: ComparisonRow) -> Mark:
         value = difference(row).difference
-        return Mark.of(row.label, row.kind, value, difference(row), wording.points(value))
+        return Mark.of(row.label, row.look, value, difference(row), wording.points(value))
 
     words = "; ".join(f"{row.group}, {row.label} {wording.points(difference(row).difference)} points" for row in compared)
     alt = f"Student minus teacher in percentage points, with intervals. {words}."
     return ranges.ranges("growth", headed(compared, mark), "points above the teacher", alt, zero=(0.0,), signed=True)
-
-
-def gap_chart(rows: Sequence[ComparisonRow]) -> Chart | None:
-    """Share of the gap from base to ceiling recovered, per rung and arm."""
-    anchored = [row for row in rows if row.rgr is not None]
-    if not anchored:
-        return None
-
-    def mark(row: ComparisonRow) -> Mark:
-        assert row.rgr is not None
-        if row.rgr.value is None:
-            return Mark(row.label, absent=f"not given: {row.rgr.suppressed or 'not known'}")
-        return Mark.of(row.label, row.kind, row.rgr.value, row.rgr, wording.percent(row.rgr.value, 0))
-
-    marks = headed(anchored, mark)
-    values = [v for mark in marks for v in (mark.low, mark.high, mark.value) if v is not None]
-    limits = (max(-60.0, min([0.0, *values]) - 6), min(170.0, max([100.0, *values]) + 6))
-    words = "; ".join(f"{row.group}, {row.label} {wording.percent(row.rgr.value if row.rgr else None, 0)}" for row in anchored)
-    alt = f"Share of the gap from base to ceiling recovered, with intervals. {words}."
-    return ranges.ranges("gap", marks, "share of the gap base → ceiling, %", alt, limits, zero=(0.0, 100.0))

@@ -58,7 +58,7 @@ class MetricCell:
 class LedgerRow:
     """An arm's student; `outcomes` counts problems and seeds."""
 
-    kind: str
+    look: str
     label: str
     note: str
     loss: str
@@ -90,21 +90,21 @@ def groups(results: Results, links: Links) -> list[LedgerGroup]:
         of = f", teacher {hostile.one_line(teacher, 20)}" if len(teachers[rung]) > 1 else ""
         return f"Rung {rung}: {names.get(rung, '')}, {which}{of}"
 
+    def order(entry: LedgerEntry) -> tuple[wording.Order, str]:
+        return wording.arm_order(entry.arm, rungs.get(entry.rung)), entry.loss
+
+    rungs = {rung.index: rung for rung in results.rungs}
     problems = tuple(SETS.values())
     return [
-        LedgerGroup(title(rung, problems[which], teacher), [_row(results, entry, links) for entry in sorted(group, key=_order)])
+        LedgerGroup(title(rung, problems[which], teacher), [_row(results, entry, links) for entry in sorted(group, key=order)])
         for (rung, which, teacher), group in sorted(entries.items())
     ]
-
-
-def _order(entry: LedgerEntry) -> tuple[int, str, str]:
-    return (*wording.arm_order(entry.arm), entry.loss)
 
 
 def _row(results: Results, entry: LedgerEntry, links: Links) -> LedgerRow:
     page, ledger = entry.evidence, entry.ledger
     return LedgerRow(
-        kind=entry.arm,
+        look=wording.look(results, entry.arm),
         label=wording.arm_at(results, entry.rung, entry.arm),
         note=wording.ARM_NOTES.get(entry.arm, ""),
         loss=entry.loss,

@@ -10,7 +10,7 @@ from w2sr_jax.report.charts import ranges
 from w2sr_jax.report.charts.drawing import Chart
 from w2sr_jax.report.charts.ranges import Mark
 from w2sr_jax.report.evidence import Links
-from w2sr_jax.report.results import Model, Results
+from w2sr_jax.report.results import Model, Results, Rung
 
 
 class Grouped(Protocol):
@@ -25,7 +25,7 @@ Row = TypeVar("Row", bound=Grouped)
 
 @dataclasses.dataclass(frozen=True)
 class ModelRow:
-    """A model of the run. `kind` picks colour and shape; `reference` is the accuracy of its rung's teacher, None with several."""
+    """A model of the run. `look` picks colour and shape; `reference` is the accuracy of its rung's teacher, None with several."""
 
     name: str
     model: Model
@@ -33,6 +33,7 @@ class ModelRow:
     new_group: bool
     label: str
     kind: str
+    look: str
     note: str
     reference: float | None
 
@@ -47,6 +48,15 @@ class ModelRow:
     @property
     def accuracy(self) -> Interval:
         return self.model.scores.accuracy
+
+    @property
+    def gain(self) -> str:
+        """What a teacher's own training stages have brought."""
+        change = self.model.vs_before
+        if change is None:
+            return ""
+        scores = f"{wording.percent(change.right)} → {wording.percent(change.left)}"
+        return f"{scores}, {wording.points(change.difference)} points ({wording.points_range(change)}) by its own training stages"
 
     @property
     def by_seed(self) -> str:
@@ -64,8 +74,9 @@ class Accuracy:
 def rows(results: Results) -> list[ModelRow]:
     """All models, in the order of tables."""
     titles = {rung.index: wording.rung_title(rung) for rung in rule.ordered(results)}
+    by_index: dict[int | None, Rung] = {rung.index: rung for rung in results.rungs}
     table: list[ModelRow] = []
-    for name, model in sorted(results.models.items(), key=lambda item: wording.order(*item)):
+    for name, model in sorted(results.models.items(), key=lambda item: wording.order(by_index.get(item[1].rung), *item)):
         group = "Teachers" if model.rung is None else titles.get(model.rung, f"Rung {model.rung}")
         kind = wording.kind(model)
         table.append(
@@ -74,8 +85,9 @@ def rows(results: Results) -> list[ModelRow]:
                 model=model,
                 group=group,
                 new_group=not table or table[-1].group != group,
-                label=hostile.one_line(name, 30) if model.role == "teacher" else wording.arm_at(results, model.rung, kind),
+                label=hostile.one_line(name, 30) if model.rung is None else wording.arm_at(results, model.rung, kind),
                 kind=kind,
+                look=wording.look(results, kind),
                 note=wording.ARM_NOTES.get(kind, ""),
                 reference=_reference(results, model.rung),
             )
@@ -100,7 +112,7 @@ def chart(models: Sequence[ModelRow]) -> Chart | None:
         return None
 
     def mark(row: ModelRow) -> Mark:
-        return Mark.of(row.label, row.kind, row.accuracy.value, row.accuracy, wording.percent(row.accuracy.value), row.reference)
+        return Mark.of(row.label, row.look, row.accuracy.value, row.accuracy, wording.percent(row.accuracy.value), row.reference)
 
     marks = headed(models, mark)
     words = "; ".join(f"{row.group}, {row.label} {wording.percent(row.accuracy.value)}" for row in models)

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from w2sr_jax.evaluation.probe import ProbePoint
 from w2sr_jax.report.charts import curves
 from w2sr_jax.report.charts.drawing import Chart
-from w2sr_jax.report.results import CurvePoint
+from w2sr_jax.report.results import CurvePoint, TrainingLog
+from w2sr_jax.report.sections import watched
 from w2sr_jax.report.sections.models import ModelRow
 
 MOST_POINTS = 160
@@ -17,10 +18,13 @@ Lines = list[list[tuple[float, float]]]
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRow:
-    """A model that was trained; `last` is the last logged step of its last seed."""
+    """A training on texts; `last` is the last logged step of its last seed, `stage` says which of several it is. Of a model that
+    was last trained otherwise, the likelihood of held-out traces is that after all."""
 
     row: ModelRow
+    log: TrainingLog | None
     last: CurvePoint | None
+    stage: str
 
     @property
     def group(self) -> str:
@@ -48,12 +52,19 @@ class ProbeRow:
 
 
 def trained(models: Sequence[ModelRow]) -> list[TrainedRow]:
-    """The models of which a training or a likelihood of held-out traces is known."""
-    return [
-        TrainedRow(row, row.model.training.curve[-1] if row.model.training and row.model.training.curve else None)
-        for row in models
-        if row.model.training or row.model.held_out
-    ]
+    """The trainings on texts, and the models of which a likelihood of held-out traces is known."""
+    rows = []
+    for row in models:
+        own = on_texts(row)
+        stages = [f"stage {number}" if len(own) > 1 else "" for number in range(1, len(own) + 1)]
+        rows += [TrainedRow(row, log, log.curve[-1], stage) for log, stage in zip(own, stages, strict=True)]
+        rows += [TrainedRow(row, None, None, "")] if not own and row.model.held_out else []
+    return rows
+
+
+def on_texts(row: ModelRow) -> list[TrainingLog]:
+    """A model's trainings on texts of others, in order."""
+    return [log for log in watched.logs(row) if log.signal in (None, "traces") and log.curve]
 
 
 def probed(models: Sequence[ModelRow]) -> list[ProbeRow]:
@@ -88,12 +99,14 @@ def chart(models: Sequence[ModelRow]) -> Chart | None:
     panels: dict[str, dict[str, Lines]] = {}
     labels: dict[tuple[str, str], str] = {}
     for row in models:
-        lines = _lines(row.model.training.curve) if row.model.training else []
-        if lines:
-            before = row.rung is None or row.kind.startswith("base")
-            name = row.label if row.rung is None else f"base, {row.group.lower()}" if before else row.kind
-            panels.setdefault("Before the ladder" if before else row.group, {})[name] = lines
-            labels |= {} if before else {(row.group, name): row.label}
+        before = row.rung is None or row.kind.startswith("base")
+        for number, log in enumerate(on_texts(row), 1):
+            lines = _lines(log.curve)
+            if lines:
+                stage = f", stage {number}" if number > 1 else ""
+                name = row.label if row.rung is None else f"base, {row.group.lower()}" if before else f"{row.look}{stage}"
+                panels.setdefault("Before the ladder" if before else row.group, {})[name] = lines
+                labels |= {} if before else {(row.group, name): f"{row.label}{stage}"}
     if not panels:
         return None
     shown = sorted(panels.items(), key=lambda panel: (panel[0] == "Before the ladder", panel[0]))[:MOST_PANELS]
@@ -129,8 +142,8 @@ def probe_chart(models: Sequence[ModelRow]) -> Chart | None:
                 if value is not None:
                     seeds.setdefault(seed, []).append((step, 100 * value))
             if seeds:
-                panels.setdefault(f"{row.group}, {title}", {})[row.kind] = [sorted(line) for line in seeds.values()]
-                labels[f"{row.group}, {title}", row.kind] = row.label
+                panels.setdefault(f"{row.group}, {title}", {})[row.look] = [sorted(line) for line in seeds.values()]
+                labels[f"{row.group}, {title}", row.look] = row.label
     if not panels:
         return None
     shown = list(panels.items())[:MOST_PANELS]

@@ -15,7 +15,7 @@ from w2sr_jax.evaluation.cost import StageCost
 from w2sr_jax.evaluation.settings import Evaluation
 from w2sr_jax.evaluation.statistics import Difference, Estimate, Gap, Interval, Reals, paired
 from w2sr_jax.report import wording
-from w2sr_jax.report.results import Device, Model, Results
+from w2sr_jax.report.results import Device, Model, Results, Rung
 from w2sr_jax.report.rule import headline_arm, ordered
 from w2sr_jax.runs.compare.load import Answers, Run, answers
 from w2sr_jax.stages import layout
@@ -128,7 +128,8 @@ def compared(runs: Sequence[Run], metric: str, model: str | None) -> Comparison:
     if metric not in METRICS:
         raise UserError(f"the metric {metric!r} is unknown; metrics are {', '.join(METRICS)}")
     first = {name: model for run in reversed(runs) for name, model in run.results.models.items()}
-    names = sorted(first, key=lambda name: wording.order(name, first[name]))
+    rungs: dict[int | None, Rung] = {rung.index: rung for run in reversed(runs) for rung in run.results.rungs}
+    names = sorted(first, key=lambda name: wording.order(rungs.get(first[name].rung), name, first[name]))
     followed = _followed(runs, sorted(names), model)
     tests, untested = _tests(runs, names)
     settings = list(differing_settings([run.results.experiment for run in runs]))

@@ -16,6 +16,7 @@ from w2sr_jax.evaluation.answered import by_problem, unanimous
 from w2sr_jax.evaluation.cost import GOODPUT, Sittings, StageCost, StageTime, Timings
 from w2sr_jax.evaluation.faithfulness import Interventions
 from w2sr_jax.evaluation.scores import Generations, HeldOut, outcomes, score_seeds
+from w2sr_jax.evaluation.statistics import Difference, Reals, paired
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph import manifest as lineage
 from w2sr_jax.graph import skips
@@ -24,7 +25,6 @@ from w2sr_jax.graph.store import RunStore
 from w2sr_jax.parallel.placement import mesh_of
 from w2sr_jax.report.evidence import Evidence
 from w2sr_jax.report.results import (
-    CurvePoint,
     Device,
     Model,
     Problems,
@@ -33,22 +33,18 @@ from w2sr_jax.report.results import (
     SampleProblem,
     SampleStep,
     SampleTrace,
-    SeedProbe,
     Skipped,
-    TrainingLog,
 )
 from w2sr_jax.report.write import write
 from w2sr_jax.stages import evaluate, faithfulness, layout, models, placing, probing, tables
 from w2sr_jax.stages import problems as prepare
-from w2sr_jax.stages.report import comparisons, evidence, grading, on_file
+from w2sr_jax.stages.report import arms, comparisons, curves, evidence, grading, on_file
 from w2sr_jax.stages.report.comparisons import Scored
 from w2sr_jax.stages.report.sources import Sources
-from w2sr_jax.training import journal
 
 T = TypeVar("T")
 
 SAMPLES = 12  # problems whose traces the report shows
-CURVE = 120  # points of a training curve
 EVALUATED = (layout.GENERATIONS, layout.SCORES, layout.HELD_OUT, layout.FAITHFULNESS)
 
 
@@ -76,6 +72,8 @@ def results(experiment: Experiment, sources: Sources) -> tuple[Results, list[Evi
     ledgers, pages = evidence.ledgers(experiment, sources)
     compared = evidence.teachers(experiment, sources)
     pages += [page for _, page in compared]
+    problems = codec.read(Problems, runs[0].file(layout.PROBLEMS_REPORT))
+    trained = arms.trainings(experiment, sources, problems.splits.get(prepare.POOL, 0))
     rungs = []
     for index in range(len(experiment.rungs)):
         curations = dict(evidence.curations(experiment, index, sources))
@@ -85,7 +83,7 @@ def results(experiment: Experiment, sources: Sources) -> tuple[Results, list[Evi
             *(layout.within(layout.arm(folder, arm), layout.DISPOSITIONS) for arm in curations),
         ]
         keys = {arm: page.key for arm, page in curations.items()}
-        rungs.append(comparisons.rung(experiment, sources, index, scored, keys, tables_of))
+        rungs.append(comparisons.rung(experiment, sources, index, scored, keys, tables_of, trained[index]))
         pages += curations.values()
     described: dict[str, Model] = {}
     for recorded in on_file.teachers(experiment):
@@ -99,7 +97,7 @@ def results(experiment: Experiment, sources: Sources) -> tuple[Results, list[Evi
         interventions = _each(runs, layout.within(layout.evaluation(name), layout.FAITHFULNESS), Interventions)
         traces = [evaluate.generations(run, name)[0] for run in runs]
         page = evidence.answers(name, name, sources, test, traces, taught, interventions)
-        described[name] = _model(experiment, sources, model, test, interventions, page.key)
+        described[name] = _model(experiment, sources, model, test, interventions, page.key, _gain(experiment, model, greedy))
         pages.append(page)
     verdicts, doubts = grading.grading(experiment, sources, evaluated)
     pages += doubts
@@ -112,7 +110,7 @@ def results(experiment: Experiment, sources: Sources) -> tuple[Results, list[Evi
         device=Device(devices[0].device_kind, len(devices), dict(mesh_of(placing.of_largest(experiment)).shape)),
         seeds=experiment.seeds,
         test_problems=len(test),
-        problems=codec.read(Problems, runs[0].file(layout.PROBLEMS_REPORT)),
+        problems=problems,
         rungs=tuple(rungs),
         climb=comparisons.climb(experiment, rungs, scored),
         models=described,
@@ -174,14 +172,16 @@ def _model(
     test: Sequence[Problem],
     interventions: Sequence[Interventions],
     page: str,
+    gain: tuple[str, Difference] | None,
 ) -> Model:
     runs, folder = sources.runs, layout.evaluation(model.name)
     generations = [Generations(test, *evaluate.generations(run, model.name)) for run in runs]
     trained = [run.manifest(model.stage) for run in runs]
     measures = [manifest.measures for manifest in trained if manifest]
     own = model.role != models.DIRECT
-    curve = _curve(experiment, runs, model) if own else ()
-    probe = _probe(experiment, runs, model) if own else ()
+    logs = curves.logs(experiment, runs, model) if own else []
+    probe = curves.probe(experiment, runs, model) if own else ()
+    made = curves.chain(experiment, model) if own else []
     return Model(
         role=model.role,
         rung=model.rung,
@@ -189,43 +189,37 @@ def _model(
         parameters=measures[0]["parameters"],
         scores=score_seeds(generations, experiment.evaluation),
         held_out=HeldOut.pooled(_each(runs, layout.within(folder, layout.HELD_OUT), HeldOut)),
-        training=TrainingLog(curve, sum(m.get("tokens", 0) for m in measures)) if curve else None,
+        training=logs[-1] if logs else None,
+        earlier=tuple(logs[:-1]),
+        before=None if gain is None else gain[0],
+        vs_before=None if gain is None else gain[1],
         probe=probe or None,
         faithfulness=faithfulness.summary(interventions, experiment.evaluation) if interventions else None,
         evidence=page,
         sources=sources.of(
             [
                 *(layout.within(folder, name) for name in EVALUATED),
-                *(layout.within(model.directory, name) for name in (layout.METRICS, layout.PROBE) if own),
+                *(layout.within(each.directory, layout.METRICS) for each in made),
+                *([layout.within(model.directory, layout.PROBE)] if own else []),
             ]
         ),
     )
+
+
+def _gain(experiment: Experiment, model: models.Model, greedy: Mapping[str, Reals]) -> tuple[str, Difference] | None:
+    """What a teacher's own training stages have brought: the model before them, and the paired difference. None for others."""
+    if model.role != "teacher":
+        return None
+    first = models.teacher_chain(experiment.teachers[models.teacher_of(experiment, model)])[0]
+    if first.name == model.name or first.name not in greedy:
+        return None
+    return first.name, paired(greedy[model.name], greedy[first.name], experiment.evaluation)
 
 
 def _each(runs: Sequence[RunStore], name: str, kind: type[T]) -> list[T]:
     """What a file holds in each of the runs that have it."""
     paths = (run.optional(name) for run in runs)
     return [codec.read(kind, path) for path in paths if path]
-
-
-def _curve(experiment: Experiment, runs: Sequence[RunStore], model: models.Model) -> tuple[CurvePoint, ...]:
-    """A training's journal over all seeds, thinned to about `CURVE` points per seed."""
-    points: list[CurvePoint] = []
-    for seed, run in zip(experiment.seeds, runs, strict=True):
-        path = run.optional(layout.within(model.directory, layout.METRICS))
-        lines = journal.read(path) if path else []
-        for line in lines[:: max(1, len(lines) // CURVE)]:
-            point = {"nll": None, "learning_rate": None, **line, "seed": seed}  # not every training has these
-            points.append(codec.decode(CurvePoint, point, str(path), others=True))
-    return tuple(points)
-
-
-def _probe(experiment: Experiment, runs: Sequence[RunStore], model: models.Model) -> tuple[SeedProbe, ...]:
-    """What a training's probe saw, over all seeds."""
-    paths = {
-        seed: run.optional(layout.within(model.directory, layout.PROBE)) for seed, run in zip(experiment.seeds, runs, strict=True)
-    }
-    return tuple(SeedProbe(seed, point) for seed, path in paths.items() if path for point in probing.points(path))
 
 
 def right(problems: Sequence[Problem], traces: Sequence[Trace]) -> dict[str, bool]:

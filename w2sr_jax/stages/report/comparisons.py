@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from w2sr_jax.core import codec
 from w2sr_jax.curation.funnel import Funnel
 from w2sr_jax.evaluation.answered import Answered
+from w2sr_jax.evaluation.arms import ArmTraining
 from w2sr_jax.evaluation.scores import Comparison, compare
 from w2sr_jax.evaluation.statistics import DIGITS, Reals
 from w2sr_jax.experiment import BASE, GOLD, Experiment
@@ -18,8 +19,9 @@ from w2sr_jax.graph import skips
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.report import wording
 from w2sr_jax.report.results import Climb, Rung, Student, TeacherTraces
-from w2sr_jax.report.rule import headline_arm
+from w2sr_jax.report.rule import headline_arm, reinforcement
 from w2sr_jax.stages import layout, models, tokenizer
+from w2sr_jax.stages.report.arms import before
 from w2sr_jax.stages.report.sources import Sources
 
 
@@ -57,9 +59,10 @@ def rung(
     scored: Scored,
     curation_evidence: Mapping[str, str],
     files: Sequence[str],
+    trained: Mapping[str, ArmTraining],
 ) -> Rung:
     """A rung: its models by arm, but for those that were skipped, their comparisons, its teachers' traces and its curation, with
-    the keys of the pages that show it, by arm, and the files that tell of it."""
+    the keys of the pages that show it, by arm, and the files that tell of it. `trained` says how each arm was."""
     settings, run = experiment.rungs[index], sources.runs[0]
     own = {model.arm or "": model.name for model in models.evaluated(experiment, index) if model.name in scored.greedy}
     teachers = tuple(_teacher_model(experiment, index, name) for name in settings.teachers)
@@ -67,6 +70,8 @@ def rung(
     funnels = run.optional(layout.within(models.rung_directory(experiment, index), layout.FUNNELS))
     config = models.sized(settings.model, tokenizer.renderer(run))
     parent = settings.start.parent
+    arms = {arm: training for arm, training in trained.items() if arm in own}
+    top = {arm: scored.greedy[own[arm]] for arm in reinforcement(arms)}
     return Rung(
         index=index,
         name=settings.name,
@@ -74,12 +79,17 @@ def rung(
         teachers=teachers,
         parent=models.student(experiment, index - 1, parent).name if parent else None,
         models=own,
-        comparisons={arm: _comparison(experiment, scored, own, arm, best) for arm in settings.arm_names if arm in own},
+        comparisons={
+            arm: _comparison(experiment, scored, own, settings, arm, best, top)
+            for arm in (*settings.arm_names, GOLD)
+            if arm in own
+        },
         curation=codec.read(dict[str, Funnel], funnels) if funnels else {},
         curation_evidence=curation_evidence,
         traces=tuple(_traces(experiment, sources.runs, index, name) for name in settings.teachers),
         sources=sources.of(files),
         labels=_labels(settings) or None,
+        arms=arms,
     )
 
 
@@ -90,16 +100,27 @@ def _labels(rung: RungSettings) -> dict[str, str]:
     return {name: title for name, title in named.items() if title != wording.arm(name)}
 
 
-def _comparison(experiment: Experiment, scored: Scored, own: Mapping[str, str], arm: str, teacher: str | None) -> Comparison:
+def _comparison(
+    experiment: Experiment,
+    scored: Scored,
+    own: Mapping[str, str],
+    rung: RungSettings,
+    arm: str,
+    teacher: str | None,
+    reinforced: Mapping[str, Reals],
+) -> Comparison:
     scores, columns = scored.of(teacher)
+    earlier = before(rung, rung.arm(arm))
     return compare(
         scored.greedy[own[arm]],
         scores,
         scored.greedy[own[BASE]],
-        scored.greedy[own[GOLD]] if GOLD in own else None,
+        scored.greedy[own[GOLD]] if GOLD in own and arm != GOLD else None,
         experiment.evaluation,
         teacher_name=teacher,
         columns=columns,
+        before=(earlier, scored.greedy[own[earlier]]) if earlier is not None and earlier in own else None,
+        reinforced={name: scores for name, scores in reinforced.items() if name != arm},
     )
 
 

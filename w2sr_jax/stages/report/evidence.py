@@ -48,9 +48,9 @@ def ledgers(experiment: Experiment, sources: Sources) -> tuple[list[LedgerEntry]
     """The error ledger of every rung, teacher, arm (the ceiling too) and set, and the pages with their problems."""
     entries, pages = [], []
     for index, rung in enumerate(experiment.rungs):
-        loss = words(rung.objective.loss)
         for teacher in rung.teachers:
             for arm in (arm.name for arm in rung.trained):
+                loss = words((rung.stages_of(rung.arm(arm))[-1].objective or rung.objective).loss)
                 for which in outcomes.SETS:
                     of_runs = [outcomes.cases(run, experiment, index, teacher, arm, which) for run in sources.runs]
                     if not all(of_runs):
