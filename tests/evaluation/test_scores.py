@@ -11,7 +11,7 @@ import pytest
 from w2sr_jax.core import codec
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace, VerdictName
-from w2sr_jax.evaluation import scores
+from w2sr_jax.evaluation import scores, statistics
 from w2sr_jax.evaluation.process import Rate
 from w2sr_jax.evaluation.settings import Evaluation
 
@@ -134,6 +134,27 @@ def test_comparison_of_an_arm() -> None:
     assert found.pgr.value == pytest.approx((student.mean() - teacher.mean()) / (ceiling.mean() - teacher.mean()))
     assert found.ceiling == "gold SFT"
     assert codec.decode(type(found), json.loads(json.dumps(codec.encode(found), allow_nan=False)), "file") == found
+
+
+def test_comparison_with_reinforcement_and_with_the_arm_before() -> None:
+    student, teacher, base, top = ([1, 1, 1, 0] * 50, [1, 0, 0, 0] * 50, [0, 0, 0, 1] * 50, [1, 1, 1, 1] * 50)
+    columns = list(range(100))
+    found = scores.compare(
+        student, teacher[:100], base, None, Evaluation(), columns=columns, before=("correct", top), reinforced={"rl": top}
+    )
+    (one,) = found.reinforced
+    assert one.arm == "rl"
+    assert one.difference == statistics.paired(student, top, Evaluation())
+    assert one.rgr_base == statistics.gap_recovered(student, base, top, Evaluation())
+    assert one.rgr_base.value == pytest.approx((0.75 - 0.25) / (1 - 0.25))
+    assert one.rgr_teacher is not None
+    assert one.rgr_teacher.value == pytest.approx((0.75 - 0.25) / (1 - 0.25))
+    assert (found.before, found.vs_before) == ("correct", one.difference)
+    assert found.rgr_base is None  # gold SFT was not there
+    worse = scores.compare(student, None, base, None, Evaluation(), reinforced={"rl": base})
+    assert worse.reinforced[0].rgr_base is not None
+    assert worse.reinforced[0].rgr_base.suppressed == "gap not distinguishable from 0"
+    assert worse.reinforced[0].rgr_teacher is None
 
 
 def test_comparison_with_models_that_were_not_evaluated() -> None:

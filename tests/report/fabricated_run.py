@@ -13,6 +13,7 @@ from w2sr_jax.core.records import Problem, Trace, VerdictName
 from w2sr_jax.curation.arms import LABELS
 from w2sr_jax.curation.funnel import Difficulty, Funnel, Histogram, Step
 from w2sr_jax.evaluation import scores
+from w2sr_jax.evaluation.arms import ArmTraining, Needed
 from w2sr_jax.evaluation.cost import Sittings, StageCost, StageTime, Timings
 from w2sr_jax.evaluation.scores import Comparison, HeldOut
 from w2sr_jax.evaluation.settings import Evaluation
@@ -227,7 +228,14 @@ def rung(index: int, name: str, right: dict[str, np.ndarray]) -> Rung:
         curation={arm: funnel(kept, arm) for arm, kept in (("all", 2000), ("correct", 1210), ("incorrect", 1480))},
         curation_evidence={arm: f"curation-{index}-{name}-{arm}" for arm in ("all", "correct", "incorrect")},
         sources=(source(f"rungs/{index}-{name}/curation.json"),),
+        arms={arm: training(names[arm], arm) for arm in ("all", "correct", "incorrect", "gold")},
     )
+
+
+def training(model: str, arm: str) -> ArmTraining:
+    own = Needed("own", (f"train/{model}",), 1, 500, 261_344, None, 5.6e11)
+    taught = Needed("teacher", ("train/teacher",), 6, 500, 261_344, None, 5.6e11)
+    return ArmTraining(("traces",), None, arm != "gold", 2000, (own,) if arm == "gold" else (own, taught))
 
 
 def sample(problem: Problem) -> Sample:

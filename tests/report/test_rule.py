@@ -8,6 +8,7 @@ import pytest
 from minimal_results import comparison, difference, results
 from test_report_verdict import BETWEEN, NO, YES, ladder, run, with_rung
 
+from w2sr_jax.evaluation.arms import ArmTraining, Signal
 from w2sr_jax.report import rule
 from w2sr_jax.report.results import ANSWERS, Results, RungVerdict
 
@@ -87,3 +88,30 @@ def test_a_rehearsal_answers_nothing_whatever_its_numbers() -> None:
         rehearsed = replace(run(vs_teacher=measured), rehearsal=True)
         assert rule.verdict(rehearsed).overall == "unknown"
         assert verdicts(rehearsed) == ["unknown"]
+
+
+def trained(*signals: Signal, after: str | None = None) -> ArmTraining:
+    return ArmTraining(signals, after, after is None and signals[0] == "traces", 100, ())
+
+
+def test_an_arm_that_last_learned_from_anything_but_traces_speaks_only_where_no_other_does() -> None:
+    def speaks(**arms: ArmTraining) -> str | None:
+        comparisons = dict.fromkeys(arms, comparison(vs_teacher=YES))
+        return rule.headline_arm(with_rung(run(), comparisons=comparisons, arms=arms).rungs[0])
+
+    for signal in ("rewards", "answers", "pairs"):
+        assert speaks(correct=trained("traces", signal), incorrect=trained("traces")) == "incorrect"
+        assert speaks(correct=trained("traces", signal), zzz=trained("traces")) == "zzz"
+        assert speaks(correct=trained(signal), rl=trained("rewards")) == "correct"
+    assert speaks(correct=trained("rewards", "traces"), all=trained("traces")) == "correct"
+
+
+def test_reinforcement_alone_is_the_ceiling_else_whatever_ends_in_it() -> None:
+    correct, goes_on = trained("traces"), trained("rewards", after="correct")
+    both = trained("traces", "rewards")
+    alone, more = trained("rewards"), trained("rewards", "rewards", after="rl")
+    assert rule.reinforcement({"correct": correct, "correct-rl": goes_on, "both": both}) == ("correct-rl", "both")
+    assert rule.reinforcement({"correct-rl": goes_on, "correct": correct, "rl": alone, "rl-more": more}) == ("rl", "rl-more")
+    assert rule.reinforcement({"correct": correct, "shift": trained("answers", after="correct")}) == ()
+    assert rule.reinforcement({"undone": trained("rewards", "traces")}) == ()
+    assert rule.reinforcement({"lost": trained("rewards", after="missing"), "both": both}) == ("lost", "both")

@@ -13,7 +13,7 @@ answers with a loss that looks at no reward (distillation, shifts, controls), or
 Part = Literal["own", "before", "traces", "teacher", "teacher stages"]
 """Why an arm needs a stage: it is one of its own training stages, or of an arm's that it goes on from; it draws the traces that
 it learns from; it makes a teacher, or is one of the training stages that the teacher went through after that, such as its own
-reinforcement."""
+reinforcement (of a student that teaches the next rung, those that did not learn from traces)."""
 SHARED: tuple[Part, ...] = ("traces", "teacher", "teacher stages")
 """The parts that several arms may need, and then share when their cost is spread."""
 

@@ -69,9 +69,10 @@ def _columns(narrow: bool) -> int:
 def _panel(axes: Axes, panel: Small, series: Sequence[Series]) -> None:
     for one, lines in zip(series, panel.lines, strict=True):
         for line in lines:
+            shown = [(x, y) for x, y in line if y > 0 or not panel.logarithmic]
             axes.plot(
-                [x for x, _ in line],
-                [max(y, 1e-12) if panel.logarithmic else y for _, y in line],
+                [x for x, _ in shown],
+                [y for _, y in shown],
                 color=COLOURS.get(one.look, MUTED),
                 linestyle=DASHES.get(one.look, "solid"),
                 linewidth=1.0 if len(lines) == 1 else 0.7,

@@ -50,13 +50,13 @@ class ModelRow:
         return self.model.scores.accuracy
 
     @property
-    def gain(self) -> str:
-        """What a teacher's own training stages have brought."""
+    def gain(self) -> tuple[str, ...]:
+        """What a teacher's own training stages have brought, in lines."""
         change = self.model.vs_before
         if change is None:
-            return ""
+            return ()
         scores = f"{wording.percent(change.right)} → {wording.percent(change.left)}"
-        return f"{scores}, {wording.points(change.difference)} points ({wording.points_range(change)}) by its own training stages"
+        return f"{scores} by its own stages", f"{wording.points(change.difference)} points ({wording.points_range(change)})"
 
     @property
     def by_seed(self) -> str:

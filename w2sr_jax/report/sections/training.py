@@ -134,6 +134,7 @@ def probe_chart(models: Sequence[ModelRow]) -> Chart | None:
     labels: dict[tuple[str, str], str] = {}
     for row in models:
         points = row.model.probe or ()
+        how = ", own answers" if row.model.training and row.model.training.signal in ("rewards", "answers") else ""
         accuracy = [(one.seed, one.point.step, one.point.accuracy) for one in points]
         induced = [(one.seed, one.point.step, one.point.induced) for one in points]
         for title, values in (("accuracy", accuracy), ("induced errors", induced)):
@@ -142,8 +143,8 @@ def probe_chart(models: Sequence[ModelRow]) -> Chart | None:
                 if value is not None:
                     seeds.setdefault(seed, []).append((step, 100 * value))
             if seeds:
-                panels.setdefault(f"{row.group}, {title}", {})[row.look] = [sorted(line) for line in seeds.values()]
-                labels[f"{row.group}, {title}", row.look] = row.label
+                panels.setdefault(f"{row.group}, {title}{how}", {})[row.look] = [sorted(line) for line in seeds.values()]
+                labels[f"{row.group}, {title}{how}", row.look] = row.label
     if not panels:
         return None
     shown = list(panels.items())[:MOST_PANELS]

@@ -1,0 +1,182 @@
+"""A run with arms of several kinds on the page: reinforcement after imitation and alone, a control, and a teacher of its own
+RL."""
+
+from dataclasses import replace
+
+import fabricated_run
+import pytest
+from fabricated_run import SETTINGS
+from minimal_results import difference
+from test_report_page import Page
+
+from w2sr_jax.evaluation import scores
+from w2sr_jax.evaluation.arms import ArmTraining, Needed, Part
+from w2sr_jax.evaluation.cost import StageTime, Timings
+from w2sr_jax.report import reinforcement, wording
+from w2sr_jax.report.charts import drawing
+from w2sr_jax.report.headline import headline
+from w2sr_jax.report.page import render
+from w2sr_jax.report.results import CurvePoint, Results, Rung, TrainingLog
+from w2sr_jax.report.sections import gaps, ladder, models, spending, watched
+from w2sr_jax.report.write import read, write
+
+ARMS = {"correct-rl": 0.78, "rl": 0.66, "fixed": 0.3}
+SECONDS = {"teacher": 40.0, "teacher-rl": 60.0, "correct": 100.0, "correct-rl": 300.0, "rl": 400.0, "fixed": 300.0}
+
+
+def need(part: Part, stage: str, arms: int = 1, steps: float = 60, answers: float | None = None) -> Needed:
+    return Needed(part, (stage,), arms, steps, 1e6, answers, 1e9 * SECONDS[stage])
+
+
+def trainings() -> dict[str, ArmTraining]:
+    taught = (need("teacher", "teacher", 3), need("teacher stages", "teacher-rl", 3))
+    before = (need("before", "correct"), *taught)
+    return {
+        "correct": ArmTraining(("traces",), None, True, 500, (need("own", "correct", steps=1000), *taught)),
+        "correct-rl": ArmTraining(("rewards",), "correct", False, 500, (need("own", "correct-rl", answers=960), *before)),
+        "fixed": ArmTraining(("answers",), "correct", False, 500, (need("own", "fixed", answers=960), *before)),
+        "rl": ArmTraining(("rewards",), None, False, 500, (need("own", "rl", answers=960),)),
+    }
+
+
+def log(reward: float) -> TrainingLog:
+    def point(step: int) -> CurvePoint:
+        seen = {"reward": reward * step / 20, "length": 20.0, "ratio_deviation": 1e-5, "ratio_far": 0.0, "looping": 0.0}
+        return CurvePoint(0, step, 0.1, 0.2, 1e-4, seen)
+
+    largest = {"ratio_deviation": 2.5e-5, "ratio_far": 0.0}
+    return TrainingLog(tuple(map(point, range(1, 21))), 5000, "Policy", "rewards", largest)
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    """The made-up run, whose first rung has these arms besides W2SR-P and the ceiling."""
+    rates = {f"0-small.{arm}": rate for arm, rate in ARMS.items()}
+    asked = fabricated_run.problems(200)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fabricated_run, "RATES", fabricated_run.RATES | rates)
+        run = fabricated_run.results(count=200)
+        right = {name: fabricated_run.generations(name, asked, 0) for name in fabricated_run.RATES}
+    outcome = {name: scores.outcomes(one.problems, one.greedy) for name, one in right.items()}
+    first = run.rungs[0]
+    names = {arm: name for arm, name in first.models.items() if arm not in ("all", "incorrect")}
+    names |= {arm: f"0-small.{arm}" for arm in ARMS}
+
+    def comparison(arm: str) -> scores.Comparison:
+        before = ("correct", outcome["0-small.correct"]) if arm in ("correct-rl", "fixed") else None
+        others = outcome["teacher"], outcome["0-small.base"], outcome["0-small.gold"] if arm != "gold" else None
+        top = {} if arm == "rl" else {"rl": outcome["0-small.rl"]}
+        return scores.compare(outcome[names[arm]], *others, SETTINGS, teacher_name="teacher", before=before, reinforced=top)
+
+    compared = {arm: comparison(arm) for arm in ("correct", *ARMS, "gold")}
+    rung = replace(first, models=names, comparisons=compared, arms=trainings(), labels={"rl": "RL alone"})
+    by_name = {name: model for name, model in run.models.items() if name not in ("0-small.all", "0-small.incorrect")}
+    for arm in ARMS:
+        curve = replace(log(0.5), signal="answers") if arm == "fixed" else log(0.5)
+        by_name[f"0-small.{arm}"] = replace(by_name[f"0-small.{arm}"], role="student", training=curve, held_out=None, probe=None)
+    change = difference(0.1, 0.05, 0.15)
+    by_name["teacher-base"] = replace(by_name["teacher"], role="teacher-base")
+    by_name["teacher"] = replace(by_name["teacher"], training=log(0.5), before="teacher-base", vs_before=change)
+    ledgers = tuple(entry for entry in run.ledgers if entry.student in by_name)
+    return replace(run, rungs=(rung,), models=by_name, climb=None, ledgers=ledgers, seeds=(0,))
+
+
+@pytest.fixture(autouse=True)
+def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "svg", lambda *_: "<svg></svg>")
+
+
+def timings() -> Timings:
+    return Timings({name: StageTime(seconds, None) for name, seconds in SECONDS.items()})
+
+
+def first(results: Results) -> Rung:
+    return results.rungs[0]
+
+
+def test_the_headline_is_imitations_and_says_what_reinforcement_adds_and_takes(results: Results) -> None:
+    made = headline(results, timings())
+    assert made.rungs[0].arm == "correct"
+    after, alone = (sentence.replace(wording.THIN, " ") for sentence in made.reinforced)
+    change = first(results).comparisons["correct-rl"].vs_before
+    assert change is not None
+    assert after.startswith("Reinforcement after W2SR-P (“correct-rl”)")
+    assert f"{wording.points(change.difference)} points" in after
+    # 300 + 100 + 40 + 60 seconds against 100 + 40 + 60.
+    assert "2.5 times the device time and 2.5 times the FLOPs" in after
+    assert alone.startswith("Reinforcement without it (“RL alone”)")
+    assert "2.0 times the device time" in alone
+    assert all(line in made.lines() for line in made.reinforced)
+    untimed = " ".join(reinforcement.sentences(results))
+    assert "device time" not in untimed
+    assert "FLOPs" in untimed
+    assert reinforcement.sentences(replace(results, rehearsal=True), timings()) == ()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"), [(0.01, 0.09, "adds +5.0"), (-0.01, 0.1, "no difference that shows"), (-0.2, -0.1, "takes away")]
+)
+def test_what_reinforcement_adds_is_said_as_its_interval_has_it(results: Results, low: float, high: float, words: str) -> None:
+    rung = first(results)
+    changed = replace(rung.comparisons["correct-rl"], vs_before=difference(0.05, low, high))
+    told = replace(results, rungs=(replace(rung, comparisons={**rung.comparisons, "correct-rl": changed}),))
+    assert words in reinforcement.sentences(told)[0]
+
+
+def test_gaps_name_their_ceiling_and_a_ceiling_recovers_nothing(results: Results) -> None:
+    gold, alone = gaps.tables(results, ladder.comparison_rows(results))
+    assert (gold.ceiling, gold.from_teacher, alone.ceiling, alone.from_teacher) == ("gold SFT", "PGR", "RL alone", "RGR")
+    assert [entry.row.kind for entry in gold.rows] == ["correct", "correct-rl", "fixed", "rl"]
+    assert [entry.row.kind for entry in alone.rows] == ["correct", "correct-rl", "fixed", "gold"]
+    own = first(results).comparisons["correct"]
+    raw = own.reinforced[0].rgr_base
+    assert raw is not None
+    assert own.rgr_base is not None
+    assert raw.value == pytest.approx((raw.raw.student - raw.raw.anchor) / (raw.raw.ceiling - raw.raw.anchor))
+    assert raw.raw.anchor == own.rgr_base.raw.anchor
+    assert alone.rows[0].base == raw
+
+
+def test_what_arms_that_begin_alike_had_equally_much_of(results: Results) -> None:
+    base, after = spending.equalities(first(results), SECONDS)
+    assert "from the base on (W2SR-P and RL alone)" in base
+    assert "equal problems in the pool (500)" in base
+    assert "optimizer steps 60 to 1,000" in base
+    assert "from W2SR-P on (correct-rl and fixed)" in after
+    assert "equal answers of their own (960)" in after
+    assert "equal device time" in after
+
+
+def test_each_arm_bears_its_teachers_whole_or_in_part(results: Results) -> None:
+    section = spending.section(results, ladder.comparison_rows(results), timings())
+    assert section is not None
+    assert section.reinforced
+    row = next(row for row in section.rows if row.row.kind == "correct-rl")
+    assert (row.own.seconds, row.before.seconds, row.taught.seconds, row.teacher_stages.seconds) == (300, 100, 100, 60)
+    assert (row.whole.seconds, row.spread.seconds) == (500, pytest.approx(400 + 100 / 3))
+    assert row.gained is not None
+    assert row.price.seconds.value == pytest.approx(500 / (100 * row.gained.difference))
+
+
+def test_what_was_watched_is_told_by_its_ends_and_what_stayed_0_has_no_panel(results: Results) -> None:
+    teachers, students = watched.sections(models.rows(results))
+    assert teachers.title.startswith("Teachers")
+    assert [row.row.kind for row in students.rows] == ["correct-rl", "fixed", "rl"]
+    told = dict(zip(students.columns, students.rows[0].cells, strict=True))
+    assert told["reward"] == "0.04 → 0.49"  # means of steps 1 and 2, and of 19 and 20
+    assert told["ratio’s deviation"] == "2.5e-05"
+    assert "looping, %" not in told
+    assert "looping" in students.still
+
+
+def test_the_page_holds_all_of_it_and_is_the_same_when_read_again(results: Results, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    page = write(tmp_path, results, timings()).index.read_text(encoding="utf-8")
+    assert render(read(tmp_path), timings()) == page
+    text = Page(page).text.replace(wording.THIN, " ")
+    assert "Ceiling: RL alone (reinforcement)" in text
+    assert "by its own stages" in text
+    assert "What each arm took" in text
+    assert text.index("teacher-base") < text.index("by its own stages")
+    looks = {wording.look(results, arm) for arm in ARMS}
+    assert len(looks) == len(ARMS)
+    assert looks <= set(drawing.COLOURS)
