@@ -24,7 +24,7 @@ from w2sr_jax.curation.texts import gold
 from w2sr_jax.experiment import Experiment, ModelTeacher, Pretraining, Rung
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.runs import explain as explanation
+from w2sr_jax.runs import explain_words as explanation
 from w2sr_jax.runs.explain import explain
 from w2sr_jax.stages import examples, models, tokenizer
 from w2sr_jax.stages.examples import Lessons, lessons

@@ -26,11 +26,12 @@ def explain(argv: list[str], about: str, _: Stop) -> int:
     parser = argparse.ArgumentParser(prog="w2sr explain", description=about)
     parser.add_argument("run", metavar="RUN", help="run directory")
     parser.add_argument("problem", metavar="PROBLEM_ID", help="id of a problem, or its first characters")
+    parser.add_argument("--model", default=None, help="only what this model learned and answered, by its name (0-small.correct)")
     add_root(parser)
     options = parser.parse_args(argv)
     from w2sr_jax.runs.explain import explain
 
-    explain(run_directory(options.run, options), options.problem, terminal.say)
+    explain(run_directory(options.run, options), options.problem, terminal.say, options.model)
     return 0
 
 

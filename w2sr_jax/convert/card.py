@@ -13,14 +13,19 @@ from w2sr_jax.convert.measured import measured, written
 from w2sr_jax.core import files, hub
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.curation.funnel import Funnel
-from w2sr_jax.experiment import BASE, GOLD, Teacher
+from w2sr_jax.experiment import BASE, GOLD, Teacher, TrainingStage
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.report import wording
 from w2sr_jax.stages import examples, layout, models, tokenizer
 
 TEMPLATE = "card.md.j2"
-COUNTS = {name: name for name in ("steps", "tokens", "examples", "epochs")} | {"flops": "FLOPs", "seconds": "seconds"}
+COUNTS = {name: name for name in ("steps", "tokens", "examples", "epochs")} | {
+    "rollouts": "answers of its own",
+    "rollout_tokens": "tokens of these",
+    "flops": "FLOPs",
+    "seconds": "seconds",
+}
 """Measures of a training that the card names where they are known, and what they are called."""
 
 
@@ -82,7 +87,7 @@ def _of_run(subject: RunModel) -> dict[str, Any]:
     trained = "steps" in manifest.measures
     learner = rung is not None and model.arm != BASE
     taught = rung is not None and learner and model.arm != GOLD and examples.learns_from_traces(experiment, model)
-    training = examples.training_of(experiment, model)
+    recipe, training = examples.recipe_of(experiment, model), examples.training_of(experiment, model)
     return {
         "run": experiment.name,
         "seed": experiment.seeds[0],
@@ -100,7 +105,9 @@ def _of_run(subject: RunModel) -> dict[str, Any]:
         "objective": examples.objective_of(experiment, model),
         "preference": examples.preference_of(experiment, model),
         "training": training if trained else None,
-        "recipe": examples.recipe_of(experiment, model),
+        "recipe": recipe,
+        "signal": recipe.signal if isinstance(recipe, TrainingStage) else "traces",
+        "own": {"rewards": Raw("rewards of its own answers (reinforcement)"), "answers": Raw("its own answers")},
         "counts": [(Raw(word), manifest.measures[name]) for name, word in COUNTS.items() if name in manifest.measures],
         "lora": settings_text(lora) if (lora := getattr(training, "lora", None)) is not None and lora.rank else None,
         "measures": manifest.measures,

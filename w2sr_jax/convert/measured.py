@@ -121,14 +121,19 @@ def _comparison(run_model: RunModel) -> list[tuple[Raw, Raw]]:
     comparison = rung.comparisons.get(run_model.model.arm or "") if rung else None
     if comparison is None:
         return []
+    reinforced = [(plain(one.arm), one) for one in comparison.reinforced]
     differences = (
         ("teacher", comparison.vs_teacher),
         ("base", comparison.vs_base),
+        (f"student of arm {plain(comparison.before)}, from which it goes on", comparison.vs_before),
         ("ceiling (gold SFT)", comparison.vs_ceiling),
+        *((f"student of arm {arm}, which was reinforced", one.difference) for arm, one in reinforced),
     )
     gaps = (
         ("RGR, of the gap from base to ceiling", comparison.rgr_base),
         ("PGR, of the gap from teacher to ceiling", comparison.pgr),
+        *((f"RGR, of the gap from base to the student of arm {arm}", one.rgr_base) for arm, one in reinforced),
+        *((f"RGR, of the gap from teacher to the student of arm {arm}", one.rgr_teacher) for arm, one in reinforced),
     )
     lines = [(Raw(f"difference to the {other}"), _difference(contrast)) for other, contrast in differences if contrast]
     return lines + [(Raw(f"gap recovered ({of})"), _gap(gap)) for of, gap in gaps if gap]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.curation.arms import Select
+from w2sr_jax.evaluation.arms import Signal
 from w2sr_jax.evaluation.probe import Probe
 from w2sr_jax.experiment.arms import TrainingStage
 from w2sr_jax.losses.objective import Objective
@@ -35,6 +36,10 @@ class Preference(TrainingStage):
 
     objective: ClassVar[Objective] = Objective()  # type: ignore[misc]
     """The rung's is none of its own: no model is looked at in its steps."""
+
+    @property
+    def signal(self) -> Signal:
+        return "pairs"
 
     @property
     def samples(self) -> bool:

@@ -3,19 +3,18 @@ answers. What a model or a file wrote is shown with hidden characters spelt out 
 line of ours."""
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from w2sr_jax.configuration import saved
-from w2sr_jax.core.records import Pair, Problem, Trace
-from w2sr_jax.curation.dispositions import KEPT, REJECTED_SIDE, Disposition
-from w2sr_jax.experiment import BASE, GOLD, Experiment
+from w2sr_jax.core.records import Problem, Trace
+from w2sr_jax.experiment import BASE, Experiment
 from w2sr_jax.graph import skips
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.report import hostile
-from w2sr_jax.runs import problem_records
-from w2sr_jax.runs.problem_records import ExampleUse, Located, TrainingUse
+from w2sr_jax.runs import drawn_answers, problem_records
+from w2sr_jax.runs import explain_words as words
+from w2sr_jax.runs.problem_records import Located, TrainingUse
 from w2sr_jax.stages import examples, layout, models, problems
 from w2sr_jax.stages.execute import seed_stores
 from w2sr_jax.stages.models import Model
@@ -23,8 +22,7 @@ from w2sr_jax.stages.outcomes import GREEDY
 
 LONGEST = 4000  # characters of one text
 LONGEST_REASON = 400
-STEPS = 8  # steps listed of one example
-_DIGEST = re.compile("[0-9a-f]{64}")
+ANSWERS = 48  # answers shown of those that one model drew to a problem
 
 _SPLITS = {
     problems.PRETRAIN: "read by bases before they learn to reason",
@@ -44,10 +42,13 @@ _LEDGER = {
 }
 
 
-def explain(directory: Path, problem: str, write: Callable[[str], None]) -> None:
-    """Give `write` the lines of all that the run holds about the problem whose id begins with `problem`. `UserError` where there
-    is no such problem, or several. Nothing is computed on a device. What the run has not made yet is said to be missing."""
+def explain(directory: Path, problem: str, write: Callable[[str], None], model: str | None = None) -> None:
+    """Give `write` the lines of all that the run holds about the problem whose id begins with `problem`; of what models learned
+    and answered that of `model` alone, where one is named. `UserError` where there is no such problem, or several, or no such
+    model. Nothing is computed on a device. What the run has not made yet is said to be missing."""
     experiment = saved.load(directory)
+    if model is not None:
+        words.check_name(experiment, model)
     seeds = dict(zip(experiment.seeds, seed_stores(experiment, directory), strict=True))
     started = {seed: run for seed, run in seeds.items() if run.path(layout.PROBLEMS).is_dir()}
     split, located = problem_records.find_problem(next(iter(started.values()), RunStore(directory)), problem)
@@ -56,7 +57,7 @@ def explain(directory: Path, problem: str, write: Callable[[str], None]) -> None
             write(f"{'' if number == 0 else chr(10)}=== Seed {seed}, in {run.name} ===\n")
         if seed in started:
             own = dataclasses.replace(experiment, seeds=(seed,))
-            _Explanation(run, own, split, located, write).write_all()
+            _Explanation(run, own, split, located, write, model).write_all()
         else:
             write("Not started yet.")
 
@@ -65,17 +66,23 @@ class _Explanation:
     """One problem in the run of one seed, written line by line."""
 
     def __init__(
-        self, run: RunStore, experiment: Experiment, split: str, located: Located[Problem], write: Callable[[str], None]
+        self,
+        run: RunStore,
+        experiment: Experiment,
+        split: str,
+        located: Located[Problem],
+        write: Callable[[str], None],
+        only: str | None = None,
     ) -> None:
-        self.run, self.experiment, self.split, self.write = run, experiment, split, write
+        self.run, self.experiment, self.split, self.write, self.only = run, experiment, split, write, only
         self.located, self.problem = located, located.record.id
 
     def write_all(self) -> None:
         self._problem()
         for teacher in self.experiment.teachers:
-            model = models.teacher(teacher)
-            if model is not None and self.split in (problems.TEACHER, problems.TEST):
-                self._teacher(model)
+            chain = models.teacher_chain(teacher)
+            if chain and self.split in (problems.TEACHER, problems.TEST):
+                self._teacher(teacher.name, chain, models.measured(teacher))
             if teacher.is_file and self.split == problems.TEST:
                 self._on_file(teacher.name)
         for index in range(len(self.experiment.rungs)):
@@ -94,12 +101,12 @@ class _Explanation:
         if about:
             self._text(1, hostile.one_line(about, 200), "about     ")
 
-    def _teacher(self, model: Model) -> None:
-        self.write(f"\nTeacher {model.name}")
+    def _teacher(self, name: str, chain: Sequence[Model], measured: Sequence[Model]) -> None:
+        self.write(f"\nTeacher {name}")
         if self.split == problems.TEACHER:
-            self._training_uses([model])
+            self._training_uses(chain)
         else:
-            self._answers([model], {})
+            self._answers(measured, {})
 
     def _on_file(self, teacher: str) -> None:
         """A recorded teacher's answers to a test problem, which are its evaluation."""
@@ -162,15 +169,18 @@ class _Explanation:
             by_trace = {one.record.trace_id: one.record for one in rows}
             paired = problem_records.pairs(self.run, experiment, index, arm, self.problem)
             for trace, name in samples.items():
-                others = _others([one.record for one in paired], trace, samples)
-                self._line(3, f"{name:<{width}}  {_disposition(by_trace.get(trace))}{others}")
+                others = words.others([one.record for one in paired], trace, samples)
+                self._line(3, f"{name:<{width}}  {words.disposition(by_trace.get(trace))}{others}")
             self._file(3, rows[0].path, [one.row for one in rows])
             if paired:
                 self._file(3, paired[0].path, [one.row for one in paired])
 
     def _training_uses(self, trained: Sequence[Model]) -> None:
         self._line(1, "Steps that learnt from it")
-        for model in trained:
+        for model in filter(self._is_wanted, trained):
+            if drawn_answers.draws_own(self.experiment, model):
+                self._drawn(model)
+                continue
             use = problem_records.training_use(self.run, self.experiment, model, self.located.record, self.experiment.seeds[0])
             if use is None:
                 start = examples.start_of(self.experiment, model)
@@ -183,6 +193,31 @@ class _Explanation:
                 )
             else:
                 self._examples(use)
+
+    def _drawn(self, model: Model) -> None:
+        """What a model that learns from its own answers drew to the problem, and what that was worth."""
+        draws = drawn_answers.drawn(self.run, self.experiment, model, self.problem)
+        count = sum(len(draw.answers) for draw in draws)
+        if not draws:
+            self._missing(model.stage, f"{model.name}: none, it never drew an answer to it")
+            return
+        some = f", of which the first {ANSWERS} are shown" if count > ANSWERS else ""
+        self._line(
+            2, f"{model.name}, from {count:,} answers of its own in {len(draws):,} {'draw' if len(draws) == 1 else 'draws'}{some}"
+        )
+        shown = 0
+        for draw in draws:
+            steps = f"step {draw.first:,}" if draw.first == draw.last else f"steps {draw.first:,} to {draw.last:,}"
+            for one in draw.answers[: ANSWERS - shown]:
+                name = f"{steps}, sample {one.record.sample}"
+                extra = (drawn_answers.worth(one.record), drawn_answers.likelihood(one.record))
+                self._graded(3, Located(one.path, one.row, one.record.trace(model.name)), name, extra)
+                self._file(4, one.path, [one.row], f"answer {hostile.one_line(one.record.id)}")
+                self._text(4, one.record.text)
+                shown += 1
+
+    def _is_wanted(self, model: Model) -> bool:
+        return self.only in (None, model.name)
 
     def _examples(self, training: TrainingUse) -> None:
         state = {
@@ -199,7 +234,7 @@ class _Explanation:
         if training.chooser and training.uses:
             self._line(3, f"from the texts that its training stage {training.chooser} chose itself, not those kept above")
         for use in training.uses:
-            self._line(3, _use(use, training.state not in ("foreign", "unknown", "otherwise")))
+            self._line(3, words.use(use, training.state not in ("foreign", "unknown", "otherwise")))
             if use.example.path:
                 self._file(3, use.example.path, [use.example.row])
         if training.packing:
@@ -208,7 +243,7 @@ class _Explanation:
 
     def _answers(self, asked: Sequence[Model], students: Mapping[str, Model]) -> None:
         self._line(1, "Answers")
-        for model in asked:
+        for model in filter(self._is_wanted, asked):
             answers = list(problem_records.answers(self.run, model, self.problem))
             for one in (one for one in answers if one.record.sample == GREEDY):
                 self._trace(2, one, model.name)
@@ -228,18 +263,24 @@ class _Explanation:
             entry = problem_records.ledger_entry(self.run, self.experiment, index, teacher, model, self.problem, self.split)
             if entry is None:
                 continue
-            words = [_LEDGER[cell] for cell in entry.cells if cell in _LEDGER]
-            if not words:
+            told = [_LEDGER[cell] for cell in entry.cells if cell in _LEDGER]
+            if not told:
                 right = "teacher_right" in entry.cells
-                words = [
-                    "the teacher is right, and so is the student" if right else "the teacher is wrong, the student otherwise"
-                ]
+                told = ["the teacher is right, and so is the student" if right else "the teacher is wrong, the student otherwise"]
             taught, base = (
                 "none" if t.answer is None else hostile.one_line(t.answer, 24) for t in (entry.teacher.record, entry.base.record)
             )
-            self._line(3, f"against {teacher} (which answered {taught}; the base {base}): {'; '.join(words)}")
+            self._line(3, f"against {teacher} (which answered {taught}; the base {base}): {'; '.join(told)}")
 
     def _trace(self, depth: int, one: Located[Trace], name: str) -> None:
+        trace = one.record
+        mean = "" if trace.mean_logprob is None else f"mean log-probability {trace.mean_logprob:.2f}"
+        self._graded(depth, one, name, (mean,))
+        self._file(depth + 1, one.path, [one.row], f"trace {hostile.one_line(trace.id)}, from {words.origin(trace.provenance)}")
+        self._text(depth + 1, trace.text)
+
+    def _graded(self, depth: int, one: Located[Trace], name: str, more: Sequence[str]) -> None:
+        """A text's verdict and reading, and how it ended."""
         trace = one.record
         reading = "no answer" if trace.answer is None else f"answer {hostile.one_line(trace.answer, 60)}"
         notes = [
@@ -247,11 +288,9 @@ class _Explanation:
             f"graded by {hostile.one_line(trace.grader, 40)}" if trace.grader not in ("", "none") else "",
             {"stop": "ended by itself", "length": "cut off at the token limit"}[trace.finish],
             f"{trace.tokens:,} tokens" if trace.tokens else "",
-            "" if trace.mean_logprob is None else f"mean log-probability {trace.mean_logprob:.2f}",
+            *more,
         ]
         self._line(depth, f"{name}  {_VERDICTS[trace.verdict]}, {reading}  ({', '.join(filter(None, notes))})")
-        self._file(depth + 1, one.path, [one.row], f"trace {hostile.one_line(trace.id)}, from {_origin(trace.provenance)}")
-        self._text(depth + 1, trace.text)
 
     def _file(self, depth: int, path: str, rows: Sequence[int], more: str = "") -> None:
         """The file, rows (from 0) and digest behind what was just said."""
@@ -279,47 +318,3 @@ class _Explanation:
 
     def _line(self, depth: int, text: str) -> None:
         self.write("  " * depth + text)
-
-
-def _disposition(row: Disposition | None) -> str:
-    if row is None:
-        return "not among the traces that were curated"
-    if row.reason == REJECTED_SIDE:
-        return "the rejected side"
-    return KEPT if row.reason == KEPT else f"left out at “{row.step}”: {row.reason.replace('_', ' ')}"
-
-
-def _others(pairs: Sequence[Pair], trace: str, names: Mapping[str, str]) -> str:
-    """In which pairs a trace is, and with which other one."""
-    of = [f"pair {pair.id}, chosen over {names.get(pair.rejected_trace)}" for pair in pairs if pair.chosen_trace == trace]
-    of += [f"pair {pair.id}, rejected for {names.get(pair.chosen_trace)}" for pair in pairs if pair.rejected_trace == trace]
-    return f" ({'; '.join(of)})" if of else ""
-
-
-def _origin(provenance: str) -> str:
-    """Where a trace comes from; of a digest, its beginning. A teacher of a user's own need not say."""
-    if not provenance:
-        return "its teacher's own code"
-    return f"parameters {provenance[:12]}" if _DIGEST.fullmatch(provenance) else hostile.one_line(provenance, 100)
-
-
-def _use(use: ExampleUse, steps_known: bool) -> str:
-    """One example: where it was packed and, where they are known, which steps read it."""
-    example = use.example.record
-    text = "its text" if example.style == "document" else "its solution"
-    text = text if example.teacher == GOLD else f"a text of {hostile.one_line(example.teacher)}"
-    who = f"trace {hostile.one_line(example.trace_id)} of {hostile.one_line(example.teacher)}" if example.trace_id else text
-    if use.row is None and not use.left_out:
-        return who
-    if use.row is None:
-        return f"{who}: left out, too long for a row or with an end of turn in its midst"
-    weight = "" if example.weight == 1 else f", weight {example.weight:.3g}"
-    return f"{who}: packed in row {use.row}{weight}" + (f"; {_steps(use.steps, use.total)}" if steps_known else "")
-
-
-def _steps(steps: Sequence[int], total: int) -> str:
-    if not steps:
-        return f"in none of the {total:,} steps, which end before its turn"
-    listed = [f"{step:,}" for step in steps]
-    some = ", ".join(listed) if len(listed) <= STEPS else f"{', '.join(listed[: STEPS - 1])}, … {listed[-1]}"
-    return f"step{'s' if len(steps) > 1 else ''} {some} ({len(listed):,} in all, of {total:,})"

@@ -31,6 +31,7 @@ from w2sr_jax.graph.store import RunStore
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.weights import TokenWeights
 from w2sr_jax.report import hostile
+from w2sr_jax.runs import drawn_answers
 from w2sr_jax.runs.packing import Location, Packing, example_at, packing_of
 from w2sr_jax.stages import examples as batching
 from w2sr_jax.stages import layout, models, tokenizer
@@ -126,6 +127,12 @@ def _examples(run: RunStore, experiment: Experiment, model: Model) -> Sequence[E
     if skipped:
         raise UserError(f"{model.name} was skipped: {sentences.printable(skipped)}")
     chooser = batching.chooser(experiment, model)
+    if drawn_answers.draws_own(experiment, model):
+        counts = drawn_answers.counted(run, model)
+        raise UserError(
+            f"{model.name} has no examples of others: its training stage {chooser} learns from what it draws itself; so far "
+            f"{'; '.join(drawn_answers.lines(counts))}. w2sr explain {run.directory} PROBLEM shows those to a problem"
+        )
     if chooser is not None and run.manifest(model.stage) is None:
         raise UserError(
             f"{model.name} has no examples yet: its training stage {chooser}, which may choose them itself, has not finished; "

@@ -13,6 +13,9 @@ from w2sr_jax.report.sections.models import ModelRow
 MOST_POINTS = 160
 MOST_PANELS = 6
 
+_OTHERWISE = {"rewards": ", own answers", "answers": ", own answers", "pairs": ", pairs"}
+"""Trainings whose steps are too unlike those on texts to share an axis with them."""
+
 Lines = list[list[tuple[float, float]]]
 
 
@@ -134,7 +137,7 @@ def probe_chart(models: Sequence[ModelRow]) -> Chart | None:
     labels: dict[tuple[str, str], str] = {}
     for row in models:
         points = row.model.probe or ()
-        how = ", own answers" if row.model.training and row.model.training.signal in ("rewards", "answers") else ""
+        how = _OTHERWISE.get(row.model.training.signal or "", "") if row.model.training else ""
         accuracy = [(one.seed, one.point.step, one.point.accuracy) for one in points]
         induced = [(one.seed, one.point.step, one.point.induced) for one in points]
         for title, values in (("accuracy", accuracy), ("induced errors", induced)):

@@ -50,7 +50,8 @@ def ledgers(experiment: Experiment, sources: Sources) -> tuple[list[LedgerEntry]
     for index, rung in enumerate(experiment.rungs):
         for teacher in rung.teachers:
             for arm in (arm.name for arm in rung.trained):
-                loss = words((rung.stages_of(rung.arm(arm))[-1].objective or rung.objective).loss)
+                last = rung.stages_of(rung.arm(arm))[-1]
+                loss = words(getattr(last, "loss", None) or (last.objective or rung.objective).loss)
                 for which in outcomes.SETS:
                     of_runs = [outcomes.cases(run, experiment, index, teacher, arm, which) for run in sources.runs]
                     if not all(of_runs):
