@@ -114,7 +114,8 @@ def test_the_headline_is_imitations_and_says_what_reinforcement_adds_and_takes(r
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "words"), [(0.01, 0.09, "adds +5.0"), (-0.01, 0.1, "no difference that shows"), (-0.2, -0.1, "takes away")]
+    ("low", "high", "words"),
+    [(0.01, 0.09, "adds +5.0"), (-0.01, 0.1, "no difference that shows"), (-0.2, -0.1, "makes it worse")],
 )
 def test_what_reinforcement_adds_is_said_as_its_interval_has_it(results: Results, low: float, high: float, words: str) -> None:
     rung = first(results)
@@ -176,6 +177,8 @@ def test_the_page_holds_all_of_it_and_is_the_same_when_read_again(results: Resul
     assert "Ceiling: RL alone (reinforcement)" in text
     assert "by its own stages" in text
     assert "What each arm took" in text
+    assert "Gap base → reinforcement recovered (RGR)" in text
+    assert "“RL alone” (reinforcement)" in text
     assert text.index("teacher-base") < text.index("by its own stages")
     looks = {wording.look(results, arm) for arm in ARMS}
     assert len(looks) == len(ARMS)

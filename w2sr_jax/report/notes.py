@@ -5,6 +5,7 @@ import re
 from typing import NamedTuple
 
 from w2sr_jax.evaluation.scores import Comparison
+from w2sr_jax.evaluation.statistics import Gap
 from w2sr_jax.report import hostile, rule, wording
 from w2sr_jax.report.results import Model, OnFile, Results, Rung, TeacherTraces
 
@@ -30,7 +31,11 @@ def notes(results: Results) -> tuple[str, ...]:
         comparison = rule.headline_comparison(rung)
         if comparison is not None:
             whose = f"“{hostile.one_line(rung.name, 40)}” " if len(rungs) > 1 else "It "
-            of_rungs += [f"{whose}{sentence}" for sentence in (recovery(comparison), *_base_notes(comparison)) if sentence]
+            of_rungs += [
+                f"{whose}{sentence}"
+                for sentence in (recovery(comparison), *_reinforced(rung), *_base_notes(comparison))
+                if sentence
+            ]
             of_rungs += _trace_notes(results, rung)
     if not of_rungs:
         return skipped(results)
@@ -66,10 +71,12 @@ def warned(results: Results) -> Warnings:
 def recovery(comparison: Comparison) -> str:
     """What share of the gap from its base to the ceiling the student that speaks for a rung recovered, as the rest of a sentence
     about it; empty where that is not known."""
-    gap = comparison.rgr_base
+    return _recovered(comparison, comparison.rgr_base, hostile.one_line(comparison.ceiling))
+
+
+def _recovered(comparison: Comparison, gap: Gap | None, ceiling: str) -> str:
     if gap is None:
         return ""
-    ceiling = hostile.one_line(comparison.ceiling)
     base, top = wording.percent(gap.raw.anchor), wording.percent(gap.raw.ceiling)
     if gap.suppressed or gap.value is None:
         why = "lies below" if gap.suppressed == "ceiling below anchor" else "cannot be told apart from"
@@ -87,6 +94,15 @@ def recovery(comparison: Comparison) -> str:
     if gap.high is not None and gap.high < 0:
         return f"recovered nothing of {path}, but fell below its base: {share}."
     return f"cannot be said to have recovered any of {path}: {share}."
+
+
+def _reinforced(rung: Rung) -> list[str]:
+    """The same with reinforcement arms as ceilings."""
+    comparison, arm = rule.headline_comparison(rung), rule.headline_arm(rung)
+    if comparison is None:
+        return []
+    others = rule.against_reinforcement(rung, arm)
+    return [_recovered(comparison, one.rgr_base, f"“{wording.arm(one.arm, rung)}” (reinforcement)") for one in others]
 
 
 def _base_notes(comparison: Comparison) -> list[str]:

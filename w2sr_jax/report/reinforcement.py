@@ -56,7 +56,7 @@ def _of_rung(rung: Rung, times: Mapping[str, float]) -> list[str]:
 def _change(difference: Difference, rung: Rung, arm: str) -> str:
     """What going on has brought: the later student minus the earlier one."""
     size, bounds = f"{wording.points(difference.difference)} points", _bounds(difference, rung, arm)
-    deed = {"yes": f"adds {size}", "no": f"takes away: {size}", "not shown": f"makes no difference that shows: {size}"}
+    deed = {"yes": f"adds {size}", "no": f"makes it worse: {size}", "not shown": f"makes no difference that shows: {size}"}
     return f"{deed[rule.outcome(difference)]} ({bounds})"
 
 
@@ -87,4 +87,5 @@ def _price(rung: Rung, name: str, arm: str, times: Mapping[str, float]) -> str:
 
 
 def _times(ratio: float) -> str:
-    return f"{ratio:.1f} times the" if ratio < 10 else f"{ratio:.0f} times the"
+    digits = 2 if ratio < 1 else 1 if ratio < 10 else 0
+    return f"{ratio:.{digits}f} times the"

@@ -8,7 +8,7 @@ from w2sr_jax.report import hostile, rule, wording
 from w2sr_jax.report.evidence import Links
 from w2sr_jax.report.results import Results, Rung
 
-COLUMNS = ("teacher", "base", "student", "ceiling", "growth", "rgr", "pgr")
+COLUMNS = ("teacher", "base", "student", "ceiling", "growth", "rgr", "pgr", "reinforced")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +30,11 @@ class GrowthCell:
 
 @dataclasses.dataclass(frozen=True)
 class GapCell:
+    """`label` names a ceiling that is not gold SFT."""
+
     gap: Gap
     href: str | None
+    label: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,7 @@ class KeyFigures:
     growth: GrowthCell | None
     rgr: GapCell | None
     pgr: GapCell | None
+    reinforced: GapCell | None
 
 
 def key_figures(results: Results, links: Links) -> list[KeyFigures]:
@@ -78,6 +82,7 @@ def _row(results: Results, rung: Rung, links: Links) -> KeyFigures | None:
         growth=GrowthCell(growth, _p(growth.p), links.to(page, "only_student")) if growth else None,
         rgr=_gap(comparison.rgr_base, links.to(page)),
         pgr=_gap(comparison.pgr, links.to(page)),
+        reinforced=_reinforced(rung, arm, links.to(page)),
     )
 
 
@@ -90,6 +95,12 @@ def _model(results: Results, name: str | None, label: str, links: Links) -> Mode
 
 def _gap(gap: Gap | None, href: str | None) -> GapCell | None:
     return GapCell(gap, href) if gap else None
+
+
+def _reinforced(rung: Rung, arm: str, href: str | None) -> GapCell | None:
+    """The share of the gap from its base to the first of the reinforcement arms."""
+    first = next(iter(rule.against_reinforcement(rung, arm)), None)
+    return None if first is None or first.rgr_base is None else GapCell(first.rgr_base, href, wording.arm(first.arm, rung))
 
 
 def _p(p: float) -> str:
