@@ -50,12 +50,21 @@ class Memory:
         return sum(dataclasses.astuple(self))
 
 
-def training(config: ModelConfig, objective: Objective, how: Training, shape: Shape, others: Mapping[str, ModelConfig]) -> Memory:
-    """Of a train step. `UserError` where a dimension does not divide over the mesh."""
+def training(
+    config: ModelConfig,
+    objective: Objective,
+    how: Training,
+    shape: Shape,
+    others: Mapping[str, ModelConfig],
+    initial: bool = False,
+) -> Memory:
+    """Of a train step; `initial` says that the frozen initial model is there whether or not the loss looks at it. `UserError`
+    where a dimension does not divide over the mesh."""
     arrays, axes = transformer.shapes(config), transformer.logical_axes(config)
     held = split_bytes(arrays, shardings(shape.abstract(), axes, arrays))
     trained, trained_axes = (arrays, axes)
-    frozen = held if INITIAL in models_of(objective.loss) and not how.reference_top else 0
+    looked = initial or INITIAL in models_of(objective.loss)
+    frozen = held if looked and not how.reference_top else 0
     if how.lora.rank:
         trained, trained_axes = lora.shapes(config, how.lora), lora.logical_axes(config, how.lora)
         kept = jax.eval_shape(functools.partial(lora.freeze, how.lora), arrays)

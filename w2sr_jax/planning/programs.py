@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh as DeviceMesh
 
-from w2sr_jax.batches.batch import Batch
+from w2sr_jax.batches.batch import Batch, RolloutData
 from w2sr_jax.core.topk import TopK
 from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
 from w2sr_jax.losses.objective import Objective
@@ -27,7 +27,7 @@ from w2sr_jax.preflight.meshes import Shape
 from w2sr_jax.sampling.lengths import PREFILL, cache_class, prompt_class
 from w2sr_jax.sampling.programs import Programs, Seats, programs
 from w2sr_jax.sampling.settings import Decoding
-from w2sr_jax.training.program import Compiled, make_program, parameter_shardings
+from w2sr_jax.training.program import Compiled, Learning, make_program, parameter_shardings
 from w2sr_jax.training.sequence_step import LearningSequences, SequenceRows
 from w2sr_jax.training.settings import Training
 
@@ -53,7 +53,7 @@ class Program(Protocol):
 @dataclasses.dataclass(frozen=True)
 class TrainStep:
     """One optimizer step. `recorded` is how many tokens were recorded of the teacher's distributions (0: none). On pairs,
-    `sequences` is the loss, and a row has up to `count` sequences."""
+    `sequences` is the loss, and a row has up to `count` sequences. `own` is what is learned from answers of the student's own."""
 
     model: ModelConfig
     objective: Objective
@@ -63,6 +63,7 @@ class TrainStep:
     recorded: int = 0
     sequences: SequenceLoss | None = None
     count: int = 0
+    own: Learning | None = None
 
     what = "train step"
 
@@ -72,7 +73,7 @@ class TrainStep:
         return f"{how.batching.rows // how.accumulation} × {how.batching.length:,} × {how.accumulation}"
 
     def compile(self, mesh: DeviceMesh) -> Any:
-        learns = self.objective if self.sequences is None else LearningSequences(self.sequences, self.count)
+        learns = self.own or (self.objective if self.sequences is None else LearningSequences(self.sequences, self.count))
         made = make_program(self.model, learns, self.training, self.total, mesh, dict(self.others))
         split, how = batch_sharding(mesh), self.training
         whole = (how.batching.rows, how.batching.length)
@@ -85,13 +86,16 @@ class TrainStep:
         if self.recorded:
             read[TEACHER] = TopK(*self._top(array, self.recorded)[:3], array(bool))
         batch: Any = Batch(ids, ids, ids, ids, ids, ids, real, real, read)
-        if self.sequences is not None:
-            of_sequences = jax.ShapeDtypeStruct((how.batching.rows, self.count), jnp.float32, sharding=split)
+        if self.own is not None:
+            batch = batch._replace(rollout=RolloutData(real, real))
+        if isinstance(learns, LearningSequences):
+            of_sequences = jax.ShapeDtypeStruct((how.batching.rows, learns.count), jnp.float32, sharding=split)
             batch = SequenceRows(batch, of_sequences, of_sequences)
         return made.step.lower(made.like, batch, self._frozen(made) or None).compile()  # type: ignore[attr-defined]
 
     def memory(self, shape: Shape, beside: int) -> Memory:
-        own = memory.training(self.model, self.objective, self.training, shape, dict(self.others))
+        kept = self.own is not None and INITIAL in self.own.models
+        own = memory.training(self.model, self.objective, self.training, shape, dict(self.others), kept)
         return dataclasses.replace(own, beside=beside)
 
     @property

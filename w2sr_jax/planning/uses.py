@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from w2sr_jax.experiment import Experiment
+from w2sr_jax.experiment.policy import OwnAnswers
 from w2sr_jax.experiment.preference import Preference
 from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
 from w2sr_jax.models.config import ModelConfig
@@ -92,7 +93,7 @@ def _all(
 
     for stage in stages:
         if isinstance(stage, Train):
-            step = train_step(stages.experiment, stage, counted, sized)
+            step = train_step(stages.experiment, stage, counted, sized, ids)
             if step is None:
                 continue
             mesh = placed(stage.mesh)
@@ -106,7 +107,12 @@ def _all(
                 length, block = step.training.batching.length, step.objective.block
                 made = Reference(config, step.training.reference_top, rows, length, block)
                 yield _Wanted(made, placed(stage.reference_mesh or stage.mesh), (stage.model.name,))
-            if stage.sampling is not None:
+            if isinstance(stage.recipe, OwnAnswers):
+                warm = stage.recipe.drawn_as(stages.experiment.decoding)
+                yield engine(
+                    stage.model.config, warm, assumed.prompt, stage.probe_mesh or stage.mesh, stage.model.name, (step, mesh)
+                )
+            if stage.sampling is not None and counted.looks(stage):
                 cold = dataclasses.replace(stage.sampling.decoding, temperature=0.0)
                 looks = stage.probe_mesh or stage.mesh
                 yield engine(stage.model.config, cold, assumed.prompt, looks, stage.model.name, (step, mesh))
@@ -124,7 +130,7 @@ def _all(
                 yield _Wanted(read, placed(stage.mesh), (stage.model.name,))
 
 
-def train_step(experiment: Experiment, stage: Train, counted: Counted, sized: Sized) -> TrainStep | None:
+def train_step(experiment: Experiment, stage: Train, counted: Counted, sized: Sized, ids: Ids) -> TrainStep | None:
     """The step of a training on examples; None for a model that is not trained, or in a way of its own."""
     training = stage.recipe.training
     if training is None:
@@ -142,6 +148,9 @@ def train_step(experiment: Experiment, stage: Train, counted: Counted, sized: Si
         tuple((name, others[name]) for name in looked if name in others and name != INITIAL),
         _recorded(stage) if TEACHER in looked and TEACHER not in others and not stage.untaught else 0,
     )
+    if isinstance(stage.recipe, OwnAnswers):
+        limit = None if ids.count is None or ids.count >= own.model.vocab_size else ids.count
+        return dataclasses.replace(own, own=stage.recipe.learning(experiment.decoding, limit))
     if not isinstance(stage.recipe, Preference):
         return own
     return dataclasses.replace(own, sequences=stage.recipe.loss, count=counted.sequences(stage))

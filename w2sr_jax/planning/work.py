@@ -8,6 +8,7 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation.cost import sampling_flops, training_flops
 from w2sr_jax.evaluation.faithfulness import FRACTIONS
 from w2sr_jax.experiment import GOLD, Experiment, Start
+from w2sr_jax.experiment.policy import OwnAnswers
 from w2sr_jax.experiment.preference import Preference
 from w2sr_jax.losses.inputs import INITIAL, models_of
 from w2sr_jax.models.config import ModelConfig
@@ -142,6 +143,11 @@ class Counted:
         """Whether an evaluation goes on with parts of the model's own chains."""
         return stage.evaluation.faithfulness > 0 and stage.model.role in ("teacher", "student", GOLD)
 
+    def looks(self, stage: Train) -> bool:
+        """Whether a training looks at the probe problems."""
+        probe = None if isinstance(stage.recipe, Start) else stage.recipe.probe
+        return stage.sampling is not None and probe is not None and probe.every > 0
+
     def _train(self, stage: Train) -> Work | None:
         training = stage.recipe.training
         if training is None:
@@ -149,7 +155,9 @@ class Counted:
         config, objective = self._sized(stage.model.config), examples.objective_of(self._experiment, stage.model)
         positions = self.steps(stage) * training.batching.rows * training.batching.length
         forward = config.flops_per_token(training.batching.length / 2)
-        looked = [config] if INITIAL in models_of(objective.loss) else []
+        recipe = stage.recipe
+        kept = isinstance(recipe, OwnAnswers) and recipe.keeps_initial
+        looked = [config] if kept or INITIAL in models_of(objective.loss) else []
         looked += [self._sized(other.model.config) for other in stage.others]
         passes = 2 if training.lora.rank else 3  # without gradients of the frozen matrices
         flops = positions * (passes * forward + sum(other.flops_per_token(training.batching.length / 2) for other in looked))
@@ -165,8 +173,11 @@ class Counted:
             positions, flops = positions + read, flops + read * forward
             counted += sampling_flops(config.parameters(), read)
         sampled: list[Sampled] = []
-        probe = None if isinstance(stage.recipe, Start) else stage.recipe.probe
-        if stage.sampling is not None and probe is not None and probe.every:
+        probe = None if isinstance(recipe, Start) else recipe.probe
+        if isinstance(recipe, OwnAnswers):
+            draws, how = recipe.draws, recipe.drawn_as(self._experiment.decoding)
+            sampled.append(self._sampled(stage.model.config, how, draws.number * draws.rollouts, draws.number * draws.problems))
+        if probe is not None and stage.sampling is not None and self.looks(stage):
             asked = min(probe.problems, self._experiment.splits.probe)
             looks = 1 + self.steps(stage) // probe.every
             sampled.append(self._sampled(stage.model.config, stage.sampling.decoding, looks * asked, looks * asked))
