@@ -32,11 +32,14 @@ PRESETS = {name: value for name, value in vars(presets).items() if isinstance(va
 
 
 _MORE = pytest.mark.skipif(
-    not os.environ.get("W2SR_ALL_REHEARSALS"), reason="minutes: W2SR_ALL_REHEARSALS=1 has it too; its path is that of qwen3_math"
+    not os.environ.get("W2SR_ALL_REHEARSALS"), reason="minutes: W2SR_ALL_REHEARSALS=1 has it too; its path is that of the others"
 )
 
 
-@pytest.fixture(scope="module", params=[pytest.param("qwen2_5_gsm8k", marks=_MORE), "qwen3_math", "llama3_recorded"])
+MANY = ("qwen2_5_gsm8k", "qwen3_math")
+
+
+@pytest.fixture(scope="module", params=[*(pytest.param(name, marks=_MORE) for name in MANY), "simplerl_w2sr", "llama3_recorded"])
 def shrunk(request, tmp_path_factory):
     """A configuration's shrunk run, made as a user makes it; its directory."""
     root = tmp_path_factory.mktemp(request.param)

@@ -28,7 +28,7 @@ from w2sr_jax.training.loop import TrainingResult, fit
 from w2sr_jax.training.policy.drawing import Drawing
 from w2sr_jax.training.policy.draws import Draws
 from w2sr_jax.training.policy.gates import Gates
-from w2sr_jax.training.policy.program import RolloutProgram, rollout_program
+from w2sr_jax.training.policy.program import RolloutProgram, learning_from, rollout_program
 from w2sr_jax.training.policy.source import RolloutSource
 from w2sr_jax.training.protocols import Hooks
 from w2sr_jax.training.settings import Training
@@ -102,11 +102,12 @@ def own_answers(
     devices = make_mesh(mesh)
     folder.mkdir(parents=True, exist_ok=True)
     drawing = Drawing("student", 0, model(), renderer(), decoding, devices, folder, longest=draws.length + 1)
-    training = dataclasses.replace(training, steps=draws.steps)
-    watch = RolloutWatch(getattr(loss, "clip", None), initial)
+    batching = dataclasses.replace(training.batching, rows=draws.rollouts)
+    training = dataclasses.replace(training, steps=draws.steps, batching=batching)
+    objective = Objective(loss, block=64)
+    learns = learning_from(objective, decoding, None, RolloutWatch(getattr(loss, "clip", None), initial))
     gates = gates or Gates(looping=0.0, truncated=0.0)
-    own = (Objective(loss, block=64), drawing, devices, models, watch, gates, draws.rollouts)
-    program = rollout_program(model(), params(), training, *own)
+    program = rollout_program(model(), params(), training, objective, learns, devices, models, gates, 0)
     return OwnAnswers(program, RolloutSource(draws, grader, problems, drawing, program.whole))
 
 

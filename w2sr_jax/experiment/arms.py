@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from w2sr_jax.core.records import Problem
     from w2sr_jax.experiment.work import TrainedModel, TrainingWork
+    from w2sr_jax.losses.sequences import SequenceLoss
     from w2sr_jax.teachers.teacher import Small
 
 
@@ -73,6 +74,16 @@ class TrainingStage(Extendable):
     @property
     def samples(self) -> bool:
         """Whether it lets a model write answers and grades them, so that it depends on the grader and on `decoding`."""
+        return False
+
+    @property
+    def sequence_loss(self) -> "SequenceLoss | None":
+        """Its loss, where that is one on whole sequences instead of tokens."""
+        return None
+
+    @property
+    def keeps_initial(self) -> bool:
+        """Whether it computes the model that it starts from in every step, even where its loss does not look at that."""
         return False
 
     @property

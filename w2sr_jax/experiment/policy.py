@@ -1,7 +1,7 @@
 """Training stages on the student's own answers: policy gradients, and token losses such as on-policy distillation."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
@@ -18,7 +18,7 @@ from w2sr_jax.losses.shift import Shift
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.training.policy.draws import Draws
 from w2sr_jax.training.policy.gates import Gates
-from w2sr_jax.training.policy.rewards import IsCorrect, RewardFunction, rewarded
+from w2sr_jax.training.policy.rewards import Distinct, IsCorrect, RewardFunction, rewarded
 from w2sr_jax.training.settings import Training
 
 if TYPE_CHECKING:
@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 
     from w2sr_jax.core.records import Problem
     from w2sr_jax.experiment.work import TrainedModel, TrainingWork
+    from w2sr_jax.losses.sequences import SequenceLoss
     from w2sr_jax.teachers.teacher import Small
+    from w2sr_jax.training.program import Learning
 
 OWN_ANSWERS = Training(learning_rate=1e-6, warmup=0.0, final_fraction=1.0, log_every=1)
 """How a student is trained on its own answers by default: a small, constant learning rate (Dr.GRPO, arXiv 2503.20783)."""
 
 
-class _OwnAnswers(TrainingStage):
+class OwnAnswers(TrainingStage):
     """What stages on the student's own answers have in common."""
 
     loss: TokenLoss
@@ -59,6 +61,25 @@ class _OwnAnswers(TrainingStage):
         return Objective(self.loss)
 
     @property
+    def sequence_loss(self) -> "SequenceLoss | None":
+        return cast("SequenceLoss", self.loss) if hasattr(self.loss, "pairs") else None
+
+    @property
+    def keeps_initial(self) -> bool:
+        return self.watch_start
+
+    def drawn_as(self, decoding: Decoding) -> Decoding:
+        """How answers are drawn, where the experiment's is `decoding`."""
+        return self.decoding or dataclasses.replace(decoding, temperature=1.0)
+
+    def learning(self, decoding: Decoding, limit: int | None) -> "Learning":
+        """What its steps learn from answers that are drawn as `decoding` says, of ids below `limit`."""
+        from w2sr_jax.training.policy.program import learning_from
+
+        watch = RolloutWatch(learning(self.loss).clip, self.watch_start)
+        return learning_from(self.objective, self.drawn_as(decoding), limit, watch)
+
+    @property
     def rows(self) -> int:
         """Of a step: one for each answer."""
         return self.problems * self.rollouts
@@ -73,29 +94,34 @@ class _OwnAnswers(TrainingStage):
     def try_own_code(self, problems: "Sequence[Problem]") -> None:
         from w2sr_jax.losses.contract_learning import check_rule
 
-        check_rule(self._draws().advantages)
+        check_rule(self.draws.advantages)
         for problem in problems:
             for text in ("", f"1 + 1 = 2 ; #### {problem.answer or 2}"):
                 trace = Trace.of(problem.id, "student", 0, text)
                 tried = dataclasses.replace(trace, tokens=len(text.split()) or 1, token_ids=(1,), logprobs=(-1.0,))
-                rewarded(self._draws().rewards, tried, problem)
+                rewarded(self.draws.rewards, tried, problem)
 
     def rehearsed(self, small: "Small") -> "Self":
         shrunk = super().rehearsed(small)
         decoding = None if self.decoding is None else small.decoding(self.decoding)
-        counts = {"problems": min(self.problems, 4), "rollouts": min(self.rollouts, 2), "decoding": decoding}
-        return dataclasses.replace(shrunk, **counts)  # type: ignore[type-var]
+        accumulation = min(self.training.accumulation, 2)
+        few = {
+            "problems": min(self.problems, 4),
+            "rollouts": min(self.rollouts, 2),
+            "decoding": decoding,
+            "training": dataclasses.replace(shrunk.training, accumulation=accumulation),
+        }
+        return dataclasses.replace(shrunk, **few)  # type: ignore[type-var]
 
     def _learn(self, work: "TrainingWork", draws: Draws) -> "TrainedModel":
         from w2sr_jax.training.policy.program import rollout_program
         from w2sr_jax.training.policy.source import RolloutSource
 
-        decoding = self.decoding or dataclasses.replace(work.decoding, temperature=1.0)
         training, looks = self.training, work.probing(self.probe)
-        watch = RolloutWatch(learning(self.loss).clip, self.watch_start)
-        beside = work.beside()
-        drawing = work.drawing(decoding, training.batching.length + 1)
-        shown = (training, self.objective, drawing, work.mesh, beside, watch, self.gates, draws.rollouts)
+        drawing = work.drawing(self.drawn_as(work.decoding), training.batching.length + 1)
+        known = work.renderer.vocab_size
+        learns = self.learning(work.decoding, known if known < work.config.vocab_size else None)
+        shown = (training, self.objective, learns, work.mesh, work.beside(), self.gates, work.seed)
         program = rollout_program(work.config, work.initial, *shown)
         source = RolloutSource(draws, work.grader, work.problems(work.own_split), drawing, program.whole)
         result = work.fit(program, source, training.loop, looks)
@@ -111,7 +137,8 @@ class _OwnAnswers(TrainingStage):
         )
         return work.finish(result, measures, note, source.paths)
 
-    def _draws(self) -> Draws:
+    @property
+    def draws(self) -> Draws:
         """How answers are drawn and used."""
         raise NotImplementedError
 
@@ -137,7 +164,7 @@ class _OwnAnswers(TrainingStage):
 
 
 @dataclasses.dataclass(frozen=True)
-class Policy(_OwnAnswers):
+class Policy(OwnAnswers):
     """Policy gradients: in every step the student answers problems, its answers are rewarded, and those that are better than the
     others to the same problem become more probable."""
 
@@ -185,7 +212,7 @@ class Policy(_OwnAnswers):
             raise UserError("Policy.ahead and Policy.redraws exclude each other: what is drawn ahead is not rewarded yet")
         if self.rollouts < 2 and self.advantages is None:
             raise UserError("Policy.rollouts is 1; answers to a problem are compared with each other, so that it takes 2 or more")
-        if not needs_rollouts(self.loss):
+        if not needs_rollouts(self.loss, unknown=True):
             raise UserError(
                 f"Policy.loss is {sentences.value(self.loss, 80)}, in which nothing depends on rewards; give it a loss on "
                 "rollouts, such as DrGrpo(), or use OnPolicy for a loss that needs no rewards"
@@ -195,14 +222,20 @@ class Policy(_OwnAnswers):
 
     @property
     def signal(self) -> Signal:
-        rule = self._draws().advantages
+        rule = self.draws.advantages
         return "rewards" if getattr(rule, "reads_rewards", True) else "answers"
 
     @property
     def reused(self) -> int:
         return self.reuse
 
-    def _draws(self) -> Draws:
+    def rehearsed(self, small: "Small") -> "Self":
+        """A rehearsal's models are never right, and seldom end: they are rewarded for what differs, so that something is
+        learned."""
+        return dataclasses.replace(super().rehearsed(small), rewards=(Distinct(),), truncated="count")
+
+    @property
+    def draws(self) -> Draws:
         asked = learning(self.loss)
         return Draws(
             steps=self.steps,
@@ -221,11 +254,11 @@ class Policy(_OwnAnswers):
         )
 
     def train(self, work: "TrainingWork") -> "TrainedModel":
-        return self._learn(work, self._draws())
+        return self._learn(work, self.draws)
 
 
 @dataclasses.dataclass(frozen=True)
-class OnPolicy(_OwnAnswers):
+class OnPolicy(OwnAnswers):
     """Any token loss on the student's own answers instead of a teacher's traces: on-policy distillation and weak-to-strong shifts
     (`Shift`), divergences to other models, or imitation of its own right answers (`OnCorrect(Nll())`)."""
 
@@ -255,7 +288,8 @@ class OnPolicy(_OwnAnswers):
     def __post_init__(self) -> None:
         self._check()
 
-    def _draws(self) -> Draws:
+    @property
+    def draws(self) -> Draws:
         return Draws(
             steps=self.steps,
             problems=self.problems,
@@ -270,4 +304,4 @@ class OnPolicy(_OwnAnswers):
         )
 
     def train(self, work: "TrainingWork") -> "TrainedModel":
-        return self._learn(work, self._draws())
+        return self._learn(work, self.draws)

@@ -42,6 +42,10 @@ class Preference(TrainingStage):
         return "pairs"
 
     @property
+    def sequence_loss(self) -> SequenceLoss:
+        return self.loss
+
+    @property
     def samples(self) -> bool:
         return self.probe is not None and self.probe.every > 0
 

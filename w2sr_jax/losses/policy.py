@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from w2sr_jax.core import sentences
+from w2sr_jax.core.code.unloaded import unloaded
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.losses.advantages import Advantages, Centered, LeaveOneOut, Standardized
 from w2sr_jax.losses.inputs import Tokens, attribute
@@ -167,9 +168,10 @@ class Learning(NamedTuple):
     """Not asked for, but to be watched: where its ratios are clipped."""
 
 
-def needs_rollouts(loss: Any) -> bool:
-    """Whether a loss, or a term of it, looks at texts that the student wrote itself."""
-    return any(bool(attribute(part, "needs_rollouts")) for part in _parts(loss))
+def needs_rollouts(loss: Any, unknown: bool = False) -> bool:
+    """Whether a loss, or a term of it, looks at texts that the student wrote itself; `unknown` where that is not known, since a
+    term is a user's whose code was not executed."""
+    return any(unknown if unloaded(part) else bool(attribute(part, "needs_rollouts")) for part in _parts(loss))
 
 
 def learning(loss: Any) -> Learning:

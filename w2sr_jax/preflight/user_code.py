@@ -14,7 +14,6 @@ from w2sr_jax.losses.contract_sequences import check_sequence_loss
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.preflight.findings import Findings
 from w2sr_jax.preflight.subject import Subject
-from w2sr_jax.stages import examples
 
 
 def user_code(subject: Subject, findings: Findings) -> None:
@@ -28,10 +27,12 @@ def user_code(subject: Subject, findings: Findings) -> None:
         findings.refuse(str(error))
     looked_at: list[tuple[Objective, int | None]] = []
     for trained in dataclasses.replace(subject, kind=None, rung=None).trainings:
-        preferred = examples.preference_of(experiment, trained.model)
-        if preferred is not None:
+        if trained.stage is not None:
             with findings.refusing(trained.where):
-                for remark in check_sequence_loss(preferred):
+                trained.stage.try_own_code(subject.some[:TRIED])
+        if trained.stage is not None and trained.stage.sequence_loss is not None:
+            with findings.refusing(trained.where):
+                for remark in check_sequence_loss(trained.stage.sequence_loss):
                     findings.remark(f"{trained.where}: {remark}")
             continue
         size = _vocabulary(subject, trained.model.config.vocab_size)
@@ -42,8 +43,6 @@ def user_code(subject: Subject, findings: Findings) -> None:
             own = trained.stage is not None and trained.stage.draws_own
             for remark in check_objective(trained.objective, vocab_size=size, rollouts=own):
                 findings.remark(f"{trained.where}: {remark}")
-            if trained.stage is not None:
-                trained.stage.try_own_code(subject.some[:TRIED])
     with findings.refusing():
         for remark in check_grader(experiment.grader, *_answers(subject)):
             findings.remark(remark)

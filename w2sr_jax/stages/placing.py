@@ -59,12 +59,15 @@ def training(
     objective: Objective | None = None,
     others: Sequence[ModelConfig] = (),
     own: bool = False,
+    initial: bool = False,
 ) -> Placement:
     """Of a training, or of the start of a model without one. `own` says that it is trained in a way of the user's own, which is
-    taken for AdamW's on all parameters; `others` are the models that its loss looks at."""
+    taken for AdamW's on all parameters; `others` are the models that its loss looks at, `initial` says that the frozen initial
+    model is there in any case."""
     asked, where = _asked((owner.meshes.training, f"{owner.where}: meshes.training"), (experiment.mesh, ""))
     config = _sized(experiment, owner.config)
-    taken = _training_bytes(config, settings or (Training() if own else None), objective, [_sized(experiment, c) for c in others])
+    beside = [_sized(experiment, other) for other in others]
+    taken = _training_bytes(config, settings or (Training() if own else None), objective, beside, initial)
     return Placement("training", asked, where, Need(taken, (_fsdp(config),)))
 
 
@@ -105,12 +108,13 @@ def _asked(*stated: tuple[Mesh, str]) -> tuple[Mesh, str]:
 
 
 def _training_bytes(
-    config: ModelConfig, settings: Training | None, objective: Objective | None, others: Sequence[ModelConfig]
+    config: ModelConfig, settings: Training | None, objective: Objective | None, others: Sequence[ModelConfig], initial: bool
 ) -> int:
     """Parameters, gradients, moments and frozen models."""
     if settings is None:
         return _held(config)
-    looked = objective is not None and INITIAL in models_of(objective.loss) and not settings.reference_top
+    named = objective is not None and INITIAL in models_of(objective.loss)
+    looked = (initial or named) and not settings.reference_top
     frozen = 0 if settings.reference_top else sum(map(_held, others))
     count, held = trained_parameters(config, settings), _held(config)
     if settings.lora.rank:

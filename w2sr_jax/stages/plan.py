@@ -174,7 +174,7 @@ class _Builder:
             recipe=recipe,
             problems=self.problems,
             tokenizer=self.tokenizer,
-            mesh=placing.training(experiment, owner, recipe.training, objective, configs, own=True),
+            mesh=placing.training(experiment, owner, recipe.training, objective, configs, True, recipe.keeps_initial),
             seed=self.seed,
             source=list(self.trainings.values())[-1],
             sampling=Sampling(experiment.grader, experiment.decoding) if recipe.samples else None,
@@ -242,7 +242,7 @@ class _Builder:
             objective, owner = recipe.objective or rung.objective, self._owner(model)
             others = beside(self.trainings, where, objective, name, traces, recipe.draws_own)
             configs = [other.model.config for other in others.values()]
-            mesh = placing.training(experiment, owner, recipe.training, objective, configs, own=True)
+            mesh = placing.training(experiment, owner, recipe.training, objective, configs, True, recipe.keeps_initial)
             before = self.trainings[model.name] = Train(
                 model.stage,
                 model=model,

@@ -38,6 +38,11 @@ class Unloaded:
         return self.reference.name
 
 
+def unloaded(value: object) -> bool:
+    """Whether a value in settings stands for code of a user's that was not executed."""
+    return isinstance(value, Unloaded) or hasattr(type(value), "unloaded")
+
+
 def stand_in(reference: Reference, names: list[str]) -> type:
     """The placeholder of a user's dataclass: it has the fields `names`, extends the same class of this package, and has none of
     the user's code."""

@@ -1,27 +1,30 @@
 """What a student learns from its own answers, as a program: a token loss on rollouts, with what is watched beside it."""
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from w2sr_jax.batches.batch import Batch
 from w2sr_jax.losses.inputs import models_of
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.rollout_watch import RolloutWatch
+from w2sr_jax.losses.sequences import SequenceLoss
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.sampling.draw import sampled_logprob
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.training.digest import params_digest
 from w2sr_jax.training.frozen import Models, check_models, computed
-from w2sr_jax.training.policy.drawing import Drawing
 from w2sr_jax.training.policy.gates import Gates, Guard
 from w2sr_jax.training.policy.source import Drawn
 from w2sr_jax.training.preconditions import check_fit, check_rows
-from w2sr_jax.training.program import make_program
+from w2sr_jax.training.program import Learning, make_program
 from w2sr_jax.training.protocols import Hooks
+from w2sr_jax.training.sequence_step import LearningSequences, SequenceRows
 from w2sr_jax.training.settings import Training
 from w2sr_jax.training.state import Metrics, TrainState
 from w2sr_jax.training.step import OnRollouts, Step, StepSettings, make_step
@@ -45,8 +48,7 @@ class LearningFromRollouts:
     denominator."""
 
     objective: Objective
-    decoding: Decoding
-    limit: int | None
+    drawn: SampledLogprob
     watch: RolloutWatch
 
     @property
@@ -61,17 +63,28 @@ class LearningFromRollouts:
         total_steps: int,
         how: StepSettings,
     ) -> Step:
-        rollouts = OnRollouts(SampledLogprob(self.decoding, self.limit), self.watch)
+        rollouts = OnRollouts(self.drawn, self.watch)
         own = (how.accumulation, how.mesh, how.lora, how.peak, how.models, rollouts)
         return make_step(config, self.objective, optimizer, schedule, total_steps, *own)
+
+
+def learning_from(objective: Objective, decoding: Decoding, limit: int | None, watch: RolloutWatch) -> Learning:
+    """What is learned from rollouts that were drawn as `decoding` says, of ids below `limit`: by a loss on tokens, or by one on
+    whole sequences, beside which nothing is watched."""
+    drawn = SampledLogprob(_as_drawn(decoding), limit)
+    if hasattr(objective.loss, "pairs"):
+        return LearningSequences(cast(SequenceLoss, objective.loss), 1, objective.block, mean=False, drawn=drawn)
+    return LearningFromRollouts(objective, drawn, watch)
 
 
 class RolloutProgram(StudentProgram):
     """The program of a student on its own answers: its metrics are those of the step and those that were observed of the
     rollouts, held against gates one step later."""
 
-    def __init__(self, student: Student, gates: Gates) -> None:
+    def __init__(self, student: Student, gates: Gates, sequences: bool = False) -> None:
+        """`sequences` says that the loss is one on whole sequences."""
         super().__init__(student, loss_level=None)
+        self._sequences = sequences
         self._gates, self._guard = gates, Guard(gates, lambda words: None)
         self._latest: tuple[int, Metrics] | None = None
 
@@ -84,7 +97,7 @@ class RolloutProgram(StudentProgram):
         if self._latest is not None:
             number, before = self._latest
             self._guard.look(number, {name: float(value) for name, value in before.items() if name != "sound"})
-        new, metrics = super().step(state, batch.rows)
+        new, metrics = super().step(state, as_sequences(batch.rows) if self._sequences else batch.rows)
         self._number += 1
         metrics = {**metrics, **{name: jnp.float32(value) for name, value in batch.observed.items()}}
         self._latest = self._number, metrics
@@ -96,32 +109,33 @@ def rollout_program(
     initial: Any,
     training: Training,
     objective: Objective,
-    drawn: Drawing,
+    learns: Learning,
     mesh: Mesh,
     models: Models,
-    watch: RolloutWatch,
     gates: Gates,
-    rows: int,
+    seed: int,
 ) -> RolloutProgram:
-    """The program of a student that learns from `rows` answers of its own in each of `training.steps` steps, as `drawn` draws
-    them. `initial` is a pytree of parameters, or a function that gives it; `models` are those that the loss looks at besides
-    `initial`.
+    """The program of a student that learns from `training.batching.rows` answers of its own in each of `training.steps` steps, as
+    `learns` says of the objective (see `learning_from`). `initial` is a pytree of parameters, or a function that gives it;
+    `models` are those that the loss looks at besides `initial`. The seed draws adapters.
 
     `UserError`: the mesh does not divide the rows; a model that the loss looks at is missing or of another vocabulary; parameters
     do not fit their model or are not finite.
     """
-    check_rows(rows, training.accumulation, mesh)
+    check_rows(training.batching.rows, training.accumulation, mesh)
     check_models(model, objective, models)
     params = initial() if callable(initial) else initial
     check_fit(model, params)
     others = computed(objective, models)
-    limit = drawn.renderer.vocab_size if drawn.renderer.vocab_size < model.vocab_size else None
-    learning = LearningFromRollouts(objective, _as_drawn(drawn.decoding), limit, watch)
     configs = {name: other.config for name, other in others.items()}
-    compiled = make_program(model, learning, training, training.steps, mesh, configs)
-    return RolloutProgram(
-        Student(model, training.lora, drawn.seed, mesh, compiled, Initial(params, params_digest(params)), others), gates
-    )
+    compiled = make_program(model, learns, training, training.steps, mesh, configs)
+    student = Student(model, training.lora, seed, mesh, compiled, Initial(params, params_digest(params)), others)
+    return RolloutProgram(student, gates, isinstance(learns, LearningSequences))
+
+
+def as_sequences(rows: Batch) -> SequenceRows:
+    """Rollouts, one to a row, as sequences that each count as much as their tokens together."""
+    return SequenceRows(rows, np.zeros((len(rows.weight), 1), np.float32), rows.weight.sum(axis=1, keepdims=True))
 
 
 def _as_drawn(decoding: Decoding) -> Decoding:

@@ -76,6 +76,17 @@ class Overlong(Reward):
         return -self.value * min(max(over, 0.0), 1.0)
 
 
+@dataclasses.dataclass(frozen=True)
+class Distinct(Reward):
+    """The share of distinct tokens, in which answers of any model differ: what a rehearsal learns from, and little else."""
+
+    value: float = 1.0
+    """Reward of an answer that repeats no token."""
+
+    def __call__(self, trace: Trace, problem: Problem) -> float:
+        return self.value * len(set(trace.token_ids)) / max(len(trace.token_ids), 1)
+
+
 def reasoned(text: str, words: int = 3) -> bool:
     """Whether a text has a marked answer after at least so many words."""
     start = answer_start(text)
