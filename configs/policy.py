@@ -36,16 +36,16 @@ OWN = Training(
     learning_rate=3e-4,
     warmup=0.05,
     final_fraction=0.2,
-    accumulation=8,
+    accumulation=32,
     log_every=1,
     save_every=25,
     batching=Batching(length=80),
 )
-POLICY = Policy(DrGrpo(), steps=60, problems=32, rollouts=8, training=OWN)
+POLICY = Policy(DrGrpo(), steps=150, problems=32, rollouts=8, training=OWN)
 SHIFT = Shift(anchor="initial", positive="teacher", negative="teacher-base", strength=1.0)
 REASONER = dataclasses.replace(TEACHER, train=(dataclasses.replace(POLICY, steps=40),))
 MINIATURE_TEACHER = Training(steps=120, learning_rate=2e-3, batching=BATCHING)
-ON_POLICY = OnPolicy(SHIFT, steps=60, problems=64, rollouts=4, training=OWN)
+ON_POLICY = OnPolicy(SHIFT, steps=150, problems=64, rollouts=4, training=OWN)
 PREFERENCES = Training(steps=100, learning_rate=1e-4, batching=BATCHING)
 
 
