@@ -68,7 +68,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("loss", "plain"), CASES, ids=str)
+@pytest.mark.parametrize(("loss", "plain"), CASES, ids=[str(loss) for loss, _ in CASES])
 def test_values_and_gradients_match_numpy(loss: PreferenceLoss, plain: Any) -> None:
     given = sequences()
     result = loss(given)
