@@ -193,8 +193,9 @@ def test_answers_that_did_not_end_are_left_out(tmp_path: Path) -> None:
 def test_adapters_micro_batches_and_devices_learn_the_same(tmp_path: Path) -> None:
     draws = dataclasses.replace(DRAWS, steps=2)
     plain = learn(tmp_path / "plain", draws=draws)
-    parts = learn(tmp_path / "parts", draws=draws, training=dataclasses.replace(TRAINING, accumulation=2))
-    eight = learn(tmp_path / "eight", draws=draws, mesh=Mesh(data=2, fsdp=4))
+    wide = dataclasses.replace(draws, length=72)
+    parts = learn(tmp_path / "parts", draws=wide, training=dataclasses.replace(TRAINING, accumulation=4))
+    eight = learn(tmp_path / "eight", draws=draws, training=dataclasses.replace(TRAINING, accumulation=2), mesh=Mesh(2, 4))
     for other in (parts, eight):
         trees = (jax.device_get(tree) for tree in (plain.params, other.params, params()))
         for left, right, start in zip(*map(jax.tree.leaves, trees), strict=True):
@@ -269,6 +270,12 @@ def test_what_cannot_be_learned_from_is_one_sentence(tmp_path: Path) -> None:
     assert "raise training.batching.length" in said
     said = refused(tmp_path / "few", draws=dataclasses.replace(DRAWS, problems=9))
     assert said.startswith("a draw asks 9 problems, and there are 8")
+
+
+def test_the_gate_on_ratios_looks_at_answers_of_the_student_as_it_is(tmp_path: Path) -> None:
+    draws, gates = dataclasses.replace(DRAWS, reuse=2), Gates(truncated=0.0, looping=0.0, beyond=1e-9, action="stop")
+    learn(tmp_path, draws=draws, gates=gates)
+    assert max(line["ratio_far"] for line in metrics(tmp_path)) > 0
 
 
 def test_gates_warn_and_stop(tmp_path: Path) -> None:

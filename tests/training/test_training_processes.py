@@ -17,7 +17,6 @@ from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.training import checkpoints
 from w2sr_jax.training.digest import kind_of, params_digest
 
-FLAGS = xla_flags.devices(2)
 MESH = Mesh(data=2, fsdp=2)
 WORKER = """
 import json, sys
@@ -114,12 +113,12 @@ def test_a_process_that_is_preempted_has_all_save_the_same_step(tmp_path: Path) 
     assert checkpoints.read_lineage(step)["step"] == int(step.name)
 
 
-def start(script: str, directory: Path) -> list[tuple[int, str, str]]:
-    """Exit code, output and errors of two processes that run a script."""
+def start(script: str, directory: Path, devices: int = 2) -> list[tuple[int, str, str]]:
+    """Exit code, output and errors of two processes that run a script, with so many devices each."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    environment = os.environ | {"XLA_FLAGS": FLAGS, "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"XLA_FLAGS": xla_flags.devices(devices), "JAX_PLATFORMS": "cpu"}
     folder = str(Path(__file__).parent)
     workers = [
         subprocess.Popen(

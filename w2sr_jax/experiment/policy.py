@@ -251,6 +251,7 @@ class Policy(OwnAnswers):
             flat="drop",
             ahead=self.ahead,
             patience=self.patience,
+            parts=self.training.accumulation,
         )
 
     def train(self, work: "TrainingWork") -> "TrainedModel":
@@ -301,6 +302,7 @@ class OnPolicy(OwnAnswers):
             truncated=self.truncated,
             flat="keep",
             patience=0,
+            parts=self.training.accumulation,
         )
 
     def train(self, work: "TrainingWork") -> "TrainedModel":

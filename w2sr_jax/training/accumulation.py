@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array
+from jaxtyping import Array, Bool
 
 from w2sr_jax.losses.sums import merge, over_axes
 from w2sr_jax.parallel.mesh import RULES
@@ -62,11 +62,18 @@ def accumulated(
 
 
 def gradient(
-    sums: Sums, nothing: Callable[[], Any], params: Any, frozen: Any, parts: Any, progress: Any, count: int, mesh: Mesh | None
+    sums: Sums,
+    nothing: Callable[[], Any],
+    params: Any,
+    frozen: Any,
+    parts: Any,
+    progress: Any,
+    count: int,
+    mesh: Mesh | None,
+    used: Callable[[Any], Bool[Array, ""]] | None = None,
 ) -> tuple[Any, Any]:
     """The gradient in `params` of the sum over all `count` micro-batches, float32, and what `sums` gives beside it, joined;
-    `nothing` gives
-    that of no rows."""
+    `nothing` gives that of no rows. `used` says of a micro-batch whether it adds anything: others are passed over."""
 
     def one(params: Any, frozen: Any, part: Any, progress: Any) -> tuple[Any, Any]:
         slope, total = jax.grad(sums, has_aux=True)(params, frozen, part, progress)
@@ -75,7 +82,13 @@ def gradient(
     def zero(params: Any) -> tuple[Any, Any]:
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params), nothing()
 
+    def one_if_used(params: Any, frozen: Any, part: Any, progress: Any) -> tuple[Any, Any]:
+        if used is None:
+            return one(params, frozen, part, progress)
+        both: tuple[Any, Any] = jax.lax.cond(used(part), one, lambda params, *_: zero(params), params, frozen, part, progress)
+        return both
+
     if count == 1:
         return one(params, frozen, jax.tree.map(lambda leaf: leaf[0], parts), progress)
-    total: tuple[Any, Any] = accumulated(one, zero, params, frozen, parts, progress, mesh)
+    total: tuple[Any, Any] = accumulated(one_if_used, zero, params, frozen, parts, progress, mesh)
     return total

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from w2sr_jax.losses.blocks import Drawn, Frozen, LossSum, Model, TokenData, blocked, token_losses
 from w2sr_jax.losses.inputs import INITIAL, TEACHER, models_of
@@ -122,7 +122,9 @@ def make_step(
         if objective.trim > 0.0:
             every = jax.lax.map(lambda part: losses(state.params, frozen, part, progress), parts)
             parts = parts._replace(weight=trimmed(every, parts.weight, objective.trim))
-        slope, total = gradient(sums, partial(no_tokens, watch), state.params, frozen, parts, progress, accumulation, mesh)
+        own = (state.params, frozen, parts, progress, accumulation, mesh)
+        # How many rows the rollouts of a step fill differs, and the last ones are empty.
+        slope, total = gradient(sums, partial(no_tokens, watch), *own, None if rollouts is None else _learns)
         if rollouts is None:
             slope = jax.tree.map(lambda leaf: ratio(leaf, total.weight_sum), slope)
 
@@ -158,6 +160,10 @@ def compile_step(step: Step, mesh: Mesh, state: TrainState, frozen: Mapping[str,
     """
     shardings = (state, batch_sharding(mesh), dict(frozen) or None)
     return jax.jit(step, in_shardings=shardings, out_shardings=(state, replicated(mesh)), donate_argnums=0)
+
+
+def _learns(part: Batch) -> Bool[Array, ""]:
+    return jnp.any(part.weight != 0.0)
 
 
 def _data(part: Batch) -> TokenData:

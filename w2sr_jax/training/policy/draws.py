@@ -39,6 +39,8 @@ class Draws:
     """Whether problems whose answers all have one reward are left out, or count, where a loss learns from more than rewards."""
     ahead: bool = False
     patience: int = 10
+    parts: int = 1
+    """Micro-batches of a step."""
 
     @property
     def number(self) -> int:
@@ -75,13 +77,14 @@ class Draws:
         return weighed
 
     def learned_from(self, rollouts: Sequence[Rollout], most: int) -> tuple[list[Rollout], Float[np.ndarray, " N"]]:
-        """The rollouts of a step's rows, and the weight of each one's tokens: of the problems that are learned from, and as many
-        others as there is room for, with weight 0. `most` is how many tokens an answer may have."""
+        """The rollouts that a step learns from, and the weight of each one's tokens. Those that are left out count in the
+        denominator, as far as a step has so many rollouts. `most` is how many tokens an answer may have."""
         chosen = [rollout for rollout in rollouts if rollout.left_out != SURPLUS]
         chosen = sorted(chosen, key=lambda rollout: rollout.left_out == NO_VARIANCE)[: self.rollouts]
         lengths = np.array([rollout.tokens for rollout in chosen])
         counted = np.array([not rollout.left_out for rollout in chosen])
-        return chosen, token_weights(self.denominator, lengths, counted, most)
+        weights = token_weights(self.denominator, lengths, counted, most)
+        return [rollout for rollout in chosen if not rollout.left_out], weights[counted]
 
 
 def _differ(group: Sequence[Rollout]) -> bool:

@@ -60,9 +60,12 @@ class Guard:
     def __init__(self, gates: Gates, warn: Callable[[str], None]) -> None:
         self._gates, self._warn, self._said = gates, warn, set[str]()
 
-    def look(self, step: int, metrics: Mapping[str, float]) -> None:
-        """`UserError` where a gate stops."""
+    def look(self, step: int, metrics: Mapping[str, float], fresh: bool = True) -> None:
+        """`UserError` where a gate stops. Answers that are not `fresh` are of the student as it was before, so that its
+        probabilities are not those of the draw."""
         for name, words in self._gates.words(metrics).items():
+            if name == "beyond" and not fresh:
+                continue
             bound = f"gates.{name} is {getattr(self._gates, name):g}"
             if self._gates.action == "stop":
                 raise UserError(f"training stopped at step {step}: {words} ({bound}, gates.action is stop)")

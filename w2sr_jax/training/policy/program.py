@@ -86,7 +86,7 @@ class RolloutProgram(StudentProgram):
         super().__init__(student, loss_level=None)
         self._sequences = sequences
         self._gates, self._guard = gates, Guard(gates, lambda words: None)
-        self._latest: tuple[int, Metrics] | None = None
+        self._latest: tuple[int, Metrics, bool] | None = None
 
     def begin(self, restored: TrainState | None, hooks: Hooks) -> TrainState:
         self._guard = Guard(self._gates, hooks.warn)
@@ -95,12 +95,12 @@ class RolloutProgram(StudentProgram):
 
     def step(self, state: TrainState, batch: Drawn) -> tuple[TrainState, Metrics]:
         if self._latest is not None:
-            number, before = self._latest
-            self._guard.look(number, {name: float(value) for name, value in before.items() if name != "sound"})
+            number, before, fresh = self._latest
+            self._guard.look(number, {name: float(value) for name, value in before.items() if name != "sound"}, fresh)
         new, metrics = super().step(state, as_sequences(batch.rows) if self._sequences else batch.rows)
         self._number += 1
         metrics = {**metrics, **{name: jnp.float32(value) for name, value in batch.observed.items()}}
-        self._latest = self._number, metrics
+        self._latest = self._number, metrics, batch.fresh
         return new, metrics
 
 

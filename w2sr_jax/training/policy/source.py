@@ -25,10 +25,12 @@ from w2sr_jax.training.state import TrainState
 
 
 class Drawn(NamedTuple):
-    """What a step reads: its rows, and what was observed of all rollouts of its draw, by name."""
+    """What a step reads: its rows, what was observed of all rollouts of its draw, by name, and whether the student is still the
+    one that drew them."""
 
     rows: Batch
     observed: Mapping[str, float]
+    fresh: bool
 
 
 class Spent(NamedTuple):
@@ -60,7 +62,7 @@ class RolloutSource:
         self._next: tuple[int, list[Future[list[Rollout]]]] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="grading")
         self._stop: Callable[[], bool] | None = None
-        self._check()
+        self._shape = self._checked()
         self.steps = draws.steps
         ids = [problem.id for problem in self._problems]
         self.digest = files.digest_json(
@@ -96,7 +98,8 @@ class RolloutSource:
         if self._draws.ahead and not again and draw + 1 < self._draws.number:
             self._draw_ahead(draw + 1, state)
         self._check_variance(draw, rollouts)
-        return Drawn(self._rows(rollouts), observed.of(self._draws, rollouts))
+        fresh = not again and not (self._draws.ahead and draw)
+        return Drawn(self._rows(rollouts), observed.of(self._draws, rollouts), fresh)
 
     def tokens(self, batch: Drawn) -> int:
         return int(np.count_nonzero(batch.rows.segments))
@@ -111,13 +114,16 @@ class RolloutSource:
         if self._latest is None or self._latest[0] != draw:
             path = self._path(draw)
             if not self._stands(path):
-                rewarded = self._rewarded(draw, state)
+                drawn = self._rewarded(draw, state)
                 if processes.is_first():
-                    records.write(path, Rollout, self._draws.weighed(rewarded))
+                    weighed = self._draws.weighed(drawn)
+                    records.write(path, Rollout, weighed)
                     self._sharing.publish([path])
+                    self._latest = draw, weighed
                 processes.barrier(f"rollouts {draw}")
                 self._sharing.obtain(path)
-            self._latest = draw, records.read(path, Rollout)
+            if self._latest is None or self._latest[0] != draw:
+                self._latest = draw, records.read(path, Rollout)
         return self._latest[1]
 
     def _stands(self, path: Path) -> bool:
@@ -228,10 +234,10 @@ class RolloutSource:
     def _rows(self, rollouts: Sequence[Rollout]) -> Batch:
         chosen, weights = self._draws.learned_from(rollouts, self._drawing.decoding.max_tokens)
         own = [self._by_id[rollout.problem_id] for rollout in chosen]
-        shape = rows.Shape(self._draws.rollouts, self._draws.length)
-        return rows.batch(chosen, own, weights, self._drawing.renderer, self._drawing.style, shape)
+        return rows.batch(chosen, own, weights, self._drawing.renderer, self._drawing.style, self._shape)
 
-    def _check(self) -> None:
+    def _checked(self) -> rows.Shape:
+        """The rows of a step, which hold whatever is drawn."""
         draws, most = self._draws, self._drawing.decoding.max_tokens
         if len(self._problems) < draws.problems:
             raise UserError(
@@ -245,6 +251,7 @@ class RolloutSource:
                 f"the longest prompt with an answer of {most:,} tokens (decoding.max_tokens) takes {needed:,} positions, and a "
                 f"row has {draws.length:,}; raise training.batching.length, or lower decoding.max_tokens"
             )
+        return rows.Shape.holding(draws.rollouts, needed, draws.length, draws.parts, self._drawing.ways)
 
     def _check_variance(self, draw: int, rollouts: Sequence[Rollout]) -> None:
         """`UserError` where nothing could be learned from `patience` draws in a row."""
