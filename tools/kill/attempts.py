@@ -44,10 +44,11 @@ class Ended(NamedTuple):
 
 
 class Runs:
-    """Starts the command in one directory after another, always with the same surroundings."""
+    """Starts the command on the configuration `ladder` of this folder, in one directory after another, always with the same
+    surroundings."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, ladder: str = "ladder.py") -> None:
+        self.directory, self.ladder = directory, ladder
         self.stages: list[str] = []
         self.attempts = 0
 
@@ -65,7 +66,7 @@ class Runs:
             order["calls"] = str(calls)
         orders, log = self.directory / "order.json", self.directory / f"{name}.log"
         orders.write_text(json.dumps(order))
-        command = [sys.executable, str(HERE / "child.py"), str(orders), "run", str(HERE / "ladder.py")]
+        command = [sys.executable, str(HERE / "child.py"), str(orders), "run", str(HERE / self.ladder)]
         run = self.directory / beside / name if beside else self.directory / name / "ladder"
         command += ["--root", str(run.parent), "--name", run.name, "--plain"]
         wall, started = time.time(), time.monotonic()

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from moments import AFTER, BEFORE, INTERVENING, MOMENTS, START, TAKEN, Moment
+from moments import AFTER, BEFORE, EVERY, START, Moment
 
 from w2sr_jax.cli import main as cli
 from w2sr_jax.core.process import stopping
@@ -131,7 +131,7 @@ def main() -> None:
     stopping.until_exit()
     order = json.loads(Path(sys.argv[1]).read_text())
     watch = Watch(order)
-    wanted = [moment for moment in (*MOMENTS, INTERVENING, TAKEN) if "calls" in order or moment.name == order.get("moment")]
+    wanted = [moment for moment in EVERY if "calls" in order or moment.name == order.get("moment")]
     install(watch, wanted)
     if "pipe" in order:
         watch._tell("up")

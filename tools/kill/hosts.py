@@ -5,6 +5,7 @@ compare every digest with an undisturbed ladder of as many processes.
     .venv/bin/python tools/kill/hosts.py --processes 4 --strikes 30
     .venv/bin/python tools/kill/hosts.py --root gs://BUCKET/PREFIX        no shared disk: each process has a directory of its own
     .venv/bin/python tools/kill/hosts.py --short                          four strikes
+    .venv/bin/python tools/kill/hosts.py --learning --strikes 10          own answers and pairs, 2 × 4 devices
 
 A third of the strikes each is SIGKILL, SIGTERM and SIGSTOP (after which the process is continued once the others have ended).
 They are aimed at calls of functions in every kind of stage, and some at random instants. The others must end within two minutes,
@@ -26,10 +27,12 @@ from typing import Any
 
 import check
 from joint import Ended, Shared, Strike
-from moments import DURING, INTERVENING, MOMENTS, START
+from moments import DURING, EVERY, INTERVENING, LEARNING, START
 from surroundings import add_options, carried_out
 
 KINDS = ("problems", "tokenizer", "train", "traces", "curation", "evaluation", "faithfulness", "report")
+LEARNERS = ("own answers",)
+OVER_DEVICES = ("--mesh.data", "2", "--mesh.fsdp", "4")
 ANYWHERE = "anywhere"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP)
 SHORT = ((signal.SIGKILL, "train"), (signal.SIGTERM, "traces"), (signal.SIGKILL, "evaluation"), (signal.SIGSTOP, "curation"))
@@ -43,6 +46,8 @@ def kind_of(call: Mapping[str, Any]) -> str:
     """The kind of stage that a call belongs to."""
     if call["moment"] == INTERVENING.name:
         return "faithfulness"
+    if call["moment"] in {moment.name for moment in LEARNING}:
+        return "own answers"
     name = str(call["stage"])
     ends = {"/train": "train", "/curation": "curation"}
     begins = {"problems": "problems", "tokenizer": "tokenizer", "evaluations/": "evaluation", "report": "report"}
@@ -51,12 +56,14 @@ def kind_of(call: Mapping[str, Any]) -> str:
     return by_end or by_begin or ("traces" if "/traces-" in name else "")
 
 
-def deck(count: int, calls: Calls, seconds: float, chance: random.Random, short: bool) -> list[Strike]:
+def deck(
+    count: int, calls: Calls, seconds: float, chance: random.Random, short: bool, kinds: Sequence[str] = KINDS
+) -> list[Strike]:
     """Strikes on all kinds and with all signals in turn, every fifth at a random instant; shuffled."""
     if short:
         pairs = [(number, kind) for number, kind in SHORT]
     else:
-        pairs = [(SIGNALS[i % 3], ANYWHERE if i % 5 == 4 else KINDS[(i - i // 5) % len(KINDS)]) for i in range(count)]
+        pairs = [(SIGNALS[i % 3], ANYWHERE if i % 5 == 4 else kinds[(i - i // 5) % len(kinds)]) for i in range(count)]
     strikes = [aimed(number, kind, calls, seconds, chance) for number, kind in pairs]
     chance.shuffle(strikes)
     return strikes
@@ -68,7 +75,7 @@ def aimed(number: int, kind: str, calls: Calls, seconds: float, chance: random.R
     if kind == ANYWHERE:
         delay = chance.uniform(0, seconds)
         return Strike(ANYWHERE, kind, process, process, number, delay, delay)
-    moments = {moment.name: moment for moment in (*MOMENTS, INTERVENING)}
+    moments = {moment.name: moment for moment in EVERY}
 
     def fits(call: Mapping[str, Any], watched: int) -> bool:
         itself = moments[call["moment"]].when != DURING
@@ -89,7 +96,8 @@ def aimed(number: int, kind: str, calls: Calls, seconds: float, chance: random.R
 def campaign(arguments: argparse.Namespace, directory: Path) -> dict[str, Any]:
     """All strikes of one number of processes; the counts, and what went wrong, as sentences."""
     began, chance = time.monotonic(), random.Random(arguments.seed)
-    runs = Shared(directory, arguments.processes, arguments.root or str(directory / "root"))
+    own = ("learning_ladder.py", OVER_DEVICES, 8 // arguments.processes) if arguments.learning else ()
+    runs = Shared(directory, arguments.processes, arguments.root or str(directory / "root"), *own)
     if "://" not in runs.root:
         Path(runs.root).mkdir(parents=True, exist_ok=True)
     ended = runs.run("undisturbed", calls=True)
@@ -99,7 +107,7 @@ def campaign(arguments: argparse.Namespace, directory: Path) -> dict[str, Any]:
     undisturbed = check.snapshot(runs.fetched("undisturbed"))
     calls = [json.loads((directory / f"calls-{index}.json").read_text()) for index in range(arguments.processes)]
     runs.stages = list(dict.fromkeys(call["stage"] for call in calls[0] if call["stage"] != START))
-    waiting = deck(arguments.strikes, calls, ended.seconds, chance, arguments.short)
+    waiting = deck(arguments.strikes, calls, ended.seconds, chance, arguments.short, LEARNERS if arguments.learning else KINDS)
     tally, ladders = Tally(), 0
     while waiting and len(tally.said) < MOST:
         name, ladders = f"ladder-{ladders}", ladders + 1
@@ -189,6 +197,7 @@ def main() -> int:
     parser.add_argument("--root", default="", help="a place in a bucket instead of a directory")
     parser.add_argument("--seed", type=int, default=0, help="which calls and instants are drawn")
     parser.add_argument("--short", action="store_true", help="four strikes, one ladder")
+    parser.add_argument("--learning", action="store_true", help="strike trainings on own answers and on pairs, over 8 devices")
     add_options(parser)
     arguments = parser.parse_args()
     return carried_out(arguments, campaign, text)

@@ -82,11 +82,21 @@ def fetched(place: str, copy: Path) -> Path:
 
 
 class Shared:
-    """Starts the command in `count` processes, again and again. `root` is a directory, or a place in a bucket: each process then
-    has a directory of its own besides."""
+    """Starts the command in `count` processes, again and again, on the configuration `ladder` of this folder with `settings` on
+    the command line; each process has `devices`. `root` is a directory, or a place in a bucket: each process then has a directory
+    of its own besides."""
 
-    def __init__(self, directory: Path, count: int, root: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        count: int,
+        root: str,
+        ladder: str = "hosts_ladder.py",
+        settings: Sequence[str] = (),
+        devices: int = 1,
+    ) -> None:
         self.directory, self.count, self.root = directory, count, root
+        self.ladder, self.settings, self.devices = ladder, settings, devices
         self.stages: list[str] = []
         self.attempts = 0
 
@@ -122,8 +132,8 @@ class Shared:
                 order["calls"] = str(self.directory / f"calls-{index}.json")
             orders, log = self.directory / f"order-{index}.json", self.directory / f"{name}-{index}.log"
             orders.write_text(json.dumps(order))
-            command = [sys.executable, str(HERE / "child.py"), str(orders), "run", str(HERE / "hosts_ladder.py"), "--plain"]
-            command += [*self.place(name), *overrides]
+            command = [sys.executable, str(HERE / "child.py"), str(orders), "run", str(HERE / self.ladder), "--plain"]
+            command += [*self.place(name), *self.settings, *overrides]
             command += ["--scratch", str(self.directory / f"scratch-{index}" / name)] if "://" in self.root else []
             if count > 1:
                 command += ["--coordinator", f"localhost:{port}", "--processes", str(count), "--process", str(index)]
@@ -135,7 +145,7 @@ class Shared:
                         stdout=output,
                         stderr=subprocess.STDOUT,
                         stdin=subprocess.DEVNULL,
-                        env=environment(self.directory, token, "write" if calls else "read"),
+                        env=environment(self.directory, token, "write" if calls else "read", self.devices),
                         start_new_session=True,
                         pass_fds=(write,),
                     )

@@ -3,6 +3,7 @@ with an undisturbed run; at last one that takes its stages from that run.
 
     .venv/bin/python tools/kill/kill.py --kills 100 --terminations 10       the long setting: 28 minutes on two busy cores
     .venv/bin/python tools/kill/kill.py --short                             a dozen kills, 2.5 minutes of CPU time; runs in CI
+    .venv/bin/python tools/kill/kill.py --learning                          a ladder of models that learn from their own answers
 
 Exit code 0: every finished ladder has the digests, the traces and the metrics of the undisturbed run, nothing was left behind, no
 process outlived its parent, and every SIGTERM ended in time with code 143. 1: something of this failed; it is said what.
@@ -10,6 +11,7 @@ process outlived its parent, and every SIGTERM ended in time with code 143. 1: s
 
 import argparse
 import collections
+import fnmatch
 import json
 import random
 import shutil
@@ -23,7 +25,7 @@ from typing import Any
 import check
 import sharing
 from attempts import Runs, Strike
-from moments import DURING, MOMENTS, START
+from moments import DURING, EVERY, LEARNING, MOMENTS, START
 from surroundings import add_options, carried_out
 
 SHORT = (
@@ -40,6 +42,7 @@ SHORT = (
     "manifest not in place",
     "rendering the report",
 )
+LEARNERS = (*(moment.name for moment in LEARNING), "in an asynchronous save", "writing metrics", "manifest not in place")
 AT_RANDOM = "at a random instant"
 TERMINATED = "SIGTERM at a random instant"
 SHARE_AT_RANDOM = 0.2
@@ -52,12 +55,12 @@ def deck(
 ) -> list[Strike]:
     """What is to be delivered: every moment about equally often, at a call and an instant drawn at random, and the rest at random
     instants of the whole run."""
-    known = {moment.name: moment for moment in MOMENTS}
+    known = {moment.name: moment for moment in EVERY}
     at_random = 0 if kills <= len(names) else max(1, round(SHARE_AT_RANDOM * kills))
     strikes = []
     for number in range(kills - at_random):
         moment = known[names[number % len(names)]]
-        candidates = [call for call in calls if call["moment"] == moment.name]
+        candidates = [call for call in calls if call["moment"] == moment.name and fnmatch.fnmatch(call["stage"], moment.within)]
         weights = [call["seconds"] if moment.alone else 1.0 for call in candidates]
         (call,) = chance.choices(candidates, weights)
         delay = chance.random() * EARLY * call["seconds"] if moment.when == DURING else 0.0
@@ -72,7 +75,8 @@ def deck(
 
 def campaign(arguments: argparse.Namespace, directory: Path) -> dict[str, Any]:
     """Undisturbed runs, then ladders with kills until all are delivered; the counts and everything that went wrong."""
-    runs, began, said = Runs(directory), time.monotonic(), list[str]()
+    ladder = "learning_ladder.py" if arguments.learning else "ladder.py"
+    runs, began, said = Runs(directory, ladder), time.monotonic(), list[str]()
     if not arguments.short:
         said += runs.run("uncached", cache="").said
     ended = runs.run("undisturbed", cache="write", calls=directory / "calls.json")
@@ -84,7 +88,8 @@ def campaign(arguments: argparse.Namespace, directory: Path) -> dict[str, Any]:
         said += [f"uncached: {words}" for words in check.unlike(undisturbed, directory / "uncached" / "ladder")]
     calls = json.loads((directory / "calls.json").read_text())
     runs.stages = list(dict.fromkeys(call["stage"] for call in calls if call["stage"] != START))
-    names = SHORT if arguments.short else tuple(moment.name for moment in MOMENTS)
+    every = LEARNERS if arguments.learning else tuple(moment.name for moment in MOMENTS)
+    names = SHORT if arguments.short else every
     missing = [name for name in names if not any(call["moment"] == name for call in calls)]
     said += [f"the ladder has no moment {name!r}" for name in missing]
     names = tuple(name for name in names if name not in missing)
@@ -155,16 +160,18 @@ def text(report: Mapping[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=None, help="SIGKILLs to deliver (default: 100; short: 12)")
-    parser.add_argument("--terminations", type=int, default=None, help="SIGTERMs to deliver (default: 10; short: 1)")
-    parser.add_argument("--taking", type=int, default=None, help="SIGKILLs while stages are taken (default: 10; short: 2)")
+    parser.add_argument("--kills", type=int, default=None, help="SIGKILLs to deliver (default: 100; short: 12; learning: 30)")
+    parser.add_argument("--terminations", type=int, default=None, help="SIGTERMs to deliver (default: 10; short: 1; learning: 6)")
+    parser.add_argument("--taking", type=int, default=None, help="SIGKILLs while stages are taken (default: 10, or 2)")
     parser.add_argument("--per-ladder", type=int, default=None, help="kills before a ladder may finish (default: 10; short: 7)")
     parser.add_argument("--seed", type=int, default=0, help="which calls and instants are drawn")
     parser.add_argument("--short", action="store_true", help="each of the most telling moments once")
+    parser.add_argument("--learning", action="store_true", help="trainings on a model's own answers and on pairs, 30 kills")
     add_options(parser)
     arguments = parser.parse_args()
-    for name, (long, short) in {"kills": (100, 12), "terminations": (10, 1), "taking": (10, 2), "per_ladder": (10, 7)}.items():
-        value = short if arguments.short else long
+    settings = {"kills": (100, 12, 30), "terminations": (10, 1, 6), "taking": (10, 2, 2), "per_ladder": (10, 7, 10)}
+    for name, (long, short, learning) in settings.items():
+        value = short if arguments.short else learning if arguments.learning else long
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
     return carried_out(arguments, campaign, text)

@@ -16,7 +16,7 @@ from w2sr_jax.batches.packing import Packed
 from w2sr_jax.configuration import saved
 from w2sr_jax.core import records
 from w2sr_jax.core.bucket import Bucket
-from w2sr_jax.core.records import Trace
+from w2sr_jax.core.records import Rollout, Trace
 from w2sr_jax.core.trees import Location, location
 from w2sr_jax.graph.manifest import Manifest
 from w2sr_jax.graph.store import RunStore
@@ -61,6 +61,11 @@ class Run:
         """What was drawn, by the name of the file: of evaluations greedy and sampled answers apart."""
         drawn: dict[str, list[tuple[Any, ...]]] = {}
         for path in sorted(self.store.directory.rglob("*.parquet")):
+            if path.name.startswith("rollouts-"):
+                drawn[f"{path.relative_to(self.store.directory).as_posix()} sampled"] = [
+                    (each.problem_id, each.sample, each.text, tuple(each.token_ids), each.verdict, each.reward, each.left_out)
+                    for each in records.read(path, Rollout)
+                ]
             if path.name.startswith("traces-") or path.parent.parent.name == "evaluations":
                 for trace in records.read(path, Trace):
                     kind = "greedy" if trace.sample == GREEDY else "sampled"
@@ -153,10 +158,12 @@ def compare(first: Run, second: Run) -> Likeness:
 
 
 def _losses(a: dict[str, list[tuple[int, float]]], b: dict[str, list[tuple[int, float]]]) -> dict[str, tuple[int, float]]:
+    """Relatively to the largest loss of a training: a policy's is a sum of advantages of both signs, which may vanish."""
     apart = {}
     for name in sorted(a.keys() | b.keys()):
         own, other = a.get(name, []), b.get(name, [])
-        differences = [abs(x - y) / max(abs(x), 1e-30) for (_, x), (_, y) in zip(own, other, strict=False)]
+        largest = max((abs(x) for _, x in own), default=0.0)
+        differences = [abs(x - y) / max(largest, 1e-30) for (_, x), (_, y) in zip(own, other, strict=False)]
         sound = [step for step, _ in own] == [step for step, _ in other] and all(map(math.isfinite, differences))
         apart[name] = (len(own), max(differences, default=0.0) if sound else float("inf"))
     return apart

@@ -14,7 +14,7 @@ class Moment:
     """`target` is MODULE:NAME of a function, or MODULE:CLASS.NAME of a method. Before or after: the process kills itself there;
     during: it is killed from outside at a random instant while the function is at work (or up to `linger` seconds after it has
     returned, where work goes on in the background). With `file`, only calls with an argument that ends like this count. `alone`:
-    the process is killed without the processes it has started."""
+    the process is killed without the processes it has started. `within`: a pattern of the stages whose calls count."""
 
     name: str
     target: str
@@ -22,6 +22,7 @@ class Moment:
     file: str = ""
     linger: float = 0.0
     alone: bool = False
+    within: str = "*"
 
 
 REPLACE = "os:replace"
@@ -52,7 +53,25 @@ MOMENTS = (
     Moment("rendering the report", "w2sr_jax.stages.report.assemble:pooled"),
     Moment("report not in place", REPLACE, BEFORE, "report/index.html"),
 )
+LEARNING = (
+    Moment("drawing answers", "w2sr_jax.training.policy.drawing:Drawing.groups", linger=0.1),
+    Moment("drawing and judging answers", "w2sr_jax.training.policy.source:RolloutSource._rewarded"),
+    Moment("drawing answers ahead", "w2sr_jax.training.policy.source:RolloutSource._draw_ahead"),
+    Moment("judging answers", "w2sr_jax.training.policy.source:RolloutSource._judge"),
+    Moment("answers drawn, not written", REPLACE, BEFORE, "rollouts-*.parquet"),
+    Moment("answers written, step not done", REPLACE, AFTER, "rollouts-*.parquet"),
+    Moment("answers drawn ahead, not written", REPLACE, BEFORE, "drawn-*.parquet"),
+    Moment("answers drawn ahead, not judged", REPLACE, AFTER, "drawn-*.parquet"),
+    Moment("in a step on own answers", "w2sr_jax.training.policy.program:RolloutProgram.step", linger=0.02),
+    Moment("references of pairs", "w2sr_jax.training.preference.program:sequence_references"),
+    Moment("a pair's references not in place", REPLACE, BEFORE, "piece-*.npy"),
+    Moment("reading pairs", "w2sr_jax.training.preference.program:PairSource.batch_at"),
+    Moment("in a step on pairs", "w2sr_jax.training.student:StudentProgram.step", within="*/dpo/train", linger=0.02),
+)
+"""Of trainings on a model's own answers and on pairs."""
 INTERVENING = Moment("intervening", "w2sr_jax.stages.faithfulness:intervene")
 """Only where an evaluation measures faithfulness."""
 TAKEN = Moment("a file taken from another run, others not", "os:link", AFTER)
 """Only where a run has another one beside it."""
+
+EVERY = (*MOMENTS, *LEARNING, INTERVENING, TAKEN)

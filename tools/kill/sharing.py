@@ -3,6 +3,7 @@ stays as it was."""
 
 import hashlib
 import random
+import re
 from pathlib import Path
 
 import check
@@ -10,7 +11,9 @@ from attempts import Runs, Strike
 from moments import START, TAKEN
 
 BESIDE, NAME = "undisturbed", "sharing"
-NOT_TAKEN = ("timings.jsonl", "sittings.jsonl", "sampling.json")
+NOT_TAKEN = re.compile(
+    r"(timings\.jsonl|sittings\.jsonl|sampling\.json|drawn/settings\.json|drawn/drawn-\d+\.parquet|references/.*)$"
+)
 """What a stage notes for itself, without which its work stands."""
 
 
@@ -19,7 +22,7 @@ def campaign(runs: Runs, kills: int, chance: random.Random) -> tuple[int, list[s
     delivered, and what went wrong, as sentences."""
     root = runs.directory / BESIDE
     undisturbed, before = check.snapshot(root / "ladder"), _digests(root / "ladder")
-    undisturbed = undisturbed._replace(files={name for name in undisturbed.files if not name.endswith(NOT_TAKEN)})
+    undisturbed = undisturbed._replace(files={name for name in undisturbed.files if not NOT_TAKEN.search(name)})
     most = len(undisturbed.files) // (kills + 1)
     delivered, said = 0, list[str]()
     for number in range(kills):

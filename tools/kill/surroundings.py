@@ -21,13 +21,14 @@ Cache = Literal["", "read", "write"]
 """What a process does with programs that others have compiled."""
 
 
-def environment(directory: Path, token: str, cache: Cache) -> dict[str, str]:
+def environment(directory: Path, token: str, cache: Cache, devices: int = 1) -> dict[str, str]:
     """Compiled programs and bytecode are kept for the next process, since starting is most of the time. A process that may be
     killed writes no compiled program."""
     shell = dict(os.environ)
     if shell.pop("PYTHONDONTWRITEBYTECODE", ""):
         shell.setdefault("PYTHONPYCACHEPREFIX", str(Path(tempfile.gettempdir()) / "w2sr-bytecode"))
-    shell |= {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK, check.TOKEN: token}
+    flags = QUICK if devices == 1 else f"--xla_force_host_platform_device_count={devices} {QUICK}"
+    shell |= {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, check.TOKEN: token}
     if cache:
         shell |= {
             "JAX_COMPILATION_CACHE_DIR": str(directory / "programs"),
