@@ -1,8 +1,9 @@
 """The models and documents that every variant of a benchmark gets: free of jax and torch, so that none pays for the other.
 
-S and M are Qwen2 decoders (biases on queries, keys and values; tied embeddings; two key/value heads). Documents have the lengths
-of real reasoning traces: log-normal with a median of 134 tokens and a deviation of 0.45, as fitted to 18,220 questions with their
-traces on GSM8K (words, digits and marks counted; the middle half lies between 99 and 182), those above a row left out.
+All are Qwen2 decoders (biases on queries, keys and values; tied embeddings), S and M with two key/value heads; the student has
+the size of the first one of configs/quickstart.py. Documents have the lengths of real reasoning traces: log-normal with a median
+of 134 tokens and a deviation of 0.45, as fitted to 18,220 questions with their traces on GSM8K (words, digits and marks counted;
+the middle half lies between 99 and 182), those above a row left out.
 """
 
 from dataclasses import dataclass
@@ -15,21 +16,26 @@ ROW = 512
 """Tokens of a packed row."""
 
 
-def _qwen2(vocabulary: int, width: int, layers: int, heads: int) -> ModelConfig:
+def _qwen2(vocabulary: int, width: int, layers: int, heads: int, kv_heads: int = 2, head_dim: int = 64) -> ModelConfig:
     return ModelConfig(
         vocab_size=vocabulary,
         width=width,
         layers=layers,
         heads=heads,
-        kv_heads=2,
-        head_dim=64,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
         rope_theta=1_000_000.0,
         qkv_bias=True,
         tied_embeddings=True,
     )
 
 
-SHAPES = {"S": _qwen2(4096, 256, 6, 4), "M": _qwen2(32_000, 512, 8, 8), "tiny": _qwen2(512, 64, 2, 2)}
+SHAPES = {
+    "S": _qwen2(4096, 256, 6, 4),
+    "M": _qwen2(32_000, 512, 8, 8),
+    "tiny": _qwen2(512, 64, 2, 2),
+    "student": _qwen2(107, 96, 3, 3, 3, 32),
+}
 
 
 @dataclass(frozen=True)
