@@ -16,7 +16,7 @@ import compare
 import harness
 import tyro
 
-ORDER = ("training", "reference", "sampling", "loss_memory", "startup", "saving", "data", "limits")
+ORDER = ("training", "reference", "sampling", "policy", "loss_memory", "startup", "saving", "data", "limits")
 
 INTRODUCTION = """# Performance
 

@@ -1,6 +1,6 @@
 """All benchmarks of one core, one after the other, and the page that shows them.
 
-python tools/bench/run.py                       # 5 rounds, about 55 minutes; nothing else should run meanwhile
+python tools/bench/run.py                       # 5 rounds, about 70 minutes; nothing else should run meanwhile
 python tools/bench/run.py --resume              # continue after an interruption
 python tools/bench/run.py --only training       # one of them
 python tools/bench/run.py --quick --out /tmp/x  # do they run? tiny sizes, one round, a few minutes
@@ -17,6 +17,7 @@ import data
 import harness
 import limits
 import loss_memory
+import policy
 import reference
 import report
 import sampling
@@ -25,9 +26,9 @@ import startup
 import training
 import tyro
 
-MODULES = (limits, loss_memory, startup, data, saving, sampling, training, reference)
+MODULES = (limits, loss_memory, startup, data, saving, sampling, training, reference, policy)
 SUBJECTS = {module.SUBJECT.name: module.SUBJECT for module in MODULES}
-Name = Literal["limits", "loss_memory", "startup", "data", "saving", "sampling", "training", "reference"]
+Name = Literal["limits", "loss_memory", "startup", "data", "saving", "sampling", "training", "reference", "policy"]
 
 
 @dataclass(frozen=True)

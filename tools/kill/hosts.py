@@ -15,6 +15,7 @@ naming the process, with an exit code after which a cluster starts again; after 
 import argparse
 import collections
 import dataclasses
+import fnmatch
 import json
 import random
 import shutil
@@ -78,8 +79,10 @@ def aimed(number: int, kind: str, calls: Calls, seconds: float, chance: random.R
     moments = {moment.name: moment for moment in EVERY}
 
     def fits(call: Mapping[str, Any], watched: int) -> bool:
-        itself = moments[call["moment"]].when != DURING
-        return kind_of(call) == kind and not (itself and (number != signal.SIGKILL or watched != process))
+        moment = moments[call["moment"]]
+        itself = moment.when != DURING
+        outside = kind_of(call) != kind or not fnmatch.fnmatch(call["stage"], moment.within)
+        return not outside and not (itself and (number != signal.SIGKILL or watched != process))
 
     own = [call for call in calls[process] if fits(call, process)]
     watched = process if own else 0
