@@ -102,7 +102,7 @@ def own_answers(
     devices = make_mesh(mesh)
     folder.mkdir(parents=True, exist_ok=True)
     drawing = Drawing("student", 0, model(), renderer(), decoding, devices, folder, longest=draws.length + 1)
-    draws = dataclasses.replace(draws, parts=training.accumulation)
+    draws = dataclasses.replace(draws, parts=training.accumulation, alone=hasattr(loss, "pairs"))
     batching = dataclasses.replace(training.batching, rows=draws.rollouts)
     training = dataclasses.replace(training, steps=draws.steps, batching=batching)
     objective = Objective(loss, block=64)

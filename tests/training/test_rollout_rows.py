@@ -62,6 +62,15 @@ def test_as_many_rows_as_hold_the_longest() -> None:
     assert Shape.holding(16, 10, 10, 1, 1) == Shape(16, 10, 1)
     assert Shape.holding(16, 10, 39, 1, 1) == Shape(6, 39, 1)
     assert Shape.holding(16, 10, 39, 2, 2) == Shape(8, 39, 2)
+    assert Shape.holding(16, 10, 39, 1, 1, alone=True) == Shape(16, 39, 1, True)
+
+
+def test_losses_on_sequences_have_each_rollout_in_a_row_of_its_own() -> None:
+    drawn = [rollout(number, tokens, PROBLEMS[number]) for number, tokens in enumerate(LENGTHS)]
+    shape = Shape.holding(len(drawn), PROMPT + 9, 3 * (PROMPT + 9), 1, 1, alone=True)
+    batch = rows.batch(drawn, PROBLEMS[: len(drawn)], np.ones(len(drawn)), renderer(), "reason", shape)
+    assert (batch.weight > 0).sum(axis=1).tolist() == list(LENGTHS)
+    assert batch.segments.max() == 1
 
 
 def test_parts_that_add_nothing_are_passed_over() -> None:

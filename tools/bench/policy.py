@@ -155,7 +155,7 @@ def _ours(case: Case, folder: Path) -> dict[str, float]:
     from w2sr_jax.training.policy.drawing import Drawing
     from w2sr_jax.training.policy.draws import Draws
     from w2sr_jax.training.policy.gates import Gates
-    from w2sr_jax.training.policy.program import rollout_program
+    from w2sr_jax.training.policy.program import learning_from, rollout_program
     from w2sr_jax.training.policy.source import RolloutSource
 
     compiling.tidy()  # as the `w2sr` command does
@@ -185,8 +185,8 @@ def _ours(case: Case, folder: Path) -> dict[str, float]:
     training = dataclasses.replace(OWN_ANSWERS, steps=draws.steps, batching=batching, accumulation=case["parts"])
     drawing, other = (Drawing("student", 0, config, renderer, decoding, mesh, folder, longest=longest + 1) for _ in range(2))
     gates = Gates(looping=0.0, truncated=0.0)
-    own = (Objective(loss), drawing, mesh, NO_MODELS, RolloutWatch(loss.clip, False), gates, rows)
-    program = rollout_program(config, params, training, *own)
+    learns = learning_from(Objective(loss), decoding, None, RolloutWatch(loss.clip, False))
+    program = rollout_program(config, params, training, Objective(loss), learns, mesh, NO_MODELS, gates, 0)
     source = RolloutSource(draws, NumberGrader(), every, drawing, program.whole)
     engine = Engine(config, decoding, renderer.end_tokens, renderer.pad, mesh, renderer.vocab_size, longest + 1)
     engine.update(params)

@@ -252,6 +252,7 @@ class Policy(OwnAnswers):
             ahead=self.ahead,
             patience=self.patience,
             parts=self.training.accumulation,
+            alone=self.sequence_loss is not None,
         )
 
     def train(self, work: "TrainingWork") -> "TrainedModel":

@@ -41,6 +41,8 @@ class Draws:
     patience: int = 10
     parts: int = 1
     """Micro-batches of a step."""
+    alone: bool = False
+    """One rollout to a row, as losses on whole sequences take them."""
 
     @property
     def number(self) -> int:

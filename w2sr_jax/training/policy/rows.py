@@ -16,17 +16,19 @@ from w2sr_jax.text.spans import ANSWER, END, REASONING, answer_start
 
 
 class Shape(NamedTuple):
-    """`rows` of `length` positions, of which a step takes every `parts`-th at a time, see `training.accumulation`."""
+    """`rows` of `length` positions, of which a step takes every `parts`-th at a time, see `training.accumulation`. `alone` says
+    that a row holds one rollout at most."""
 
     rows: int
     length: int
     parts: int = 1
+    alone: bool = False
 
     @classmethod
-    def holding(cls, rollouts: int, longest: int, length: int, parts: int, ways: int) -> "Shape":
+    def holding(cls, rollouts: int, longest: int, length: int, parts: int, ways: int, alone: bool = False) -> "Shape":
         """As many rows as so many rollouts fill, of at most `longest` positions each, in a multiple of `parts` × `ways`."""
-        least = -(-rollouts // (length // longest))
-        return cls(-(-least // (parts * ways)) * parts * ways, length, parts)
+        least = -(-rollouts // (1 if alone else length // longest))
+        return cls(-(-least // (parts * ways)) * parts * ways, length, parts, alone)
 
     def row(self, number: int) -> int:
         """Where the row that is filled as number so and so lies: those of a part are filled before those of the next one, so that
@@ -77,7 +79,7 @@ def _packed(rollouts: Sequence[Rollout], prompts: Sequence[Sequence[int]], shape
                 f"a rollout of problem {rollout.problem_id} has {positions} positions with its prompt, and a row has "
                 f"{shape.length}; raise training.batching.length, or lower decoding.max_tokens"
             )
-    return [list(row) for row in plan(lengths, shape.length)]
+    return [[index] for index in range(len(lengths))] if shape.alone else [list(row) for row in plan(lengths, shape.length)]
 
 
 def _spans(rollouts: Sequence[Rollout], renderer: Renderer) -> list[list[int]]:

@@ -251,7 +251,7 @@ class RolloutSource:
                 f"the longest prompt with an answer of {most:,} tokens (decoding.max_tokens) takes {needed:,} positions, and a "
                 f"row has {draws.length:,}; raise training.batching.length, or lower decoding.max_tokens"
             )
-        return rows.Shape.holding(draws.rollouts, needed, draws.length, draws.parts, self._drawing.ways)
+        return rows.Shape.holding(draws.rollouts, needed, draws.length, draws.parts, self._drawing.ways, draws.alone)
 
     def _check_variance(self, draw: int, rollouts: Sequence[Rollout]) -> None:
         """`UserError` where nothing could be learned from `patience` draws in a row."""
