@@ -123,8 +123,10 @@ def make_step(
             every = jax.lax.map(lambda part: losses(state.params, frozen, part, progress), parts)
             parts = parts._replace(weight=trimmed(every, parts.weight, objective.trim))
         own = (state.params, frozen, parts, progress, accumulation, mesh)
-        # How many rows the rollouts of a step fill differs, and the last ones are empty.
-        slope, total = gradient(sums, partial(no_tokens, watch), *own, None if rollouts is None else _learns)
+        # How many rows the rollouts of a step fill differs, and the last ones are empty. Devices that decided apart whether to
+        # pass over rows could wait for each other for ever.
+        alone = mesh is None or mesh.size == 1
+        slope, total = gradient(sums, partial(no_tokens, watch), *own, _learns if rollouts is not None and alone else None)
         if rollouts is None:
             slope = jax.tree.map(lambda leaf: ratio(leaf, total.weight_sum), slope)
 
