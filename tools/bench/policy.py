@@ -163,7 +163,7 @@ def _ours(case: Case, folder: Path) -> dict[str, float]:
     by_id = {problem.id: problem for problem in every}
     prompts = renderer.prompts([problem.question for problem in every])
     longest = max(map(len, prompts)) + case["tokens"] - 1
-    length = case["row"] * longest
+    length = int(case["row"] * longest)
     config, mesh, loss = SHAPES[SHAPE], make_mesh(Mesh(data=1)), DrGrpo()
     params = transformer.init(config, key(0, "bench"))
     # As transformers draws it, so that all tokens are about as probable on both sides, those that end an answer too.
