@@ -58,7 +58,7 @@ def test_the_quickstart_ends_in_a_report_with_a_verdict(quickstart):
     found = results(quickstart)
     assert "W2SR-P" in page
     assert [rung["name"] for rung in found["rungs"]] == ["small", "large"]
-    assert set(found["rungs"][0]["comparisons"]) == {"all", "correct", "incorrect"}
+    assert set(found["rungs"][0]["comparisons"]) == {"all", "correct", "incorrect", "gold"}
     assert [rung["rung"] for rung in found["verdict"]["rungs"]] == [0, 1]
     assert found["verdict"]["rungs"][1]["teacher"] == "0-small.correct"
     assert (found["climb"]["student"], found["climb"]["teacher"]) == ("1-large.correct", "teacher")
