@@ -171,7 +171,7 @@ def test_a_training_that_finds_nothing_to_learn_is_skipped_and_the_last_one_ends
     monkeypatch.setattr(training_work, "fit", fit)
     execute(made, tmp_path / "run", Silent())
     found = results(tmp_path / "run")
-    assert set(found["rungs"][0]["comparisons"]) == {"incorrect"}
+    assert set(found["rungs"][0]["comparisons"]) == {"incorrect", "gold"}
     assert [(entry["model"], entry["reason"].endswith("all: all weights are 0")) for entry in found["skipped"]] == [
         ("0-small.all", True)
     ]
