@@ -16,8 +16,8 @@ import dataclasses
 from quickstart import BATCHING, TEACHER
 from quickstart import experiment as quickstart
 from quickstart import miniature as quickstart_miniature
+from reinforced import LEARNING, OWN, POLICY
 
-from w2sr_jax.batches.settings import Batching
 from w2sr_jax.curation.arms import Correct, Nothing
 from w2sr_jax.curation.pairs import Pairs
 from w2sr_jax.curation.settings import Curation
@@ -25,23 +25,11 @@ from w2sr_jax.experiment import Arm, Experiment, TrainingStage
 from w2sr_jax.experiment.policy import OnPolicy, Policy
 from w2sr_jax.experiment.preference import Preference
 from w2sr_jax.losses.advantages import Fixed
-from w2sr_jax.losses.policy import DrGrpo
 from w2sr_jax.losses.preference import Dpo
 from w2sr_jax.losses.shift import Shift
 from w2sr_jax.losses.token import Nll, OnCorrect
 from w2sr_jax.training.settings import Training
 
-LEARNING = Training(steps=500, learning_rate=2e-3, weight_decay=0.5, batching=BATCHING)
-OWN = Training(
-    learning_rate=3e-4,
-    warmup=0.05,
-    final_fraction=0.2,
-    accumulation=32,
-    log_every=1,
-    save_every=25,
-    batching=Batching(length=80),
-)
-POLICY = Policy(DrGrpo(), steps=150, problems=32, rollouts=8, training=OWN)
 SHIFT = Shift(anchor="initial", positive="teacher", negative="teacher-base", strength=1.0)
 REASONER = dataclasses.replace(TEACHER, train=(dataclasses.replace(POLICY, steps=40),))
 MINIATURE_TEACHER = Training(steps=120, learning_rate=2e-3, batching=BATCHING)
