@@ -88,3 +88,16 @@ def elements(dimensions: str) -> int:
     for dimension in filter(None, dimensions.split(",")):
         size *= int(dimension)
     return size
+
+
+def test_the_matrix_gradient_is_kept_apart_from_what_a_loop_around_adds_it_to() -> None:
+    """Compilers for TPUs fail on a sum over devices inside the loop of micro-batches that reaches the loop's total by more than
+    an addition."""
+    mesh = jax.make_mesh((1, 8, 1), ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3)
+
+    def step(hidden: jax.Array, output: jax.Array, data: TokenData) -> jax.Array:
+        return blocked(Nll(), hidden, output, data, 0.5, {}, 64, mesh).loss_sum
+
+    arguments = shapes(512, 64, 256, lambda *spec: NamedSharding(mesh, PartitionSpec(*spec)))
+    text = jax.jit(jax.grad(step, 1)).lower(*arguments).as_text()
+    assert text.index("stablehlo.reduce_scatter") < text.index("stablehlo.optimization_barrier")

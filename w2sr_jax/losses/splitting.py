@@ -64,6 +64,8 @@ def summed_matrix(
     def summed(part: Float[Array, "D V"]) -> Array:
         part = _scattered(part) if scattered else part
         part = jax.lax.psum(part, others) if others else part
+        # TPU compilers fail on a sum over devices in the loop of micro-batches whose result is converted before it is added up.
+        part = jax.lax.optimization_barrier(part) if scattered else part
         return part[None] if copied else part
 
     width = WIDTH_AXIS if scattered else None
