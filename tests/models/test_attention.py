@@ -16,7 +16,7 @@ from w2sr_jax.models import attention, attention_kernels, transformer
 from w2sr_jax.models.attention import Seen, chosen, packed
 from w2sr_jax.models.attention_blocks import blocked_attention
 from w2sr_jax.models.config import ModelConfig, RematKind
-from w2sr_jax.parallel.mesh import make_mesh
+from w2sr_jax.parallel.mesh import batch_sharding, here, make_mesh
 from w2sr_jax.parallel.settings import Mesh
 
 LENGTH = 300  # four whole blocks and a part of one
@@ -126,6 +126,28 @@ def test_blocks_on_a_mesh_gather_no_rows(shape: dict[str, int]) -> None:
     wanted = jax.grad(lambda *qkv: (packed(*qkv, seen, 0.35, None, "dense") ** 2).sum(), (0, 1, 2))(*arrays)
     for one, other in zip(compiled(*arrays, seen), wanted, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize("around", [False, True], ids=["alone", "inside a shard_map"])
+def test_a_kernel_sees_one_device_of_the_whole_mesh(around: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels of a TPU are refused in a program where an axis of the mesh, even one of one part, is left to the compiler."""
+    mesh = make_mesh(Mesh(data=4, fsdp=1, tensor=1))
+    taken: list[set[str]] = []
+
+    def kernel(query: jax.Array, *_: Any) -> jax.Array:
+        taken.append(set(jax.sharding.get_abstract_mesh().manual_axes))
+        return query
+
+    monkeypatch.setattr(attention, "splash_attention", kernel)
+    monkeypatch.setattr(attention, "platform_of", lambda sharding: "tpu")
+    arrays, seen = inputs(4, 256, 64)
+
+    def mixed(query: jax.Array, key: jax.Array, value: jax.Array, seen: Seen) -> jax.Array:
+        return packed(query, key, value, seen, 0.1, how="splash", sharding=batch_sharding(here(mesh)))
+
+    spread = jax.shard_map(mixed, mesh=mesh, in_specs=PartitionSpec("data"), out_specs=PartitionSpec("data"), axis_names={"data"})
+    jax.eval_shape(jax.jit(spread if around else mixed), *arrays, seen)
+    assert taken == [set(mesh.axis_names)]
 
 
 def test_blocks_keep_no_scores() -> None:

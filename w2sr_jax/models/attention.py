@@ -71,7 +71,9 @@ def packed(
         return jax.lax.cond(seen.reach <= window, partial(kernel, window), partial(kernel, None))
 
     free = {} if sharding is None else free_axes(sharding.mesh)
-    if sharding is None or prod(free.values()) == 1:
+    # A kernel is compiled for one device: on a mesh of several, every axis must be one of a `shard_map`, also those of one part.
+    several = 1 if sharding is None else prod(sharding.mesh.shape.values() if kind != "blocks" else free.values())
+    if sharding is None or not free or several == 1:
         return local(query, key, value, seen)
     # Loops over rows, and kernels, are no operations that the compiler could split.
     split = free.get(HEAD_AXIS, 1)
