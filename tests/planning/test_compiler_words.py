@@ -1,5 +1,6 @@
 """What is read of the compiler: bytes that devices exchange, from texts written by hand, and refusals."""
 
+import jax
 import pytest
 
 from w2sr_jax.core.errors import UserError
@@ -56,4 +57,10 @@ def test_memory_that_does_not_suffice_is_a_refusal_with_its_numbers(words: str, 
 def test_a_sentence_of_ours_is_passed_on_and_other_errors_are_raised() -> None:
     assert compiling.refusal(UserError("mesh.fsdp is 0")) == Refused("mesh.fsdp is 0")
     with pytest.raises(RuntimeError, match="INTERNAL"):
-        compiling.refusal(RuntimeError("INTERNAL: a fault of the compiler"))
+        compiling.refusal(RuntimeError("INTERNAL: a fault of ours"))
+
+
+def test_a_fault_of_the_compiler_is_a_refusal() -> None:
+    """Other programs are still compiled, and the plan says which one has none."""
+    why = compiling.refusal(jax.errors.JaxRuntimeError("INTERNAL: RET_CHECK failure (loop.cc:11)")).why
+    assert why == "the compiler failed by a fault of its own: INTERNAL: RET_CHECK failure (loop.cc:11)"

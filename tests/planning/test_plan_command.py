@@ -116,9 +116,22 @@ def test_gpus_that_are_not_here_are_planned_by_arithmetic(tiny: str, tmp_path: P
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: nothing compiles for a TPU here")
-def test_every_program_is_compiled_for_a_tpu_that_is_not_here(tiny: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "w2sr_jax.cli", "plan", tiny, "--topology", "v5e:2x2", "--root", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env={**os.environ, "PYTHONPATH": str(ROOT)})
+@pytest.mark.parametrize("mesh", [{"fsdp": 2}, {"fsdp": 4}, {"data": 4, "fsdp": 1}], ids=["both", "fsdp", "data"])
+def test_every_program_is_compiled_for_a_tpu_that_is_not_here(mesh: dict[str, int], tiny: str, tmp_path: Path) -> None:
+    """Steps of several micro-batches with an output matrix of their own, which a compiler for TPUs has failed on, are among
+    them."""
+    settings = [
+        "--rungs.0.model.no-tied-embeddings",
+        "--rungs.0.training.accumulation",
+        "2",
+        "--rungs.0.training.batching.rows",
+        "8",
+    ]
+    settings += [word for axis, ways in mesh.items() for word in (f"--mesh.{axis}", str(ways))]
+    where = ["--topology", "v5e:2x2", "--root", str(tmp_path)]
+    command = [sys.executable, "-m", "w2sr_jax.cli", "plan", tiny, *where, *settings]
+    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env={**os.environ, "PYTHONPATH": paths})
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.endswith("compiler")]
     assert [line.split("  ")[0] for line in rows] == ["train step", "lay out", "prefill", "seat", "decode", "held-out"]

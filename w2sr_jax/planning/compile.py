@@ -103,12 +103,14 @@ def exchanged(hlo: str) -> dict[str, int]:
 
 
 def refusal(error: Exception) -> Refused:
-    """Why the compiler gave no program. Errors that are no question of memory are raised."""
+    """Why the compiler gave no program: for want of memory, or by a fault of its own. Other errors are raised."""
     words = " ".join(str(error).split())
     if isinstance(error, UserError):
         return Refused(str(error))
     if "RESOURCE_EXHAUSTED" not in words and "Ran out of memory" not in words:
-        raise error
+        if not isinstance(error, jax.errors.JaxRuntimeError):
+            raise error
+        return Refused(f"the compiler failed by a fault of its own: {sentences.shown(words, 200)}")
     used = re.search(r"Used ([\d.]+[KMGT]?) of ([\d.]+[KMGT]?) hbm", words)
     if used:
         return Refused(f"it needs {used[1]}iB of {used[2]}iB")
