@@ -181,12 +181,13 @@ class RolloutSource:
         return self._draws.groups(read)
 
     def _asked(self, draw: int, again: int) -> list[Problem]:
-        """The problems of a draw, from an order of all problems that is another one in each pass over them; where a draw asks
-        more (`again` counts), from an order of its own of the others."""
-        count, every, own = self._draws.problems, len(self._problems), self._drawing
+        """The problems of a draw, each once, from an order of all problems that is another one in each pass over them; a pass
+        consists of whole draws, and leaves out what is too little for one more. Where a draw asks more (`again` counts), they
+        come from an order of its own of the others."""
+        count, own = self._draws.problems, self._drawing
         if not again:
-            spots = (divmod(spot, every) for spot in range(draw * count, (draw + 1) * count))
-            return [self._problems[self._order(number)[at]] for number, at in spots]
+            number, place = divmod(draw, len(self._problems) // count)
+            return [self._problems[index] for index in self._order(number)[place * count : (place + 1) * count]]
         asked = {problem.id for problem in self._asked(draw, 0)}
         rest = [problem for problem in self._problems if problem.id not in asked]
         order = keys.generator(own.seed, "ask again", own.name, draw).permutation(len(rest))
