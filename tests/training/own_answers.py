@@ -17,7 +17,7 @@ from w2sr_jax.losses.policy import DrGrpo
 from w2sr_jax.losses.rollout_watch import RolloutWatch
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.parallel.mesh import make_mesh
+from w2sr_jax.parallel.mesh import batch_divisor, make_mesh
 from w2sr_jax.parallel.settings import Mesh
 from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.text import tokenizer
@@ -98,10 +98,12 @@ def own_answers(
     problems: list[Problem] = PROBLEMS,
     initial: bool = True,
     grader: Grader = GRADER,
+    drawn_on: Mesh | None = None,
 ) -> OwnAnswers:
     devices = make_mesh(mesh)
+    draws_on = make_mesh(drawn_on or mesh)
     folder.mkdir(parents=True, exist_ok=True)
-    drawing = Drawing("student", 0, model(), renderer(), decoding, devices, folder, longest=draws.length + 1)
+    drawing = Drawing("student", 0, model(), renderer(), decoding, draws_on, folder, longest=draws.length + 1)
     draws = dataclasses.replace(draws, parts=training.accumulation, alone=hasattr(loss, "pairs"))
     batching = dataclasses.replace(training.batching, rows=draws.rollouts)
     training = dataclasses.replace(training, steps=draws.steps, batching=batching)
@@ -109,7 +111,7 @@ def own_answers(
     learns = learning_from(objective, decoding, None, RolloutWatch(getattr(loss, "clip", None), initial))
     gates = gates or Gates(looping=0.0, truncated=0.0)
     program = rollout_program(model(), params(), training, objective, learns, devices, models, gates, 0)
-    return OwnAnswers(program, RolloutSource(draws, grader, problems, drawing, program.whole))
+    return OwnAnswers(program, RolloutSource(draws, grader, problems, drawing, program.whole, batch_divisor(devices)))
 
 
 def learn(

@@ -314,3 +314,28 @@ def test_advantages_of_the_source_are_those_of_the_function(tmp_path: Path) -> N
     for rollout in rollouts(tmp_path, 0):
         assert rollout.advantage == pytest.approx(own[rollout.id] * 4 / 3, abs=1e-12)
     assert isinstance(own_answers(tmp_path / "other").source, RolloutSource)
+
+
+@pytest.mark.parametrize("problems", [3, 5, 7, 8])
+def test_no_draw_asks_a_problem_twice(tmp_path: Path, problems: int) -> None:
+    """Nor does a pass: a draw that a pass has no room for is the first one of the next."""
+    draws = dataclasses.replace(DRAWS, steps=6, problems=problems, samples=1)
+    source = own_answers(tmp_path, draws=draws).source
+    asked = [[problem.id for problem in source._asked(draw, 0)] for draw in range(draws.steps)]
+    assert {len(set(each)) for each in asked} == {problems}
+    each_pass = len(PROBLEMS) // problems
+    for first in range(0, draws.steps - each_pass + 1, each_pass):
+        once = [problem for each in asked[first : first + each_pass] for problem in each]
+        assert len(set(once)) == len(once)
+    assert len({tuple(each) for each in asked}) == draws.steps
+
+
+def test_rows_are_split_as_the_training_splits_them(tmp_path: Path) -> None:
+    """Whatever draws: three answers to a row of 72 positions fill 6 rows, which 8 devices cannot share."""
+    draws = dataclasses.replace(DRAWS, steps=1, length=72)
+    wide = own_answers(tmp_path / "wide", draws=draws, mesh=Mesh(2, 4), drawn_on=Mesh(data=1))
+    assert wide.source._shape.rows == 8
+    narrow = own_answers(tmp_path / "narrow", draws=draws, mesh=Mesh(data=1), drawn_on=Mesh(2, 4))
+    assert narrow.source._shape.rows == 6
+    learned = learn(tmp_path / "learned", draws=draws, mesh=Mesh(2, 4), drawn_on=Mesh(data=1))
+    assert learned.steps == 1

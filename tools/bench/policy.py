@@ -187,7 +187,7 @@ def _ours(case: Case, folder: Path) -> dict[str, float]:
     gates = Gates(looping=0.0, truncated=0.0)
     learns = learning_from(Objective(loss), decoding, None, RolloutWatch(loss.clip, False))
     program = rollout_program(config, params, training, Objective(loss), learns, mesh, NO_MODELS, gates, 0)
-    source = RolloutSource(draws, NumberGrader(), every, drawing, program.whole)
+    source = RolloutSource(draws, NumberGrader(), every, drawing, program.whole, ways=1)
     engine = Engine(config, decoding, renderer.end_tokens, renderer.pad, mesh, renderer.vocab_size, longest + 1)
     engine.update(params)
 

@@ -114,6 +114,7 @@ class OwnAnswers(TrainingStage):
         return dataclasses.replace(shrunk, **few)  # type: ignore[type-var]
 
     def _learn(self, work: "TrainingWork", draws: Draws) -> "TrainedModel":
+        from w2sr_jax.parallel.mesh import batch_divisor
         from w2sr_jax.training.policy.program import rollout_program
         from w2sr_jax.training.policy.source import RolloutSource
 
@@ -123,7 +124,9 @@ class OwnAnswers(TrainingStage):
         learns = self.learning(work.decoding, known if known < work.config.vocab_size else None)
         shown = (training, self.objective, learns, work.mesh, work.beside(), self.gates, work.seed)
         program = rollout_program(work.config, work.initial, *shown)
-        source = RolloutSource(draws, work.grader, work.problems(work.own_split), drawing, program.whole)
+        source = RolloutSource(
+            draws, work.grader, work.problems(work.own_split), drawing, program.whole, batch_divisor(work.mesh)
+        )
         result = work.fit(program, source, training.loop, looks)
         spent = source.spent()
         measures = {

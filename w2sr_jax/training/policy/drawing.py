@@ -10,7 +10,7 @@ from w2sr_jax.core.records import Problem, Rollout
 from w2sr_jax.core.sharing import ON_ONE_DISK, Sharing
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.parallel.mesh import batch_divisor, resting
+from w2sr_jax.parallel.mesh import resting
 from w2sr_jax.parallel.processes import put
 from w2sr_jax.sampling.dividing import Division
 from w2sr_jax.sampling.engine import Engine
@@ -44,11 +44,6 @@ class Drawing:
         self._layout = resting(mesh, transformer.logical_axes(config), transformer.shapes(config))
         self._engine: Engine | None = None
         self._division: Division | None = None
-
-    @property
-    def ways(self) -> int:
-        """Over how many devices, or groups of them, the rows of a step are split."""
-        return batch_divisor(self._mesh)
 
     def groups(self, draw: int, params: Any, problems: Sequence[Problem], samples: int) -> Iterator[tuple[Problem, list[Drawn]]]:
         """Each of this process's problems with all of its answers, in their order, once the last of these has ended. `params` are

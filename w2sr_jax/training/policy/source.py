@@ -53,8 +53,10 @@ class RolloutSource:
         problems: Sequence[Problem],
         drawing: Drawing,
         whole: Callable[[Any], Any],
+        ways: int,
     ) -> None:
-        """`UserError` where there are fewer problems than a draw asks, or the longest prompt leaves no room for an answer."""
+        """`ways` is over how many devices, or groups of them, the training splits the rows of a step. `UserError` where there are
+        fewer problems than a draw asks, or the longest prompt leaves no room for an answer."""
         self._draws, self._grader, self._problems, self._drawing = draws, grader, list(problems), drawing
         self._whole, self._folder, self._sharing = whole, drawing.folder, drawing.sharing
         self._by_id = {problem.id: problem for problem in self._problems}
@@ -62,7 +64,7 @@ class RolloutSource:
         self._next: tuple[int, list[Future[list[Rollout]]]] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="grading")
         self._stop: Callable[[], bool] | None = None
-        self._shape = self._checked()
+        self._shape = self._checked(ways)
         self.steps = draws.steps
         ids = [problem.id for problem in self._problems]
         self.digest = files.digest_json(
@@ -237,7 +239,7 @@ class RolloutSource:
         own = [self._by_id[rollout.problem_id] for rollout in chosen]
         return rows.batch(chosen, own, weights, self._drawing.renderer, self._drawing.style, self._shape)
 
-    def _checked(self) -> rows.Shape:
+    def _checked(self, ways: int) -> rows.Shape:
         """The rows of a step, which hold whatever is drawn."""
         draws, most = self._draws, self._drawing.decoding.max_tokens
         if len(self._problems) < draws.problems:
@@ -252,7 +254,7 @@ class RolloutSource:
                 f"the longest prompt with an answer of {most:,} tokens (decoding.max_tokens) takes {needed:,} positions, and a "
                 f"row has {draws.length:,}; raise training.batching.length, or lower decoding.max_tokens"
             )
-        return rows.Shape.holding(draws.rollouts, needed, draws.length, draws.parts, self._drawing.ways, draws.alone)
+        return rows.Shape.holding(draws.rollouts, needed, draws.length, draws.parts, ways, draws.alone)
 
     def _check_variance(self, draw: int, rollouts: Sequence[Rollout]) -> None:
         """`UserError` where nothing could be learned from `patience` draws in a row."""
