@@ -291,6 +291,16 @@ def test_gates_warn_and_stop(tmp_path: Path) -> None:
     assert stopped.startswith("training stopped at step 1: ")
 
 
+def test_gates_judge_every_step_at_its_own_number(tmp_path: Path) -> None:
+    """Also the last one, those that are not logged, and before anything is saved of them."""
+    gates = Gates(truncated=0.0, looping=0.0, kl=1e-7, action="stop")  # the first step's student is the one of the start
+    for steps in (2, 4):
+        directory, draws = tmp_path / str(steps), dataclasses.replace(DRAWS, steps=steps)
+        training = dataclasses.replace(TRAINING, log_every=4, save_every=2)
+        assert refused(directory, draws=draws, gates=gates, training=training).startswith("training stopped at step 2: ")
+        assert not (directory / "checkpoints" / "2").exists()
+
+
 def test_a_control_without_rewards_moves_away_from_what_it_writes(tmp_path: Path) -> None:
     draws = dataclasses.replace(DRAWS, advantages=Fixed(-1.0), patience=0)
     result = learn(tmp_path, draws=draws)

@@ -55,7 +55,7 @@ class Gates:
 
 
 class Guard:
-    """Holds the metrics of finished steps against gates."""
+    """Holds the metrics of steps against gates."""
 
     def __init__(self, gates: Gates, warn: Callable[[str], None]) -> None:
         self._gates, self._warn, self._said = gates, warn, set[str]()

@@ -79,14 +79,14 @@ def learning_from(objective: Objective, decoding: Decoding, limit: int | None, w
 
 class RolloutProgram(StudentProgram):
     """The program of a student on its own answers: its metrics are those of the step and those that were observed of the
-    rollouts, held against gates one step later."""
+    rollouts. Every step's are held against gates at once, before anything is saved of it."""
 
     def __init__(self, student: Student, gates: Gates, sequences: bool = False) -> None:
         """`sequences` says that the loss is one on whole sequences."""
         super().__init__(student, loss_level=None)
         self._sequences = sequences
         self._gates, self._guard = gates, Guard(gates, lambda words: None)
-        self._latest: tuple[int, Metrics, bool] | None = None
+        self._number = 0
 
     def begin(self, restored: TrainState | None, hooks: Hooks) -> TrainState:
         self._guard = Guard(self._gates, hooks.warn)
@@ -94,13 +94,13 @@ class RolloutProgram(StudentProgram):
         return super().begin(restored, hooks)
 
     def step(self, state: TrainState, batch: Drawn) -> tuple[TrainState, Metrics]:
-        if self._latest is not None:
-            number, before, fresh = self._latest
-            self._guard.look(number, {name: float(value) for name, value in before.items() if name != "sound"}, fresh)
         new, metrics = super().step(state, as_sequences(batch.rows) if self._sequences else batch.rows)
         self._number += 1
         metrics = {**metrics, **{name: jnp.float32(value) for name, value in batch.observed.items()}}
-        self._latest = self._number, metrics, batch.fresh
+        # What is drawn next waits for this step in any case.
+        for value in metrics.values():
+            value.copy_to_host_async()
+        self._guard.look(self._number, {name: float(value) for name, value in metrics.items() if name != "sound"}, batch.fresh)
         return new, metrics
 
 
