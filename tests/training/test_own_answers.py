@@ -1,6 +1,7 @@
 """Trainings on a student's own answers: what a step computes, against formulas; interruption; what is refused."""
 
 import dataclasses
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,24 @@ def test_nothing_is_compiled_after_the_second_step(tmp_path: Path) -> None:
         state, _ = program.step(state, source.batch_at(step, state))
     counting[0] = False
     assert compiled == []
+
+
+def held() -> int:
+    """Bytes of all arrays on devices, those that share memory once."""
+    gc.collect()
+    parts = [shard.data for array in jax.live_arrays() for shard in array.addressable_shards]
+    return sum({part.unsafe_buffer_pointer(): part.nbytes for part in parts}.values())
+
+
+@pytest.mark.parametrize("rank", [0, 4], ids=["parameters", "adapters"])
+@pytest.mark.parametrize("mesh", [Mesh(data=1), Mesh(2, 4)], ids=["one device", "eight"])
+def test_a_draw_leaves_neither_weights_nor_slots_on_the_devices(tmp_path: Path, rank: int, mesh: Mesh) -> None:
+    program, source = own_answers(tmp_path, training=dataclasses.replace(TRAINING, lora=Lora(rank=rank)), mesh=mesh)
+    source.prepare(tmp_path, 0, Hooks())
+    state = program.begin(None, Hooks())
+    before = held()
+    source.batch_at(0, state)
+    assert held() - before < sum(leaf.nbytes for leaf in jax.tree.leaves(params())) / 4
 
 
 def refused(tmp_path: Path, **settings: Any) -> str:

@@ -1,5 +1,6 @@
-"""Answers of a student as it is: one engine for the whole training, with new weights before every draw."""
+"""Answers of a student as it is: one engine for the whole training, with new weights before every draw and none after it."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,8 @@ class Drawing:
 
     def groups(self, draw: int, params: Any, problems: Sequence[Problem], samples: int) -> Iterator[tuple[Problem, list[Drawn]]]:
         """Each of this process's problems with all of its answers, in their order, once the last of these has ended. `params` are
-        the student's, whole; answers depend on them, and on name, seed, number of the draw, problem and sample. All processes
-        must call it."""
+        the student's, whole; answers depend on them, and on name, seed, number of the draw, problem and sample. Nothing of
+        them, nor of the engine's slots, is held once all answers were given. All processes must call it."""
         author = Author(self.name, self._config, put(params, self._layout), self.renderer, self.seed, "", self._mesh)
         division = self._division = Division.of(author, self.folder, self.sharing)
         own = division.own(problems)
@@ -59,6 +60,10 @@ class Drawing:
             if len(group) == samples:
                 del answers[answer.problem]
                 yield own[answer.problem], sorted(group, key=lambda one: one.sample)
+        # The step that follows needs the memory; programs stay compiled.
+        self._division = dataclasses.replace(division, author=dataclasses.replace(division.author, params={}))
+        assert self._engine is not None
+        self._engine.release()
 
     def gather(self, name: str, rollouts: Sequence[Rollout], order: Sequence[str]) -> list[Rollout]:
         """What all processes drew of the latest draw, at the first one, in the order of the problems."""
