@@ -16,12 +16,16 @@ import pytest
 from w2sr_jax.batches.settings import Batching
 from w2sr_jax.cli import main as cli
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.curation.arms import Incorrect
 from w2sr_jax.curation.settings import Curation
 from w2sr_jax.experiment import (
+    Arm,
     Experiment,
     FromCheckpoint,
     FromParent,
+    Imitation,
     ModelTeacher,
+    OnPolicy,
     Pretraining,
     Rung,
     Scratch,
@@ -267,6 +271,12 @@ def test_arms_that_the_objective_learns_nothing_from_are_noted_and_a_rung_of_the
     refused = said(alone, tmp_path)
     assert "has nothing to learn from" in refused
     assert "gold (gold): objective.weights gives correct traces the weight 0" in refused
+
+
+def test_an_arm_that_goes_on_with_its_own_answers_learns_from_them_whatever_its_traces_are(tmp_path: Path) -> None:
+    right = OnPolicy(OnCorrect(Nll()), steps=2, problems=4)
+    arms = ("all", Arm("wrong", Incorrect(), (Imitation(), right)))
+    assert "(wrong)" not in said(dataclasses.replace(SOUND, **rung(arms=arms)), tmp_path, "remarks")
 
 
 def test_a_majority_of_too_few_is_noted(tmp_path: Path) -> None:

@@ -216,11 +216,13 @@ def _empty(subject: Subject, index: int) -> Iterator[tuple[str, str]]:
 
 
 def _unlearned(rung: Rung) -> Iterator[tuple[str, str]]:
-    """The arms, and the ceiling, that the rung's objective learns nothing from, each with the reason."""
+    """The arms, and the ceiling, that the rung's objective learns nothing from, each with the reason. What a student learns from
+    its own answers, no trace tells."""
     for arm in (arm for arm in rung.trained if arm.select.curates):
         verdicts = (1,) if arm.name == GOLD else arm.select.verdicts
-        objective = rung.stages_of(arm)[-1].objective
-        if objective is None:
+        last = rung.stages_of(arm)[-1]
+        objective = last.objective
+        if objective is None or last.draws_own:
             continue
         reasons = [nothing(objective, verdict) for verdict in verdicts]
         if all(reasons):
