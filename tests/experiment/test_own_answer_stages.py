@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 
+from w2sr_jax.core.code.unloaded import Reference, stand_in
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace
 from w2sr_jax.curation.arms import Nothing
 from w2sr_jax.experiment import Arm, Experiment, Imitation, ModelTeacher, OnPolicy, Policy, Rung, check
+from w2sr_jax.losses.advantages import Centered
+from w2sr_jax.losses.inputs import INITIAL
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.policy import DrGrpo, Grpo
+from w2sr_jax.losses.preference import Dpo
+from w2sr_jax.losses.sequences import Gspo
 from w2sr_jax.losses.shift import Shift
 from w2sr_jax.losses.token import Nll
 from w2sr_jax.models.config import ModelConfig
@@ -83,6 +88,12 @@ def refused(make: Callable[[], object]) -> str:
         (lambda: Policy(rollouts=1), "answers to a problem are compared with each other"),
         (lambda: Policy(rewards=()), "Policy.rewards is empty"),
         (lambda: Policy(steps=0), "Policy.steps is 0; it must be at least 1"),
+        (lambda: Policy(denominator=0), "Policy.denominator is 0; it must be 'sequence', 'token', 'constant' or a number"),
+        (lambda: Policy(denominator="tokens"), "Policy.denominator is 'tokens'; it must be"),  # type: ignore[arg-type]
+        (lambda: OnPolicy(denominator="mean"), "OnPolicy.denominator is 'mean'; it must be"),  # type: ignore[arg-type]
+        (lambda: Policy(advantages=Centered), "it must be a function from rewards to advantages: write Centered()"),  # type: ignore[arg-type]
+        (lambda: Policy(advantages=0.5), "Policy.advantages is 0.5; it must be a function"),  # type: ignore[arg-type]
+        (lambda: OnPolicy(Dpo()), "which looks at pairs; answers that are drawn while the student trains have none"),  # type: ignore[arg-type]
         (lambda: Policy(ahead=True, redraws=1), "exclude each other"),
         (lambda: Policy(decoding=Decoding(temperature=0.0)), "answers that are learned from must be drawn"),
         (lambda: Policy(decoding=Decoding(repetition_penalty=1.2)), "decoding.repetition_penalty is 1.2; it must be 1"),
@@ -106,6 +117,30 @@ def refused(make: Callable[[], object]) -> str:
 )
 def test_what_cannot_work_is_one_sentence(make: Callable[[], object], words: str) -> None:
     assert words in refused(make)
+
+
+def test_a_loss_on_sequences_has_each_answer_alone_and_nothing_watched_beside_it() -> None:
+    for stage in (Policy(Gspo()), OnPolicy(Gspo())):  # type: ignore[arg-type]
+        assert stage.draws.alone
+        assert not stage.keeps_initial
+        assert stage.learning(Decoding(), None).models == ()
+    for plain in (Policy(), OnPolicy()):
+        assert not plain.draws.alone
+        assert plain.keeps_initial
+    assert INITIAL in Policy().learning(Decoding(), None).models
+
+
+def test_code_that_was_not_executed_is_asked_nothing() -> None:
+    loss = stand_in(Reference("own:Loss", None, None, "loss"), [])()
+    stage = Policy(loss, advantages=Centered())
+    assert (stage.sequence_loss, stage.keeps_initial) == (None, True)
+
+
+def test_answers_are_drawn_without_what_their_loss_does_not_know() -> None:
+    odd = Decoding(temperature=0.3, repetition_penalty=1.3, record_top=8, max_tokens=77, top_k=5)
+    assert POLICY.drawn_as(odd) == Decoding(max_tokens=77, top_k=5, temperature=1.0)
+    own = Decoding(temperature=0.7, max_tokens=9, record_top=4)
+    assert dataclasses.replace(POLICY, decoding=own).drawn_as(odd) == dataclasses.replace(own, record_top=0)
 
 
 def shouting(trace: Trace, problem: Problem) -> float:

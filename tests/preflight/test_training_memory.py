@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from w2sr_jax.experiment import Policy
 from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.sequences import Gspo
 from w2sr_jax.losses.token import ForwardKL, Nll, ReverseKL
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.settings import Mesh
@@ -31,3 +33,12 @@ def test_every_frozen_model_takes_its_parameters(reference_top: int) -> None:
     assert taken(Nll() + ReverseKL(), reference_top=reference_top) == plain + each[0]
     assert taken(Nll() + ForwardKL("teacher"), (TEACHER,), reference_top) == plain + each[1]
     assert taken(Nll() + ReverseKL() + ForwardKL("teacher"), (TEACHER,), reference_top) == plain + sum(each)
+
+
+def test_a_start_that_is_watched_takes_its_parameters_and_one_that_is_not_takes_none() -> None:
+    def of(stage: Policy) -> int:
+        trained = Trained("rungs.0", None, Training(), stage.objective, stage)  # type: ignore[arg-type]
+        return training_bytes(trained, STUDENT, shape(Mesh(data=1)))
+
+    assert of(Policy()) == taken(Nll()) + 4 * STUDENT.parameters()
+    assert of(Policy(watch_start=False)) == of(Policy(Gspo())) == taken(Nll())

@@ -4,6 +4,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Literal, cast
 
 from w2sr_jax.core import sentences
+from w2sr_jax.core.code.unloaded import unloaded
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Trace
 from w2sr_jax.evaluation.arms import Signal
@@ -12,7 +13,7 @@ from w2sr_jax.experiment.arms import LeftOpen, TrainingStage
 from w2sr_jax.losses.advantages import Advantages, Centered
 from w2sr_jax.losses.inputs import TokenLoss
 from w2sr_jax.losses.objective import Objective
-from w2sr_jax.losses.policy import Denominator, DrGrpo, learning, needs_rollouts
+from w2sr_jax.losses.policy import Denominator, DrGrpo, check_advantages, check_denominator, learning, needs_rollouts
 from w2sr_jax.losses.rollout_watch import RolloutWatch
 from w2sr_jax.losses.shift import Shift
 from w2sr_jax.sampling.settings import Decoding
@@ -42,6 +43,7 @@ class OwnAnswers(TrainingStage):
     steps: int
     problems: int
     rollouts: int
+    denominator: Denominator | None
     decoding: Decoding | None
     training: Training
     watch_start: bool
@@ -62,21 +64,24 @@ class OwnAnswers(TrainingStage):
 
     @property
     def sequence_loss(self) -> "SequenceLoss | None":
-        return cast("SequenceLoss", self.loss) if hasattr(self.loss, "pairs") else None
+        known = not unloaded(self.loss) and hasattr(self.loss, "pairs")
+        return cast("SequenceLoss", self.loss) if known else None
 
     @property
     def keeps_initial(self) -> bool:
-        return self.watch_start
+        return self.watch_start and self.sequence_loss is None  # beside which nothing is watched
 
     def drawn_as(self, decoding: Decoding) -> Decoding:
-        """How answers are drawn, where the experiment's is `decoding`."""
-        return self.decoding or dataclasses.replace(decoding, temperature=1.0)
+        """How answers are drawn, where the experiment's is `decoding`: of that without what the loss does not know, and without
+        recording what nothing reads."""
+        how = self.decoding or dataclasses.replace(decoding, temperature=1.0, repetition_penalty=1.0)
+        return dataclasses.replace(how, record_top=0)
 
     def learning(self, decoding: Decoding, limit: int | None) -> "Learning":
         """What its steps learn from answers that are drawn as `decoding` says, of ids below `limit`."""
         from w2sr_jax.training.policy.program import learning_from
 
-        watch = RolloutWatch(learning(self.loss).clip, self.watch_start)
+        watch = RolloutWatch(learning(self.loss).clip, self.keeps_initial)
         return learning_from(self.objective, self.drawn_as(decoding), limit, watch)
 
     @property
@@ -113,7 +118,7 @@ class OwnAnswers(TrainingStage):
         }
         return dataclasses.replace(shrunk, **few)  # type: ignore[type-var]
 
-    def _learn(self, work: "TrainingWork", draws: Draws) -> "TrainedModel":
+    def train(self, work: "TrainingWork") -> "TrainedModel":
         from w2sr_jax.parallel.mesh import batch_divisor
         from w2sr_jax.training.policy.program import rollout_program
         from w2sr_jax.training.policy.source import RolloutSource
@@ -124,15 +129,14 @@ class OwnAnswers(TrainingStage):
         learns = self.learning(work.decoding, known if known < work.config.vocab_size else None)
         shown = (training, self.objective, learns, work.mesh, work.beside(), self.gates, work.seed)
         program = rollout_program(work.config, work.initial, *shown)
-        source = RolloutSource(
-            draws, work.grader, work.problems(work.own_split), drawing, program.whole, batch_divisor(work.mesh)
-        )
+        asked, ways = work.problems(work.own_split), batch_divisor(work.mesh)
+        source = RolloutSource(self.draws, work.grader, asked, drawing, program.whole, ways)
         result = work.fit(program, source, training.loop, looks)
         spent = source.spent()
         measures = {
             "rollouts": spent.rollouts,
             "rollout_tokens": spent.tokens,
-            "flops": work.flops(training, self.objective, result.tokens, spent.read + spent.tokens, self.watch_start),
+            "flops": work.flops(training, self.objective, result.tokens, spent.read + spent.tokens, self.keeps_initial),
         }
         reward = result.metrics.get("reward")
         note = f"{result.steps} steps on {spent.rollouts:,} answers" + (
@@ -150,6 +154,15 @@ class OwnAnswers(TrainingStage):
             value = getattr(self, name)
             if value < least:
                 raise UserError(f"{type(self).__name__}.{name} is {value}; it must be at least {least}")
+        if self.denominator is not None:
+            check_denominator(type(self).__name__, self.denominator)
+        whole = self.sequence_loss
+        if whole is not None and (whole.pairs or whole.uses_reference):
+            raise UserError(
+                f"{type(self).__name__}.loss is {sentences.value(self.loss, 80)}, which looks at "
+                f"{'pairs' if whole.pairs else 'a reference'}; answers that are drawn while the student trains have none: give "
+                "it a loss such as Gspo(), or learn from pairs of traces with Preference"
+            )
         if self.training.reference_top:
             raise UserError(
                 f"{type(self).__name__}.training.reference_top is {self.training.reference_top}; it must be 0: "
@@ -200,7 +213,8 @@ class Policy(OwnAnswers):
     training: Training = OWN_ANSWERS
     """The optimizer, row length, micro-batches and saving. Its `steps` and `batching.rows` do not count."""
     watch_start: bool = True
-    """Estimate how far the student is from where it started, which takes that model's forward pass, and memory for it."""
+    """Estimate how far the student is from where it started, which takes that model's forward pass, and memory for it. Beside a
+    loss on whole sequences nothing is watched."""
     gates: Gates = Gates()
     """Bounds on what is watched."""
     probe: Probe | None = None
@@ -220,6 +234,8 @@ class Policy(OwnAnswers):
                 f"Policy.loss is {sentences.value(self.loss, 80)}, in which nothing depends on rewards; give it a loss on "
                 "rollouts, such as DrGrpo(), or use OnPolicy for a loss that needs no rewards"
             )
+        if self.advantages is not None:
+            check_advantages("Policy", self.advantages)
         if not self.rewards:
             raise UserError("Policy.rewards is empty; give it a reward, such as IsCorrect()")
 
@@ -258,9 +274,6 @@ class Policy(OwnAnswers):
             alone=self.sequence_loss is not None,
         )
 
-    def train(self, work: "TrainingWork") -> "TrainedModel":
-        return self._learn(work, self.draws)
-
 
 @dataclasses.dataclass(frozen=True)
 class OnPolicy(OwnAnswers):
@@ -284,7 +297,8 @@ class OnPolicy(OwnAnswers):
     training: Training = OWN_ANSWERS
     """The optimizer, row length, micro-batches and saving. Its `steps` and `batching.rows` do not count."""
     watch_start: bool = True
-    """Estimate how far the student is from where it started, which takes that model's forward pass, and memory for it."""
+    """Estimate how far the student is from where it started, which takes that model's forward pass, and memory for it. Beside a
+    loss on whole sequences nothing is watched."""
     gates: Gates = Gates()
     """Bounds on what is watched."""
     probe: Probe | None = None
@@ -307,7 +321,5 @@ class OnPolicy(OwnAnswers):
             flat="keep",
             patience=0,
             parts=self.training.accumulation,
+            alone=self.sequence_loss is not None,
         )
-
-    def train(self, work: "TrainingWork") -> "TrainedModel":
-        return self._learn(work, self.draws)

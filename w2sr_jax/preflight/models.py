@@ -135,7 +135,8 @@ def training_bytes(trained: Trained, config: ModelConfig, wanted: Shape, others:
     training = trained.training
     held = _bytes(transformer.logical_axes(config), transformer.shapes(config), wanted)
     count = _bytes(transformer.logical_axes(config), transformer.shapes(config), wanted, size=1)
-    computed = INITIAL in models_of(trained.objective.loss) and not training.reference_top
+    kept = trained.stage is not None and trained.stage.keeps_initial
+    computed = (kept or INITIAL in models_of(trained.objective.loss)) and not training.reference_top
     frozen = held if computed and not training.lora.rank else 0
     if training.lora.rank:
         frozen = held if training.lora.quantize == "none" else count  # about a byte each
