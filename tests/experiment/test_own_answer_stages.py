@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from w2sr_jax.batches.settings import Batching
 from w2sr_jax.core.code.unloaded import Reference, stand_in
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.records import Problem, Trace
@@ -134,6 +135,15 @@ def test_code_that_was_not_executed_is_asked_nothing() -> None:
     loss = stand_in(Reference("own:Loss", None, None, "loss"), [])()
     stage = Policy(loss, advantages=Centered())
     assert (stage.sequence_loss, stage.keeps_initial) == (None, True)
+
+
+def test_a_stage_that_says_how_long_answers_are_knows_its_rows() -> None:
+    training = Training(accumulation=2, batching=Batching(length=128))
+    stage = dataclasses.replace(POLICY, problems=5, training=training)
+    planned = {"open": stage, "own": dataclasses.replace(stage, decoding=Decoding(temperature=1.0, max_tokens=30))}
+    arms = tuple(Arm(name, Nothing(), (each,)) for name, each in planned.items())
+    recipes = {name: trainings(experiment(arms=arms))[f"0-small.{name}"].recipe for name in planned}
+    assert {name: recipe.training.batching.rows for name, recipe in recipes.items() if recipe.training} == {"open": 10, "own": 4}
 
 
 def test_answers_are_drawn_without_what_their_loss_does_not_know() -> None:

@@ -7,11 +7,13 @@ import pytest
 
 from w2sr_jax.batches.settings import Batching
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.curation.arms import Nothing
 from w2sr_jax.curation.settings import Curation
 from w2sr_jax.evaluation.settings import Evaluation
-from w2sr_jax.experiment import Experiment, Imitation, ModelTeacher, Rung
+from w2sr_jax.experiment import Experiment, Imitation, ModelTeacher, Policy, Rung
 from w2sr_jax.experiment.arms import Arm
 from w2sr_jax.graph.manifest import Manifest
+from w2sr_jax.losses.sequences import Gspo
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.models.lora_settings import Lora
 from w2sr_jax.parallel.accelerators import ACCELERATORS
@@ -66,6 +68,17 @@ def test_adapters_need_no_gradients_of_what_is_frozen() -> None:
     works = counted(dataclasses.replace(EXPERIMENT, rungs=(dataclasses.replace(RUNG, arms=("all", lora)),)))
     plain, adapters = (works[f"rungs/0-small/{name}/train"].passed for name in ("all", "lora"))
     assert adapters.flops == pytest.approx(plain.flops * 2 / 3)
+
+
+def test_own_answers_fill_as_few_rows_as_hold_the_longest() -> None:
+    training = Training(accumulation=2, batching=Batching(length=320))
+    own = Policy(steps=5, problems=6, rollouts=3, training=training, watch_start=False)
+    arms = (Arm("rl", Nothing(), (own,)), Arm("gspo", Nothing(), (dataclasses.replace(own, loss=Gspo()),)))
+    works = counted(dataclasses.replace(EXPERIMENT, rungs=(dataclasses.replace(RUNG, arms=arms, gold=False),)))
+    policy, alone = (works[f"rungs/0-small/{name}/train"] for name in ("rl", "gspo"))
+    assert policy.passed.positions == 5 * 10 * 320, "two of 50 + 99 positions to a row are 9 rows for 18, in two parts 10"
+    assert alone.passed.positions == 5 * 18 * 320
+    assert [each.completions for each in policy.sampled] == [5 * 18]
 
 
 def test_a_teacher_and_an_evaluation_draw_what_their_settings_say() -> None:

@@ -15,7 +15,9 @@ import pytest
 from w2sr_jax.batches.batch import Batch
 from w2sr_jax.batches.settings import Batching
 from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.policy import DrGrpo
 from w2sr_jax.losses.preference import Dpo
+from w2sr_jax.losses.rollout_watch import RolloutWatch
 from w2sr_jax.losses.token import Nll, ReverseKL
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
@@ -30,6 +32,7 @@ from w2sr_jax.planning.reading import HeldOut, Reference, SequenceReference
 from w2sr_jax.preflight.meshes import Shape
 from w2sr_jax.sampling.programs import programs
 from w2sr_jax.sampling.settings import Decoding
+from w2sr_jax.training.policy.program import learning_from
 from w2sr_jax.training.program import make_program
 from w2sr_jax.training.settings import Training
 
@@ -114,6 +117,16 @@ def test_a_step_on_pairs_is_compiled_as_a_run_does() -> None:
     batch = 8 * 4 * ROWS * LENGTH // 8 + 2 * 4 * ROWS * 4
     assert 0 <= real.arguments - bytes_.parameters - bytes_.optimizer <= batch + SCALARS
     assert 0.5 <= real.temporaries / bytes_.activations <= 1.5
+
+
+def test_a_step_on_own_answers_has_the_rows_that_its_mesh_shares_evenly() -> None:
+    learns = learning_from(Objective(DrGrpo()), Decoding(), None, RolloutWatch())
+    own = dataclasses.replace(PLAIN, objective=Objective(DrGrpo()), own=learns)
+    odd = dataclasses.replace(own, training=dataclasses.replace(HOW, batching=Batching(length=LENGTH, rows=10)))
+    assert odd.memory(Shape(2, 4, 1), 0) == own.memory(Shape(2, 4, 1), 0)
+    assert odd.memory(Shape(1, 1, 1), 0).activations < own.memory(Shape(1, 1, 1), 0).activations
+    one, other = (figures(compiled(step, (2, 4, 1))) for step in (odd, own))
+    assert (one.arguments, one.temporaries) == (other.arguments, other.temporaries)
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 2)], ids=str)

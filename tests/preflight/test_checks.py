@@ -16,7 +16,7 @@ import pytest
 from w2sr_jax.batches.settings import Batching
 from w2sr_jax.cli import main as cli
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.curation.arms import Incorrect
+from w2sr_jax.curation.arms import Incorrect, Nothing
 from w2sr_jax.curation.settings import Curation
 from w2sr_jax.experiment import (
     Arm,
@@ -26,6 +26,7 @@ from w2sr_jax.experiment import (
     Imitation,
     ModelTeacher,
     OnPolicy,
+    Policy,
     Pretraining,
     Rung,
     Scratch,
@@ -277,6 +278,15 @@ def test_an_arm_that_goes_on_with_its_own_answers_learns_from_them_whatever_its_
     right = OnPolicy(OnCorrect(Nll()), steps=2, problems=4)
     arms = ("all", Arm("wrong", Incorrect(), (Imitation(), right)))
     assert "(wrong)" not in said(dataclasses.replace(SOUND, **rung(arms=arms)), tmp_path, "remarks")
+
+
+def test_rows_of_own_answers_are_rounded_up_for_the_mesh_and_told(tmp_path: Path) -> None:
+    own = Policy(problems=3, rollouts=2, training=dataclasses.replace(TRAINING, batching=Batching(length=64)))
+    odd = dataclasses.replace(SOUND, mesh=Mesh(2, 4), **rung(arms=("all", Arm("rl", Nothing(), (own,)))))
+    assert not said(odd, tmp_path)
+    assert "at least 8 rows of 64 tokens a step, 1 on each of 8 groups of devices" in said(odd, tmp_path, "seen")
+    one = dataclasses.replace(odd, mesh=Mesh(data=1))  # 16 tokens to an answer leave room for four in a row
+    assert "at least 2 rows of 64 tokens a step" in said(one, tmp_path, "seen")
 
 
 def test_a_majority_of_too_few_is_noted(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ import optax
 import pytest
 from own_answers import DECODING, DRAWS, LOSS, PROBLEMS, TRAINING, even, learn, model, own_answers, params, renderer
 
+from w2sr_jax.batches.settings import Batching
 from w2sr_jax.core import records
 from w2sr_jax.core.errors import Stopped, UserError
 from w2sr_jax.core.records import Problem, Rollout, Trace, Verdict
+from w2sr_jax.experiment import Policy
 from w2sr_jax.losses.advantages import Fixed, LeaveOneOut
 from w2sr_jax.losses.policy import Dapo, Grpo, Reinforce
 from w2sr_jax.losses.sequences import Gspo
@@ -368,3 +370,17 @@ def test_rows_are_split_as_the_training_splits_them(tmp_path: Path) -> None:
     assert narrow.source._shape.rows == 6
     learned = learn(tmp_path / "learned", draws=draws, mesh=Mesh(2, 4), drawn_on=Mesh(data=1))
     assert learned.steps == 1
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.parametrize("length", [24, 72])
+@pytest.mark.parametrize("loss", [LOSS, Gspo()], ids=["tokens", "sequences"])
+def test_as_many_rows_are_planned_as_a_step_has(tmp_path: Path, accumulation: int, length: int, loss: Any) -> None:
+    training = dataclasses.replace(TRAINING, accumulation=accumulation, batching=Batching(length=length))
+    stage = Policy(loss, problems=DRAWS.problems, rollouts=DRAWS.samples, training=training)
+    prompt = max(len(renderer().prompt(problem.question)) for problem in PROBLEMS)
+    for mesh, ways in ((Mesh(data=1), 1), (Mesh(2, 4), 8)):
+        draws = dataclasses.replace(DRAWS, length=length)
+        source = own_answers(tmp_path, draws=draws, training=training, loss=loss, mesh=mesh).source
+        assert stage.rows(DECODING, prompt, ways) == source._shape.rows
+        assert stage.rows(DECODING, ways=ways) <= source._shape.rows

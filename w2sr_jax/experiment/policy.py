@@ -20,6 +20,7 @@ from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.training.policy.draws import Draws
 from w2sr_jax.training.policy.gates import Gates
 from w2sr_jax.training.policy.rewards import Distinct, IsCorrect, RewardFunction, rewarded
+from w2sr_jax.training.policy.rows import Shape
 from w2sr_jax.training.settings import Training
 
 if TYPE_CHECKING:
@@ -84,15 +85,22 @@ class OwnAnswers(TrainingStage):
         watch = RolloutWatch(learning(self.loss).clip, self.keeps_initial)
         return learning_from(self.objective, self.drawn_as(decoding), limit, watch)
 
-    @property
-    def rows(self) -> int:
-        """Of a step: one for each answer."""
-        return self.problems * self.rollouts
+    def rows(self, decoding: Decoding, prompt: int = 1, ways: int = 1) -> int:
+        """Of a step, where the experiment's decoding is `decoding`, the longest prompt has `prompt` tokens, and the mesh splits
+        rows in `ways`: as many answers share one as surely have room. The default prompt gives the fewest that there can be."""
+        return self._holding(prompt + self.drawn_as(decoding).max_tokens - 1, ways)
+
+    def _holding(self, longest: int, ways: int = 1) -> int:
+        training, alone = self.training, self.sequence_loss is not None
+        length, parts = training.batching.length, training.accumulation
+        return Shape.holding(self.problems * self.rollouts, min(longest, length), length, parts, ways, alone).rows
 
     def resolved(self, rung: "LeftOpen") -> "Self":
-        """The stage with the steps and the rows of its training as they come out."""
+        """The stage with the steps of its training and, as far as it says itself how long answers are, the rows; else there is
+        one for each answer. No step depends on this number (see `rows`)."""
         training = self.training
-        batching = dataclasses.replace(training.batching, rows=self.rows, pack=False)
+        known = training.batching.length if self.decoding is None else self.decoding.max_tokens
+        batching = dataclasses.replace(training.batching, rows=self._holding(known), pack=False)
         whole = dataclasses.replace(training, steps=self.steps, epochs=None, batching=batching)
         return dataclasses.replace(super().resolved(rung), training=whole)  # type: ignore[type-var]
 

@@ -20,7 +20,7 @@ from w2sr_jax.losses.objective import Objective
 from w2sr_jax.losses.sequences import SequenceLoss
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
-from w2sr_jax.parallel.mesh import batch_sharding, resting
+from w2sr_jax.parallel.mesh import batch_divisor, batch_sharding, resting
 from w2sr_jax.planning import memory
 from w2sr_jax.planning.memory import Memory
 from w2sr_jax.preflight.meshes import Shape
@@ -74,8 +74,8 @@ class TrainStep:
 
     def compile(self, mesh: DeviceMesh) -> Any:
         learns = self.own or (self.objective if self.sequences is None else LearningSequences(self.sequences, self.count))
-        made = make_program(self.model, learns, self.training, self.total, mesh, dict(self.others))
-        split, how = batch_sharding(mesh), self.training
+        split, how = batch_sharding(mesh), self._rounded(batch_divisor(mesh))
+        made = make_program(self.model, learns, how, self.total, mesh, dict(self.others))
         whole = (how.batching.rows, how.batching.length)
 
         def array(dtype: Any, *more: int) -> Any:
@@ -95,8 +95,17 @@ class TrainStep:
 
     def memory(self, shape: Shape, beside: int) -> Memory:
         kept = self.own is not None and INITIAL in self.own.models
-        own = memory.training(self.model, self.objective, self.training, shape, dict(self.others), kept)
+        own = memory.training(self.model, self.objective, self._rounded(shape.ways), shape, dict(self.others), kept)
         return dataclasses.replace(own, beside=beside)
+
+    def _rounded(self, ways: int) -> Training:
+        """With the rows that a mesh shares evenly: of own answers, some are then empty."""
+        how = self.training
+        if self.own is None:
+            return how
+        each = how.accumulation * ways
+        batching = dataclasses.replace(how.batching, rows=-(-how.batching.rows // each) * each)
+        return dataclasses.replace(how, batching=batching)
 
     @property
     def _stored(self) -> list[str]:

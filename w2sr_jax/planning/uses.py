@@ -138,8 +138,8 @@ def train_step(experiment: Experiment, stage: Train, counted: Counted, sized: Si
     objective = examples.objective_of(experiment, stage.model)
     looked = models_of(objective.loss)
     others = dict(zip(stage.other_names, (sized(other.model.config) for other in stage.others), strict=True))
-    steps = counted.steps(stage)
-    plain = dataclasses.replace(training, steps=steps, epochs=None, seed=0, save_every=0, log_every=1, keep=1)
+    steps, batching = counted.steps(stage), dataclasses.replace(training.batching, rows=counted.rows(stage))
+    plain = dataclasses.replace(training, batching=batching, steps=steps, epochs=None, seed=0, save_every=0, log_every=1, keep=1)
     own = TrainStep(
         sized(stage.model.config),
         objective,

@@ -127,6 +127,13 @@ class Counted:
         rows = self._rows(stage, count)
         return training.total_steps(max(1, math.ceil(rows / batching.rows)))
 
+    def rows(self, stage: Train) -> int:
+        """Rows of a step, before they are rounded up for a mesh."""
+        recipe = stage.recipe
+        if isinstance(recipe, OwnAnswers):
+            return recipe.rows(self._experiment.decoding, self._assumed.prompt)
+        return recipe.training.batching.rows  # type: ignore[union-attr]
+
     def sequences(self, stage: Train) -> int:
         """The most sequences of a row of pairs, about."""
         batching = stage.recipe.training.batching  # type: ignore[union-attr]
@@ -153,7 +160,7 @@ class Counted:
         if training is None:
             return None
         config, objective = self._sized(stage.model.config), examples.objective_of(self._experiment, stage.model)
-        positions = self.steps(stage) * training.batching.rows * training.batching.length
+        positions = self.steps(stage) * self.rows(stage) * training.batching.length
         forward = config.flops_per_token(training.batching.length / 2)
         recipe = stage.recipe
         kept = isinstance(recipe, OwnAnswers) and recipe.keeps_initial

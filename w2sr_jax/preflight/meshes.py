@@ -12,7 +12,7 @@ from jax.sharding import AbstractMesh
 
 from w2sr_jax.core import sentences
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.experiment import Experiment
+from w2sr_jax.experiment import Experiment, TrainingStage
 from w2sr_jax.graph.stage import Stage
 from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
@@ -62,7 +62,8 @@ def shape(placed: Placement | Mesh) -> Shape:
 
 class Use(NamedTuple):
     """A use of a model: the stage, where the model's settings stand, its architecture, and where it is placed. `training` is
-    there where it reads batches of that training, `batch`, with where it is set, where it decodes so many rows."""
+    there where it reads batches of that training, of as many rows as that says, `batch`, with where it is set, where it decodes
+    so many rows."""
 
     stage: Stage
     where: str
@@ -79,7 +80,8 @@ def uses(plan: ExperimentPlan) -> Iterator[Use]:
     for stage in plan:
         if isinstance(stage, Train):
             where, training = where_of(experiment, stage.model), stage.recipe.training
-            yield Use(stage, where, stage.model.config, stage.mesh, training)
+            draws_own = isinstance(stage.recipe, TrainingStage) and stage.recipe.draws_own  # whose rows are rounded up
+            yield Use(stage, where, stage.model.config, stage.mesh, None if draws_own else training)
             if training is not None and training.reference_top and stage.reference_mesh is not None:
                 yield Use(stage, where, stage.model.config, stage.reference_mesh, training)
             if stage.sampling is not None and stage.probe_mesh is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from w2sr_jax.core import hub, sentences
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.experiment import BASE
+from w2sr_jax.experiment.policy import OwnAnswers
 from w2sr_jax.losses.inputs import INITIAL, models_of
 from w2sr_jax.models import attention, grow, lora, transformer
 from w2sr_jax.models.config import ModelConfig
@@ -95,10 +96,9 @@ def batches(subject: Subject, findings: Findings) -> None:
     for trained in subject.trainings:
         with findings.refusing(f"{trained.where}: model"):
             attention.check(trained.model.config, trained.training.batching.length, platform)
-    stepped = {(t.training.batching.rows, t.training.batching.length, _shape(subject, t)) for t in subject.trainings}
-    for rows, length, wanted in sorted(stepped):
+    for (rows, length, wanted), least in sorted({_stepped(subject, trained) for trained in subject.trainings}):
         each = f", {rows // wanted.ways or 1} on each of {wanted.ways} groups of devices" if wanted.ways > 1 else ""
-        findings.see(f"{rows} rows of {length:,} tokens a step{each}")
+        findings.see(f"{'at least ' if least else ''}{rows} rows of {length:,} tokens a step{each}")
 
 
 def weights(subject: Subject, findings: Findings) -> None:
@@ -154,8 +154,13 @@ def _bytes(axes: Any, arrays: Any, wanted: Shape, size: int = 0) -> int:
     return sum(prod(each.shard_shape(tuple(leaf.shape))) * (size or np.dtype(leaf.dtype).itemsize) for leaf, each in pairs)
 
 
-def _shape(subject: Subject, trained: Trained) -> Shape:
-    return shape(subject.stages.trainings[trained.model.name].mesh)
+def _stepped(subject: Subject, trained: Trained) -> tuple[tuple[int, int, Shape], bool]:
+    """Rows of a step, their length, and the mesh; and whether there may be more rows, since prompts have a length, too."""
+    wanted, stage = shape(subject.stages.trainings[trained.model.name].mesh), trained.stage
+    batching = trained.training.batching
+    if isinstance(stage, OwnAnswers):
+        return (stage.rows(subject.experiment.decoding, ways=wanted.ways), batching.length, wanted), True
+    return (batching.rows, batching.length, wanted), False
 
 
 def _all(subject: Subject) -> Iterator[tuple[str, ModelConfig]]:

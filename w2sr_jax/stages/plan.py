@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from w2sr_jax.core.code import returned, usercode
 from w2sr_jax.experiment import BASE, GOLD, Experiment, Rung, Teacher, TrainingStage
+from w2sr_jax.experiment.policy import OwnAnswers
 from w2sr_jax.graph.planner import Plan
 from w2sr_jax.graph.stage import Stage
 from w2sr_jax.losses.objective import Objective
@@ -309,7 +310,7 @@ class _Builder:
         ledger = rung is not None and (student or model == models.before(experiment, model.rung or 0))
         foreign = rung is not None and any(teacher.foreign for teacher in experiment.teachers_of(model.rung or 0))
         trained = model.name if model.role != models.DIRECT else models.student(experiment, model.rung or 0, BASE).name
-        batching = None if rung is None or not student else _training(rung, str(model.arm))
+        batching = None if rung is None or not student else _training(experiment, rung, str(model.arm))
         self.evaluations[model.name] = Evaluate(
             layout.evaluation(model.name),
             model=model,
@@ -331,12 +332,13 @@ class _Builder:
         )
 
 
-def _training(rung: Rung, arm: str) -> tuple[int, int]:
+def _training(experiment: Experiment, rung: Rung, arm: str) -> tuple[int, int]:
     """Row length, and rows of a micro-batch, in which a student's likelihood of held-out traces is measured: those that it was
     trained with."""
     last = rung.stages_of(rung.arm(arm))[-1]
     training = last.training or rung.training
-    return training.batching.length, training.batching.rows // training.accumulation
+    rows = last.rows(experiment.decoding) if isinstance(last, OwnAnswers) else training.batching.rows
+    return training.batching.length, rows // training.accumulation
 
 
 def objective_of(rung: Rung, arm: str) -> Objective:

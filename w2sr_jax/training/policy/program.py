@@ -21,7 +21,7 @@ from w2sr_jax.training.digest import params_digest
 from w2sr_jax.training.frozen import Models, check_models, computed
 from w2sr_jax.training.policy.gates import Gates, Guard
 from w2sr_jax.training.policy.source import Drawn
-from w2sr_jax.training.preconditions import check_fit, check_rows
+from w2sr_jax.training.preconditions import check_fit
 from w2sr_jax.training.program import Learning, make_program
 from w2sr_jax.training.protocols import Hooks
 from w2sr_jax.training.sequence_step import LearningSequences, SequenceRows
@@ -115,14 +115,13 @@ def rollout_program(
     gates: Gates,
     seed: int,
 ) -> RolloutProgram:
-    """The program of a student that learns from `training.batching.rows` answers of its own in each of `training.steps` steps, as
-    `learns` says of the objective (see `learning_from`). `initial` is a pytree of parameters, or a function that gives it;
-    `models` are those that the loss looks at besides `initial`. The seed draws adapters.
+    """The program of a student that learns from answers of its own in each of `training.steps` steps, as `learns` says of the
+    objective (see `learning_from`); how many rows they fill, the source says. `initial` is a pytree of parameters, or a function
+    that gives it; `models` are those that the loss looks at besides `initial`. The seed draws adapters.
 
-    `UserError`: the mesh does not divide the rows; a model that the loss looks at is missing or of another vocabulary; parameters
+    `UserError`: a model that the loss looks at is missing or of another vocabulary; parameters
     do not fit their model or are not finite.
     """
-    check_rows(training.batching.rows, training.accumulation, mesh)
     check_models(model, objective, models)
     params = initial() if callable(initial) else initial
     check_fit(model, params)
