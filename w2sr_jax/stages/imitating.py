@@ -14,6 +14,7 @@ from w2sr_jax.experiment import TrainingStage
 from w2sr_jax.experiment.work import TrainedModel
 from w2sr_jax.losses.contract import check_objective
 from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.sequences import SequenceLoss
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.placement import mesh_of
 from w2sr_jax.parallel.processes import first_does
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from w2sr_jax.stages.training_work import Work
 
 
-def steering(config: ModelConfig, training: Training, objective: Objective, seed: int) -> str:
+def steering(config: ModelConfig, training: Training, objective: Objective | SequenceLoss, seed: int) -> str:
     """Digest of all that steers a training besides its data. It is the same in every process, also with a function as a loss, so
     that an interrupted training recognises its own checkpoints."""
     return files.digest_json(encode((config, training, objective, seed)))

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from w2sr_jax.batches import packing
 from w2sr_jax.batches.packing import Packed
 from w2sr_jax.batches.stored import StoredExamples
-from w2sr_jax.configuration.encoding import encode
-from w2sr_jax.core import files, records
+from w2sr_jax.core import records
 from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.core.records import Example, Pair
 from w2sr_jax.evaluation.cost import sampling_flops
@@ -25,6 +24,7 @@ from w2sr_jax.stages import examples as examples_of
 from w2sr_jax.stages import layout
 from w2sr_jax.stages import training_cost as cost
 from w2sr_jax.stages.curate import emptied
+from w2sr_jax.stages.imitating import steering
 from w2sr_jax.training import journal
 from w2sr_jax.training.imitation import REFERENCES, ReferenceStore
 from w2sr_jax.training.loop import TrainingResult
@@ -101,7 +101,7 @@ def prefer(work: Work, params: Any, training: Training, loss: SequenceLoss, prob
             work.store.sharing,
         )
         program, source = preference(work.config, params, batches, training, loss, work.mesh, kept)
-    steered = files.digest_json(encode((work.config, training, loss, work.seed)))
+    steered = steering(work.config, training, loss, work.seed)
     result = work.fit_steered(program, source, training.loop, looks, steered)
     looked = sum(line["tokens"] for line in journal.read(directory / journal.PROBE))
     statistics, count = batches.statistics, work.config.parameters()

@@ -4,16 +4,20 @@ there.
 An interrupted computation goes on where it was; what has changed since it was sealed is computed anew.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from w2sr_jax.core import files
-from w2sr_jax.core.errors import Stopped
+from w2sr_jax.core.errors import Stopped, UserError
 from w2sr_jax.core.sharing import ON_ONE_DISK, Sharing
+from w2sr_jax.models import finite
+from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.processes import barrier
 from w2sr_jax.training.agreement import any_process
 
@@ -39,6 +43,35 @@ class Pieces(Protocol):
 
     def write(self, piece: int, whole: Any) -> None:
         """`whole` is a pytree of arrays with the piece's rows, and rows of padding after them, perhaps."""
+
+
+def settings_of(owner: Mapping[str, str], model: ModelConfig, rows: int, calls: int, mesh: Mesh) -> dict[str, Any]:
+    """What has an influence on the bits of any values of a model: `owner` names data and parameters, `rows` are computed at a
+    time, `calls` times for a piece."""
+    return {
+        **owner,
+        "model": dataclasses.asdict(dataclasses.replace(model, remat="none")),
+        "rows": rows,
+        "calls": calls,
+        "mesh": dict(mesh.shape),
+        "jax": jax.__version__,
+        "device": mesh.devices.flat[0].device_kind,
+    }
+
+
+def every(stored: Pieces) -> list[np.ndarray]:
+    """The values of all pieces. `UserError` where one is missing or damaged."""
+    values = [piece for number in range(stored.pieces) if (piece := stored.read(number)) is not None]
+    if len(values) < stored.pieces:
+        raise UserError(f"{stored.folder} does not hold the model's values for every row; remove it, and they are computed anew")
+    return values
+
+
+def why_not_finite(params: Any) -> str:
+    """Why values that were computed with some parameters are not finite numbers, in words, and what to do."""
+    broken = finite.not_finite(params)
+    why = finite.words(broken) if broken else "its parameters are finite, so that its computation overflows"
+    return f"{why}; take another checkpoint"
 
 
 def fill(

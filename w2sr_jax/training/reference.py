@@ -24,11 +24,11 @@ from w2sr_jax.core.sharing import ON_ONE_DISK, Sharing
 from w2sr_jax.core.topk import TopK
 from w2sr_jax.losses import topk
 from w2sr_jax.losses.inputs import INITIAL
-from w2sr_jax.models import finite, transformer
+from w2sr_jax.models import transformer
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import RULES, batch_sharding
 from w2sr_jax.parallel.processes import gather, put
-from w2sr_jax.training.pieces import fill
+from w2sr_jax.training.pieces import every, fill, settings_of, why_not_finite
 
 _STORED = ("ids", "logprobs", "rest")
 PIECE = 65_536
@@ -106,12 +106,7 @@ class References:
 
     @cached_property
     def _opened(self) -> list[np.ndarray]:
-        pieces = [self.read(piece) for piece in range(self.pieces)]
-        if any(each is None for each in pieces):
-            raise UserError(
-                f"{self.folder} does not hold the model's values for every row; remove it, and they are computed anew"
-            )
-        return pieces  # type: ignore[return-value]
+        return every(self)
 
 
 def references(
@@ -141,16 +136,7 @@ def references(
     if count > model.vocab_size:
         raise UserError(f"training.reference_top is {count}; the vocabulary has {model.vocab_size} tokens")
     calls = max(1, PIECE // (rows * packed.tokens.shape[1]))
-    settings = {
-        **owner,
-        "model": dataclasses.asdict(dataclasses.replace(model, remat="none")),
-        "count": count,
-        "rows": rows,
-        "calls": calls,
-        "mesh": dict(mesh.shape),
-        "jax": jax.__version__,
-        "device": mesh.devices.flat[0].device_kind,
-    }
+    settings = settings_of(owner, model, rows, calls, mesh) | {"count": count}
     stored = References(parent / files.digest_json(settings)[:16], packed, count, rows * calls)
 
     def values(params: Any, first: int) -> TopK:
@@ -167,9 +153,7 @@ def _check_finite(name: str, params: Any, packed: Packed, first: int, values: To
     """`UserError` where a supervised token's log-probabilities are no numbers: nothing of them is kept."""
     supervised = packed.weight[first : first + len(values.logprobs)] > 0
     if np.isnan(values.logprobs[: len(supervised)][supervised]).any():
-        broken = finite.not_finite(params)
-        why = finite.words(broken) if broken else "its parameters are finite, so that its computation overflows"
-        raise UserError(f"the logits of the frozen model {name!r} are not finite numbers: {why}; take another checkpoint")
+        raise UserError(f"the logits of the frozen model {name!r} are not finite numbers: {why_not_finite(params)}")
 
 
 def rows_of(packed: Packed, first: int, rows: int) -> list[np.ndarray]:

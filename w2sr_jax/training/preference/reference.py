@@ -18,11 +18,10 @@ from w2sr_jax.batches.packing import Packed
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.sharing import ON_ONE_DISK, Sharing
-from w2sr_jax.models import finite
 from w2sr_jax.models.config import ModelConfig
 from w2sr_jax.parallel.mesh import batch_sharding
 from w2sr_jax.parallel.processes import gather, put
-from w2sr_jax.training.pieces import fill
+from w2sr_jax.training.pieces import every, fill, settings_of, why_not_finite
 from w2sr_jax.training.reference import PIECE
 from w2sr_jax.training.sequence_step import Texts, sequence_logprobs
 
@@ -62,12 +61,7 @@ class SequenceReferences:
 
     @cached_property
     def _all(self) -> Float[np.ndarray, "N S"]:
-        pieces = [self.read(piece) for piece in range(self.pieces)]
-        if any(each is None for each in pieces):
-            raise UserError(
-                f"{self.folder} does not hold the model's values for every row; remove it, and they are computed anew"
-            )
-        return np.concatenate(pieces)  # type: ignore[arg-type]
+        return np.concatenate(every(self))
 
     def _rows_of(self, piece: int) -> int:
         return min(self.rows, self.total - piece * self.rows)
@@ -94,26 +88,14 @@ def sequence_references(
     sequences of a row.
     """
     calls = max(1, PIECE // (rows * packed.tokens.shape[1]))
-    settings = {
-        **owner,
-        "model": dataclasses.asdict(dataclasses.replace(model, remat="none")),
-        "sequences": count,
-        "rows": rows,
-        "block": block,
-        "calls": calls,
-        "mesh": dict(mesh.shape),
-        "jax": jax.__version__,
-        "device": mesh.devices.flat[0].device_kind,
-    }
+    settings = settings_of(owner, model, rows, calls, mesh) | {"sequences": count, "block": block}
     stored = SequenceReferences(parent / files.digest_json(settings)[:16], len(packed.tokens), count, rows * calls)
 
     def values(params: Any, first: int) -> Float[np.ndarray, "R S"]:
         some = put(_rows(packed, first, rows), batch_sharding(mesh))
         part = np.asarray(gather(sequence_logprobs(model, block, count, mesh, params, some)))
         if not np.isfinite(part).all():
-            broken = finite.not_finite(params)
-            why = finite.words(broken) if broken else "its parameters are finite, so that its computation overflows"
-            raise UserError(f"the frozen reference's log-probabilities are not finite numbers: {why}; take another checkpoint")
+            raise UserError(f"the frozen reference's log-probabilities are not finite numbers: {why_not_finite(params)}")
         return part
 
     fill(stored, settings, rows, parameters, values, stop, on_progress, on_warning, sharing)
