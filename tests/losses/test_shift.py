@@ -258,3 +258,32 @@ def test_parameters_out_of_range_are_named(make: Any, words: str) -> None:
 def test_describing_a_shift_does_not_import_jax() -> None:
     code = "import sys, w2sr_jax.losses.shift; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_of_models_that_are_padded_differently_only_the_known_ids_are_compared() -> None:
+    """As of output matrices that were cut to these; against NumPy, and nothing is learned of the others."""
+    hidden, output, data, (other, matrix) = problem(vocabulary=13)
+    known, padding = 9, jnp.full((matrix.shape[0], 4), 3.0)
+    data = data._replace(target=data.target % known)
+    loss = Shift(anchor="initial", positive="weak", negative="weaker", strength=0.7)
+
+    def given(cut: int | None) -> dict[str, Frozen]:
+        wide = {"initial": matrix, "weak": jnp.concatenate([-matrix, padding], axis=1), "weaker": matrix[:, ::-1][:, :11]}
+        return {name: Frozen(other, each[:, :cut]) for name, each in wide.items()}
+
+    def total(hidden: Any, output: Any, models: dict[str, Frozen], known: int | None) -> Any:
+        return blocked(loss, hidden, output, data, 0.0, models, block=8, known=known).loss_sum
+
+    both = jax.value_and_grad(total, argnums=(0, 1))
+    value, (to_hidden, to_output) = both(hidden, output, given(None), known)
+    cut, (cut_hidden, cut_output) = both(hidden, output[:, :known], given(known), None)
+    np.testing.assert_allclose(value, cut, rtol=1e-6)
+    np.testing.assert_allclose(to_hidden, cut_hidden, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(to_output[:, :known], cut_output, rtol=1e-5, atol=1e-6)
+    assert not np.any(np.asarray(to_output)[:, known:])
+    logits = {name: np.asarray(each.hidden @ each.output, np.float64) for name, each in given(known).items()}
+    log = {name: each - np.log(np.exp(each).sum(axis=1, keepdims=True)) for name, each in logits.items()}
+    student = np.array([softmax(row) for row in np.asarray(hidden @ output[:, :known], np.float64)])
+    tilted = np.array([softmax(row) for row in log["initial"] + 0.7 * (log["weak"] - log["weaker"])])
+    expected = np.sum(np.asarray(data.weight) * np.sum(student * np.log(student / tilted), axis=1))
+    np.testing.assert_allclose(value, expected, rtol=1e-5)

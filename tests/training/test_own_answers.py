@@ -21,10 +21,12 @@ from w2sr_jax.experiment import Policy
 from w2sr_jax.losses.advantages import Fixed, LeaveOneOut
 from w2sr_jax.losses.policy import Dapo, Grpo, Reinforce
 from w2sr_jax.losses.sequences import Gspo
+from w2sr_jax.losses.shift import Shift
 from w2sr_jax.losses.token import Nll, OnCorrect
 from w2sr_jax.models import transformer
 from w2sr_jax.models.lora_settings import Lora
 from w2sr_jax.parallel.settings import Mesh
+from w2sr_jax.training.frozen import FrozenModel
 from w2sr_jax.training.policy.gates import Gates
 from w2sr_jax.training.policy.source import RolloutSource
 from w2sr_jax.training.protocols import Hooks
@@ -226,6 +228,27 @@ def test_imitation_of_own_right_answers_is_a_loss_like_any_other(tmp_path: Path)
     expected = sum(-sum(rollout.logprobs) for rollout in right) / sum(rollout.tokens for rollout in drawn)
     assert 0 < len(right) < len(drawn)
     assert metrics(tmp_path)[0]["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("mesh", [Mesh(data=1), Mesh(2, 2, 2)], ids=["one device", "eight"])
+def test_a_model_that_is_padded_further_is_compared_over_the_ids_of_the_tokenizer(tmp_path: Path, mesh: Mesh) -> None:
+    """As the same model without its padding, to which its head gives much probability."""
+    known = model().vocab_size
+    wide = dataclasses.replace(model(), vocab_size=known + 8)
+    teacher = dict(params(seed=1))
+    padded = {**teacher, "embedding": jnp.concatenate([teacher["embedding"], jnp.ones((8, wide.width))])}
+    draws = dataclasses.replace(DRAWS, steps=2, flat="keep", patience=0, denominator="token")
+    lines = {}
+    for name, config, own in (("padded", wide, padded), ("plain", model(), teacher)):
+        models = {"weak": FrozenModel(config, lambda own=own: own, name)}
+        learn(tmp_path / name, draws=draws, loss=Shift(positive="weak"), models=models, mesh=mesh)
+        lines[name] = metrics(tmp_path / name)
+    for one, other in zip(lines["padded"], lines["plain"], strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+        assert one["gradient_norm"] == pytest.approx(other["gradient_norm"], rel=1e-3)
+    narrow = {"weak": FrozenModel(dataclasses.replace(wide, vocab_size=known - 8), dict, "")}
+    said = refused(tmp_path / "narrow", draws=draws, loss=Shift(positive="weak"), models=narrow)
+    assert "they can only be compared over one vocabulary" in said
 
 
 def test_nothing_is_compiled_after_the_second_step(tmp_path: Path) -> None:

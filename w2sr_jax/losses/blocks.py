@@ -85,6 +85,7 @@ class _Static(NamedTuple):
     copied: bool
     drawn: Drawn | None
     watch: Watch | None
+    known: int | None
 
 
 def blocked(
@@ -99,6 +100,7 @@ def blocked(
     softcap: float | None = None,
     drawn: Drawn | None = None,
     watch: Watch | None = None,
+    known: int | None = None,
 ) -> LossSum:
     """Sums of `weight * loss` and its companions over N tokens; differentiable (reverse mode, once) in `hidden` and `output`.
 
@@ -112,9 +114,11 @@ def blocked(
     are `UserError`s.
 
     Where the data has rollouts, `drawn` makes their log-probabilities of logits; without it they are those of the student itself,
-    as at temperature 1. What `watch` gives comes back as `sums` and `peaks`, and has no influence on anything else.
+    as at temperature 1. What `watch` gives comes back as `sums` and `peaks`, and has no influence on anything else. With `known`
+    loss and watch see the logits of ids below it alone, of all models: output matrices may then have different numbers of rows
+    beyond, of ids that no text has.
     """
-    static, rows, common = _prepare(loss, hidden, output, data, progress, models, block, mesh, softcap, drawn, watch)
+    static, rows, common = _prepare(loss, hidden, output, data, progress, models, block, mesh, softcap, drawn, watch, known)
     return _blocked(static, hidden, output, rows._replace(hidden=None), common)  # type: ignore[arg-type]
 
 
@@ -129,9 +133,10 @@ def token_losses(
     mesh: Mesh | AbstractMesh | None = None,
     softcap: float | None = None,
     drawn: Drawn | None = None,
+    known: int | None = None,
 ) -> Float[Array, " N"]:
     """The loss of each token, unweighted, 0 where unsupervised; no gradient. As `blocked` otherwise."""
-    static, rows, common = _prepare(loss, hidden, output, data, progress, models, block, mesh, softcap, drawn)
+    static, rows, common = _prepare(loss, hidden, output, data, progress, models, block, mesh, softcap, drawn, known=known)
 
     def local(rows: _Rows, output: Float[Array, "D V"], common: _Common) -> Float[Array, " N"]:
         def step(carry: None, part: _Rows) -> tuple[None, Float[Array, " T"]]:
@@ -222,6 +227,7 @@ def _prepare(
     softcap: float | None,
     drawn: Drawn | None = None,
     watch: Watch | None = None,
+    known: int | None = None,
 ) -> tuple[_Static, _Rows, _Common]:
     splitting.check(hidden.shape[0], block, mesh)
     names = models_of(loss) if watch is None else models_of(loss, watch)
@@ -238,7 +244,7 @@ def _prepare(
     data = data._replace(weight=jax.lax.stop_gradient(data.weight).astype(jnp.float32))
     rows, common = _Rows(hidden, of_rows, data), _Common(outputs, jnp.asarray(progress, jnp.float32))
     softcaps = {name: model.softcap for name, model in frozen.items()}
-    return _Static(loss, block, mesh, softcap, softcaps, output.ndim == 3, drawn, watch), rows, common
+    return _Static(loss, block, mesh, softcap, softcaps, output.ndim == 3, drawn, watch, known), rows, common
 
 
 def _sums(
@@ -270,7 +276,7 @@ def _watched(watch: Watch, tokens: Tokens, supervised: Bool[Array, " T"], sums: 
 
 
 def _tokens(static: _Static, part: _Rows, common: _Common, logits: Float[Array, "T V"]) -> Tokens:
-    data = part.data
+    data, whole, logits = part.data, logits, _of_known(static, logits)
 
     def distribution(name: str) -> Distribution:
         values = part.models[name]
@@ -278,14 +284,18 @@ def _tokens(static: _Static, part: _Rows, common: _Common, logits: Float[Array, 
             return Distribution(jnp.zeros_like(logits), jnp.zeros(data.target.shape, bool))
         if isinstance(values, TopK):
             return Distribution(topk.logprobs(values, logits.shape[-1]), values.available)
-        return Distribution(capped(logits_of(values, common.outputs[name]), static.softcaps[name]))
+        return Distribution(_of_known(static, capped(logits_of(values, common.outputs[name]), static.softcaps[name])))
 
     models = {name: distribution(name) for name in part.models}
     tokens = Tokens(logits, data.target, data.span, data.verdict, data.teacher_logprob, models, common.progress)
     if data.advantage is None or data.sampled is None:
         return tokens
-    logprob = formulas.target_logprob(tokens) if static.drawn is None else static.drawn(logits, data.target)
+    logprob = formulas.target_logprob(tokens) if static.drawn is None else static.drawn(whole, data.target)
     return tokens._replace(rollout=Rollout(data.advantage, data.sampled, logprob))
+
+
+def _of_known(static: _Static, logits: Float[Array, "T V"]) -> Float[Array, "T K"]:
+    return logits if static.known is None else logits[:, : static.known]
 
 
 def logits_of(hidden: Float[Array, "T D"], output: Float[Array, "D V"]) -> Float[Array, "T V"]:

@@ -16,7 +16,7 @@ from w2sr_jax.models.config import ModelConfig
 
 @dataclasses.dataclass(frozen=True)
 class FrozenModel:
-    """A model of the student's vocabulary that is not trained here."""
+    """A model of the student's tokenizer that is not trained here."""
 
     config: ModelConfig
     parameters: Callable[[], Any]
@@ -33,8 +33,9 @@ absent is the one that was recorded with the traces."""
 NO_MODELS: Models = {}
 
 
-def check_models(model: ModelConfig, objective: Objective, models: Models) -> None:
-    """`UserError` where the loss names a model that is not given, or that has another vocabulary than the student."""
+def check_models(model: ModelConfig, objective: Objective, models: Models, known: int | None = None) -> None:
+    """`UserError` where the loss names a model that is not given, or that has another vocabulary than the student. With `known`,
+    the number of ids that texts can have, a model may differ in rows beyond: models of one family are padded differently."""
     for name in models_of(objective.loss):
         other = models.get(name)
         if other is None and name not in (INITIAL, TEACHER):
@@ -42,7 +43,8 @@ def check_models(model: ModelConfig, objective: Objective, models: Models) -> No
                 f"objective.loss looks at the model {name!r}, which this training is not given; it may look at {INITIAL!r}, at "
                 f"{TEACHER!r}, or at a model that the experiment makes before"
             )
-        if other is not None and name != INITIAL and other.config.vocab_size != model.vocab_size:
+        padded = known is not None and other is not None and other.config.vocab_size >= known
+        if other is not None and name != INITIAL and other.config.vocab_size != model.vocab_size and not padded:
             raise UserError(
                 f"objective.loss looks at the model {name!r}, whose vocabulary has {other.config.vocab_size:,} tokens and the "
                 f"student's {model.vocab_size:,}; they can only be compared over one vocabulary"

@@ -47,10 +47,12 @@ class StepSettings(NamedTuple):
 
 class OnRollouts(NamedTuple):
     """What a step on the student's own answers has besides: `drawn` makes a token's log-probability of logits as it was drawn,
-    `watch` looks beside the loss. The loss is then the sum of weight · loss, not the mean: the weights hold the denominator."""
+    `watch` looks beside the loss. The loss is then the sum of weight · loss, not the mean: the weights hold the denominator. With
+    `known` models are compared over ids below it alone."""
 
     drawn: Drawn | None
     watch: Watch | None = None
+    known: int | None = None
 
 
 def make_step(
@@ -85,7 +87,7 @@ def make_step(
     """
     configs, hidden_at = {**models, INITIAL: config}, partial(last_hidden, mesh)
     block, softcap = objective.block, config.logit_softcap
-    drawn, watch = rollouts or OnRollouts(None)
+    drawn, watch, known = rollouts or OnRollouts(None)
     names = models_of(objective.loss) if watch is None else models_of(objective.loss, watch)
 
     def student(params: Any, frozen: Any) -> Any:
@@ -106,13 +108,13 @@ def make_step(
         hidden, output = hidden_at(config, student(params, frozen), part, trained=not lora.rank or lora.embeddings)
         models = models_at(frozen, part)
         where = None if mesh is None else here(mesh)
-        total = blocked(objective.loss, hidden, output, _data(part), progress, models, block, where, softcap, drawn, watch)
+        total = blocked(objective.loss, hidden, output, _data(part), progress, models, block, where, softcap, drawn, watch, known)
         return total.loss_sum, total
 
     def losses(params: Any, frozen: Any, part: Batch, progress: Float[Array, ""]) -> Float[Array, "r L"]:
         hidden, output = hidden_at(config, student(params, frozen), part)
         models = models_at(frozen, part)
-        flat = token_losses(objective.loss, hidden, output, _data(part), progress, models, block, mesh, softcap, drawn)
+        flat = token_losses(objective.loss, hidden, output, _data(part), progress, models, block, mesh, softcap, drawn, known)
         return flat.reshape(part.weight.shape)
 
     def step(state: TrainState, batch: Batch, frozen: Any) -> tuple[TrainState, Metrics]:

@@ -63,7 +63,8 @@ class LearningFromRollouts:
         total_steps: int,
         how: StepSettings,
     ) -> Step:
-        rollouts = OnRollouts(self.drawn, self.watch)
+        differ = any(other.vocab_size != config.vocab_size for other in how.models.values())
+        rollouts = OnRollouts(self.drawn, self.watch, (self.drawn.limit or config.vocab_size) if differ else None)
         own = (how.accumulation, how.mesh, how.lora, how.peak, how.models, rollouts)
         return make_step(config, self.objective, optimizer, schedule, total_steps, *own)
 
@@ -119,10 +120,11 @@ def rollout_program(
     objective (see `learning_from`); how many rows they fill, the source says. `initial` is a pytree of parameters, or a function
     that gives it; `models` are those that the loss looks at besides `initial`. The seed draws adapters.
 
-    `UserError`: a model that the loss looks at is missing or of another vocabulary; parameters
+    `UserError`: a model that the loss looks at is missing, or does not have all ids of the tokenizer; parameters
     do not fit their model or are not finite.
     """
-    check_models(model, objective, models)
+    known = (learns.drawn.limit or model.vocab_size) if isinstance(learns, LearningFromRollouts) else None
+    check_models(model, objective, models, known)
     params = initial() if callable(initial) else initial
     check_fit(model, params)
     others = computed(objective, models)
