@@ -11,7 +11,7 @@ from w2sr_jax.graph.stage import Stage
 from w2sr_jax.losses.objective import Objective
 from w2sr_jax.parallel.placement import Placement
 from w2sr_jax.stages import external, layout, models, placing
-from w2sr_jax.stages.beside import beside
+from w2sr_jax.stages.beside import Wrote, beside
 from w2sr_jax.stages.curate import Curate, Selected
 from w2sr_jax.stages.evaluate import Evaluate, EvaluateFile
 from w2sr_jax.stages.models import Model
@@ -236,12 +236,13 @@ class _Builder:
         experiment, arm = self.experiment, rung.arm(name)
         before = self.trainings[models.student(experiment, index, arm.after or BASE).name]
         where = f"rungs.{index} ({rung.name})"
+        teachers = [Wrote(stage.teacher, stage.writer) for stage in traces]
         for model, recipe in zip(models.students(experiment, index, arm), rung.stages_of(arm), strict=True):
             style = models.before(experiment, index).style
             samples = recipe.samples or (recipe.probe or rung.probe).every > 0
             sampling = Sampling(experiment.grader, experiment.decoding, style) if samples else None
             objective, owner = recipe.objective or rung.objective, self._owner(model)
-            others = beside(self.trainings, where, objective, name, traces, recipe.draws_own)
+            others = beside(self.trainings, where, objective, name, teachers, recipe.draws_own)
             configs = [other.model.config for other in others.values()]
             mesh = placing.training(experiment, owner, recipe.training, objective, configs, True, recipe.keeps_initial)
             before = self.trainings[model.name] = Train(
