@@ -21,6 +21,7 @@ def commit(
     needs: Sequence[str] = (),
     identity: str = "0" * 64,
     measures: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Let a stage count as finished: with these files, sealed directories and needs, made from what its needs hold now."""
     store = RunStore(run)
@@ -37,7 +38,7 @@ def commit(
         seals=store.digests([*seals, *lists]),
         measures={"seconds": 1.0, "note": "", **(measures or {})},
         versions={},
-        environment={},
+        environment=environment or {},
         needs=list(needs),
     )
     store.commit(made)

@@ -11,7 +11,7 @@ from test_report_page import Page
 
 from w2sr_jax.evaluation import scores
 from w2sr_jax.evaluation.arms import ArmTraining, Needed, Part
-from w2sr_jax.evaluation.cost import StageTime, Timings
+from w2sr_jax.evaluation.cost import Sittings, StageTime, Timings
 from w2sr_jax.report import reinforcement, wording
 from w2sr_jax.report.charts import drawing
 from w2sr_jax.report.headline import headline
@@ -107,6 +107,13 @@ def test_the_headline_is_imitations_and_says_what_reinforcement_adds_and_takes(r
     assert alone.startswith("Reinforcement without it (“RL alone”)")
     assert "2.0 times the device time" in alone
     assert all(line in made.lines() for line in made.reinforced)
+    # An interrupted training bears all of its sittings: 900 + 100 + 40 + 60 on one device.
+    lost = Sittings(wall=900.0, stepping=300.0, lost_steps=50, lost_seconds=500.0, sittings=4)
+    times = {**timings().stages, "correct-rl": StageTime(300.0, None, lost)}
+    assert "5.5 times the device time" in reinforcement.sentences(results, Timings(times))[0]
+    # All but the teachers' stages on four devices.
+    times = {name: replace(one, devices=1 if "teacher" in name else 4) for name, one in timings().stages.items()}
+    assert "3.4 times the device time" in reinforcement.sentences(results, Timings(times))[0]
     untimed = " ".join(reinforcement.sentences(results))
     assert "device time" not in untimed
     assert "FLOPs" in untimed

@@ -23,6 +23,7 @@ from w2sr_jax.sampling.settings import Decoding
 from w2sr_jax.stages import models
 from w2sr_jax.stages.plan import stages
 from w2sr_jax.stages.report import arms
+from w2sr_jax.stages.report.assemble import timings
 from w2sr_jax.stages.report.sources import Sources
 from w2sr_jax.stages.train import Train
 
@@ -283,3 +284,17 @@ def test_counts_are_means_over_seeds_and_unknown_where_one_lacks_them(tmp_path: 
     (need,) = arms.trainings(EXPERIMENT, Sources([RunStore(run) for run in runs]), pool=40)[0]["rl"].needs
     assert (need.steps, need.flops, need.tokens) == (10.5, 4.0, None)
     assert need.stages == ("seed-0/rungs/0-small/rl/train", "seed-1/rungs/0-small/rl/train")
+
+
+def test_timings_hold_sittings_and_the_devices_of_the_mesh(tmp_path: Path) -> None:
+    sittings = {"wall": 90.0, "stepping": 60.0, "lost_steps": 2, "lost_seconds": 5.0, "sittings": 2}
+    everywhere = {"mesh": "data 2, fsdp 3, tensor 1", "devices": "8"}
+    commit(tmp_path, "a/train", "train", measures={"seconds": 30.0, "goodput": sittings}, environment=everywhere)
+    commit(tmp_path, "a/curation", "curate", measures={"seconds": 4.0}, environment={"mesh": "", "devices": "8"})
+    commit(tmp_path, "b/train", "train", measures={"seconds": 4.0})
+    found = timings(Sources([RunStore(tmp_path)])).stages
+    assert {name: (time.devices, time.device_seconds) for name, time in found.items()} == {
+        "a/train": (6, 540.0),
+        "a/curation": (1, 4.0),  # no device does anything
+        "b/train": (None, 4.0),
+    }

@@ -12,8 +12,9 @@ answers with a loss that looks at no reward (distillation, shifts, controls), or
 
 Part = Literal["own", "before", "traces", "teacher", "teacher stages"]
 """Why an arm needs a stage: it is one of its own training stages, or of an arm's that it goes on from or that its loss looks at;
-it draws the traces that it learns from; it makes a teacher, or is one of the training stages that the teacher went through after that, such as its own
-reinforcement (of a student that teaches the next rung, those that did not learn from traces)."""
+it draws the traces that it learns from; it makes a teacher, or another model that a loss looks at, or is one of the training
+stages that this went through after that, such as a teacher's own reinforcement (of a student of another rung, those that did not
+learn from traces)."""
 SHARED: tuple[Part, ...] = ("traces", "teacher", "teacher stages")
 """The parts that several arms may need, and then share when their cost is spread."""
 

@@ -46,11 +46,21 @@ class Sittings:
 
 @dataclasses.dataclass(frozen=True)
 class StageTime:
-    """How long a stage took, and when it finished, as an ISO date; of a training, also where its time went."""
+    """How long the command took that finished a stage, and when it finished, as an ISO date; of a training, also where its time
+    went over all its sittings. `devices` is how many it computed on, None where that is not known."""
 
     seconds: float | None
     finished: str | None
     training: LeftOut[Sittings | None] = None
+    devices: LeftOut[int | None] = None
+
+    @property
+    def device_seconds(self) -> float | None:
+        """The time that it took of all its devices together, as if one after the other; of a training that was interrupted, that
+        of all sittings, since the command that finishes it counts only its own. One device where their number is not known."""
+        if self.seconds is None:
+            return None
+        return max(self.seconds, 0.0 if self.training is None else self.training.wall) * (self.devices or 1)
 
 
 @dataclasses.dataclass(frozen=True)

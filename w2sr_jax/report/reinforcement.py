@@ -13,9 +13,9 @@ EVERY_PART: tuple[Part, ...] = ("own", "before", *SHARED)
 
 
 def seconds(timings: Timings | None) -> dict[str, float]:
-    """How long each stage took, by its name, where that is known."""
-    times = {} if timings is None else timings.stages
-    return {name: time.seconds for name, time in times.items() if time.seconds is not None}
+    """The device time of each stage, by its name, where that is known."""
+    times = {} if timings is None else {name: time.device_seconds for name, time in timings.stages.items()}
+    return {name: time for name, time in times.items() if time is not None}
 
 
 def whole(training: ArmTraining, times: Mapping[str, float]) -> Spent:

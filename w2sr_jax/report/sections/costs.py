@@ -11,7 +11,7 @@ Number = TypeVar("Number", int, float)
 
 @dataclasses.dataclass(frozen=True)
 class StageRow:
-    """`finished` is a date as people write it; `training` says of a training where its time went."""
+    """`seconds` of device time; `finished` is a date as people write it; `training` says of a training where its time went."""
 
     stage: StageCost
     seconds: float | None
@@ -67,7 +67,7 @@ def _row(stage: StageCost, time: StageTime | None) -> StageRow:
     if time is None:
         return StageRow(stage, None, None)
     finished = None if time.finished is None else time.finished[:19].replace("T", " ")
-    return StageRow(stage, time.seconds, finished, time.training)
+    return StageRow(stage, time.device_seconds, finished, time.training)
 
 
 def _trainings(rows: Sequence[StageRow]) -> Sittings | None:

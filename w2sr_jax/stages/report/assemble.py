@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import TypeVar
 
 import jax
@@ -152,7 +153,14 @@ def timings(sources: Sources) -> Timings:
 def _time(manifest: lineage.Manifest) -> StageTime:
     measures = manifest.measures
     sittings = codec.decode(Sittings, measures[GOODPUT], f"the manifest of {manifest.stage}") if GOODPUT in measures else None
-    return StageTime(measures.get("seconds"), measures.get("finished"), sittings)
+    return StageTime(measures.get("seconds"), measures.get("finished"), sittings, _devices(manifest))
+
+
+def _devices(manifest: lineage.Manifest) -> int | None:
+    """On how many devices a stage computed: those of its mesh, one where it has none and leaves them idle; None where nothing
+    is known of a mesh."""
+    mesh = manifest.environment.get("mesh")
+    return None if mesh is None else prod(int(axis.rpartition(" ")[2]) for axis in mesh.split(",") if axis)
 
 
 def warnings(experiment: Experiment, runs: Sequence[RunStore]) -> list[str]:
