@@ -2,6 +2,7 @@
 RL."""
 
 from dataclasses import replace
+from typing import Any
 
 import fabricated_run
 import pytest
@@ -12,12 +13,14 @@ from test_report_page import Page
 from w2sr_jax.evaluation import scores
 from w2sr_jax.evaluation.arms import ArmTraining, Needed, Part
 from w2sr_jax.evaluation.cost import Sittings, StageTime, Timings
+from w2sr_jax.evaluation.scores import HeldOut
+from w2sr_jax.evaluation.watched import thinned
 from w2sr_jax.report import reinforcement, wording
-from w2sr_jax.report.charts import drawing
+from w2sr_jax.report.charts import curves, drawing
 from w2sr_jax.report.headline import headline
 from w2sr_jax.report.page import render
 from w2sr_jax.report.results import CurvePoint, Results, Rung, TrainingLog
-from w2sr_jax.report.sections import gaps, ladder, models, spending, watched
+from w2sr_jax.report.sections import gaps, ladder, models, spending, training, watched
 from w2sr_jax.report.write import read, write
 
 ARMS = {"correct-rl": 0.78, "rl": 0.66, "fixed": 0.3}
@@ -175,6 +178,72 @@ def test_what_was_watched_is_told_by_its_ends_and_what_stayed_0_has_no_panel(res
     assert told["ratio’s deviation"] == "2.5e-05"
     assert "looping, %" not in told
     assert "looping" in students.still
+
+
+@pytest.mark.parametrize("count", [1, 2, 119, 120, 121, 239, 240, 241, 1000])
+def test_a_thinned_curve_keeps_its_ends(count: int) -> None:
+    kept = thinned(list(range(count)), 120)
+    assert (kept[0], kept[-1]) == (0, count - 1)
+    assert kept == sorted(set(kept))
+    assert len(kept) <= 120
+    assert len(kept) == count or len(kept) > 60
+
+
+def test_entries_of_one_look_are_drawn_apart(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine arms share eight looks, and two of them have one label."""
+    drawn: dict[str, tuple[Any, Any]] = {}
+
+    def keep(name: str, panels: Any, *_: Any, labels: Any = None, **__: Any) -> None:
+        drawn[name] = (dict(panels), labels)
+
+    monkeypatch.setattr(curves, "curves", keep)
+    probe = results.models["0-small.correct"].probe
+    assert probe
+    made = []
+    for number in range(10):
+        seen = replace(log(0.5), signal="traces", curve=tuple(replace(one, nll=1.0 + number) for one in log(0.5).curve))
+        model = replace(results.models["0-small.rl"], training=seen, probe=probe)
+        label = "same" if number > 7 else f"arm {number}"
+        row = models.ModelRow(f"m{number}", model, "Rung 0: small", False, label, "x", f"own-{number % 8 + 1}", "", None)
+        made.append(row)
+    training.chart(made)
+    training.probe_chart(made)
+    for name, per_arm in (("training", 1), ("probe", 2)):
+        panels, labels = drawn[name]
+        lines = [lines for entries in panels.values() for lines in entries.values()]
+        assert len(lines) == 10 * per_arm
+        said = sorted(labels[title, key] for title, entries in panels.items() for key in entries)
+        assert said == sorted([*(f"arm {number}" for number in range(8)), "same", "same"] * per_arm)
+    ends = {entry[0][-1][1] for entry in drawn["training"][0]["Rung 0: small"].values()}
+    assert ends == {1.0 + number for number in range(10)}
+
+
+def test_keys_of_one_kind_differ_and_keep_what_they_are_called() -> None:
+    entries: dict[str, list[list[tuple[float, float]]]] = {}
+    for _ in range(3):
+        entries[curves.apart(entries, "correct")] = [[(0.0, 1.0)]]
+    assert len(entries) == 3
+    assert {curves.called(key, "panel", None) for key in entries} == {"W2SR-P"}
+    dashes = {str(drawing.dash("correct", repeated)) for repeated in range(3)}
+    assert len(dashes) == 3
+
+
+def test_held_out_likelihood_stands_at_the_last_training_alone(results: Results) -> None:
+    texts = replace(log(0.5), signal="traces", curve=tuple(replace(one, nll=1.0) for one in log(0.5).curve), stage="Imitation")
+    held = HeldOut(0.61, 2.84, 311, 5400)
+    model = replace(results.models["0-small.rl"], held_out=held)
+
+    def shown(*logs: TrainingLog) -> list[tuple[str, bool, HeldOut | None]]:
+        one = replace(model, training=logs[-1], earlier=logs[:-1])
+        row = models.ModelRow("m", one, "Rung 0: small", False, "arm", "x", "own-1", "", None)
+        return [(entry.stage, entry.last is not None, entry.held) for entry in training.trained([row])]
+
+    other = log(0.7)
+    assert shown(texts) == [("", True, held)]
+    # What both have logged is equal: they are two all the same.
+    assert shown(texts, replace(texts)) == [("stage 1 of 2, Imitation", True, None), ("stage 2 of 2, Imitation", True, held)]
+    assert shown(texts, other) == [("stage 1 of 2, Imitation", True, None), ("stage 2 of 2, Policy", False, held)]
+    assert shown(other) == [("", False, held)]
 
 
 def test_the_page_holds_all_of_it_and_is_the_same_when_read_again(results: Results, tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -71,6 +71,8 @@ DASHES = {
     "own-7": (0, (4, 1, 1, 1, 1, 1)),
     "own-8": (0, (2, 1.5)),
 }
+AGAIN = ((0, (1, 2.5)), (0, (9, 2, 1, 2)), (0, (2, 4)), (0, (12, 3)))
+"""Of further lines of one look."""
 FONTS = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,'Liberation Sans',sans-serif"
 WIDE, NARROW = 7.4, 3.6
 _STYLE: dict[Any, Any] = {
@@ -107,6 +109,11 @@ class Chart:
     @property
     def narrow_uri(self) -> str:
         return _uri(self.narrow)
+
+
+def dash(look: str, repeated: int = 0) -> Any:
+    """How the line of a look is dashed, and how its further ones are, told apart from the first."""
+    return AGAIN[(repeated - 1) % len(AGAIN)] if repeated else DASHES.get(look, "solid")
 
 
 def margins(

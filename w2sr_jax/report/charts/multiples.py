@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from w2sr_jax.report import hostile
 from w2sr_jax.report.charts import drawing
-from w2sr_jax.report.charts.drawing import COLOURS, DASHES, MUTED, RULE, Chart
+from w2sr_jax.report.charts.drawing import COLOURS, MUTED, RULE, Chart
 
 WIDE_COLUMNS, NARROW_COLUMNS = 4, 2
 # Inches:
@@ -20,10 +20,11 @@ LEFT, RIGHT, TITLE, HIGH, FOOT, GAP, LEGEND = 0.42, 0.08, 0.24, 0.95, 0.3, 0.42,
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """What belongs together in all panels: how it looks, and what it is called."""
+    """What belongs together in all panels: how it looks, what it is called, and how many of its look are before it."""
 
     look: str
     label: str
+    repeated: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _panel(axes: Axes, panel: Small, series: Sequence[Series]) -> None:
                 [x for x, _ in shown],
                 [y for _, y in shown],
                 color=COLOURS.get(one.look, MUTED),
-                linestyle=DASHES.get(one.look, "solid"),
+                linestyle=drawing.dash(one.look, one.repeated),
                 linewidth=1.0 if len(lines) == 1 else 0.7,
             )
     axes.set_title(panel.title, loc="left", fontsize=8, pad=3)
@@ -82,6 +83,10 @@ def _panel(axes: Axes, panel: Small, series: Sequence[Series]) -> None:
     values = [y for lines in panel.lines for line in lines for _, y in line]
     if panel.logarithmic:
         axes.set_yscale("log")
+        positive = [value for value in values if value > 0]
+        if positive:  # whole powers of ten, at each of which the axis has a number
+            low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
+            axes.set_ylim(10.0**low, 10.0 ** max(high, low + 1))
         axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(numticks=4))
         axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         axes.yaxis.set_major_formatter(_power)
@@ -104,4 +109,4 @@ def _power(value: float, _: object) -> str:
 
 def _handle(one: Series) -> Line2D:
     label, colour = hostile.one_line(one.label, 26), COLOURS.get(one.look, MUTED)
-    return Line2D([], [], linewidth=1.4, label=label, color=colour, linestyle=DASHES.get(one.look, "solid"))
+    return Line2D([], [], linewidth=1.4, label=label, color=colour, linestyle=drawing.dash(one.look, one.repeated))

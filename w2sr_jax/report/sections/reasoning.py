@@ -34,9 +34,9 @@ def chart(rows: Sequence[FaithfulnessRow]) -> Chart | None:
         row, early = entry.row, entry.faithfulness.early_answering
         line = sorted((100 * point.fraction, 100 * point.same) for point in early.curve) if early else []
         if line:
-            name = row.label if row.rung is None else row.look
-            panels.setdefault(row.group, {})[name] = [line]
-            labels[row.group, name] = row.label
+            entries = panels.setdefault(row.group, {})
+            key = curves.apart(entries, row.label if row.rung is None else row.look)
+            entries[key], labels[row.group, key] = [line], row.label
             points = ", ".join(f"{y:.0f} at {x:.0f}" for x, y in line)
             words.append(f"{row.group}, {row.label}: {points}")
     if not panels:

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from w2sr_jax.evaluation.probe import ProbePoint
+from w2sr_jax.evaluation.scores import HeldOut
+from w2sr_jax.evaluation.watched import thinned
 from w2sr_jax.report.charts import curves
 from w2sr_jax.report.charts.drawing import Chart
 from w2sr_jax.report.results import CurvePoint, TrainingLog
@@ -11,7 +13,7 @@ from w2sr_jax.report.sections import watched
 from w2sr_jax.report.sections.models import ModelRow
 
 MOST_POINTS = 160
-MOST_PANELS = 6
+MOST_PANELS = 12
 
 _OTHERWISE = {"rewards": ", own answers", "answers": ", own answers", "pairs": ", pairs"}
 """Trainings whose steps are too unlike those on texts to share an axis with them."""
@@ -21,13 +23,15 @@ Lines = list[list[tuple[float, float]]]
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRow:
-    """A training on texts; `last` is the last logged step of its last seed, `stage` says which of several it is. Of a model that
-    was last trained otherwise, the likelihood of held-out traces is that after all."""
+    """A training on texts; `last` is the last logged step of its last seed, `stage` says which of several it is. `held` is the
+    likelihood of held-out traces, which is that of the model after all its training stages: it stands at the last of them, which
+    has a row of its own where it is no training on texts."""
 
     row: ModelRow
     log: TrainingLog | None
     last: CurvePoint | None
     stage: str
+    held: HeldOut | None
 
     @property
     def group(self) -> str:
@@ -56,12 +60,13 @@ class ProbeRow:
 
 def trained(models: Sequence[ModelRow]) -> list[TrainedRow]:
     """The trainings on texts, and the models of which a likelihood of held-out traces is known."""
-    rows = []
+    rows: list[TrainedRow] = []
     for row in models:
-        own = on_texts(row)
-        stages = [f"stage {number}" if len(own) > 1 else "" for number in range(1, len(own) + 1)]
-        rows += [TrainedRow(row, log, log.curve[-1], stage) for log, stage in zip(own, stages, strict=True)]
-        rows += [TrainedRow(row, None, None, "")] if not own and row.model.held_out else []
+        every, held = watched.logs(row), row.model.held_out
+        for log in on_texts(row):
+            rows.append(TrainedRow(row, log, log.curve[-1], watched.stage_of(row, log), held if log is every[-1] else None))
+        if held and not (rows and rows[-1].row is row and rows[-1].held):
+            rows.append(TrainedRow(row, None, None, watched.stage_of(row, every[-1]) if every else "", held))
     return rows
 
 
@@ -103,13 +108,14 @@ def chart(models: Sequence[ModelRow]) -> Chart | None:
     labels: dict[tuple[str, str], str] = {}
     for row in models:
         before = row.rung is None or row.kind.startswith("base")
-        for number, log in enumerate(on_texts(row), 1):
+        for log in on_texts(row):
             lines = _lines(log.curve)
             if lines:
-                stage = f", stage {number}" if number > 1 else ""
-                name = row.label if row.rung is None else f"base, {row.group.lower()}" if before else f"{row.look}{stage}"
-                panels.setdefault("Before the ladder" if before else row.group, {})[name] = lines
-                labels |= {} if before else {(row.group, name): f"{row.label}{stage}"}
+                title = "Before the ladder" if before else row.group
+                name = watched.labelled(row, log) if row.rung is None or not before else f"base, {row.group.lower()}"
+                entries = panels.setdefault(title, {})
+                key = curves.apart(entries, name if before else row.look)
+                entries[key], labels[title, key] = lines, name
     if not panels:
         return None
     shown = sorted(panels.items(), key=lambda panel: (panel[0] == "Before the ladder", panel[0]))[:MOST_PANELS]
@@ -124,11 +130,7 @@ def _lines(curve: Sequence[CurvePoint]) -> Lines:
     for point in curve:
         if point.nll is not None:
             seeds.setdefault(point.seed, []).append((point.step, point.nll))
-    lines = []
-    for line in seeds.values():
-        stride = -(-len(line) // MOST_POINTS)
-        lines.append([*line[:-1:stride], line[-1]])
-    return lines
+    return [thinned(line, MOST_POINTS) for line in seeds.values()]
 
 
 def probe_chart(models: Sequence[ModelRow]) -> Chart | None:
@@ -146,8 +148,10 @@ def probe_chart(models: Sequence[ModelRow]) -> Chart | None:
                 if value is not None:
                     seeds.setdefault(seed, []).append((step, 100 * value))
             if seeds:
-                panels.setdefault(f"{row.group}, {title}{how}", {})[row.look] = [sorted(line) for line in seeds.values()]
-                labels[f"{row.group}, {title}{how}", row.look] = row.label
+                panel = f"{row.group}, {title}{how}"
+                entries = panels.setdefault(panel, {})
+                key = curves.apart(entries, row.look)
+                entries[key], labels[panel, key] = [sorted(line) for line in seeds.values()], row.label
     if not panels:
         return None
     shown = list(panels.items())[:MOST_PANELS]

@@ -5,8 +5,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from w2sr_jax.report import wording
-from w2sr_jax.report.charts import multiples
+from w2sr_jax.evaluation.watched import thinned
+from w2sr_jax.report import hostile, wording
+from w2sr_jax.report.charts import curves, multiples
 from w2sr_jax.report.charts.drawing import Chart
 from w2sr_jax.report.charts.multiples import Series, Small
 from w2sr_jax.report.results import CurvePoint, TrainingLog
@@ -46,7 +47,7 @@ NOT_TOLD_BY_ENDS = ("ratio_deviation", "ratio_far")
 
 @dataclasses.dataclass(frozen=True)
 class WatchedRow:
-    """A training; `cells` are texts, one per column, `stage` its kind where its model went through several."""
+    """A training; `cells` are texts, one per column, `stage` says which of several its model went through."""
 
     row: ModelRow
     stage: str
@@ -60,13 +61,15 @@ class WatchedRow:
 
 @dataclasses.dataclass(frozen=True)
 class Watched:
-    """The trainings of a group: on their own answers, or on pairs. `still` names what was 0 throughout, which has no panel."""
+    """The trainings of a group: on their own answers, or on pairs. `still` names what was 0 throughout, which has no panel; `own`
+    is whether they drew answers, of which more is watched than of pairs."""
 
     title: str
     columns: list[str]
     rows: list[WatchedRow]
     chart: Chart | None
     still: str
+    own: bool
 
 
 def sections(models: Sequence[ModelRow]) -> list[Watched]:
@@ -94,13 +97,14 @@ def _section(title: str, name: str, chosen: Sequence[tuple[ModelRow, TrainingLog
     still = [one for one in seen if not any(value for _, log in chosen for value in _values(log.curve, one.name))]
     moving = [one for one in seen if one not in still]
     told = [one for one in seen if one in moving or one.name in NOT_TOLD_BY_ENDS]
-    labels = [_label(row, log) for row, log in chosen]
+    labels = [labelled(row, log) for row, log in chosen]
     return Watched(
         title=title,
         columns=[one.title for one in told],
-        rows=[WatchedRow(row, _stage(row, log), _steps(log), [_cell(log, one) for one in told]) for row, log in chosen],
+        rows=[WatchedRow(row, stage_of(row, log), _steps(log), [_cell(log, one) for one in told]) for row, log in chosen],
         chart=_chart(title, name, chosen, labels, moving) if moving else None,
         still=wording.listing([one.title.partition(",")[0] for one in still]),
+        own=quantities is OWN,
     )
 
 
@@ -115,19 +119,27 @@ def _chart(
         f"{label}: {', '.join(f'{one.title} {_cell(log, one)}' for one in moving if _values(log.curve, one.name))}"
         for label, (_, log) in zip(labels, chosen)
     )
-    series = [Series(row.look, label) for label, (row, _) in zip(labels, chosen)]
+    looks = [row.look for row, _ in chosen]
+    series = [Series(look, label, looks[:index].count(look)) for index, (look, label) in enumerate(zip(looks, labels))]
     return multiples.multiples(name, series, panels, f"What was watched by training step, {title}. {ends}.")
 
 
-def _label(row: ModelRow, log: TrainingLog) -> str:
-    stage = _stage(row, log)
-    return f"{row.label}, {stage}" if stage else row.label
+def labelled(row: ModelRow, log: TrainingLog) -> str:
+    """What a training is called in a legend, where room is scarce: its model, and which of several training stages it is."""
+    number = _number(row, log)
+    end = f", stage {number}" if len(logs(row)) > 1 else ""
+    return hostile.one_line(row.label, curves.LONGEST - len(end)) + end
 
 
-def _stage(row: ModelRow, log: TrainingLog) -> str:
-    """Which of several training stages of a kind it is."""
-    every = [each for each in logs(row) if each.signal == log.signal]
-    return f"{log.stage} {every.index(log) + 1}" if len(every) > 1 else ""
+def stage_of(row: ModelRow, log: TrainingLog) -> str:
+    """Which of its model's training stages it is, and of what kind; empty where there is one."""
+    every = len(logs(row))
+    return f"stage {_number(row, log)} of {every}, {log.stage or 'Imitation'}" if every > 1 else ""
+
+
+def _number(row: ModelRow, log: TrainingLog) -> int:
+    """From 1 on. Two stages may have logged the same."""
+    return next(number for number, each in enumerate(logs(row), 1) if each is log)
 
 
 def _steps(log: TrainingLog) -> int:
@@ -139,13 +151,13 @@ def _values(curve: Sequence[CurvePoint], name: str) -> list[float]:
 
 
 def _lines(curve: Sequence[CurvePoint], quantity: Quantity) -> list[list[tuple[float, float]]]:
-    """One line per seed, thinned to a readable number of points."""
+    """One line per seed, thinned to a readable number of points, first and last kept."""
     seeds: dict[int, list[tuple[float, float]]] = {}
     for point in curve:
         if point.watched and quantity.name in point.watched:
             scale = 100 if quantity.share else 1
             seeds.setdefault(point.seed, []).append((point.step, scale * point.watched[quantity.name]))
-    return [line[:: -(-len(line) // MOST_POINTS)] for line in seeds.values()]
+    return [thinned(line, MOST_POINTS) for line in seeds.values()]
 
 
 def _cell(log: TrainingLog, quantity: Quantity) -> str:

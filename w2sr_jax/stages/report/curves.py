@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from w2sr_jax.core import codec
-from w2sr_jax.evaluation.watched import LARGEST, WATCHED
+from w2sr_jax.evaluation.watched import LARGEST, WATCHED, thinned
 from w2sr_jax.experiment import BASE, Experiment, TrainingStage
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.report.results import CurvePoint, SeedProbe, TrainingLog
@@ -12,7 +12,7 @@ from w2sr_jax.stages import examples, layout, models, probing
 from w2sr_jax.stages.models import Model
 from w2sr_jax.training import journal
 
-CURVE = 120  # points of a training curve
+CURVE = 120  # points of a training curve, of each seed
 
 
 def logs(experiment: Experiment, runs: Sequence[RunStore], model: Model) -> list[TrainingLog]:
@@ -47,7 +47,7 @@ def _log(experiment: Experiment, runs: Sequence[RunStore], model: Model) -> Trai
     manifests = [run.manifest(model.stage) for run in runs]
     every = {seed: _lines(run, model) for seed, run in zip(experiment.seeds, runs, strict=True)}
     return TrainingLog(
-        curve=tuple(_point(seed, line, model) for seed, lines in every.items() for line in lines[:: max(1, len(lines) // CURVE)]),
+        curve=tuple(_point(seed, line, model) for seed, lines in every.items() for line in thinned(lines, CURVE)),
         tokens=sum(manifest.measures.get("tokens", 0) for manifest in manifests if manifest),
         stage="" if stage is None else type(stage).__name__,
         signal=None if stage is None else stage.signal,
