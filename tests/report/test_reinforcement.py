@@ -150,12 +150,71 @@ def test_gaps_name_their_ceiling_and_a_ceiling_recovers_nothing(results: Results
 
 def test_what_arms_that_begin_alike_had_equally_much_of(results: Results) -> None:
     base, after = spending.equalities(first(results), SECONDS)
-    assert "from the base on (W2SR-P and RL alone)" in base
+    assert "from the base on (“W2SR-P” and “RL alone”)" in base
     assert "equal problems in the pool (500)" in base
     assert "optimizer steps 60 to 1,000" in base
-    assert "from W2SR-P on (correct-rl and fixed)" in after
+    assert "from W2SR-P on (“correct-rl” and “fixed”)" in after
     assert "equal answers of their own (960)" in after
     assert "equal device time" in after
+
+
+def test_what_imitation_and_reinforcement_took_with_all_that_each_needs(results: Results) -> None:
+    after, alone = (line.replace(wording.THIN, " ") for line in spending.against(first(results), SECONDS))
+    assert after.startswith("Rung 0: small, “correct-rl” against “W2SR-P”, with all that each needs: ")
+    assert "equal problems in the pool (500)" in alone
+    # 60 against 1,000 and the teacher's 60 before and 60 in its own reinforcement.
+    assert "; optimizer steps 60 against 1,120;" in alone
+    assert "answers of models’ own 960 against 0" in alone
+    assert "tokens trained on or written 1 M against 3 M" in alone
+    assert "device time 6 min 40 s against 3 min 20 s" in alone
+    assert "FLOPs 400 G against 200 G" in alone
+    near = {**SECONDS, "rl": 205.0}
+    assert "about equal device time 3 min 25 s against 3 min 20 s" in spending.against(first(results), near)[1].replace(
+        wording.THIN, " "
+    )
+
+
+def test_each_arm_says_what_it_learned_from(results: Results) -> None:
+    rung = first(results)
+    assert {arm: wording.trained(arm, rung) for arm in rung.models} == {
+        "base": "",
+        "base-direct": "",
+        "correct": "",
+        "gold": "",
+        "correct-rl": "after W2SR-P: reinforcement",
+        "fixed": "after W2SR-P: own answers",
+        "rl": "reinforcement",
+    }
+    arms = dict(rung.arms or {})
+    arms["rl"] = replace(arms["rl"], signals=("traces", "rewards", "rewards", "pairs"))
+    told = wording.trained("rl", replace(rung, arms=arms))
+    assert told == "imitation, then reinforcement, 2 stages, then preference"
+
+
+def test_a_gap_stands_beside_its_three_accuracies_and_its_width(results: Results) -> None:
+    text = Page(render(results, timings())).text.replace(wording.THIN, " ")
+    one = first(results).comparisons["correct"].reinforced[0].rgr_base
+    assert one is not None
+    raw = [f"{100 * share:.1f}" for share in (one.raw.anchor, one.raw.student, one.raw.ceiling)]
+    assert " → ".join(raw) in text
+    assert f"gap {wording.points(one.gap.value)} ({wording.points_range(one.gap)})".replace(wording.THIN, " ") in text
+
+
+def test_pairs_are_told_of_margins_and_own_answers_of_ratios(results: Results) -> None:
+    def words(signal: Any, **watched: float) -> str:
+        curve = tuple(replace(one, watched=watched) for one in log(0.5).curve)
+        seen = TrainingLog(curve, 10, "Any", signal, None)
+        models = {**results.models, "0-small.rl": replace(results.models["0-small.rl"], training=seen)}
+        kept = {name: one if name == "0-small.rl" else replace(one, training=None) for name, one in models.items()}
+        return Page(render(replace(results, models=kept), timings())).text
+
+    pairs, own = words("pairs", margin=0.5), words("rewards", reward=0.5)
+    assert "Margin: how far" in pairs
+    assert "The ratio is" not in pairs
+    assert "No variance" not in pairs
+    assert "The ratio is" in own
+    assert "No variance" in own
+    assert "Margin: how far" not in own
 
 
 def test_each_arm_bears_its_teachers_whole_or_in_part(results: Results) -> None:

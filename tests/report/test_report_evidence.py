@@ -241,7 +241,7 @@ def test_a_ledger_with_nothing_to_count_says_so(made: Report) -> None:
     )
     text = text_of(page.render(replace(made.results, ledgers=(replace(entry, ledger=ledger, loss="Nll"),))))
     assert "n 0" in text
-    assert "All students were trained with the loss Nll" in text
+    assert "All students were last trained with the loss Nll" in text
     unheard_of = replace(entry, rung=7, arm="mine")
     assert "Rung 7" in text_of(page.render(replace(made.results, ledgers=(unheard_of,))))
 

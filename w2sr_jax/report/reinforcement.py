@@ -64,7 +64,7 @@ def _lead(difference: Difference, rung: Rung, arm: str) -> str:
     """How the student that imitates stands to one that was reinforced: imitation minus reinforcement."""
     size, bounds = f"{wording.points(difference.difference)} points", _bounds(difference, rung, arm)
     where = {"yes": "is ahead", "no": "is behind", "not shown": "cannot be told apart from it"}[rule.outcome(difference)]
-    return f"{where}: {size} ({bounds})"
+    return f"{where}: {size} for {wording.arm(arm, rung)} ({bounds})"
 
 
 def _bounds(difference: Difference, rung: Rung, arm: str) -> str:

@@ -1,8 +1,10 @@
 """How numbers and names are written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Protocol
 
+from w2sr_jax.evaluation.arms import Signal
 from w2sr_jax.report import hostile
 from w2sr_jax.report.results import Model, Results, Rung
 
@@ -29,6 +31,13 @@ ARM_NOTES = {
     "base-direct": "the student before fine-tuning, asked for the answer alone",
     "teacher-base": "the teacher before its own training stages",
 }
+SIGNALS: Mapping[Signal, str] = {
+    "traces": "imitation",
+    "rewards": "reinforcement",
+    "answers": "own answers",
+    "pairs": "preference",
+}
+"""What a training stage is called by what it learns from."""
 OWN_LOOKS = 8
 """Colours and shapes for arms that have none by their name."""
 ROLES = {
@@ -57,6 +66,17 @@ def arm(name: str | None, rung: Rung | None = None) -> str:
     """What an arm is called: by its user, for the `rung` that it is of, or as the protocol calls it, or by its name."""
     own = rung.labels.get(name or "") if rung is not None and rung.labels else None
     return hostile.one_line(own, 40) if own else ARMS.get(name or "", name or MISSING)
+
+
+def trained(name: str | None, rung: Rung | None) -> str:
+    """What an arm learned from, stage by stage: `after W2SR-P: reinforcement`; empty where all of it is imitation from the base
+    on, or nothing is known of it."""
+    training = (rung.arms or {}).get(name or "") if rung is not None else None
+    if training is None or (training.after is None and set(training.signals) <= {"traces"}):
+        return ""
+    counted = [(SIGNALS[signal], len(list(stages))) for signal, stages in groupby(training.signals)]
+    stages = ", then ".join(f"{word}, {count} stages" if count > 1 else word for word, count in counted)
+    return f"after {arm(training.after, rung)}: {stages}" if training.after else stages
 
 
 def arm_at(results: Results, index: int | None, name: str | None) -> str:

@@ -17,7 +17,7 @@ METRICS = ("repeat", "chance", "excess", "induced", "corrected", "corrupted")
 DEFINITIONS = {
     "Teacher wrong": "the teacher’s answer can be read and is wrong; one that cannot be read counts in no share here.",
     "Repeat": "of the problems that the teacher gets wrong, the share to which the trained student gives the teacher’s answer.",
-    "Chance": "the same share for the student’s base, before it learnt from the teacher’s traces: agreement without copying.",
+    "Chance": "the same share for the rung’s base, before any training of the arm: agreement without copying.",
     "Excess": "repeat − chance, in points: the copying that training brought.",
     "Induced": "of the problems that the teacher gets wrong and the base right, the share to which the trained student gives the "
     "teacher’s answer: errors that it did not make before.",

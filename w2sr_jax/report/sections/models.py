@@ -25,7 +25,8 @@ Row = TypeVar("Row", bound=Grouped)
 
 @dataclasses.dataclass(frozen=True)
 class ModelRow:
-    """A model of the run. `look` picks colour and shape; `reference` is the accuracy of its rung's teacher, None with several."""
+    """A model of the run. `look` picks colour and shape; `reference` is the accuracy of its rung's teacher, None with several;
+    `how` says of an arm what it learned from, where that is not traces alone."""
 
     name: str
     model: Model
@@ -36,6 +37,7 @@ class ModelRow:
     look: str
     note: str
     reference: float | None
+    how: str = ""
 
     @property
     def rung(self) -> int | None:
@@ -57,6 +59,11 @@ class ModelRow:
             return ()
         scores = f"{wording.percent(change.right)} → {wording.percent(change.left)}"
         return f"{scores} by its own stages", f"{wording.points(change.difference)} points ({wording.points_range(change)})"
+
+    @property
+    def under(self) -> tuple[str, ...]:
+        """What stands below its name, in lines."""
+        return (*([self.how] if self.how else ()), *self.gain)
 
     @property
     def by_seed(self) -> str:
@@ -90,6 +97,7 @@ def rows(results: Results) -> list[ModelRow]:
                 look=wording.look(results, kind),
                 note=wording.ARM_NOTES.get(kind, ""),
                 reference=_reference(results, model.rung),
+                how=wording.trained(kind, by_index.get(model.rung)),
             )
         )
     return table

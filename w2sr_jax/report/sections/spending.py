@@ -7,7 +7,7 @@ from w2sr_jax.evaluation import arms as spending
 from w2sr_jax.evaluation.arms import SHARED, ArmTraining, PerPoint, Spent
 from w2sr_jax.evaluation.cost import Timings
 from w2sr_jax.evaluation.statistics import Difference
-from w2sr_jax.report import hostile, reinforcement, wording
+from w2sr_jax.report import hostile, reinforcement, rule, wording
 from w2sr_jax.report.results import Results, Rung
 from w2sr_jax.report.sections.ladder import ComparisonRow
 
@@ -66,7 +66,7 @@ def section(results: Results, rows: Sequence[ComparisonRow], timings: Timings | 
     made = [_row(row, arms[row.rung, row.kind], times) for row in rows if (row.rung, row.kind) in arms]
     if not made:
         return None
-    equal = [line for rung in results.rungs for line in equalities(rung, times)]
+    equal = [line for rung in results.rungs for line in (*equalities(rung, times), *against(rung, times))]
     return Spending(made, equal, any(need.part == "teacher stages" for one in arms.values() for need in one.needs))
 
 
@@ -102,6 +102,43 @@ def equalities(rung: Rung, times: Mapping[str, float]) -> list[str]:
     return [_equality(rung, after, names, times) for after, names in groups.items() if len(names) > 1]
 
 
+def against(rung: Rung, times: Mapping[str, float]) -> list[str]:
+    """For the student that speaks for a rung and each reinforcement arm that it is held against: what both took, all that each
+    needs included, and what of that is equal."""
+    arm, arms = rule.headline_arm(rung), rung.arms or {}
+    if arm is None or arm not in arms or not rule.imitates(rung, arm):
+        return []
+    others = dict.fromkeys([*rule.after(rung, arm), *(one.arm for one in rule.against_reinforcement(rung, arm))])
+    return [_against(rung, name, arm, times) for name in others if name in arms]
+
+
+def _against(rung: Rung, name: str, arm: str, times: Mapping[str, float]) -> str:
+    arms = rung.arms or {}
+    mine, other = (reinforcement.whole(arms[one], times) for one in (name, arm))
+    said = [
+        _beside(what, left, right, shown)
+        for what, left, right, shown in (
+            ("problems in the pool", arms[name].problems, arms[arm].problems, wording.count),
+            ("optimizer steps", mine.steps, other.steps, wording.count),
+            ("answers of models’ own", mine.answers or 0, other.answers or 0, wording.count),
+            ("tokens trained on or written", mine.tokens, other.tokens, wording.quantity),
+            ("device time", mine.seconds, other.seconds, wording.duration),
+            ("FLOPs", mine.flops, other.flops, wording.quantity),
+        )
+        if left is not None and right is not None and (left or right)
+    ]
+    pair = " against ".join(f"“{hostile.one_line(wording.arm(one, rung), 30)}”" for one in (name, arm))
+    return f"{wording.rung_title(rung)}, {pair}, with all that each needs: {'; '.join(said)}."
+
+
+def _beside(what: str, left: float, right: float, shown: Callable[[float | None], str]) -> str:
+    """What two arms took, the first one's number first."""
+    if left == right:
+        return f"equal {what} ({shown(left)})"
+    about = "about equal " if min(left, right) > 0 and max(left, right) / min(left, right) <= NEARLY else ""
+    return f"{about}{what} {shown(left)} against {shown(right)}"
+
+
 def _equality(rung: Rung, after: str | None, names: Sequence[str], times: Mapping[str, float]) -> str:
     arms = rung.arms or {}
     own = [spending.spent(arms[name].needs, times, ("own",)) for name in names]
@@ -115,8 +152,8 @@ def _equality(rung: Rung, after: str | None, names: Sequence[str], times: Mappin
     )
     said = [_amount(what, values, shown) for what, values, shown in amounts if all(value is not None for value in values)]
     begin = "the base" if after is None else wording.arm(after, rung)
-    arms_of = wording.listing([hostile.one_line(wording.arm(name, rung), 30) for name in names])
-    return f"{wording.rung_title(rung)}, from {begin} on ({arms_of}): {'; '.join(said)}."
+    arms_of = wording.listing([f"“{hostile.one_line(wording.arm(name, rung), 30)}”" for name in names])
+    return f"{wording.rung_title(rung)}, own training from {begin} on ({arms_of}): {'; '.join(said)}."
 
 
 def _amount(what: str, values: Sequence[float | None], shown: Callable[[float | None], str]) -> str:
