@@ -91,21 +91,31 @@ def points(path: Path) -> list[ProbePoint]:
 
 
 def warnings(store: RunStore, experiment: Experiment, index: int) -> list[str]:
-    """What the gates of a rung had to say, from the run's files: of its teachers, then of each student the first rise."""
+    """What the gates of a rung had to say, from the run's files: of its teachers, then of each student the first rise in each of
+    its training stages. A stage that has a probe of its own is judged by that one's gates."""
     rung = experiment.rungs[index]
-    probe = [problem for problem in problems.read(store, problems.PROBE) if problem.answer is not None][: rung.probe.problems]
-    wanted = {problem.id for problem in probe}
-    sentences = []
+    looks = {arm.name: [stage.probe or rung.probe for stage in rung.stages_of(arm)] for arm in rung.trained}
+    gates = list(dict.fromkeys(gate for of_arm in looks.values() for gate in of_arm if gate.every))
+    if not gates:
+        return []
+    probe = [problem.id for problem in problems.read(store, problems.PROBE) if problem.answer is not None]
+    sentences: dict[str, None] = {}
     for name in rung.teachers:
-        verdicts = [trace.verdict for key, trace in traces.first_traces(store, index, name).items() if key in wanted]
-        weak = too_weak(name, verdicts.count("correct"), len(verdicts), rung.probe)
-        sentences += [f"{rung.name}: {weak}"] if weak else []
-    for model in models.evaluated(experiment, index):
-        path = store.optional(layout.within(model.directory, layout.PROBE))
-        seen = points(path) if path else []
-        rise = next((words for end in range(len(seen)) if (words := rising(seen[: end + 1], rung.probe))), None)
-        sentences += [f"{model.name}: {rise}"] if rise and model.role != models.DIRECT else []
-    return sentences
+        first = traces.first_traces(store, index, name, set(probe))
+        for gate in gates:
+            asked = [first[key].verdict for key in probe[: gate.problems] if key in first]
+            weak = too_weak(name, asked.count("correct"), len(asked), gate)
+            sentences |= {f"{rung.name}: {weak}": None} if weak else {}
+    for arm in rung.trained:
+        made = models.students(experiment, index, arm)
+        for number, (model, gate) in enumerate(zip(made, looks[arm.name], strict=True), 1):
+            path = store.optional(layout.within(model.directory, layout.PROBE)) if gate.every else None
+            seen = points(path) if path else []
+            rise = next((words for end in range(len(seen)) if (words := rising(seen[: end + 1], gate))), None)
+            where = f"stage {number} of {len(made)}: " if len(made) > 1 else ""
+            # Under the name of the arm's student, by which readers know it.
+            sentences |= {f"{made[-1].name}: {where}{rise}": None} if rise else {}
+    return list(sentences)
 
 
 def training_probe(work: "Work", base: Callable[[], Any], settings: Probe) -> TrainingProbe | None:

@@ -167,8 +167,8 @@ def warnings(experiment: Experiment, runs: Sequence[RunStore]) -> list[str]:
     """What the gates of the probe said, arm by arm."""
     every = []
     for seed, run in zip(experiment.seeds, runs, strict=True):
-        for index, rung in enumerate(experiment.rungs):
-            of_rung = probing.warnings(run, experiment, index) if rung.probe.every else []
+        for index in range(len(experiment.rungs)):
+            of_rung = probing.warnings(run, experiment, index)
             every += [f"seed {seed}, {text}" if len(runs) > 1 else text for text in of_rung]
     return every
 
