@@ -305,6 +305,28 @@ def test_held_out_likelihood_stands_at_the_last_training_alone(results: Results)
     assert shown(other) == [("", False, held)]
 
 
+def test_what_a_probe_saw_is_told_stage_by_stage(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(
+        curves, "curves", lambda name, panels, *_, labels=None, **__: drawn.update(panels=dict(panels), labels=labels)
+    )
+    probe = results.models["0-small.correct"].probe
+    assert probe
+    later = tuple(replace(one, point=replace(one.point, accuracy=0.9)) for one in probe)
+    first_stage = replace(log(0.5), signal="traces", probe=probe, stage="Imitation")
+    model = replace(results.models["0-small.rl"], earlier=(first_stage,), training=log(0.6), probe=later)
+    row = models.ModelRow("m", model, "Rung 0: small", False, "arm", "x", "own-1", "", None)
+    told = training.probed([row])
+    assert [entry.stage for entry in told] == ["stage 1 of 2, Imitation", "stage 2 of 2, Policy"]
+    assert told[1].accuracy_last == pytest.approx(0.9)
+    assert told[0].accuracy_last != told[1].accuracy_last
+    training.probe_chart([row])
+    # Steps on texts and on own answers share no axis.
+    titles = {title: [drawn["labels"][title, key] for key in entries] for title, entries in drawn["panels"].items()}
+    assert titles["Rung 0: small, accuracy"] == ["arm, stage 1"]
+    assert titles["Rung 0: small, accuracy, own answers"] == ["arm, stage 2"]
+
+
 def test_the_page_holds_all_of_it_and_is_the_same_when_read_again(results: Results, tmp_path) -> None:  # type: ignore[no-untyped-def]
     page = write(tmp_path, results, timings()).index.read_text(encoding="utf-8")
     assert render(read(tmp_path), timings()) == page

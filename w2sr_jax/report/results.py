@@ -128,24 +128,25 @@ class CurvePoint:
 
 
 @dataclasses.dataclass(frozen=True)
+class SeedProbe:
+    """What the probe saw of the model of one seed."""
+
+    seed: int
+    point: Inline[ProbePoint]
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingLog:
-    """`tokens` are those trained on, over all seeds. `stage` is the kind of the training stage and `signal` what it learns from,
-    where a student, or a teacher after its start, was trained by one; `largest` are the largest values over all steps and seeds
-    of what is watched for its largest."""
+    """`tokens` are those trained on, over all seeds. `stage` is the kind of the training stage (not of a start), `signal` what it
+    learns from; `largest` are the largest values over all steps and seeds of what is watched for that; `probe` is what was seen
+    in a stage that is not the last (see `Model.probe`)."""
 
     curve: tuple[CurvePoint, ...]
     tokens: int
     stage: LeftOut[str] = ""
     signal: LeftOut[Signal | None] = None
     largest: LeftOut[Mapping[str, float] | None] = None
-
-
-@dataclasses.dataclass(frozen=True)
-class SeedProbe:
-    """What the probe saw of the model of one seed."""
-
-    seed: int
-    point: Inline[ProbePoint]
+    probe: LeftOut[tuple[SeedProbe, ...] | None] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,11 +162,11 @@ class OnFile:
 @dataclasses.dataclass(frozen=True)
 class Model:
     """`role` is teacher, teacher-base (a teacher before its own training stages), base, base-direct (the base asked for the
-    answer alone), student or gold; `arm` is its key in `Rung.models`; `rung` is None for teachers of the whole run; `evidence`
-    is the key of the page with its answers. `training` is the last of its trainings, `earlier` are those of its arm, or of its
-    teacher, before that. `vs_before` holds a teacher against the model `before` its own training stages. `on_file` is there for
-    a recorded teacher, whose answers lie in a file: it is scored on the problems that these answer, and students are held
-    against it on them."""
+    answer alone), student or gold; `arm` is its key in `Rung.models`; `rung` is None for teachers of the whole run; `evidence` is
+    the key of the page with its answers. `training` is the last training of its arm, or of its teacher, `earlier` are those
+    before it, and `probe` belongs to the last. `vs_before` holds a teacher against the model `before` its own stages. `on_file`
+    is there for a recorded teacher: it is scored on the problems that its file answers, and students are held against it on
+    these."""
 
     role: str
     rung: int | None

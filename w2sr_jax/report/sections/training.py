@@ -1,14 +1,14 @@
 """What was seen while models trained: curves of the loss, and what the probe saw."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from w2sr_jax.evaluation.probe import ProbePoint
 from w2sr_jax.evaluation.scores import HeldOut
 from w2sr_jax.evaluation.watched import thinned
 from w2sr_jax.report.charts import curves
 from w2sr_jax.report.charts.drawing import Chart
-from w2sr_jax.report.results import CurvePoint, TrainingLog
+from w2sr_jax.report.results import CurvePoint, SeedProbe, TrainingLog
 from w2sr_jax.report.sections import watched
 from w2sr_jax.report.sections.models import ModelRow
 
@@ -40,9 +40,11 @@ class TrainedRow:
 
 @dataclasses.dataclass(frozen=True)
 class ProbeRow:
-    """A probed model at its first and its last step, means over seeds; `points` counts steps."""
+    """A probed model at the first and the last step of a training, means over seeds; `points` counts steps, `stage` says which of
+    several trainings it is."""
 
     row: ModelRow
+    stage: str
     first_step: int
     last_step: int
     points: int
@@ -76,15 +78,24 @@ def on_texts(row: ModelRow) -> list[TrainingLog]:
 
 
 def probed(models: Sequence[ModelRow]) -> list[ProbeRow]:
-    """The models that were probed."""
-    return [_probe_row(row, [one.point for one in row.model.probe]) for row in models if row.model.probe]
+    """The models that were probed, in each training stage that was."""
+    return [_probe_row(row, log, [one.point for one in seen]) for row, log, seen in _looks(models)]
 
 
-def _probe_row(row: ModelRow, points: Sequence[ProbePoint]) -> ProbeRow:
+def _looks(models: Sequence[ModelRow]) -> Iterator[tuple[ModelRow, TrainingLog | None, Sequence[SeedProbe]]]:
+    """What probes saw of each model in each of its trainings, in order."""
+    for row in models:
+        for log, seen in (*((log, log.probe) for log in row.model.earlier), (row.model.training, row.model.probe)):
+            if seen:
+                yield row, log, seen
+
+
+def _probe_row(row: ModelRow, log: TrainingLog | None, points: Sequence[ProbePoint]) -> ProbeRow:
     steps = sorted({point.step for point in points})
     first, last = ([point for point in points if point.step == step] for step in (steps[0], steps[-1]))
     return ProbeRow(
         row=row,
+        stage="" if log is None else watched.stage_of(row, log),
         first_step=steps[0],
         last_step=steps[-1],
         points=len(steps),
@@ -137,9 +148,8 @@ def probe_chart(models: Sequence[ModelRow]) -> Chart | None:
     """Accuracy and the rate of induced errors by step: a panel of each per rung, a line per seed."""
     panels: dict[str, dict[str, Lines]] = {}
     labels: dict[tuple[str, str], str] = {}
-    for row in models:
-        points = row.model.probe or ()
-        how = _OTHERWISE.get(row.model.training.signal or "", "") if row.model.training else ""
+    for row, log, points in _looks(models):
+        how = _OTHERWISE.get(log.signal or "", "") if log else ""
         accuracy = [(one.seed, one.point.step, one.point.accuracy) for one in points]
         induced = [(one.seed, one.point.step, one.point.induced) for one in points]
         for title, values in (("accuracy", accuracy), ("induced errors", induced)):
@@ -151,7 +161,8 @@ def probe_chart(models: Sequence[ModelRow]) -> Chart | None:
                 panel = f"{row.group}, {title}{how}"
                 entries = panels.setdefault(panel, {})
                 key = curves.apart(entries, row.look)
-                entries[key], labels[panel, key] = [sorted(line) for line in seeds.values()], row.label
+                entries[key] = [sorted(line) for line in seeds.values()]
+                labels[panel, key] = watched.labelled(row, log) if log else row.label
     if not panels:
         return None
     shown = list(panels.items())[:MOST_PANELS]

@@ -208,7 +208,7 @@ def _model(
             [
                 *(layout.within(folder, name) for name in EVALUATED),
                 *(layout.within(each.directory, layout.METRICS) for each in made),
-                *([layout.within(model.directory, layout.PROBE)] if own else []),
+                *(layout.within(each.directory, layout.PROBE) for each in made),
             ]
         ),
     )

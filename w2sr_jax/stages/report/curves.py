@@ -1,5 +1,6 @@
 """What was logged and seen while models trained, from the journals of their trainings."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,8 +19,11 @@ CURVE = 120  # points of a training curve, of each seed
 def logs(experiment: Experiment, runs: Sequence[RunStore], model: Model) -> list[TrainingLog]:
     """The logs of the trainings of a model's arm, or of its teacher, over all seeds, in order; the last one is the model's own.
     Those that have logged nothing are left out."""
-    made = [_log(experiment, runs, each) for each in chain(experiment, model)]
-    return [log for log in made if log.curve]
+    made = chain(experiment, model)
+    every = [_log(experiment, runs, each) for each in made]
+    for index, each in enumerate(made[:-1]):
+        every[index] = dataclasses.replace(every[index], probe=probe(experiment, runs, each) or None)
+    return [log for log in every if log.curve]
 
 
 def probe(experiment: Experiment, runs: Sequence[RunStore], model: Model) -> tuple[SeedProbe, ...]:
