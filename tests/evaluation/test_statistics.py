@@ -64,6 +64,13 @@ def test_mcnemar_agrees_with_the_exact_binomial_test(b: int, c: int) -> None:
     assert statistics.mcnemar_exact(b, c) == pytest.approx(min(1.0, expected))
 
 
+@pytest.mark.parametrize("direction", ["greater", "less"])
+@pytest.mark.parametrize(("b", "c"), [(1, 0), (5, 5), (3, 9), (40, 12), (0, 31)])
+def test_one_sided_mcnemar_agrees_with_the_exact_binomial_test(b: int, c: int, direction: str) -> None:
+    expected = binomtest(b, b + c, 0.5, alternative=direction).pvalue
+    assert statistics.mcnemar_exact(b, c, direction) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("rate", [0.2, 0.6])
 def test_accuracy_interval_is_close_to_the_normal_one(rate: float) -> None:
     scores = coins(rate, 800)
@@ -126,6 +133,9 @@ def test_permutation_test_agrees_with_mcnemar_on_one_seed() -> None:
     differences = np.array([1.0] * 14 + [-1.0] * 6 + [0.0] * 100)
     assert statistics.permutation_p(differences, 20_000) == pytest.approx(statistics.mcnemar_exact(14, 6), abs=0.01)
     assert statistics.permutation_p(np.zeros(5), 100) == 1.0
+    for direction in ("greater", "less"):
+        found = statistics.permutation_p(differences, 20_000, direction)
+        assert found == pytest.approx(statistics.mcnemar_exact(14, 6, direction), abs=0.01)
 
 
 def test_seeds_are_pooled_and_widen_the_interval() -> None:

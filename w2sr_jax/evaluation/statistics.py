@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import math
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +19,8 @@ from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation.settings import Evaluation
 
 Reals = NDArray[np.float64]
+Direction = Literal["greater", "less", "two-sided"]
+"""What a test looks for: left above right, left below right, or either."""
 
 DIGITS = 10  # reported numbers are rounded here, far above the noise of summation order
 _CHUNK = 256
@@ -254,24 +257,27 @@ def paired(left: ArrayLike, right: ArrayLike, settings: Evaluation) -> Differenc
     )
 
 
-def mcnemar_exact(only_left: int, only_right: int) -> float:
-    """Two-sided exact McNemar p: discordant pairs fall to either side with probability one half."""
-    n, k = only_left + only_right, min(only_left, only_right)
+def mcnemar_exact(only_left: int, only_right: int, direction: Direction = "two-sided") -> float:
+    """Exact McNemar p: discordant pairs fall to either side with probability one half."""
+    n = only_left + only_right
+    k = {"greater": only_right, "less": only_left, "two-sided": min(only_left, only_right)}[direction]
     tail = sum(math.comb(n, i) for i in range(k + 1))
-    return min(1.0, 2 * tail / (1 << n))
+    return min(1.0, (2 if direction == "two-sided" else 1) * tail / (1 << n))
 
 
-def permutation_p(differences: ArrayLike, resamples: int) -> float:
-    """Two-sided Monte Carlo p of a mean paired difference, `[problems]`, under random signs; never below 1/(resamples + 1)."""
+def permutation_p(differences: ArrayLike, resamples: int, direction: Direction = "two-sided") -> float:
+    """Monte Carlo p of a mean paired difference, `[problems]`, under random signs; never below 1/(resamples + 1)."""
     values = np.asarray(differences, np.float64)
     values = values[values != 0]
     if not values.size:
         return 1.0
     rng = keys.generator(0, "permutation", values.size, resamples)
-    observed, reached = abs(values.sum()) - 1e-9, 0
+    values = -values if direction == "less" else values
+    extreme = np.abs if direction == "two-sided" else np.positive
+    observed, reached = extreme(values.sum()) - _NOTHING, 0
     for start in range(0, resamples, _CHUNK):
         signs = rng.integers(2, size=(min(_CHUNK, resamples - start), values.size), dtype=np.int8) * 2.0 - 1.0
-        reached += int((np.abs(signs @ values) >= observed).sum())
+        reached += int((extreme(signs @ values) >= observed).sum())
     return _rounded((1 + reached) / (1 + resamples))
 
 
