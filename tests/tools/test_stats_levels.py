@@ -34,11 +34,13 @@ def test_claims_are_as_rarely_false_and_as_often_found_as_stated():
     assert "of 1,000" in lines[0]
 
 
-@pytest.mark.parametrize("wrong", ["pooled", "permuted"])
+@pytest.mark.parametrize("wrong", ["pooled", "permuted", "bootstrapped"])
 def test_a_wrong_procedure_is_found_out(levels, wrong):
-    kind = levels.SHORT[1]  # seeds that differ much
-    assert not levels.false_claims(kind, 300, levels.PROCEDURES[wrong]).passes
-    assert levels.false_claims(kind, 300, levels.declared).passes
+    assert not levels.false_claims(levels.STRONG, 300, levels.PROCEDURES[wrong]).passes
+
+
+def test_where_the_wrong_ones_are_found_out_the_right_one_is_not(levels):
+    assert levels.false_claims(levels.STRONG, 300, levels.declared).passes
 
 
 def test_the_check_fails_with_a_wrong_procedure():

@@ -75,6 +75,8 @@ class Line:
         )
 
 
+STRONG = Kind(1000, 3, "two-sided", Population(seed_sd=0.05))
+"""Seeds that differ so much that problems hardly matter."""
 KINDS = (
     Kind(600, 3, "greater"),
     Kind(600, 3, "two-sided"),
@@ -84,6 +86,7 @@ KINDS = (
     Kind(300, 4, "greater", Population(accuracy=0.85, difficulty=0.7, taste=0.05, seed_sd=0.02)),
     Kind(600, 2, "greater"),
     Kind(600, 1, "two-sided", Population(seed_sd=0.0)),
+    STRONG,
 )
 SHORT = KINDS[:1] + KINDS[3:4]
 
