@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation import components
 from w2sr_jax.evaluation.components import MeanSquares
 
@@ -49,6 +50,8 @@ def test_measured_components_are_right_on_average() -> None:
 def test_one_seed_has_no_component_between_seeds() -> None:
     left, right = np.array([1.0, 0, 1, 1]), np.array([0.0, 0, 1, 0])
     found = components.measured(left, right)
+    with pytest.raises(UserError, match="two problems"):
+        components.measured([1], [0])
     assert found == components.Components(None, pytest.approx(np.var(left - right, ddof=1)), 0.0, True)
 
 

@@ -64,9 +64,9 @@ def test_the_same_answers_everywhere_need_enough_problems(seeds: int) -> None:
 def test_in_words() -> None:
     same = answers(0.5, 3, 1000)
     assert equivalence(same, same, margin_points=1).sentence == (
-        "no difference larger than 1 points: +0.0 (90 % interval −0.3 to +0.3, 1,000 problems, 3 seeds)"
+        "no difference larger than 1 point: +0.0 (90 % interval −0.3 to +0.3, 1,000 problems, 3 seeds)"
     )
-    assert equivalence([1, 0, 1], [1, 0, 0], margin_points=1).sentence.startswith("not shown to be within 1 points")
+    assert equivalence([1, 0, 1], [1, 0, 0], margin_points=1).sentence.startswith("not shown to be within 1 point: ")
 
 
 @pytest.mark.parametrize("bad", [{"margin_points": 0}, {"margin_points": 100}, {"margin_points": 2, "alpha": 0.5}])

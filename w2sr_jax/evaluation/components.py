@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation.statistics import Direction, Reals, vectors
 
 SMALLEST_P = 1e-16
@@ -82,9 +83,12 @@ def mean_squares(differences: ArrayLike) -> MeanSquares:
 
 
 def measured(left: ArrayLike, right: ArrayLike) -> Components:
-    """The components behind left minus right, estimated without bias but for estimates below 0, which become 0."""
+    """The components behind left minus right, `[problems]` or `[seeds, problems]`: without bias but for estimates below 0, which
+    become 0. Raises UserError for a single problem."""
     a, b = vectors(left, right)
     binary = bool(np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all())
+    if a.shape[1] < 2:
+        raise UserError("variances need scores of two problems or more")
     squares = mean_squares(a - b)
     seeds, problems = squares.shape
     if seeds == 1:

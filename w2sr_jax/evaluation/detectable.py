@@ -67,7 +67,7 @@ class Assumptions:
         source = "" if self.discordant is not None else f" (accuracy {100 * self.accuracy:g} %, correlation {self.correlation:g})"
         both = "either model" if self.both_vary else "the one model that has seeds"
         return (
-            f"Assumed: {apart}{source}; the accuracy of {both} has a standard deviation of {100 * self.seed_sd:g} points between "
+            f"Assumed: {apart}{source}; the accuracy of {both} has a standard deviation of {_points(self.seed_sd)} between "
             f"seeds; {100 * self.repeated:g} % of the other variation repeats in every seed."
         )
 
@@ -104,23 +104,16 @@ class Needed:
     more_problems: int | None
     more_seeds: int | None
     claim: Claim
+    components: Components
     basis: str
 
     @property
     def sentence(self) -> str:
-        """What it takes."""
-        by_problems = (
-            f"no number of problems with {_counted(self.seeds, 'seed')}"
-            if self.more_problems is None
-            else f"{_counted(self.more_problems, 'problem')} with {_counted(self.seeds, 'seed')}"
-        )
-        by_seeds = (
-            f"no {power.MOST_SEEDS} seeds with {_counted(self.problems, 'problem')}"
-            if self.more_seeds is None
-            else f"{_counted(self.more_seeds, 'seed')} with {_counted(self.problems, 'problem')}"
-        )
-        terms = f"({_terms(self.claim)})"
-        return f"a difference of {100 * self.effect:g} points takes {by_problems}, or {by_seeds} {terms}"
+        """What it takes; nothing of seeds where one seed was measured."""
+        by = [_counted(self.more_problems, "problem", power.MOST_PROBLEMS) + f" with {_counted(self.seeds, 'seed')}"]
+        if self.components.seeds is not None:
+            by.append(_counted(self.more_seeds, "seed", power.MOST_SEEDS) + f" with {_counted(self.problems, 'problem')}")
+        return f"a difference of {_points(self.effect)} takes {', or '.join(by)} ({_terms(self.claim)})"
 
 
 def before(problems: int, seeds: int, assumptions: Assumptions, claim: Claim = CLAIM) -> Detectable:
@@ -156,6 +149,7 @@ def needed(
         more_problems=power.problems_for(effect, seeds, components, claim),
         more_seeds=None if components.seeds is None else power.seeds_for(effect, problems, components, claim),
         claim=claim,
+        components=components,
         basis=_basis(components) if basis is None else basis,
     )
 
@@ -175,5 +169,10 @@ def _basis(components: Components) -> str:
     )
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def _counted(number: int | None, what: str, most: int = 0) -> str:
+    """A number of things; None: more than most."""
+    return f"more than {most:,} {what}s" if number is None else f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:g} point{'' if round(100 * share, 9) == 1 else 's'}"

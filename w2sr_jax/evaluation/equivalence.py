@@ -40,7 +40,7 @@ class Equivalence:
         verdict = "no difference larger than" if self.shown else "not shown to be within"
         low, high = 100 * self.low, 100 * self.high
         return (
-            f"{verdict} {self.margin_points:g} points: {100 * self.difference:+.1f} "
+            f"{verdict} {self.margin_points:g} point{'' if self.margin_points == 1 else 's'}: {100 * self.difference:+.1f} "
             f"({100 * (1 - 2 * self.alpha):g} % interval {low:+.1f} to {high:+.1f}, "
             f"{self.n:,} problems, {self.seeds} seed{'s' if self.seeds > 1 else ''})"
         ).replace("-", "−")

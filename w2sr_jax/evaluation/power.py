@@ -71,7 +71,10 @@ def smallest_effect(problems: int, seeds: int, components: Components, claim: Cl
 
 def problems_for(effect: float, seeds: int, components: Components, claim: Claim = CLAIM) -> int | None:
     """The fewest problems with which `effect` is shown with the wanted power; None where a million do not do, for what varies
-    between seeds does not shrink with problems."""
+    between seeds does not shrink with problems.
+
+    With one seed the power of the exact test rises in saw teeth; then some problems more can have a little less of it.
+    """
     _check(effect)
     return _fewest(lambda n: power(effect, n, seeds, components, claim) >= claim.power, MOST_PROBLEMS)
 
