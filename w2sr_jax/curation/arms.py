@@ -52,6 +52,21 @@ class Select(Extendable):
         raise NotImplementedError(f"{type(self).__name__} must define reason(problem)")
 
     @property
+    def made_from(self) -> str | None:
+        """Name of the arm of the rung whose kept traces it is made from, as controls are; None where it looks at no other arm."""
+        return None
+
+    @property
+    def regrades(self) -> bool:
+        """Whether its texts are graded again, being other texts or answers to other problems than those of their traces."""
+        return False
+
+    @property
+    def untaught(self) -> bool:
+        """Whether no teacher wrote what its student learns from, so that nothing is known of a teacher's distribution."""
+        return False
+
+    @property
     def pairs(self) -> int:
         """How many pairs it makes of the traces of a problem at most; 0: it makes none."""
         return 0

@@ -42,13 +42,28 @@ class Histogram:
 
 
 @dataclasses.dataclass(frozen=True)
+class Control:
+    """How a control was made from the arm `of`: how many `examples` it has and how many that arm (`wanted`), the tokens of the
+    responses of both, how many of the examples are graded correct, and what else its selection counts, by name."""
+
+    of: str
+    examples: int
+    wanted: int
+    tokens: int
+    tokens_wanted: int
+    correct: int
+    counts: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
 class Funnel:
     """Curation of one arm. `given` = `kept` + all `rejections`. `steps` holds the traces left after each step in turn.
 
     `teacher_accuracy` is the share of correct traces among the graded ones that are kept (None where none is), and
     `teacher_accuracy_before` the same of all traces; `kept_by_teacher` and `accuracy_by_teacher` are of the kept ones. `problems`
     are those with a kept trace. `tokens` is the sum over kept traces where tokens are known. `pairs` counts those that were made
-    of traces, where such are; their chosen traces are kept, their others among the rejections.
+    of traces, where such are; their chosen traces are kept, their others among the rejections. `control` is there for an arm that
+    is made from another; one of worked solutions has examples and keeps no trace.
     """
 
     arm: str
@@ -67,6 +82,7 @@ class Funnel:
     problems_before: int
     tokens: LeftOut[int | None] = None
     pairs: LeftOut[int | None] = None
+    control: LeftOut[Control | None] = None
 
 
 @dataclasses.dataclass

@@ -140,7 +140,7 @@ class Selector:
     def selection(self) -> Selection:
         """`finish`, which also has a selection of nothing; `emptied` then says why."""
         chosen = self._limit() if self.settings.limit and self._before.traces else None
-        factors = self._factors() if self.settings.weighting == "loss" and self._after.traces else {}
+        factors = weighted(self._after, self.weights) if self.settings.weighting == "loss" else {}
         turns = Counter(left.problem.id for left in self._left) if chosen is not None and self.select.pairs else None
         return Selection(chosen, factors, self._funnel(), self._emptied(), turns, dict(sorted(self._lacking.items())))
 
@@ -179,12 +179,6 @@ class Selector:
             self._after.add(rows[0].problem, rows[0].rate, list({row.id: row.trace for row in rows}.values()))
         return frozenset(kept | rejected)
 
-    def _factors(self) -> dict[str, float]:
-        """Weights of examples by teacher, scaled so that their mean over the examples is 1."""
-        counts = {teacher: shares.traces for teacher, shares in self._after.by_teacher.items()}
-        mean = sum(self.weights.get(teacher, 1.0) * count for teacher, count in counts.items()) / self._after.traces
-        return {teacher: self.weights.get(teacher, 1.0) / mean for teacher in counts}
-
     def _funnel(self) -> Funnel:
         before, after = self._before, self._after
         return Funnel(
@@ -205,6 +199,13 @@ class Selector:
             tokens=after.tokens or None,
             pairs=self._pairs if self.select.pairs else None,
         )
+
+
+def weighted(kept: Tally, weights: Mapping[str, float]) -> dict[str, float]:
+    """Weights of examples by teacher, scaled so that their mean over the kept traces is 1; none where none is kept."""
+    counts = {teacher: shares.traces for teacher, shares in kept.by_teacher.items()}
+    mean = sum(weights.get(teacher, 1.0) * count for teacher, count in counts.items()) / max(kept.traces, 1)
+    return {teacher: weights.get(teacher, 1.0) / mean for teacher in counts}
 
 
 def curate(

@@ -63,6 +63,27 @@ def filtered(
     equality: Equality,
 ) -> Filters:
     """All steps but the limit of all examples. The order of `traces` does not matter; without a problem nothing is kept."""
+    filters, voters = shared(problem, traces, settings, weights, forbidden)
+    looked_at = ProblemTraces(voters, settings, weights, equality)
+    sides = select.sides(looked_at) if select.pairs else None
+    if sides is not None:
+        _paired(filters, sides, select.pairs, label)
+        return filters
+    reason = _selected(select, looked_at)
+    if reason is not None:
+        filters.step(f"arm {label}", reason)
+    filters.step("drawn per problem", _quota(settings.per_problem))
+    return filters
+
+
+def shared(
+    problem: Problem | None,
+    traces: Sequence[Candidate],
+    settings: Curation,
+    weights: Mapping[str, float],
+    forbidden: CopyIndex | None,
+) -> tuple[Filters, list[Candidate]]:
+    """The steps that all arms have in common, which look at no verdict; and the traces that have a vote."""
     filters = Filters(sorted(traces, key=lambda trace: rank(trace, settings, weights)))
     filters.step("of these problems and teachers", _belongs(problem, weights))
     voters = [trace for trace in filters.left if trace.finish == "stop"]  # what was cut off has stated nothing
@@ -74,16 +95,7 @@ def filtered(
         copied = problem is not None and bool(filters.left) and forbidden.match(problem) is not None
         filters.step("not a test question", lambda _: "contaminated" if copied else None)
     filters.step("distinct", _distinct())
-    looked_at = ProblemTraces(voters, settings, weights, equality)
-    sides = select.sides(looked_at) if select.pairs else None
-    if sides is not None:
-        _paired(filters, sides, select.pairs, label)
-        return filters
-    reason = _selected(select, looked_at)
-    if reason is not None:
-        filters.step(f"arm {label}", reason)
-    filters.step("drawn per problem", _quota(settings.per_problem))
-    return filters
+    return filters, voters
 
 
 def _paired(filters: Filters, sides: Callable[[Candidate], str], most: int, label: str) -> None:

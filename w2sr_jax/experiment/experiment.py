@@ -1,6 +1,7 @@
 """What an experiment is: the folders' own settings composed into one frozen value, checked before anything is computed."""
 
 import dataclasses
+import difflib
 from typing import TYPE_CHECKING, Any
 
 from w2sr_jax.answers.grade import Grader, MathGrader
@@ -248,6 +249,8 @@ def _check_rung(experiment: Experiment, index: int, rung: Rung, teachers: dict[s
             stage.check(f"{where}: arm {arm.name!r}", arm.select)
     if len(set(names)) != len(names):
         raise UserError(f"{where}: arms need distinct names, not {', '.join(names)}")
+    for arm in rung.selected_arms:
+        _check_made_from(where, arm, {one.name: one for one in rung.curated_arms})
     for arm in rung.trained:
         for stage in rung.stages_of(arm):
             objective = stage.objective or rung.objective
@@ -256,6 +259,20 @@ def _check_rung(experiment: Experiment, index: int, rung: Rung, teachers: dict[s
                     f"{where}: arm {arm.name!r} learns from traces with {sentences.value(objective.loss, 80)}, a loss on "
                     "rollouts, which are a student's own answers; give it to a stage that draws them: Policy(loss=…)"
                 )
+
+
+def _check_made_from(where: str, arm: Arm, curated: dict[str, Arm]) -> None:
+    of = arm.select.made_from
+    if of is None:
+        return
+    able = [name for name, one in curated.items() if one.select.made_from is None]
+    what = f"{where}: the arm {arm.name!r} is made from the arm {sentences.value(of, 60)}"
+    if of in curated and of not in able:
+        raise UserError(f"{what}, which is made from another one itself; name one of {', '.join(able) or 'none'}")
+    if of not in able:
+        near = difflib.get_close_matches(of, able, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(able) or 'none'}"
+        raise UserError(f"{what}, and the rung has none of that name that learns from traces; {hint}")
 
 
 def _check_parent(experiment: Experiment, index: int, arm: str, where: str) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from w2sr_jax.answers.equality import Equality
+from w2sr_jax.answers.grade import Grader
 from w2sr_jax.core import codec, records
 from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import NothingToTrain
 from w2sr_jax.core.records import Example, Pair, Problem, Trace
 from w2sr_jax.curation.arms import Select
 from w2sr_jax.curation.candidates import candidates
+from w2sr_jax.curation.controls import Control
 from w2sr_jax.curation.dispositions import REJECTED_SIDE, Disposition
 from w2sr_jax.curation.select import Groups, Selection, Selector, examples, pairs
 from w2sr_jax.curation.settings import Curation
@@ -20,7 +22,8 @@ from w2sr_jax.experiment import GOLD
 from w2sr_jax.graph.stage import NOT_READ, WHERE_SET, Context, Stage, StageResult
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.problems.splits import CopyIndex
-from w2sr_jax.stages import problems, tokenizer
+from w2sr_jax.stages import problems
+from w2sr_jax.stages.controls import Controls, counting
 from w2sr_jax.stages.layout import CURATED, DISPOSITIONS, FUNNELS, PAIRS, REJECTED
 from w2sr_jax.stages.problems import Problems
 from w2sr_jax.stages.tokenizer import Tokenizer
@@ -44,6 +47,7 @@ class Curate(Stage):
 
     An arm for which nothing is left gets no examples, and the measure `emptied` says why. `NothingToTrain` where the rung has
     nothing else: `others` says that it has arms besides, which learn from no traces. `weights` are the teachers', in their order.
+    Controls (`curation.controls`) are made from what other arms have kept; `grader` is there where one of them grades again.
     """
 
     folder: str
@@ -58,6 +62,7 @@ class Curate(Stage):
     tokenizer: Tokenizer
     traces: tuple[Traces, ...]
     others: bool = dataclasses.field(default=False, metadata=WHERE_SET)
+    grader: Grader | None = dataclasses.field(default=None, metadata=WHERE_SET)
     parents: tuple[Stage, ...] = dataclasses.field(default=(), metadata=NOT_READ)
 
     kind = "curate"
@@ -83,7 +88,9 @@ class Curate(Stage):
         own = next((arm.select for arm in self.arms if not usercode.is_ours(arm.select)), self)
         with usercode.guarded(own), Equality() as equality:
             selectors = {
-                arm.name: Selector(arm.name, self.curation, copies, weights, equality, arm.select, arm.label) for arm in self.arms
+                arm.name: Selector(arm.name, self.curation, copies, weights, equality, arm.select, arm.label)
+                for arm in self.arms
+                if not isinstance(arm.select, Control)
             }
             traces = self._show(store, pool, {folder / arm / DISPOSITIONS: one for arm, one in selectors.items()})
         paths = [path for teacher in self.teachers for path in shards(store, self.rung, teacher)]
@@ -92,8 +99,8 @@ class Curate(Stage):
         kept: dict[str, int] = {}
         emptied: dict[str, str] = {}
         lacking: list[str] = []
-        for arm, selector in selectors.items():
-            selection, rows, path = selector.selection(), folder / arm / DISPOSITIONS, folder / arm / CURATED
+        for name, selector in selectors.items():
+            selection, rows, path = selector.selection(), folder / name / DISPOSITIONS, folder / name / CURATED
             if selection.chosen is not None:
                 records.write(rows, Disposition, map(selection.disposition, records.iterate(rows, Disposition)))
             groups = by_problem(store, self.rung, self.teachers, pool)
@@ -101,12 +108,21 @@ class Curate(Stage):
             outputs += [path, rows]
             if selector.select.pairs:
                 outputs += self._write_pairs(store, pool, selector, selection)
-            funnels[arm], kept[arm] = selection.funnel, selection.funnel.kept
+            funnels[name], kept[name] = selection.funnel, selection.funnel.kept
             if selection.emptied:
-                emptied[arm] = selection.emptied
+                emptied[name] = selection.emptied
             lacking += [
-                f"{count:,} problems with {reason.replace('_', ' ')} for {arm}" for reason, count in selection.lacking.items()
+                f"{count:,} problems with {reason.replace('_', ' ')} for {name}" for reason, count in selection.lacking.items()
             ]
+        made = Controls(store, folder, self.rung, self.teachers, pool, weights, copies, self.curation, self.grader)
+        for arm in self.arms:
+            if isinstance(arm.select, Control):
+                with usercode.guarded(arm.select):
+                    funnel, kept[arm.name], why = made.write(arm.name, arm.label, arm.select, recorded)
+                funnels[arm.name] = funnel
+                outputs += [folder / arm.name / CURATED, folder / arm.name / DISPOSITIONS]
+                if why:
+                    emptied[arm.name] = why
         if self.gold:
             path = folder / GOLD / CURATED
             records.write(path, Example, gold(pool))
@@ -139,11 +155,7 @@ class Curate(Stage):
 
     def _show(self, store: RunStore, pool: Iterable[Problem], selectors: Mapping[Path, Selector]) -> int:
         """Show each selector all traces, and write down what becomes of them; how many traces there are."""
-        renderer = tokenizer.renderer(store)
-
-        def tokens(trace: Trace) -> int:
-            return trace.tokens or len(renderer.tokenizer.encode([trace.text])[0]) + 1
-
+        tokens = counting(store)
         count = 0
         with contextlib.ExitStack() as stack:
             write = {path: stack.enter_context(records.writing(path, Disposition)) for path in selectors}

@@ -223,6 +223,7 @@ class _Builder:
                 tokenizer=self.tokenizer,
                 traces=traces,
                 others=len(rung.curated_arms) < len(rung.arms),
+                grader=experiment.grader if any(arm.select.regrades for arm in rung.curated_arms) else None,
                 parents=parents,
             )
         for arm in rung.trained:
@@ -242,7 +243,7 @@ class _Builder:
             samples = recipe.samples or (recipe.probe or rung.probe).every > 0
             sampling = Sampling(experiment.grader, experiment.decoding, style) if samples else None
             objective, owner = recipe.objective or rung.objective, self._owner(model)
-            others = beside(self.trainings, where, objective, name, teachers, recipe.draws_own)
+            others = beside(self.trainings, where, objective, GOLD if arm.select.untaught else name, teachers, recipe.draws_own)
             configs = [other.model.config for other in others.values()]
             mesh = placing.training(experiment, owner, recipe.training, objective, configs, True, recipe.keeps_initial)
             before = self.trainings[model.name] = Train(
@@ -260,7 +261,7 @@ class _Builder:
                 traces=traces if samples else (),
                 others=tuple(others.values()),
                 other_names=tuple(others),
-                untaught=name == GOLD,
+                untaught=name == GOLD or arm.select.untaught,
                 objective=None if recipe.objective else rung.objective,
                 probe=None if recipe.probe else rung.probe,
                 reference_mesh=placing.reference(experiment, owner, mesh),
