@@ -179,6 +179,14 @@ def test_a_control_of_an_empty_arm_has_its_reason_and_leaves_the_others(tmp_path
     assert result.measures["kept"] == {"correct": 0, "s": 0, "gold": len(POOL)}
 
 
+def test_a_control_that_cannot_be_as_large_as_its_arm_says_so(tmp_path: Path) -> None:
+    of = experiment(("correct", Arm("g", select=DifficultyMatched(among="gold"))), Curation(limit=19))
+    result = curated(tmp_path, of)
+    kept = result.measures["kept"]
+    assert 0 < kept["g"] < kept["correct"] == 19
+    assert result.note.endswith(f"g has {kept['g']} for the 19 of correct")
+
+
 def test_the_grader_counts_only_where_texts_are_graded_again() -> None:
     plain = stages(experiment(("correct", Arm("r", select=RandomSubset())))).curations[0]
     again = stages(experiment(("correct", Arm("s", select=Shuffled())))).curations[0]

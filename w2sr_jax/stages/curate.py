@@ -119,7 +119,9 @@ class Curate(Stage):
             if isinstance(arm.select, Control):
                 with usercode.guarded(arm.select):
                     funnel, kept[arm.name], why = made.write(arm.name, arm.label, arm.select, recorded)
-                funnels[arm.name] = funnel
+                funnels[arm.name], about = funnel, funnel.control
+                if about is not None and about.examples < about.wanted:
+                    lacking.append(f"{arm.name} has {about.examples:,} for the {about.wanted:,} of {about.of}")
                 outputs += [folder / arm.name / CURATED, folder / arm.name / DISPOSITIONS]
                 if why:
                     emptied[arm.name] = why
