@@ -10,11 +10,11 @@ from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.core.process.lock import locked
 from w2sr_jax.core.process.stopping import Stop
-from w2sr_jax.graph import hosts, results, skips
+from w2sr_jax.graph import hosts, results, skips, standing
 from w2sr_jax.graph import manifest as manifests
 from w2sr_jax.graph.environment import conditions, environment
 from w2sr_jax.graph.manifest import Manifest
-from w2sr_jax.graph.planner import Candidate, Plan, StageStatus, input_digests
+from w2sr_jax.graph.planner import Plan, StageStatus, input_digests
 from w2sr_jax.graph.root import Store
 from w2sr_jax.graph.stage import Context, Stage, StageResult, settings, stages_of
 from w2sr_jax.graph.store import RunStore
@@ -54,8 +54,8 @@ def run_alone(
 ) -> list[StageStatus]:
     """`run` without a word to the other processes once all is done."""
     store, watcher = context.store, context.watcher
-    _set_damaged_aside(context)
-    digests = _digests(plan, store)
+    standing.set_damaged_aside(context)
+    digests = standing.digests(plan, store)
     asked = [stage for stage in plan if wanted(kind, rung)(stage)]
     done: list[StageStatus] = []
     waiting: list[tuple[Stage, Stage]] = []
@@ -69,10 +69,10 @@ def run_alone(
         if status.state == "stands":
             assert status.manifest is not None
             watcher.end(stage.name, str(status.manifest.measures.get("note", "")), None)
-        elif status.candidate is None or not _take(context, plan, status, status.candidate):
-            _clear(context, status)
+        elif status.candidate is None or not standing.take(context, plan, status, status.candidate):
+            standing.clear(context, status)
             do(stage, context, plan, index, len(asked))
-            _tell_skip(context, plan, stage)
+            standing.tell_skip(context, plan, stage)
         manifest = store.peek(stage.name)
         digests[stage.name] = manifest.digest() if manifest else None
         skips.check_rung(store, plan, stage)
@@ -149,7 +149,7 @@ def _commit(stage: Stage, store: RunStore, plan: Plan, result: StageResult, seco
         kind=stage.kind,
         identity=plan.identity(stage, store),
         settings=settings(stage),
-        inputs=input_digests(stage, store, _digests(plan, store, stages_of(stage))),
+        inputs=input_digests(stage, store, standing.digests(plan, store, stages_of(stage))),
         outputs=store.digests(list(result.outputs)),
         artifacts=dict(result.artifacts),
         seals=store.digests([*result.seals, *lists]),
@@ -165,67 +165,3 @@ def _commit(stage: Stage, store: RunStore, plan: Plan, result: StageResult, seco
 def now() -> str:
     """The time, ISO, in UTC."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _digests(plan: Plan, store: RunStore, stages: "list[Stage] | None" = None) -> dict[str, str | None]:
-    """Digests of what stages wrote that stand, as they are now; None for the others. All stages of the plan, or some."""
-    if stages is not None:
-        return {stage.name: manifest.digest() if (manifest := store.peek(stage.name)) else None for stage in stages}
-    digests: dict[str, str | None] = {}
-    for stage in plan:
-        status = plan.status(stage, store, digests)
-        digests[stage.name] = status.manifest.digest() if status.state == "stands" and status.manifest else None
-    return digests
-
-
-def _take(context: Context, plan: Plan, status: StageStatus, candidate: Candidate) -> bool:
-    """Take a stage's work from another run. False, with a warning, where it is damaged or vanishes meanwhile: then the work is to
-    be done."""
-    store, stage, theirs = context.store, status.stage, candidate.manifest
-    started = time.monotonic()
-    _clear(context, status)
-    try:
-        broken = store.take(candidate.run, theirs, theirs.shared_from or candidate.label)
-        damage = broken[0][1] if broken else None
-    except OSError as error:
-        damage = files.refusal(error) or f"{error.filename} cannot be read: {error.strerror}"
-        store.remove([*theirs.files(), *theirs.artifacts])
-    if damage is not None:
-        context.watcher.warn(f"{stage.name} is not taken from run {candidate.label}: {damage}")
-        return False
-    note = f"{theirs.measures.get('note', '')} (taken from run {candidate.label})"
-    context.watcher.end(stage.name, note, round(time.monotonic() - started, 2))
-    return True
-
-
-def _clear(context: Context, status: StageStatus) -> None:
-    """Remove damaged work, so that it is made anew and not taken for a part of what an interrupted stage left, and what the stage
-    wrote as another one."""
-    stage, store = status.stage, context.store
-    if status.damaged:
-        context.watcher.warn(f"{stage.name} is done again, since {status.why}")
-        for path in status.damaged:
-            store.discard(path)
-    elif status.manifest is not None:
-        context.watcher.warn(f"{stage.name} is done again, since {status.why}")
-        store.retract(stage.name)
-
-
-def _set_damaged_aside(context: Context) -> None:
-    """Rename manifests that are damaged, so that nothing else is kept from being read by what they may have said."""
-    for path in context.store.damaged_manifests():
-        context.watcher.warn(f"{path} is damaged: it is renamed to {path.name}.damaged, and its stage is done again")
-        aside = path.with_name(f"{path.name}.damaged")
-        path.rename(aside)
-        if context.store.mirror is not None:
-            context.store.discard(path)
-
-
-def _tell_skip(context: Context, plan: Plan, stage: Stage) -> None:
-    """Warn where a student was skipped, and of the rungs that cannot be climbed for it."""
-    skip = skips.of(context.store.peek(stage.name))
-    if skip is None or skip.origin != stage.name:
-        return
-    context.watcher.warn(f"{skips.student(stage.name)} is skipped: {skip.reason}")
-    for rung in skips.blocked_rungs(plan, stage):
-        context.watcher.warn(f"rung {rung} will be skipped too, since it needs that student")
