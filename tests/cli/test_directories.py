@@ -255,9 +255,9 @@ def test_a_place_where_no_run_can_be_is_said(tmp_path: Path, prepare: Callable[[
 def test_a_run_may_be_a_link_to_a_directory(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "run").symlink_to("elsewhere")
-    with locked(tmp_path / "run") as check:
+    with locked(tmp_path / "run") as lock:
         assert (tmp_path / "elsewhere" / LOCK).is_file()
-        check()
+        lock.check()
 
 
 @pytest.mark.parametrize("how", ["poll", "end", "failure"])
@@ -265,7 +265,7 @@ def test_a_run_that_is_moved_while_it_is_worked_on_is_noticed(tmp_path: Path, ho
     run, stop = tmp_path / "run", Stop()
 
     def work() -> None:
-        with locked(run) as check, stop.watching(check):
+        with locked(run) as lock, stop.watching(lock.check):
             assert stop.requested() is False
             run.rename(tmp_path / "moved")
             if how == "poll":

@@ -20,11 +20,57 @@ if TYPE_CHECKING:
 QUIET = 15.0  # seconds between lines of progress where there is no terminal
 
 
-class Console:
-    """A `graph.stage.Watcher` that draws. What it is told may quote strangers: names and notes come on one line, and nothing in
-    them steers the terminal."""
+class Line:
+    """A `graph.stage.Watcher` that draws the stage at work on a console. What it is told may quote strangers: names and notes
+    come on one line, and nothing in them steers the terminal."""
+
+    def __init__(self, console: "Console") -> None:
+        self._console = console
+        self._bar: Any = None
+        self._name, self._started, self._spoke = "", 0.0, 0.0
+
+    def begin(self, stage: str, index: int, total: int) -> None:
+        self._name, self._started, self._spoke = sentences.printable(stage), time.monotonic(), time.monotonic()
+        self._remove_bar()
+        if self._console.live:
+            self._bar = self._console.bar.add_task(escape(f"[{index + 1}/{total}] {self._name}"), total=None, detail="")
+
+    def progress(self, done: float, total: float, detail: str) -> None:
+        detail = sentences.printable(detail)
+        if self._bar is not None:
+            self._console.bar.update(self._bar, completed=done, total=total, detail=escape(detail))
+        elif time.monotonic() - self._spoke > QUIET and done:
+            self._spoke = time.monotonic()
+            left = (self._spoke - self._started) / done * (total - done)
+            eta = "" if detail.endswith("left") else f", ETA {left:,.0f} s"
+            self._console.line(f"    {self._name}: {done / total:.0%}, {detail}{eta}")
+
+    def end(self, stage: str, note: str, seconds: float | None) -> None:
+        if sentences.printable(stage) == self._name:  # of several side by side, another one may have taken no work
+            self._remove_bar()
+        spent = "   done  " if seconds is None else f"{seconds:7.1f} s"
+        self._console.line(f"{spent}  {sentences.printable(stage):<34}  {sentences.printable(note)}")
+
+    def say(self, message: str) -> None:
+        self._console.line(f"    {sentences.printable(message)}")
+
+    def warn(self, message: str) -> None:
+        self._console.line(f"w2sr: {sentences.printable(message)}", "yellow")
+
+    def beside(self) -> "Line":
+        return Line(self._console)
+
+    def _remove_bar(self) -> None:
+        if self._bar is not None:
+            self._console.bar.remove_task(self._bar)
+            self._bar = None
+
+
+class Console(Line):
+    """Where all of it is drawn."""
 
     def __init__(self, plain: bool = False) -> None:
+        super().__init__(self)
         self.rich = Rich(highlight=False, soft_wrap=True, file=terminal.unguarded(sys.stdout))
         self.live = self.rich.is_terminal and not plain
         self.bar = Progress(
@@ -37,8 +83,6 @@ class Console:
             console=self.rich,
             transient=True,
         )
-        self.current: Any = None
-        self.name, self.started, self.spoke = "", 0.0, 0.0
 
     def __enter__(self) -> "Console":
         if self.live:
@@ -49,34 +93,6 @@ class Console:
     def __exit__(self, *_: object) -> None:
         if self.live:
             self.bar.stop()
-
-    def begin(self, task: str, index: int, total: int) -> None:
-        self.name, self.started, self.spoke = sentences.printable(task), time.monotonic(), time.monotonic()
-        if self.live:
-            self.current = self.bar.add_task(escape(f"[{index + 1}/{total}] {self.name}"), total=None, detail="")
-
-    def progress(self, done: float, total: float, detail: str) -> None:
-        detail = sentences.printable(detail)
-        if self.live and self.current is not None:
-            self.bar.update(self.current, completed=done, total=total, detail=escape(detail))
-        elif time.monotonic() - self.spoke > QUIET and done:
-            self.spoke = time.monotonic()
-            left = (self.spoke - self.started) / done * (total - done)
-            eta = "" if detail.endswith("left") else f", ETA {left:,.0f} s"
-            self.line(f"    {self.name}: {done / total:.0%}, {detail}{eta}")
-
-    def end(self, task: str, note: str, seconds: float | None) -> None:
-        if self.current is not None:
-            self.bar.remove_task(self.current)
-            self.current = None
-        spent = "   done  " if seconds is None else f"{seconds:7.1f} s"
-        self.line(f"{spent}  {sentences.printable(task):<34}  {sentences.printable(note)}")
-
-    def say(self, message: str) -> None:
-        self.line(f"    {sentences.printable(message)}")
-
-    def warn(self, message: str) -> None:
-        self.line(f"w2sr: {sentences.printable(message)}", "yellow")
 
     def line(self, text: str, style: str | None = None) -> None:
         """A line, or several, as they are but for what steers a terminal."""

@@ -32,3 +32,6 @@ class Reporting:
 
     def warn(self, message: str) -> None:
         self._watcher.warn(message)
+
+    def beside(self) -> "Reporting":
+        return Reporting(self._watcher.beside())

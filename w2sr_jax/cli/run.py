@@ -39,6 +39,7 @@ def parser(about: str) -> argparse.ArgumentParser:
     arguments.add_argument("--dry-run", action="store_true", help="only say of every stage what would be done, and why")
     _add_fresh(arguments)
     _add_require(arguments)
+    _add_jobs(arguments)
     add_processes(arguments)
     return arguments
 
@@ -68,6 +69,7 @@ def _stages(kind: str, argv: list[str], about: str, stop: Stop) -> int:
     """Do the stages of one kind."""
     parser = _parser(kind, about)
     _add_fresh(parser)
+    _add_jobs(parser)
     add_processes(parser)
     if kind == "report":
         _add_require(parser)
@@ -92,6 +94,11 @@ def _parser(command: str, about: str) -> argparse.ArgumentParser:
 
 def _add_fresh(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", action="store_true", help="take no stage from other runs of the root")
+
+
+def _add_jobs(parser: argparse.ArgumentParser) -> None:
+    words = "independent stages side by side in N processes, each on its own part of the cores"
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help=words)
 
 
 def _add_require(parser: argparse.ArgumentParser) -> None:
@@ -193,6 +200,8 @@ def _execute(asked: Asked, kind: str | None, stop: Stop) -> int:
     options = asked.options
     if {"-h", "--help"} & {*asked.overrides}:
         _experiment(asked, root_of(options))  # prints the settings, and exits
+    if options.jobs != 1 and several(options):
+        raise UserError("--jobs divides one machine, and --processes several; give one of them")
     facts = {"the command": " ".join([asked.command, options.target, *asked.overrides])}
     facts |= {"the root": options.root} if is_address(options.root) else {}
     in_bucket = is_address(options.target) or is_address(options.root)
@@ -258,7 +267,7 @@ def _lead(
                 checks.before(experiment, directory, console, kind, options.rung)
         processes.observe(console.warn)
         watcher = Reporting(console) if processes.count() > 1 else console
-        page = execute.execute(experiment, directory, watcher, kind, options.rung, stop, share, options.wait or 0.0)
+        page = execute.execute(experiment, directory, watcher, kind, options.rung, stop, share, options.wait or 0.0, options.jobs)
         if page is not None:
             console.summary(page)
         findings = requirements.judged(page, wanted)

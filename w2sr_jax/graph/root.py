@@ -10,6 +10,9 @@ from w2sr_jax.graph.manifest import Manifest
 from w2sr_jax.graph.mirror import root_bucket
 from w2sr_jax.graph.store import RunStore
 
+STUDY = "study.json"
+"""The file that makes a folder a study, whose runs lie in folders below it and are worked on together."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Store:
@@ -36,6 +39,35 @@ class Store:
                 if manifest.identity == identity:
                     yield run, manifest
 
+    def learn(self, run: RunStore, manifest: Manifest) -> None:
+        """A run has finished a stage. Nothing to a store that looks each time."""
+
     def label(self, run: RunStore) -> str:
         """How a run of the root is called in sentences: its name, with the seed's."""
         return run.directory.relative_to(self.root).as_posix()
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownStore(Store):
+    """The runs of a root that nobody else works on: what they have finished is read once, and `learn` adds to it. For so many
+    runs that looking through all of them for every stage would take longer than the stages."""
+
+    known: dict[str, list[tuple[RunStore, Manifest]]] = dataclasses.field(default_factory=dict, compare=False)
+
+    @classmethod
+    def of(cls, root: Path) -> "KnownStore":
+        store = cls(root)
+        for folder in sorted([*root.glob(f"*/{manifests_of.FOLDER}"), *root.glob(f"*/seed-*/{manifests_of.FOLDER}")]):
+            if not (folder.is_symlink() or folder.parent.is_symlink()):
+                run = RunStore(folder.parent)
+                for manifest in index(run.directory).manifests.values():
+                    store.learn(run, manifest)
+        return store
+
+    def finished(self, identity: str, without: RunStore) -> Iterator[tuple[RunStore, Manifest]]:
+        for run, manifest in self.known.get(identity, ()):
+            if run != without and run.peek(manifest.stage) == manifest:
+                yield run, manifest
+
+    def learn(self, run: RunStore, manifest: Manifest) -> None:
+        self.known.setdefault(manifest.identity, []).append((run, manifest))

@@ -3,20 +3,20 @@
 import contextlib
 import datetime
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from w2sr_jax.core import files, lease
 from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import NothingToTrain, UserError
-from w2sr_jax.core.process.lock import locked
+from w2sr_jax.core.process.lock import Lock, locked
 from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.graph import hosts, results, skips, standing
 from w2sr_jax.graph import manifest as manifests
 from w2sr_jax.graph.environment import conditions, environment
 from w2sr_jax.graph.manifest import Manifest
 from w2sr_jax.graph.planner import Plan, StageStatus, input_digests
-from w2sr_jax.graph.root import Store
-from w2sr_jax.graph.stage import Context, Stage, StageResult, settings, stages_of
+from w2sr_jax.graph.root import STUDY, Store
+from w2sr_jax.graph.stage import Context, Stage, StageResult, Watcher, settings, stages_of
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.parallel import compiling
 
@@ -76,12 +76,17 @@ def run_alone(
         manifest = store.peek(stage.name)
         digests[stage.name] = manifest.digest() if manifest else None
         skips.check_rung(store, plan, stage)
+    say_waiting(kind, waiting, asked, watcher)
+    return done
+
+
+def say_waiting(kind: str | None, waiting: Sequence[tuple[Stage, Stage]], asked: Sequence[Stage], watcher: Watcher) -> None:
+    """Of stages of one kind, which cannot be done yet and what each waits for. `UserError` where that is so of all of them."""
     if kind is not None and waiting:
         message = "; ".join(f"{stage.name} waits for {need.name} (w2sr {need.kind})" for stage, need in waiting[:3])
         if len(waiting) == len([stage for stage in asked if stage.kind == kind]):
             raise UserError(f"nothing to {kind} yet: {message}")
         watcher.warn(f"not done yet: {message}")
-    return done
 
 
 def do(stage: Stage, context: Context, plan: Plan, index: int, total: int) -> Manifest:
@@ -113,13 +118,19 @@ def do(stage: Stage, context: Context, plan: Plan, index: int, total: int) -> Ma
 
 
 @contextlib.contextmanager
-def owned(store: RunStore, stop: Stop) -> Iterator[None]:
-    """The run's lock; what a killed process left half-written is removed first. `UserError` where a link leads out of the run,
-    and once the run is not where it was, which whoever polls `stop` learns at once."""
+def owned(store: RunStore, stop: Stop) -> Iterator[Lock]:
+    """Yields the run's lock; what a killed process left half-written is removed first. `UserError` where a link leads out of the
+    run, and once the run is not where it was, which whoever polls `stop` learns at once. A run that is a cell of a study is held
+    together with the study."""
     files.check_tree(store.directory)
-    with locked(store.directory) as check, stop.watching(check):
+    with contextlib.ExitStack() as stack:
+        study = store.directory.absolute().parent.parent
+        if (study / STUDY).is_file():
+            stack.enter_context(locked(study))
+        lock = stack.enter_context(locked(store.directory))
+        stack.enter_context(stop.watching(lock.check))
         files.sweep(store.directory)
-        yield
+        yield lock
 
 
 @contextlib.contextmanager

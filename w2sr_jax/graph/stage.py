@@ -51,6 +51,9 @@ class Watcher(Protocol):
 
     def warn(self, message: str) -> None: ...
 
+    def beside(self) -> "Watcher":
+        """A watcher of another stage that is done at the same time."""
+
 
 class Silent:
     """A watcher that watches nothing."""
@@ -64,6 +67,9 @@ class Silent:
     def say(self, message: str) -> None: ...
 
     def warn(self, message: str) -> None: ...
+
+    def beside(self) -> "Silent":
+        return self
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,15 +9,18 @@ from pathlib import Path
 from w2sr_jax.configuration import saved
 from w2sr_jax.configuration.encoding import encode
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.process.lock import Lock
 from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph import runner
+from w2sr_jax.graph.jobs import run as side_by_side
+from w2sr_jax.graph.jobs.board import Work
 from w2sr_jax.graph.planner import Plan, StageStatus
 from w2sr_jax.graph.root import Store
 from w2sr_jax.graph.stage import Context, Watcher
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.parallel import processes, shared_disk
-from w2sr_jax.stages import layout
+from w2sr_jax.stages import layout, workers
 from w2sr_jax.stages.plan import plan
 from w2sr_jax.stages.report.stage import NAME, pooled_report
 from w2sr_jax.trackers.following import tracked
@@ -91,20 +94,24 @@ def execute(
     stop: Stop | None = None,
     share: Store | None = None,
     patience: float = 0.0,
+    jobs: int = 1,
 ) -> Path | None:
     """Do what of an experiment is not done yet; with `kind` or `rung`, only those stages. The report's page, if there is one now.
 
-    Stages that other runs of `share` have finished are taken from there. `UserError` where another process works on the run; in
+    With several `jobs`, independent stages are done side by side in as many processes, each on its own cores. Stages that other
+    runs of `share` have finished are taken from there. `UserError` where another process works on the run; in
     a bucket only once it has done so for `patience` seconds.
     """
     if rung is not None and not 0 <= rung < len(experiment.rungs):
         raise UserError(f"there is no rung {rung}: the experiment has rungs 0 to {len(experiment.rungs) - 1}")
     stop, store = stop or Stop(), RunStore(directory)
+    if jobs > 1 and store.mirror is not None:
+        raise UserError("--jobs is for runs on a disk; in a bucket, start several processes (--processes), or leave it out")
     runs = seed_runs(experiment, directory)
     if not processes.is_first():
         _follow(runs, store, watcher, stop)
         return None
-    with runner.owned(store, stop), runner.leased(store, stop, watcher.warn, patience):
+    with runner.owned(store, stop) as lock, runner.leased(store, stop, watcher.warn, patience):
         for run in runs:
             run.store.refresh()
             runner.check_format(run.store)
@@ -120,19 +127,70 @@ def execute(
         processes.barrier(_BEGUN)
         if store.mirror is None:
             shared_disk.check(directory / _MARKER, directory)
-        with tracked(() if experiment.rehearsal else experiment.trackers, watcher.warn) as trackers:
-            for run in runs:
-                with contextlib.ExitStack() as stack:
-                    if run.store.directory != directory:
-                        stack.enter_context(runner.owned(run.store, stop))
-                        saved.save(run.store.directory, run.experiment)
-                        run.store.send_saved()
-                        watcher.warn(f"seed {run.seed}")
-                    name = f"{experiment.name}/{run.prefix}".rstrip("/")
-                    runner.run(run.plan, Context(run.store, watcher, stop, run=name, trackers=trackers), kind, rung, share)
+        if jobs > 1:
+            _side_by_side(runs, experiment, Context(store, watcher, stop), lock, jobs, kind, rung, share)
+        else:
+            _in_turn(runs, experiment, Context(store, watcher, stop), kind, rung, share)
         if len(runs) > 1 and kind in (None, NAME):  # which the first process does alone
             runner.run_alone(pooled(experiment, directory, runs), Context(store, watcher, stop))
     return page(store) if kind in (None, NAME) else None
+
+
+def _in_turn(
+    runs: Sequence[SeedRun],
+    experiment: Experiment,
+    context: Context,
+    kind: str | None,
+    rung: int | None,
+    share: Store | None,
+) -> None:
+    """Stage after stage, by this process and those that it calls. `context` is that of the whole run."""
+    trackers_of = () if experiment.rehearsal else experiment.trackers
+    with tracked(trackers_of, context.watcher.warn) as trackers:
+        for run in runs:
+            with _began(run, context):
+                if run.store.directory != context.store.directory:
+                    context.watcher.warn(f"seed {run.seed}")
+                own = dataclasses.replace(context, store=run.store, run=_tracked_name(experiment, run), trackers=trackers)
+                runner.run(run.plan, own, kind, rung, share)
+
+
+def _side_by_side(
+    runs: Sequence[SeedRun],
+    experiment: Experiment,
+    context: Context,
+    lock: Lock,
+    jobs: int,
+    kind: str | None,
+    rung: int | None,
+    share: Store | None,
+) -> None:
+    """Independent stages at the same time, those of all seeds together. `context` is that of the whole run."""
+    with contextlib.ExitStack() as stack:
+        locks = [lock, *(held for run in runs if (held := stack.enter_context(_began(run, context))) is not None)]
+        works = [
+            Work(run.plan, dataclasses.replace(context, store=run.store, run=_tracked_name(experiment, run)), run.prefix)
+            for run in runs
+        ]
+        with workers.pool(jobs, [held.handle for held in locks]) as pool:
+            outcome = side_by_side.run(works, pool, context.watcher, runner.wanted(kind, rung), share)
+        side_by_side.check(outcome, works, kind, context.watcher)
+
+
+@contextlib.contextmanager
+def _began(run: SeedRun, context: Context) -> Iterator[Lock | None]:
+    """The lock of a seed's own run, which is saved; None where it is the whole run."""
+    if run.store.directory == context.store.directory:
+        yield None
+        return
+    with runner.owned(run.store, context.stop) as lock:
+        saved.save(run.store.directory, run.experiment)
+        run.store.send_saved()
+        yield lock
+
+
+def _tracked_name(experiment: Experiment, run: SeedRun) -> str:
+    return f"{experiment.name}/{run.prefix}".rstrip("/")
 
 
 def _follow(runs: Sequence[SeedRun], store: RunStore, watcher: Watcher, stop: Stop) -> None:

@@ -7,19 +7,26 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from w2sr_jax.core.errors import UserError
 
 LOCK = ".lock"
 
 
-@contextlib.contextmanager
-def locked(directory: Path) -> Iterator[Callable[[], None]]:
-    """Hold DIRECTORY/.lock; `UserError` naming the other process where one holds it, and where no directory can be there. Child
-    processes do not inherit it.
+class Lock(NamedTuple):
+    """A lock that is held. `check` raises `UserError` once the directory has been moved or removed, which it may be at any time.
+    A child process to which the file `handle` is passed on holds the lock, too, and keeps it as long as it lives."""
 
-    Yields a check that the directory is where it was: `UserError` once it has been moved or removed, which it may be at any time,
-    and also where anything else fails or the end is reached then.
+    check: Callable[[], None]
+    handle: int
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[Lock]:
+    """Hold DIRECTORY/.lock; `UserError` naming the other process where one holds it, and where no directory can be there, and as
+    `Lock.check` does, which is also looked at where anything else fails or the end is reached. Child processes do not inherit it
+    by themselves.
     """
     _begin(directory)
     handle = _acquire(directory / LOCK)
@@ -35,7 +42,7 @@ def locked(directory: Path) -> Iterator[Callable[[], None]]:
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps({"process": os.getpid(), "host": platform.node()}).encode(), 0)
         try:
-            yield check
+            yield Lock(check, handle)
         except Exception:
             check()  # which may be why it failed
             raise

@@ -1,0 +1,184 @@
+"""Stages of several runs side by side: what is given to workers, in which order, and what failures leave. The workers here do
+their stages in this process; real ones are in tests/stages/test_jobs_run.py."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from numbers_stages import Fails, Sum, value
+
+from w2sr_jax.core.errors import Stopped, UserError
+from w2sr_jax.core.process.stopping import Stop
+from w2sr_jax.graph import runner
+from w2sr_jax.graph.jobs import run as side_by_side
+from w2sr_jax.graph.jobs.board import Work
+from w2sr_jax.graph.jobs.messages import Event, Order
+from w2sr_jax.graph.jobs.pool import Ended, split_cores
+from w2sr_jax.graph.planner import Plan
+from w2sr_jax.graph.root import Store
+from w2sr_jax.graph.stage import Context, Silent
+from w2sr_jax.graph.store import RunStore
+
+
+class Hands:
+    """A pool that does what was given last first, so that nothing rests on the order in which workers end."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.plans, self.given, self.most = size, {}, [], 0
+        self.log: list[str] = []
+        self.dies: set[str] = set()
+
+    def __len__(self) -> int:
+        return self.size
+
+    def give(self, number: int, order: Order) -> None:
+        self.given.append((number, order))
+        self.most = max(self.most, len(self.given))
+
+    def next(self, patience: float):
+        number, order = self.given.pop()
+        name = f"{Path(order.directory).name}/{order.stage}"
+        if name in self.dies:
+            self.dies.discard(name)
+            return number, Ended(-9)
+        plan = self.plans[order.directory]
+        self.log.append(name)
+        try:
+            runner.do(plan.by_name[order.stage], Context(RunStore(Path(order.directory))), plan, 0, 1)
+        except UserError as error:
+            return number, Event("failed", str(error))
+        return number, Event("done")
+
+    def stop(self, number: int):
+        self.stopped = number
+        yield from ()
+
+
+class Heard(Silent):
+    def __init__(self) -> None:
+        self.warned: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warned.append(message)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def works(root: Path, pool: Hands, stop: Stop | None = None, **runs: list) -> list[Work]:
+    made = []
+    for name, stages in runs.items():
+        plan, store = Plan(stages), RunStore(root / name)
+        store.directory.mkdir(exist_ok=True)
+        pool.plans[str(store.directory)] = plan
+        made.append(Work(plan, Context(store, Heard(), stop or Stop()), f"{name}/"))
+    return made
+
+
+def diamond(number: int = 10, kind: type[Sum] = Sum) -> list[Sum]:
+    a = Sum("a", 1)
+    b, c = kind("b", number, (a,)), Sum("c", 100, (a,))
+    return [a, b, c, Sum("d", 0, (b, c))]
+
+
+def everything(stage: object) -> bool:
+    return True
+
+
+def test_independent_stages_are_at_work_together_and_none_before_what_it_reads(root: Path) -> None:
+    pool = Hands(2)
+    made = works(root, pool, run=diamond())
+    outcome = side_by_side.run(made, pool, Heard(), everything)
+    assert pool.most == 2
+    assert pool.log[0] == "run/a"
+    assert sorted(pool.log[1:3]) == ["run/b", "run/c"]
+    assert pool.log[3] == "run/d"
+    assert value(RunStore(root / "run"), "d") == 112
+    assert (outcome.failures, outcome.waiting) == ([], {})
+    again = side_by_side.run(made, pool, Heard(), everything)
+    assert len(pool.log) == 4, "what stands is not done again"
+    assert again.failures == []
+
+
+def test_stages_of_one_identity_are_done_once_for_all_runs(root: Path) -> None:
+    pool = Hands(3)
+    side_by_side.run(works(root, pool, one=diamond(), two=diamond(), three=diamond(20)), pool, Heard(), everything, Store(root))
+    done = [name.split("/")[1] for name in pool.log]
+    assert {name: done.count(name) for name in "abcd"} == {"a": 1, "b": 2, "c": 1, "d": 2}
+    assert [value(RunStore(root / name), "d") for name in ("one", "two", "three")] == [112, 112, 122]
+
+
+def test_without_a_root_every_run_does_its_own(root: Path) -> None:
+    pool = Hands(3)
+    side_by_side.run(works(root, pool, one=diamond(), two=diamond()), pool, Heard(), everything)
+    assert len(pool.log) == 8
+
+
+def test_a_failure_is_named_and_stops_only_what_needs_it(root: Path) -> None:
+    pool, heard = Hands(2), Heard()
+    made = works(root, pool, bad=diamond(kind=Fails), good=diamond())
+    outcome = side_by_side.run(made, pool, heard, everything)
+    assert [(each.work, each.stage, each.words) for each in outcome.failures] == [(0, "b", "it failed half way")]
+    assert heard.warned == ["bad/b failed: it failed half way"]
+    assert RunStore(root / "bad").peek("c") is not None
+    assert RunStore(root / "bad").peek("d") is None
+    assert value(RunStore(root / "good"), "d") == 112
+    with pytest.raises(UserError, match=r"^1 stage failed: bad/b \(it failed half way\)\. What does not need it is done"):
+        side_by_side.check(outcome, made, None, heard)
+
+
+def test_a_worker_that_dies_takes_one_stage_with_it(root: Path) -> None:
+    pool = Hands(2)
+    pool.dies = {"run/c"}
+    made = works(root, pool, run=diamond())
+    outcome = side_by_side.run(made, pool, Heard(), everything)
+    assert [(each.stage, each.words) for each in outcome.failures] == [
+        ("c", "its process was killed, as the system does where memory runs out")
+    ]
+    assert side_by_side.run(made, pool, Heard(), everything).failures == []
+    assert value(RunStore(root / "run"), "d") == 112
+
+
+def test_a_changed_setting_makes_anew_what_lies_downstream(root: Path) -> None:
+    pool = Hands(2)
+    side_by_side.run(works(root, pool, run=diamond()), pool, Heard(), everything)
+    pool.log.clear()
+    side_by_side.run(works(root, pool, run=diamond(20)), pool, Heard(), everything)
+    assert pool.log == ["run/b", "run/d"]
+    assert value(RunStore(root / "run"), "d") == 122
+
+
+def test_a_kind_waits_for_what_others_make(root: Path) -> None:
+    pool, heard = Hands(2), Heard()
+    made = works(root, pool, run=diamond())
+    outcome = side_by_side.run(made, pool, heard, lambda stage: stage.name in ("b", "d"))
+    assert pool.log == []
+    with pytest.raises(UserError, match=r"nothing to add yet: b waits for a \(w2sr add\)"):
+        side_by_side.check(outcome, made, "add", heard)
+
+
+def test_a_signal_reaches_the_workers_and_ends_the_command(root: Path) -> None:
+    pool, stop = Hands(2), Stop()
+    made = works(root, pool, stop, run=diamond())
+
+    class Told(Heard):
+        def end(self, stage: str, note: str, seconds: float | None) -> None:
+            stop.signal = 15
+
+    made = [dataclasses.replace(work, context=dataclasses.replace(work.context, watcher=Told())) for work in made]
+    stop.signal = 15
+    with pytest.raises(Stopped):
+        side_by_side.run(made, pool, Heard(), everything)
+    assert pool.stopped == 15
+
+
+def test_cores_are_divided_evenly_and_never_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4, 11)), raising=False)
+    assert split_cores(3) == [frozenset({4, 5}), frozenset({6, 7}), frozenset({8, 9})]
+    assert split_cores(7) == [frozenset({core}) for core in range(4, 11)]
+    with pytest.raises(UserError, match="--jobs is 8, and this process may use 7 cores"):
+        split_cores(8)
+    with pytest.raises(UserError, match="--jobs is 0; it must be at least 1"):
+        split_cores(0)

@@ -1,0 +1,131 @@
+"""`w2sr run --jobs 2`: the same bits as one process on as many cores, also after it was stopped or killed amid the work."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from w2sr_jax.core import files
+from w2sr_jax.graph import manifest
+
+ROOT = Path(__file__).resolve().parents[2]
+LADDER = """
+import dataclasses
+
+from w2sr_jax.answers.grade import NumberGrader
+from w2sr_jax.batches.settings import Batching
+from w2sr_jax.curation.settings import Curation
+from w2sr_jax.evaluation.settings import Evaluation
+from w2sr_jax.experiment import Experiment, ModelTeacher, Rung
+from w2sr_jax.losses.objective import Objective
+from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.problems.settings import Generated, Splits
+from w2sr_jax.sampling.settings import Decoding
+from w2sr_jax.text.settings import WordTokenizer
+from w2sr_jax.training.settings import Training
+
+MODEL = ModelConfig(width=16, layers=1, heads=2, kv_heads=2, mlp=32)
+HOW = Training(steps=40, learning_rate=1e-3, save_every=5, batching=Batching(length=112, rows=4))
+SHORT = Decoding(temperature=0.7, max_tokens=8, batch=16)
+
+
+def own(tokens):
+    from w2sr_jax.losses.token import Nll
+
+    return Nll()(tokens)
+
+
+def experiment():
+    return Experiment(
+        name="ladder",
+        problems=Generated(seed=1, operations=(2, 2), largest=9),
+        splits=Splits(pretrain=20, teacher=40, pool=40, probe=5, test=10),
+        tokenizer=WordTokenizer(largest=9),
+        teachers=(ModelTeacher(model=MODEL, training=HOW, samples=2, decoding=SHORT),),
+        rungs=(Rung("small", MODEL, curation=Curation(per_problem=1), arms=("all", "incorrect"), training=HOW,
+                    objective=Objective(loss=own)),),
+        grader=NumberGrader(),
+        evaluation=Evaluation(samples=2, temperature=0.7, resamples=50, faithfulness=0),
+        decoding=dataclasses.replace(SHORT, temperature=0.0),
+    )
+"""
+two_cores = pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="two jobs take two cores"
+)
+pytestmark = two_cores
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("jobs")
+    (place / "ladder.py").write_text(LADDER, encoding="utf-8")
+    return place
+
+
+def started(place: Path, root: str, *options: str, core: int | None = None) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "w2sr_jax.cli", "run", "ladder.py", "--root", root, "--plain", *options]
+    one = f"import os; os.sched_setaffinity(0, {{{core}}}); os.execv({command[0]!r}, {command!r})"
+    return subprocess.Popen(
+        command if core is None else [sys.executable, "-c", one],
+        cwd=place,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"},
+    )
+
+
+def made(run: Path) -> dict[str, object]:
+    """What every stage of a run is and wrote, by its name."""
+    manifests = [files.read_json(path) for path in (run / manifest.FOLDER).rglob("*.json")]
+    return {each["stage"]: [each[part] for part in ("identity", "inputs", "outputs", "artifacts")] for each in manifests}
+
+
+@pytest.fixture(scope="module")
+def alone(place: Path) -> dict[str, object]:
+    """The run as one process makes it on one core."""
+    done = started(place, "alone", core=min(os.sched_getaffinity(0)))
+    said, _ = done.communicate(timeout=600)
+    assert done.returncode == 0, said
+    return made(place / "alone" / "ladder")
+
+
+def test_two_jobs_make_what_one_process_makes_on_one_core(place: Path, alone: dict[str, object]) -> None:
+    done = started(place, "two", "--jobs", "2")
+    said, _ = done.communicate(timeout=600)
+    assert done.returncode == 0, said
+    assert made(place / "two" / "ladder") == alone
+    assert "Report: " in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["terminated", "killed"])
+def test_a_run_that_is_stopped_goes_on_and_ends_the_same(place: Path, alone: dict[str, object], number: int) -> None:
+    name = f"signal-{number}"
+    run = place / name / "ladder"
+    work = started(place, name, "--jobs", "2")
+    until = time.monotonic() + 300
+    while not list(run.glob("rungs/*/*/checkpoints/5/*")) and time.monotonic() < until:
+        time.sleep(0.05)
+    work.send_signal(number)
+    said, _ = work.communicate(timeout=60)
+    assert work.returncode == (128 + number if number == signal.SIGTERM else -number), said
+    until = time.monotonic() + 60
+    while True:  # workers that were left alone save what they are at, and hold the run meanwhile
+        again = started(place, name, "--jobs", "2")
+        said, _ = again.communicate(timeout=600)
+        if again.returncode != 2 or "is in use by" not in said or time.monotonic() > until:
+            break
+        time.sleep(1)
+    assert again.returncode == 0, said
+    assert made(run) == alone
+
+
+def test_more_jobs_than_cores_are_refused(place: Path) -> None:
+    done = started(place, "many", "--jobs", "1000")
+    said, _ = done.communicate(timeout=120)
+    assert done.returncode == 2
+    assert "--jobs is 1000, and this process may use" in said

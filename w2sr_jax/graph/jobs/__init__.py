@@ -1,0 +1,1 @@
+"""Independent stages side by side, in worker processes of one machine."""
