@@ -20,6 +20,7 @@ from w2sr_jax.cli import main as cli
 from w2sr_jax.configuration import saved
 from w2sr_jax.configuration.overrides import overridden
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.experiment.study import cells
 from w2sr_jax.runs import requirements
 
 LANGUAGES = {"python", "bash", "text", "json", "diff"}
@@ -178,6 +179,10 @@ def _check_w2sr(words: list[str], parsed) -> None:
     target = read.options.target
     assert target is not None
     if not target.endswith(".py"):
+        assert not read.rest, read.rest
+        return
+    if words[0] == "study":
+        assert cells(saved.load_study(Path(target if target != "STUDY.py" else "configs/studies/noise.py")))
         assert not read.rest, read.rest
         return
     experiment = saved.load_config(Path(target if target != "CONFIG.py" else "configs/quickstart.py"))

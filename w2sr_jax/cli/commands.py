@@ -31,6 +31,11 @@ EXPERIMENTS = {
     "check": Command(
         "check CONFIG.py", "say all that stands in the way of a run, in seconds", "w2sr_jax.cli.run:check", reads=True
     ),
+    "study": Command(
+        "study STUDY.py --jobs 2",
+        "variants of an experiment, what they share done once, and what they show",
+        "w2sr_jax.cli.study:run",
+    ),
     "plan": Command(
         "plan CONFIG.py --topology v5p:2x2x4",
         "memory, operations, hours and money on devices that need not be here",

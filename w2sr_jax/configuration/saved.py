@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from w2sr_jax.configuration import encoding
 from w2sr_jax.configuration.encoding import encode
@@ -23,25 +23,43 @@ from w2sr_jax.core.code.unloaded import Reference, Unloaded
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.fieldtypes import mistyped
 from w2sr_jax.experiment import Experiment, check
+from w2sr_jax.experiment.study import Study
 
 EXPERIMENT = "experiment.json"
 CONFIG = "config"
 _OWN = ("digest", "code", "format")
+_DEFINED = {"experiment": "run", "study": "study"}
+"""What a configuration may define, and the command that it is for."""
+
+Kind = TypeVar("Kind")
 
 
 def load_config(path: Path) -> Experiment:
     """The experiment that a configuration file defines: the value of its `experiment()`, with every setting of its type."""
+    experiment = defined(path, "experiment", Experiment)
+    _check_types(experiment, path)
+    return experiment
+
+
+def load_study(path: Path) -> Study:
+    """The study that a configuration file defines: the value of its `study()`."""
+    return defined(path, "study", Study)
+
+
+def defined(path: Path, name: str, kind: type[Kind]) -> Kind:
+    """What the function of this name in a file returns. `UserError` where there is none, or it returns anything else."""
     if not path.is_file():
         raise UserError(f"configuration {path} does not exist")
     module = usercode.load(path)
     with usercode.running(path):
-        function = getattr(module, "experiment", None)
+        function = getattr(module, name, None)
         value = function() if callable(function) else None
     if not callable(function):
-        raise UserError(f"{path} must define a function experiment() that returns an Experiment")
-    if not isinstance(value, Experiment):
-        raise UserError(f"{path}: experiment() returned a {type(value).__name__}, not an Experiment")
-    _check_types(value, path)
+        other = next((each for each in _DEFINED if each != name and callable(getattr(module, each, None))), None)
+        hint = f"; it defines {other}(), which is for w2sr {_DEFINED[other]}" if other else ""
+        raise UserError(f"{path} must define a function {name}() that returns {_a(kind)}{hint}")
+    if not isinstance(value, kind):
+        raise UserError(f"{path}: {name}() returned a {type(value).__name__}, not {_a(kind)}")
     return value
 
 
@@ -259,6 +277,10 @@ def _inside(run: Path, name: str, path: Path) -> Path:
     if not sound:
         raise UserError(f"{path} refers to {sentences.shown(str(file))}, but that does not exist there")
     return file
+
+
+def _a(kind: type) -> str:
+    return f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"
 
 
 def _files_of(module: str) -> tuple[str, str]:

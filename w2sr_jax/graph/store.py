@@ -68,6 +68,10 @@ class RunStore:
         """Whether the run has finished any stage."""
         return any((self.directory / manifests_of.FOLDER).rglob("*.json"))
 
+    def finished(self) -> int:
+        """How many stages the run has finished."""
+        return sum(1 for _ in (self.directory / manifests_of.FOLDER).rglob("*.json"))
+
     def path(self, name: str) -> Path:
         """Where a file or directory of this name is written. Nothing is said of what lies there."""
         return self.directory / name

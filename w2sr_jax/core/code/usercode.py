@@ -27,7 +27,8 @@ _LONGEST = 1000  # characters of a sentence about settings, which may quote a se
 
 
 def load(path: Path) -> ModuleType:
-    """Import a user's file under its stem, with its siblings importable, also later, when a function of it imports them."""
+    """Import a user's file under its stem, with its siblings importable, also later, when a function of it imports them. A file
+    in a folder `studies` may import those beside that folder, too."""
     path = path.resolve()
     name = path.stem  # a link's target, as the run's copy is named
     copies.uninstall()
@@ -48,8 +49,7 @@ def load(path: Path) -> ModuleType:
     except BaseException:
         sys.modules.pop(name, None)
         raise
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
+    sys.path += [folder for folder in _folders(path) if folder not in sys.path]
     return module
 
 
@@ -57,14 +57,21 @@ def load(path: Path) -> ModuleType:
 def running(path: Path) -> Iterator[None]:
     """Run a user's file: its siblings are importable, no byte code is written beside them (a run's folder holds the run's files
     only), and whatever it raises becomes one sentence with file and line."""
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
+    folders = _folders(path.resolve())
+    sys.path[:0] = folders
     try:
         with _told(path, path):
             yield
     finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(folder)
+        for folder in folders:
+            with contextlib.suppress(ValueError):
+                sys.path.remove(folder)
+
+
+def _folders(path: Path) -> list[str]:
+    """Where a user's file finds what it imports: beside it, and for a file in a folder `studies` beside that folder too, where
+    the experiments are that it varies."""
+    return [str(path.parent), *([str(path.parent.parent)] if path.parent.name == "studies" else [])]
 
 
 @contextlib.contextmanager

@@ -1,0 +1,200 @@
+"""`w2sr study` as a user calls it: what is done once, what a failing cell leaves, and the numbers of the page against the rows
+behind them."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from w2sr_jax.core import files
+from w2sr_jax.graph import manifest
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDY = """
+import dataclasses
+from functools import partial
+
+from w2sr_jax.answers.grade import NumberGrader
+from w2sr_jax.batches.settings import Batching
+from w2sr_jax.curation.settings import Curation
+from w2sr_jax.evaluation.settings import Evaluation
+from w2sr_jax.experiment import Experiment, ModelTeacher, Rung
+from w2sr_jax.experiment.study import Axis, Claim, Of, Study
+from w2sr_jax.losses.objective import Objective
+from w2sr_jax.losses.token import LabelSmoothing, Nll
+from w2sr_jax.models.config import ModelConfig
+from w2sr_jax.problems.settings import Generated, Splits
+from w2sr_jax.sampling.settings import Decoding
+from w2sr_jax.text.settings import WordTokenizer
+from w2sr_jax.training.settings import Training
+
+MODEL = ModelConfig(width=16, layers=1, heads=2, kv_heads=2, mlp=32)
+HOW = Training(steps=12, learning_rate=1e-2, batching=Batching(length=112, rows=4))
+SHORT = Decoding(temperature=0.7, max_tokens=8, batch=16)
+
+
+def broken(tokens):
+    raise ValueError("this loss is broken")
+
+
+def experiment():
+    return Experiment(
+        name="base",
+        problems=Generated(seed=1, operations=(2, 2), largest=9),
+        splits=Splits(pretrain=20, teacher=40, pool=40, probe=5, test=10),
+        tokenizer=WordTokenizer(largest=9),
+        teachers=(ModelTeacher(model=MODEL, training=HOW, samples=2, decoding=SHORT),),
+        rungs=(Rung("small", MODEL, curation=Curation(per_problem=1), arms=("all",), gold=False, training=HOW),),
+        grader=NumberGrader(),
+        evaluation=Evaluation(samples=2, temperature=0.7, resamples=50, faithfulness=0),
+        decoding=dataclasses.replace(SHORT, temperature=0.0),
+    )
+
+
+def loss(one, base):
+    return dataclasses.replace(base, rungs=(dataclasses.replace(base.rungs[0], objective=Objective(one)),))
+
+
+def study():
+    values = {"nll": partial(loss, Nll()), "smooth": partial(loss, LabelSmoothing()), "broken": partial(loss, broken)}
+    smooth, nll, bad = (Of("0-small.all", {"loss": value}) for value in ("smooth", "nll", "broken"))
+    return Study(
+        name="losses",
+        base=experiment(),
+        axes=(Axis("loss", values),),
+        primary=Claim("smoothing helps", smooth, nll),
+        secondary=(
+            Claim("a broken loss helps", bad, nll),
+            Claim("students differ from their teacher", smooth, Of("teacher", {"loss": "nll"}), "two-sided"),
+        ),
+        seeds=(0, 1),
+    )
+"""
+
+
+def study(place: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "w2sr_jax.cli", "study", "losses_study.py", "--root", "runs", *options],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"},
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("study")
+    (place / "losses_study.py").write_text(STUDY, encoding="utf-8")
+    return place
+
+
+@pytest.fixture(scope="module")
+def first(place: Path) -> "subprocess.CompletedProcess[str]":
+    """The study, done as far as it can be."""
+    jobs = min(2, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 2
+    return study(place, "--jobs", str(jobs), "--plain")
+
+
+def results(place: Path) -> dict:
+    return json.loads((place / "runs/losses/report/results.json").read_text())
+
+
+def right(place: Path, cell: str, model: str) -> dict[int, dict[str, bool]]:
+    """Which problems a model's greedy answers got right, by seed, read without the package."""
+    found = {}
+    for seed in (0, 1):
+        path = place / f"runs/losses/cells/{cell}/seed-{seed}/evaluations/{model}/generations.parquet"
+        rows = pq.read_table(path).to_pylist()
+        found[seed] = {row["problem_id"]: row["verdict"] == "correct" for row in rows if row["sample"] == -1}
+    return found
+
+
+def test_before_it_is_done_a_study_says_what_is_to_do(place: Path) -> None:
+    done = study(place, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    # Ten stages a run: problems, tokenizer, teacher, base, traces, curation, student, and three evaluations. The first two are
+    # the same for all, the student and its evaluation of each run alone, and the other six the same for a seed.
+    alone = 2 + 2 * 6 + 6 * 2
+    assert f"3 cells, 6 runs, 60 stages, {60 - alone} (57%) of them shared:" in done.stdout
+    assert f"0 are finished, {alone} are to do." in done.stdout
+    assert not (place / "runs/losses").exists()
+
+
+def test_a_cell_that_fails_is_named_and_the_others_are_finished(place: Path, first: "subprocess.CompletedProcess[str]") -> None:
+    assert first.returncode == 2, first.stdout
+    assert "2 stages failed: loss-broken/seed-0/rungs/0-small/all/train" in first.stderr
+    assert "this loss is broken" in first.stderr
+    assert "Traceback" not in first.stderr + first.stdout
+    by_name = {cell["name"]: cell for cell in results(place)["cells"]}
+    assert [len(by_name[name]["missing"]) for name in ("loss-nll", "loss-smooth", "loss-broken")] == [0, 0, 4]
+    assert {model["model"] for model in by_name["loss-broken"]["models"]} == {"teacher", "0-small.base"}
+
+
+def test_what_is_the_same_in_several_cells_is_done_once(place: Path, first: "subprocess.CompletedProcess[str]") -> None:
+    done: dict[str, int] = {}
+    for path in (place / "runs/losses/cells").rglob(f"{manifest.FOLDER}/**/*.json"):
+        read = files.read_json(path)
+        done[read["identity"]] = done.get(read["identity"], 0) + (not read.get("shared_from"))
+    assert set(done.values()) == {1}
+
+
+def test_numbers_are_those_of_the_rows(place: Path, first: "subprocess.CompletedProcess[str]") -> None:
+    made = results(place)
+    smooth, nll = right(place, "loss-smooth", "0-small.all"), right(place, "loss-nll", "0-small.all")
+    rows = [smooth[seed][problem] - nll[seed][problem] for seed in (0, 1) for problem in nll[seed]]
+    outcome = made["primary"]["outcome"]
+    assert outcome["difference"] == pytest.approx(sum(rows) / len(rows))
+    assert (outcome["n"], outcome["seeds"], made["primary"]["seeds"]) == (10, 2, [0, 1])
+    assert made["secondary"][0]["outcome"] is None
+    table = list(csv.DictReader((place / "runs/losses/report/cells.csv").open(encoding="utf-8")))
+    (row,) = [row for row in table if row["loss"] == "smooth" and row["model"] == "0-small.all"]
+    assert float(row["accuracy"]) == pytest.approx(sum(sum(one.values()) for one in smooth.values()) / 20)
+    for cell in made["cells"]:
+        assert (place / "runs/losses" / cell["run"]).is_dir()
+
+
+def test_the_page_says_what_came_out_and_leads_to_every_run(place: Path, first: "subprocess.CompletedProcess[str]") -> None:
+    page = (place / "runs/losses/report/index.html").read_text(encoding="utf-8")
+    assert "Smoothing helps: " in page
+    assert "differences below" in page
+    for link in set(re.findall(r'href="(\.\./[^"]+)"', page)):
+        assert (place / "runs/losses/report" / link).is_dir(), link
+    assert len(set(re.findall(r'href="\.\./cells/[^"]+"', page))) == 3
+
+
+def test_claims_are_declared_before_the_first_run_and_changes_are_kept(
+    place: Path, first: "subprocess.CompletedProcess[str]"
+) -> None:
+    declared = json.loads((place / "runs/losses/study.json").read_text())["declarations"]
+    assert [each["finished"] for each in declared] == [0]
+    changed = STUDY.replace('"smoothing helps", smooth, nll', '"smoothing hurts", smooth, nll, "less"')
+    (place / "losses_study.py").write_text(changed, encoding="utf-8")
+    study(place, "--plain")
+    (place / "losses_study.py").write_text(STUDY, encoding="utf-8")
+    declared = json.loads((place / "runs/losses/study.json").read_text())["declarations"]
+    assert [each["primary"]["name"] for each in declared] == ["smoothing helps", "smoothing hurts"]
+    assert declared[1]["finished"] == 60 - 2 * 2, "all but the broken student and its evaluation, of both seeds"
+    assert "explored, not declared" in (place / "runs/losses/report/index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def experiment(): pass", r"must define a function study\(\) that returns a Study; it defines experiment\(\)"),
+        ("def study(): return 3", r"study\(\) returned a int, not a Study"),
+    ],
+)
+def test_a_file_without_a_study_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "losses_study.py").write_text(text, encoding="utf-8")
+    done = study(tmp_path)
+    assert done.returncode == 2
+    assert re.search(said, done.stderr), done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

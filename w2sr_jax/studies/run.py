@@ -1,0 +1,75 @@
+"""All cells of a study: the runs of every seed of each, done together, what is the same in several once."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from w2sr_jax.configuration import saved
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.process.stopping import Stop
+from w2sr_jax.experiment import check
+from w2sr_jax.experiment.study import Cell, Study
+from w2sr_jax.graph import runner
+from w2sr_jax.graph.jobs import run as side_by_side
+from w2sr_jax.graph.jobs.board import Work
+from w2sr_jax.graph.root import KnownStore
+from w2sr_jax.graph.stage import Context, Stage, Watcher
+from w2sr_jax.graph.store import RunStore
+from w2sr_jax.stages import execute, workers
+from w2sr_jax.studies.declared import CELLS, declare
+
+
+@dataclasses.dataclass(frozen=True)
+class CellRuns:
+    """A cell and the runs of its seeds."""
+
+    cell: Cell
+    directory: Path
+    seeds: Sequence[execute.SeedRun]
+
+
+def cell_runs(cells: Sequence[Cell], directory: Path) -> list[CellRuns]:
+    """The runs of all cells of a study in `directory`. `UserError` naming the cell whose experiment is not sound."""
+    runs = []
+    for cell in cells:
+        place = directory / CELLS / cell.name
+        try:
+            check(cell.experiment)
+            runs.append(CellRuns(cell, place, execute.seed_runs(cell.experiment, place)))
+        except UserError as error:
+            raise UserError(f"the cell {cell.name}: {error}") from None
+    return runs
+
+
+def wanted(stage: Stage) -> bool:
+    """A study makes one page of all cells; that of a cell is made by `w2sr report CELL` where it is asked for."""
+    return stage.kind != "report"
+
+
+def run(study: Study, cells: Sequence[Cell], directory: Path, watcher: Watcher, stop: Stop, jobs: int) -> None:
+    """Do what of a study is not done yet, in `jobs` worker processes. `UserError` where another process works on it, and at the
+    end where stages failed: what does not need them is done."""
+    runs = cell_runs(cells, directory)
+    store = RunStore(directory)
+    if store.mirror is not None:
+        raise UserError("a study is made on a disk; give a directory as --root")
+    with runner.owned(store, stop) as lock:  # which holds the cells' runs, too
+        declare(directory, study, cells, _finished(runs))
+        works = []
+        for each in runs:
+            saved.save(each.directory, each.cell.experiment)
+            for seed in each.seeds:
+                saved.save(seed.store.directory, seed.experiment)
+                prefix = f"{each.cell.name}/{seed.prefix}"
+                works.append(
+                    Work(seed.plan, Context(seed.store, watcher, stop, run=f"{study.name}/{prefix}".rstrip("/")), prefix)
+                )
+        share = KnownStore.of(directory / CELLS)
+        with workers.pool(jobs, [lock.handle]) as pool:
+            outcome = side_by_side.run(works, pool, watcher, wanted, share)
+        side_by_side.check(outcome, works, None, watcher)
+
+
+def _finished(runs: Sequence[CellRuns]) -> int:
+    """Stages that are finished."""
+    return sum(seed.store.finished() for each in runs for seed in each.seeds)
