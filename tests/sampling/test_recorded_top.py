@@ -51,7 +51,8 @@ def check_recorded(found: TopK | None, logprobs: np.ndarray, count: int, limit: 
     assert found is not None
     best = np.argsort(-logprobs[:, :limit], axis=-1, kind="stable")[:, :count]
     np.testing.assert_array_equal(found.ids, best)
-    np.testing.assert_allclose(found.logprobs, np.take_along_axis(logprobs, best, -1), atol=1e-5)
+    # Two float32 passes, whose sums depend on the processor in their order.
+    np.testing.assert_allclose(found.logprobs, np.take_along_axis(logprobs, best, -1), atol=3e-5)
     listed = np.zeros(logprobs.shape, bool)
     np.put_along_axis(listed, best, True, -1)
     rest = np.where(listed, 0.0, np.exp(logprobs)).sum(-1)
