@@ -2,6 +2,7 @@
 their stages in this process; real ones are in tests/stages/test_jobs_run.py."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from w2sr_jax.graph import runner
 from w2sr_jax.graph.jobs import run as side_by_side
 from w2sr_jax.graph.jobs.board import Work
 from w2sr_jax.graph.jobs.messages import Event, Order
-from w2sr_jax.graph.jobs.pool import Ended, split_cores
+from w2sr_jax.graph.jobs.pool import Ended, Inline, Pool, split_cores
 from w2sr_jax.graph.planner import Plan
 from w2sr_jax.graph.root import Store
 from w2sr_jax.graph.stage import Context, Silent
@@ -48,6 +49,9 @@ class Hands:
         except UserError as error:
             return number, Event("failed", str(error))
         return number, Event("done")
+
+    def deferred(self, stop: Stop):
+        return stop.deferred()
 
     def stop(self, number: int):
         self.stopped = number
@@ -172,6 +176,45 @@ def test_a_signal_reaches_the_workers_and_ends_the_command(root: Path) -> None:
     with pytest.raises(Stopped):
         side_by_side.run(made, pool, Heard(), everything)
     assert pool.stopped == 15
+
+
+def test_one_process_can_do_all_by_itself(root: Path) -> None:
+    made = works(root, Hands(1), bad=diamond(kind=Fails), good=diamond())
+    plans = {str(work.context.store.directory): work for work in made}
+
+    def do(order: Order) -> None:
+        work = plans[order.directory]
+        runner.do(work.plan.by_name[order.stage], work.context, work.plan, 0, 1)
+
+    outcome = side_by_side.run(made, Inline(do), Heard(), everything, Store(root))
+    assert [(each.work, each.stage) for each in outcome.failures] == [(0, "b")]
+    assert value(RunStore(root / "good"), "d") == 112
+    assert RunStore(root / "good").peek("a").shared_from == "bad"
+
+
+WORKER = """
+import json, sys
+for line in sys.stdin:
+    stage = json.loads(line)[1]
+    print(json.dumps(["done", stage, 0, 0, None]), flush=True)
+    if stage == "last":
+        sys.exit(3)
+"""
+
+
+def test_a_worker_that_ended_between_two_stages_is_started_anew(root: Path) -> None:
+    """Its end is not taken for that of the stage which its successor does."""
+    with Pool([sys.executable, "-c", WORKER], [None]) as pool:
+        pool.give(0, Order("run", "last", ""))
+        assert pool.next(30) == (0, Event("done", "last"))
+        first = pool._processes[0]
+        first.wait(30)
+        pool.give(0, Order("run", "next", ""))
+        assert pool.next(30) == (0, Event("done", "next"))
+        assert pool._processes[0] is not first
+        pool._processes[0].kill()
+        number, said = pool.next(30)
+        assert (number, said) == (0, Ended(-9))
 
 
 def test_cores_are_divided_evenly_and_never_shared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,6 +170,21 @@ def test_the_page_says_what_came_out_and_leads_to_every_run(place: Path, first: 
     assert len(set(re.findall(r'href="\.\./cells/[^"]+"', page))) == 3
 
 
+def test_the_page_is_made_again_without_the_file_of_the_study(place: Path, first: "subprocess.CompletedProcess[str]") -> None:
+    made = {path.name: path.read_bytes() for path in (place / "runs/losses/report").iterdir()}
+    done = subprocess.run(
+        [sys.executable, "-m", "w2sr_jax.cli", "report", "losses", "--root", "runs"],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Smoothing helps: ")
+    assert {path.name: path.read_bytes() for path in (place / "runs/losses/report").iterdir()} == made
+
+
 def test_claims_are_declared_before_the_first_run_and_changes_are_kept(
     place: Path, first: "subprocess.CompletedProcess[str]"
 ) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from w2sr_jax.cli import study
 from w2sr_jax.cli.arguments import add_plain, add_processes, add_root, add_trust, common_of, joined, lookup, root_of, several
 from w2sr_jax.core.bucket import is_address
 from w2sr_jax.core.errors import UserError
@@ -73,7 +74,10 @@ def _stages(kind: str, argv: list[str], about: str, stop: Stop) -> int:
     add_processes(parser)
     if kind == "report":
         _add_require(parser)
-    return _execute(_asked(kind, parser, argv), kind, stop)
+    asked = _asked(kind, parser, argv)
+    if kind == "report" and (place := study.place(asked.options)) is not None:
+        return study.report(place, asked.options)
+    return _execute(asked, kind, stop)
 
 
 sample, curate, train = partial(_stages, "sample"), partial(_stages, "curate"), partial(_stages, "train")

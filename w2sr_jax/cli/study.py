@@ -63,3 +63,29 @@ def run(argv: list[str], about: str, stop: Stop) -> int:
     if failed is not None:
         raise failed
     return 0
+
+
+def place(options: argparse.Namespace) -> Path | None:
+    """The folder of the study that a command is given, by its path or its name below the root; None where that is none."""
+    if options.target is None or is_address(options.target) or is_address(options.root):
+        return None
+    from w2sr_jax.graph.root import STUDY
+
+    return next((each for each in (Path(options.target), Path(options.root) / options.target) if (each / STUDY).is_file()), None)
+
+
+def report(directory: Path, options: argparse.Namespace) -> int:
+    """Make the page of what is finished of a study. Nothing of the user's is executed."""
+    if options.require:
+        raise UserError("--require is for runs; what a study is to show it declares itself")
+    from w2sr_jax.studies import page, results
+    from w2sr_jax.studies.declared import declarations
+    from w2sr_jax.studies.run import opened
+
+    said = declarations(directory)
+    runs = opened(directory, said[-1])
+    if not runs:
+        raise UserError(f"of the study {directory} no cell has begun; w2sr study goes on with it")
+    made = results.gathered(directory.name, said, runs, runs[0].cell.experiment.evaluation, directory)
+    terminal.say(f"{made.primary.sentence()}\n\nPage: {page.write(directory, made)}")
+    return 0

@@ -34,6 +34,8 @@ class Answers:
     def of(self, side: Side) -> Answered | None:
         """The greedy answers of a model to the problems that have gold answers, of the seeds that have finished its evaluation;
         None where none has. `UserError` where the cell has no such model."""
+        if side.cell not in self._runs:  # it has not begun
+            return None
         if side not in self._read:
             self._check(side)
             self._read[side] = self._answered(side)

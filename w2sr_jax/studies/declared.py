@@ -1,7 +1,7 @@
 """What a study was declared to show, and when: written before its first run, never taken back."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from w2sr_jax.configuration import saved
@@ -34,6 +34,15 @@ class DeclaredClaim:
 
 
 @dataclasses.dataclass(frozen=True)
+class DeclaredCell:
+    """A cell: its name, its values by axis, and the digest of its settings."""
+
+    name: str
+    values: Mapping[str, str]
+    settings: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Declaration:
     """What was declared at a time, when `finished` stages of the study's runs were finished already."""
 
@@ -43,9 +52,7 @@ class Declaration:
     primary: DeclaredClaim
     secondary: tuple[DeclaredClaim, ...]
     seeds: tuple[int, ...]
-    cells: tuple[str, ...]
-    configurations: tuple[str, ...]
-    """Digests of the cells' settings, in their order."""
+    cells: tuple[DeclaredCell, ...]
 
 
 def declare(directory: Path, study: Study, cells: Sequence[Cell], finished: int) -> tuple[Declaration, ...]:
@@ -58,8 +65,7 @@ def declare(directory: Path, study: Study, cells: Sequence[Cell], finished: int)
         primary=_claim(study.primary, cells),
         secondary=tuple(_claim(claim, cells) for claim in study.secondary),
         seeds=study.seeds,
-        cells=tuple(cell.name for cell in cells),
-        configurations=tuple(saved.config_hash(dataclasses.replace(cell.experiment, seeds=study.seeds)) for cell in cells),
+        cells=tuple(DeclaredCell(cell.name, dict(cell.values), saved.config_hash(cell.experiment)) for cell in cells),
     )
     if earlier and dataclasses.replace(earlier[-1], when=own.when, finished=own.finished) == own:
         return earlier

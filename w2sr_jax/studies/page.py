@@ -118,8 +118,7 @@ def declared(declarations: Sequence[Declaration]) -> list[str]:
         changed = [
             name for name in ("alpha", "primary", "secondary", "seeds", "cells") if getattr(earlier, name) != getattr(later, name)
         ]
-        what = wording.listing(changed) if changed else "settings of cells"
-        said.append(f"Changed {later.when}, when {later.finished} stages were finished: {what}.")
+        said.append(f"Changed {later.when}, when {later.finished} stages were finished: {wording.listing(changed)}.")
     if len(declarations) > 1:
         said.append("What was changed after results could be seen is explored, not declared.")
     return said

@@ -1,7 +1,7 @@
 """All cells of a study: the runs of every seed of each, done together, what is the same in several once."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from w2sr_jax.configuration import saved
@@ -12,11 +12,13 @@ from w2sr_jax.experiment.study import Cell, Study
 from w2sr_jax.graph import runner
 from w2sr_jax.graph.jobs import run as side_by_side
 from w2sr_jax.graph.jobs.board import Work
+from w2sr_jax.graph.jobs.messages import Order
 from w2sr_jax.graph.root import KnownStore
 from w2sr_jax.graph.stage import Context, Stage, Watcher
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.stages import execute, workers
-from w2sr_jax.studies.declared import CELLS, declare
+from w2sr_jax.studies.declared import CELLS, Declaration, declare
+from w2sr_jax.trackers.following import tracked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,11 +67,38 @@ def run(study: Study, cells: Sequence[Cell], directory: Path, watcher: Watcher, 
                     Work(seed.plan, Context(seed.store, watcher, stop, run=f"{study.name}/{prefix}".rstrip("/")), prefix)
                 )
         share = KnownStore.of(directory / CELLS)
-        with workers.pool(jobs, [lock.handle]) as pool:
+        with workers.pool(jobs, [lock.handle], _alone(runs, works)) as pool:
             outcome = side_by_side.run(works, pool, watcher, wanted, share)
         side_by_side.check(outcome, works, None, watcher)
+
+
+def _alone(runs: Sequence[CellRuns], works: Sequence[Work]) -> Callable[[Order], None]:
+    """What does a stage in this process."""
+    seeds = [seed for each in runs for seed in each.seeds]
+    by_directory = {str(work.context.store.directory): (work, seed) for work, seed in zip(works, seeds, strict=True)}
+
+    def do(order: Order) -> None:
+        work, seed = by_directory[order.directory]
+        trackers_of = () if seed.experiment.rehearsal else seed.experiment.trackers
+        work.context.watcher.say(f"{work.prefix}{order.stage}")
+        with tracked(trackers_of, work.context.watcher.warn) as trackers:
+            context = dataclasses.replace(work.context, trackers=trackers)
+            runner.do(work.plan.by_name[order.stage], context, work.plan, 0, 1)
+
+    return do
 
 
 def _finished(runs: Sequence[CellRuns]) -> int:
     """Stages that are finished."""
     return sum(seed.store.finished() for each in runs for seed in each.seeds)
+
+
+def opened(directory: Path, declaration: Declaration) -> list[CellRuns]:
+    """The runs of a study as they were saved, those that have begun. Nothing of the user's is executed."""
+    runs = []
+    for each in declaration.cells:
+        place = directory / CELLS / each.name
+        if (place / saved.EXPERIMENT).is_file():
+            experiment = saved.load(place)
+            runs.append(CellRuns(Cell(dict(each.values), experiment), place, execute.seed_runs(experiment, place)))
+    return runs

@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.graph.jobs.messages import Event, Order
 
 Cores = frozenset[int] | None
@@ -56,13 +58,58 @@ def pin(cores: Cores) -> None:
         os.sched_setaffinity(0, cores)
 
 
+class Workers(Protocol):
+    """Who does stages, numbered from 0."""
+
+    def __len__(self) -> int: ...
+
+    def deferred(self, stop: Stop) -> contextlib.AbstractContextManager[Callable[[], bool]]:
+        """Inside, a signal is passed on by `stop` where others do the work; yields whether there was one."""
+
+    def give(self, number: int, order: Order) -> None:
+        """Let a worker that has nothing to do begin."""
+
+    def next(self, patience: float) -> tuple[int, Event | Ended] | None:
+        """What a worker says next, with its number; None where none says anything within `patience` seconds."""
+
+    def stop(self, number: int) -> Iterator[tuple[int, Event | Ended]]:
+        """Pass a signal on to all workers and wait until they have ended. What they still say."""
+
+
+class Inline:
+    """One worker, which is this process: where stages compute on devices that one process takes as a whole. `do` does what is
+    ordered, and tells whoever watches itself; what it raises as a `UserError` is why the stage failed."""
+
+    def __init__(self, do: Callable[[Order], None]) -> None:
+        self._do, self._order = do, list[Order]()
+
+    def __len__(self) -> int:
+        return 1
+
+    def deferred(self, stop: Stop) -> contextlib.AbstractContextManager[Callable[[], bool]]:
+        return contextlib.nullcontext(stop.requested)  # the stage itself says what may interrupt it
+
+    def give(self, number: int, order: Order) -> None:
+        self._order.append(order)
+
+    def next(self, patience: float) -> tuple[int, Event | Ended] | None:
+        try:
+            self._do(self._order.pop())
+        except UserError as error:
+            return 0, Event("failed", str(error))
+        return 0, Event("done")
+
+    def stop(self, number: int) -> Iterator[tuple[int, Event | Ended]]:
+        return iter(())
+
+
 class Pool:
-    """Workers that are numbered from 0. `command` starts one; it inherits the files `handles`. As a context manager it ends them
-    on the way out."""
+    """Worker processes that are numbered from 0. `command` starts one; it inherits the files `handles`. As a context manager it
+    ends them on the way out."""
 
     def __init__(self, command: Sequence[str], cores: Sequence[Cores], handles: Sequence[int] = ()) -> None:
         self._command, self._cores, self._handles = list(command), list(cores), tuple(handles)
-        self._events: queue.Queue[tuple[int, Event | Ended]] = queue.Queue()
+        self._events: queue.Queue[tuple[int, subprocess.Popen[str], Event | Ended]] = queue.Queue()
         self._processes: list[subprocess.Popen[str]] = []
 
     def __len__(self) -> int:
@@ -82,6 +129,9 @@ class Pool:
             process.kill()
             process.wait()
 
+    def deferred(self, stop: Stop) -> contextlib.AbstractContextManager[Callable[[], bool]]:
+        return stop.deferred()
+
     def give(self, number: int, order: Order) -> None:
         """Let a worker that has nothing to do begin. One that is gone is started anew."""
         if self._processes[number].poll() is not None:
@@ -93,9 +143,14 @@ class Pool:
             stream.flush()
 
     def next(self, patience: float) -> tuple[int, Event | Ended] | None:
-        """What a worker says next, with its number; None where none says anything within `patience` seconds."""
+        """What a worker says next, with its number; None where none says anything within `patience` seconds. What one had said
+        that was replaced since is left out."""
+        until = time.monotonic() + patience
         with contextlib.suppress(queue.Empty):
-            return self._events.get(timeout=patience)
+            while True:
+                number, process, said = self._events.get(timeout=max(0.0, until - time.monotonic()))
+                if process is self._processes[number]:
+                    return number, said
         return None
 
     def stop(self, number: int) -> Iterator[tuple[int, Event | Ended]]:
@@ -135,8 +190,8 @@ class Pool:
         assert process.stdout is not None
         for line in process.stdout:
             with contextlib.suppress(ValueError, TypeError):  # of a line that a dying worker left unfinished
-                self._events.put((number, Event.read(line)))
-        self._events.put((number, Ended(process.wait())))
+                self._events.put((number, process, Event.read(line)))
+        self._events.put((number, process, Ended(process.wait())))
 
 
 def worker_command(module: str, *arguments: str) -> list[str]:

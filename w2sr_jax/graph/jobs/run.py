@@ -14,7 +14,7 @@ from w2sr_jax.graph import skips, standing
 from w2sr_jax.graph.environment import conditions
 from w2sr_jax.graph.jobs.board import Board, Task, Work
 from w2sr_jax.graph.jobs.messages import Event, Order
-from w2sr_jax.graph.jobs.pool import Ended, Pool
+from w2sr_jax.graph.jobs.pool import Ended, Workers
 from w2sr_jax.graph.planner import StageStatus
 from w2sr_jax.graph.root import Store
 from w2sr_jax.graph.runner import Wanted, say_waiting
@@ -42,13 +42,13 @@ class Outcome:
     waiting: Mapping[Task, str]
 
 
-def run(works: Sequence[Work], pool: Pool, watcher: Watcher, wanted: Wanted, share: Store | None = None) -> Outcome:
+def run(works: Sequence[Work], pool: Workers, watcher: Watcher, wanted: Wanted, share: Store | None = None) -> Outcome:
     """Do every stage of the works that is wanted and does not stand. A stage that fails is named at once; what does not need it
     is done all the same. `Stopped` where the command is asked to stop: the workers have saved what they were at."""
     for work in works:
         standing.set_damaged_aside(work.context)
     desk = _Desk(Board(works, wanted), pool, [watcher, *(watcher.beside() for _ in range(1, len(pool)))], share)
-    with works[0].context.stop.deferred() as asked_to_stop:
+    with pool.deferred(works[0].context.stop) as asked_to_stop:
         while desk.board:
             desk.hand_out()
             desk.hear(pool.next(_PATIENCE) if desk.at_work else None)
@@ -78,7 +78,7 @@ def check(outcome: Outcome, works: Sequence[Work], kind: str | None, watcher: Wa
 class _Desk:
     """Who does what. A worker does one task at a time."""
 
-    def __init__(self, board: Board, pool: Pool, watchers: Sequence[Watcher], share: Store | None) -> None:
+    def __init__(self, board: Board, pool: Workers, watchers: Sequence[Watcher], share: Store | None) -> None:
         self.board, self.failures = board, list[Failure]()
         self.at_work: dict[int, Task] = {}
         self._pool, self._watchers, self._share = pool, watchers, share
