@@ -160,3 +160,11 @@ def test_families_that_make_no_sense_are_refused() -> None:
         family([Comparison("a", [1], [0])])
     with pytest.raises(UserError, match="same problems"):
         family([Comparison("a", [1, 0], [0, 1, 1])])
+
+
+def test_what_is_declared_and_not_tested_counts_in_the_correction() -> None:
+    left, right = np.zeros(100), np.zeros(100)
+    left[:6] = 1  # p = 2/64
+    alone = families.compare(Comparison("a", left, right))
+    assert [r.adjusted_p for r in families.adjusted([alone], 0.05, untested=3)] == [4 * 2 / 64]
+    assert families.adjusted([], 0.05, untested=1) == ()

@@ -2,9 +2,11 @@
 behind them."""
 
 import csv
+import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,13 @@ import pytest
 
 from w2sr_jax.core import files
 from w2sr_jax.graph import manifest
+from w2sr_jax.graph.store import RunStore
+from w2sr_jax.report import wording
+from w2sr_jax.studies import page
+from w2sr_jax.studies import results as results_of
+from w2sr_jax.studies.declared import declarations
+from w2sr_jax.studies.results import StudyResults
+from w2sr_jax.studies.run import opened
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = """
@@ -162,12 +171,12 @@ def test_numbers_are_those_of_the_rows(place: Path, first: "subprocess.Completed
 
 
 def test_the_page_says_what_came_out_and_leads_to_every_run(place: Path, first: "subprocess.CompletedProcess[str]") -> None:
-    page = (place / "runs/losses/report/index.html").read_text(encoding="utf-8")
-    assert "Smoothing helps: " in page
-    assert "differences below" in page
-    for link in set(re.findall(r'href="(\.\./[^"]+)"', page)):
+    html = (place / "runs/losses/report/index.html").read_text(encoding="utf-8")
+    assert "Smoothing helps: " in html
+    assert "differences below" in html
+    for link in set(re.findall(r'href="(\.\./[^"]+)"', html)):
         assert (place / "runs/losses/report" / link).is_dir(), link
-    assert len(set(re.findall(r'href="\.\./cells/[^"]+"', page))) == 3
+    assert len(set(re.findall(r'href="\.\./cells/[^"]+"', html))) == 3
 
 
 def test_the_page_is_made_again_without_the_file_of_the_study(place: Path, first: "subprocess.CompletedProcess[str]") -> None:
@@ -183,6 +192,88 @@ def test_the_page_is_made_again_without_the_file_of_the_study(place: Path, first
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Smoothing helps: ")
     assert {path.name: path.read_bytes() for path in (place / "runs/losses/report").iterdir()} == made
+
+
+def test_what_was_done_under_other_settings_counts_as_missing(place: Path, first: "subprocess.CompletedProcess[str]") -> None:
+    (place / "losses_study.py").write_text(STUDY.replace("LabelSmoothing()", "LabelSmoothing(0.3)"), encoding="utf-8")
+    other = study(place, "--page", "--plain")
+    made = results(place)
+    (place / "losses_study.py").write_text(STUDY, encoding="utf-8")
+    assert other.returncode == 0, other.stderr
+    assert made["primary"]["outcome"] is None
+    (smooth,) = [cell for cell in made["cells"] if cell["name"] == "loss-smooth"]
+    assert len(smooth["missing"]) == 4, "the student and its evaluation, of both seeds"
+    assert "0-small.all" not in {model["model"] for model in smooth["models"]}
+    study(place, "--page", "--plain")
+    assert results(place)["primary"]["outcome"] is not None
+
+
+@pytest.fixture
+def copied(place: Path, first: "subprocess.CompletedProcess[str]", tmp_path: Path) -> Path:
+    return Path(shutil.copytree(place / "runs/losses", tmp_path / "losses"))
+
+
+def gathered(directory: Path) -> StudyResults:
+    said = declarations(directory)
+    runs = opened(directory, said[-1])
+    return results_of.gathered("losses", said, runs, runs[0].cell.experiment.evaluation, directory)
+
+
+def test_a_claim_is_decided_only_with_all_declared_seeds(copied: Path, place: Path) -> None:
+    RunStore(copied / "cells/loss-smooth/seed-1").retract("evaluations/0-small.all")
+    smooth, nll = right(place, "loss-smooth", "0-small.all")[0], right(place, "loss-nll", "0-small.all")[0]
+    difference = sum(smooth[problem] - nll[problem] for problem in nll) / len(nll)
+    made = gathered(copied)
+    assert made.primary.outcome is None
+    assert made.primary.so_far == pytest.approx(difference)
+    assert made.primary.words == f"not finished, so far {wording.points(difference)} points with 1 of 2 seeds"
+    assert made.primary.sentence() == f"Smoothing helps: {made.primary.words}."
+    assert made.secondary[1].outcome is None
+
+
+def test_secondary_claims_are_corrected_for_those_that_are_not_finished(copied: Path) -> None:
+    broken, students = gathered(copied).secondary
+    assert broken.outcome is None and students.outcome is not None
+    assert students.outcome.adjusted_p == pytest.approx(min(1.0, 2 * students.outcome.p))
+    assert "2.5 % two-sided level" in students.reach
+
+
+def test_without_a_seed_in_common_a_claim_is_not_finished(copied: Path) -> None:
+    for cell, seed in (("loss-smooth", 0), ("loss-nll", 1)):
+        RunStore(copied / f"cells/{cell}/seed-{seed}").retract("evaluations/0-small.all")
+    made = gathered(copied).primary
+    assert (made.outcome, made.seeds, made.words) == (None, (), "not finished")
+
+
+def test_what_was_made_from_other_inputs_is_missing(copied: Path) -> None:
+    store = RunStore(copied / "cells/loss-smooth/seed-1")
+    trained = store.peek("rungs/0-small/all/train")
+    assert trained is not None
+    store.commit(dataclasses.replace(trained, artifacts={name: "0" * 64 for name in trained.artifacts}))
+    made = gathered(copied)
+    assert made.primary.seeds == (0,)
+    (smooth,) = [cell for cell in made.cells if cell.name == "loss-smooth"]
+    assert smooth.missing == ("seed-1/evaluations/0-small.all",)
+
+
+def test_a_skipped_student_is_noted_with_its_reason(copied: Path) -> None:
+    store = RunStore(copied / "cells/loss-smooth/seed-1")
+    reasons = {"skipped": "no trace is left", "skipped_with": "rungs/0-small/all/train"}
+    for stage in ("rungs/0-small/all/train", "evaluations/0-small.all"):
+        manifest = store.peek(stage)
+        assert manifest is not None
+        read = {name: store.peek(name) for name in manifest.inputs}
+        inputs = {name: each.digest() if each else manifest.inputs[name] for name, each in read.items()}
+        store.commit(
+            dataclasses.replace(manifest, outputs={}, artifacts={}, seals={}, measures=reasons, inputs=inputs),
+        )
+    made = gathered(copied)
+    (smooth,) = [cell for cell in made.cells if cell.name == "loss-smooth"]
+    assert smooth.missing == ()
+    assert smooth.notes == ("seed-1/0-small.all was skipped: no trace is left",)
+    assert made.primary.outcome is None
+    assert made.primary.sentence().endswith("seeds, since seed-1/0-small.all of loss-smooth was skipped: no trace is left.")
+    assert "loss-smooth: seed-1/0-small.all was skipped: no trace is left." in page.page(made)
 
 
 def test_claims_are_declared_before_the_first_run_and_changes_are_kept(

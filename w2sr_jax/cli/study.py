@@ -58,8 +58,13 @@ def run(argv: list[str], about: str, stop: Stop) -> int:
         said = declarations(directory)
         if not said:
             raise UserError(f"the study {study.name} has not begun in {directory}; w2sr study {options.target} begins it")
-        made = results.gathered(study.name, said, runs, study.base.evaluation, directory)
-        console.line(f"\n{made.primary.sentence()}\n\nPage: {page.write(directory, made)}")
+        try:
+            made = results.gathered(study.name, said, runs, study.base.evaluation, directory)
+            console.line(f"\n{made.primary.sentence()}\n\nPage: {page.write(directory, made)}")
+        except UserError as error:
+            if failed is None:
+                raise
+            raise UserError(f"{failed}. Nor can the page be made: {error}") from None
     if failed is not None:
         raise failed
     return 0

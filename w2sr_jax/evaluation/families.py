@@ -100,9 +100,10 @@ def family(
     return Family(alpha, first, second)
 
 
-def adjusted(results: Sequence[Outcome], alpha: float) -> tuple[Outcome, ...]:
-    """The same comparisons corrected by Holm among themselves, and whether each is shown at `alpha`."""
-    corrected = holm([result.p for result in results])
+def adjusted(results: Sequence[Outcome], alpha: float, untested: int = 0) -> tuple[Outcome, ...]:
+    """The same comparisons corrected by Holm among themselves, and whether each is shown at `alpha`. So many more of the family
+    as are `untested` count with a p value of 1."""
+    corrected = holm([*(result.p for result in results), *[1.0] * untested])
     return tuple(
         dataclasses.replace(result, adjusted_p=float(p), shown=bool(p <= alpha) and _on_its_side(result))
         for result, p in zip(results, corrected)

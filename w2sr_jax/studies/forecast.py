@@ -8,6 +8,7 @@ from statistics import fmean
 
 from w2sr_jax.graph.stage import Stage
 from w2sr_jax.report import wording
+from w2sr_jax.studies.finished import Finished
 from w2sr_jax.studies.run import CellRuns, wanted
 
 
@@ -45,7 +46,8 @@ class Forecast:
 
 
 def forecast(runs: Sequence[CellRuns]) -> Forecast:
-    """Of a study's runs. Nothing is computed or written."""
+    """Of a study's runs. Nothing is downloaded, computed or written."""
+    found = Finished()
     seen: dict[str, bool] = {}
     measured: defaultdict[str, list[float]] = defaultdict(list)
     due: list[Stage] = []
@@ -54,14 +56,13 @@ def forecast(runs: Sequence[CellRuns]) -> Forecast:
         for seed in each.seeds:
             for stage in filter(wanted, seed.plan):
                 stages += 1
-                identity = seed.plan.identity(stage, seed.store, download=False)
-                manifest = seed.store.peek(stage.name)
-                stands = manifest is not None and manifest.identity == identity
-                if stands and manifest is not None and not manifest.shared_from:
+                identity = found.identity(seed, stage)
+                manifest = found.manifest(seed, stage)
+                if manifest is not None and not manifest.shared_from:
                     measured[stage.kind].append(float(manifest.measures.get("seconds", 0.0)))
                 if identity not in seen:
                     due.append(stage)
-                seen[identity] = seen.get(identity, False) or stands
+                seen[identity] = seen.get(identity, False) or manifest is not None
     left = [stage for stage, done in zip(due, seen.values(), strict=True) if not done]
     seconds = sum(fmean(measured[stage.kind]) for stage in left if measured[stage.kind])
     return Forecast(

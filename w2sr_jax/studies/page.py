@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import io
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -84,11 +84,7 @@ def page(results: StudyResults) -> str:
         declared=declared(results.declarations),
         axes=axes,
         rows=[row for cell in results.cells for row in _rows(cell)],
-        unfinished=[
-            f"{cell.name}: {len(cell.missing)} stages are not finished, such as {cell.missing[0]}."
-            for cell in results.cells
-            if cell.missing
-        ],
+        unfinished=[sentence for cell in results.cells for sentence in _beside(cell)],
     )
     return template.rendered("study.html.j2", shown)
 
@@ -128,6 +124,15 @@ def _claim(result: ClaimResult, primary: bool) -> _Claim:
     claim = result.claim
     size = f"{result.outcome.n:,} × {len(result.seeds)}" if result.outcome else "–"
     return _Claim(claim.name, primary, claim.left, claim.right, result.outcome, size, result.words)
+
+
+def _beside(cell: CellResult) -> Iterator[str]:
+    """What a cell lacks, in sentences."""
+    if count := len(cell.missing):
+        of = "stage is" if count == 1 else "stages are"
+        yield f"{cell.name}: {count} {of} not finished, such as {cell.missing[0]}."
+    for note in cell.notes:
+        yield f"{cell.name}: {note.removesuffix('.')}."
 
 
 def _rows(cell: CellResult) -> list[_Row]:
