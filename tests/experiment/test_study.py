@@ -29,6 +29,7 @@ def kept(count: int, experiment: Experiment) -> Experiment:
 
 RATE = Axis("rate", {"low": partial(rate, 1e-5), "high": partial(rate, 1e-3)})
 KEPT = Axis("kept", {"1": partial(kept, 1), "2": partial(kept, 2), "3": partial(kept, 3)})
+KEPT1, KEPT2 = partial(kept, 1), partial(kept, 2)
 CLAIM = Claim(
     "two are better than one",
     Of("0-small.correct", {"rate": "low", "kept": "2"}),
@@ -68,6 +69,10 @@ def nothing(experiment: Experiment) -> Any:
     return None
 
 
+def listed(experiment: Experiment) -> Experiment:
+    return dataclasses.replace(experiment, rungs=list(experiment.rungs))
+
+
 def broken(experiment: Experiment) -> Experiment:
     raise KeyError("absent")
 
@@ -75,6 +80,32 @@ def broken(experiment: Experiment) -> Experiment:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"axes": RATE}, r"study\(\)\.axes is Axis\(.*, of type Axis; it must be a tuple, each part Axis"),
+        ({"seeds": 3}, r"study\(\)\.seeds is 3, of type int; it must be a tuple, each part a whole number"),
+        ({"primary": "two are better"}, r"study\(\)\.primary is 'two are better', of type str; it must be Claim"),
+        (
+            {"axes": (Axis("kept", {1: partial(kept, 1)}),)},
+            "the axis kept must have names that are text, and one is 1; write '1'",
+        ),
+        ({"axes": (Axis("kept", ["1"]),)}, r"the axis kept must map names to a function .*, and this is \['1'\]"),
+        ({"axes": (Axis("kept", {"1": 7}),)}, "the axis kept must map names to a function .*, and 1 is 7"),
+        ({"left_out": ("1",)}, "a part of left_out must map names to text, and this is '1'"),
+        ({"primary": dataclasses.replace(CLAIM, left=Of("m", {"kept": 2}))}, "must map names to text, and kept is 2"),
+        ({"axes": (RATE, Axis("kept", {"1": listed}))}, r"the value 1 of the axis kept returned .* whose rungs is \["),
+        (
+            {"axes": (Axis("rate", {**RATE.values, "Low": partial(rate, 1e-4)}), KEPT)},
+            "rate-low_kept-1 and rate-Low_kept-1 would lie",
+        ),
+        (
+            {
+                "axes": (
+                    Axis("a", {"1": partial(rate, 1.0), "1_b-1": partial(rate, 2.0)}),
+                    Axis("b", {"1": KEPT1, "1_b-1": KEPT2}),
+                )
+            },
+            "the cells a-1_b-1_b-1 and a-1_b-1_b-1 would lie in one folder",
+        ),
+        ({"axes": (RATE, Axis("kept", {"1" * 190: KEPT1}))}, "has a name of 204 bytes, and folders take at most 200"),
         ({"name": "a/b"}, r"the study is called 'a/b'; names are letters, digits, '\.', '_' and '-'"),
         ({"axes": (Axis("a b", KEPT.values),)}, "an axis is called 'a b'"),
         ({"axes": (Axis("kept", {}),)}, "the axis kept has no values"),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from w2sr_jax.core import sentences
 from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.fieldtypes import mistyped
 from w2sr_jax.evaluation.statistics import Direction
 from w2sr_jax.experiment.experiment import Experiment
 
@@ -20,6 +21,8 @@ Change = Callable[[Experiment], Experiment]
 """Makes another experiment of one."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LONGEST = 200
+"""Bytes of a cell's name, which is that of a folder."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +89,10 @@ class Cell:
 
 
 def cells(study: Study) -> list[Cell]:
-    """All cells, the last axis varying fastest. `UserError` where the study is none: names that cannot be paths, an axis without
-    values, a change that returns no experiment, axes that clash, cells that are one experiment, claims about no cell."""
+    """All cells, the last axis varying fastest. `UserError` where the study is none: fields of another type, names that cannot be
+    paths, an axis without values, a change that returns no experiment, axes that clash, cells that are one experiment or one
+    folder, claims about no cell."""
+    _check_types(study)
     _check_names(study)
     changed = dict(_each(study))
     _check_clashes(study)
@@ -102,6 +107,7 @@ def cells(study: Study) -> list[Cell]:
         found.append(Cell(at, dataclasses.replace(experiment, name=_cell_name(at), seeds=study.seeds)))
     if not found:
         raise UserError(f"the study {study.name} has no cell: left_out leaves none")
+    _check_folders(found)
     _check_equal(found)
     for claim in (study.primary, *study.secondary):
         for side in (claim.left, claim.right):
@@ -146,9 +152,51 @@ def _checked(axis: str, name: str, change: Change) -> Change:
                 f"{usercode.defined(change)}: the value {name} of the axis {axis} returned {sentences.value(value, 40)}; it must "
                 "return an Experiment"
             )
+        if wrong := mistyped(value, Experiment):
+            raise UserError(
+                f"{usercode.defined(change)}: the value {name} of the axis {axis} returned an experiment whose {wrong}"
+            )
         return value
 
     return checked
+
+
+def is_name(text: str) -> bool:
+    """Whether a cell, an axis or a value can be called that: no path, and one that every file system can hold."""
+    return _NAME.fullmatch(text) is not None and len(text) <= _LONGEST
+
+
+def _check_types(study: Study) -> None:
+    wrong = mistyped(study, Study, "study()") or next(_unmapped(study), None)
+    if wrong:
+        raise UserError(wrong)
+
+
+def _unmapped(study: Study) -> Iterator[str]:
+    """What is wrong with the mappings of a study, in sentences; all else in it is of its type."""
+    for axis in study.axes:
+        change = "a function from an experiment to an experiment"
+        yield from _unlike(f"the values of the axis {sentences.shown(axis.name, 60)}", axis.values, callable, change)
+    for claim in (study.primary, *study.secondary):
+        for side in (claim.left, claim.right):
+            yield from _unlike(f"at, in the claim {claim.name!r},", side.at, _is_text, "text")
+    for out in study.left_out:
+        yield from _unlike("a part of left_out", out, _is_text, "text")
+
+
+def _unlike(where: str, mapping: object, fits: Callable[[object], bool], kind: str) -> Iterator[str]:
+    if not isinstance(mapping, Mapping):
+        yield f"{where} must map names to {kind}, and this is {sentences.value(mapping, 60)}"
+        return
+    for name, value in mapping.items():
+        if not isinstance(name, str):
+            yield f"{where} must have names that are text, and one is {sentences.value(name, 60)}; write {str(name)!r}"
+        elif not fits(value):
+            yield f"{where} must map names to {kind}, and {sentences.shown(name, 60)} is {sentences.value(value, 60)}"
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _check_names(study: Study) -> None:
@@ -183,6 +231,20 @@ def _check_clashes(study: Study) -> None:
                     f"the axes {one.name} and {other.name} clash: {one.name} {left} and {other.name} {right} make another "
                     "experiment in the other order, since both set one field; let each set fields of its own"
                 )
+
+
+def _check_folders(found: Sequence[Cell]) -> None:
+    """`UserError` where two cells would lie in one folder, on some file system, or the name of one is too long for any."""
+    seen: dict[str, Cell] = {}
+    for cell in found:
+        if not is_name(cell.name):
+            raise UserError(
+                f"the cell {sentences.shown(cell.name, 60)} has a name of {len(cell.name)} bytes, and folders take at most "
+                f"{_LONGEST}; give axes and values shorter names"
+            )
+        if other := seen.get(cell.name.casefold()):
+            raise UserError(f"the cells {other.name} and {cell.name} would lie in one folder; call a value something else")
+        seen[cell.name.casefold()] = cell
 
 
 def _check_equal(found: Sequence[Cell]) -> None:
