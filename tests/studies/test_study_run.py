@@ -9,18 +9,25 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from w2sr_jax.cli import run as run_command
+from w2sr_jax.cli import study as study_command
 from w2sr_jax.core import files
+from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.graph import manifest
+from w2sr_jax.graph.planner import Plan
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.report import wording
 from w2sr_jax.studies import page
 from w2sr_jax.studies import results as results_of
 from w2sr_jax.studies.declared import declarations
+from w2sr_jax.studies.forecast import forecast
 from w2sr_jax.studies.results import StudyResults
 from w2sr_jax.studies.run import opened
 
@@ -233,7 +240,8 @@ def test_a_claim_is_decided_only_with_all_declared_seeds(copied: Path, place: Pa
 
 def test_secondary_claims_are_corrected_for_those_that_are_not_finished(copied: Path) -> None:
     broken, students = gathered(copied).secondary
-    assert broken.outcome is None and students.outcome is not None
+    assert broken.outcome is None
+    assert students.outcome is not None
     assert students.outcome.adjusted_p == pytest.approx(min(1.0, 2 * students.outcome.p))
     assert "2.5 % two-sided level" in students.reach
 
@@ -249,7 +257,7 @@ def test_what_was_made_from_other_inputs_is_missing(copied: Path) -> None:
     store = RunStore(copied / "cells/loss-smooth/seed-1")
     trained = store.peek("rungs/0-small/all/train")
     assert trained is not None
-    store.commit(dataclasses.replace(trained, artifacts={name: "0" * 64 for name in trained.artifacts}))
+    store.commit(dataclasses.replace(trained, artifacts=dict.fromkeys(trained.artifacts, "0" * 64)))
     made = gathered(copied)
     assert made.primary.seeds == (0,)
     (smooth,) = [cell for cell in made.cells if cell.name == "loss-smooth"]
@@ -304,3 +312,81 @@ def test_a_file_without_a_study_is_refused(tmp_path: Path, text: str, said: str)
     assert done.returncode == 2
     assert re.search(said, done.stderr), done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_study_does_not_take_the_place_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "losses_study.py").write_text(STUDY, encoding="utf-8")
+    (tmp_path / "runs/losses").mkdir(parents=True)
+    (tmp_path / "runs/losses/experiment.json").write_text("{}")
+    done = study(tmp_path, "--plain")
+    assert done.returncode == 2
+    assert "losses is a run, and no study can lie there" in done.stderr
+    assert [path.name for path in (tmp_path / "runs/losses").iterdir()] == ["experiment.json"]
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1"])
+def test_fewer_jobs_than_one_are_refused(tmp_path: Path, jobs: str) -> None:
+    with pytest.raises(UserError, match=f"--jobs is {jobs}; give 1 or more"):
+        study_command.run(["absent.py", "--root", str(tmp_path), "--dry-run", "--jobs", jobs], "", Stop())
+
+
+def declared_file(directory: Path, change: Callable[[dict], None]) -> None:
+    raw = json.loads((directory / "study.json").read_text())
+    change(raw)
+    (directory / "study.json").write_text(json.dumps(raw))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda raw: raw.update(format=99), r"another version of w2sr_jax \(format 99; this one reads \d+\)"),
+        (lambda raw: raw.update(declarations=[]), "declares nothing"),
+        (lambda raw: raw["declarations"][0]["cells"][0].update(name="../../elsewhere"), "names a cell '../../elsewhere'"),
+        (lambda raw: raw["declarations"][0].update(alpha=7.0), "an alpha that is not between 0 and 0.5"),
+    ],
+)
+def test_what_no_study_declares_is_refused(copied: Path, change: Callable[[dict], None], said: str) -> None:
+    declared_file(copied, change)
+    with pytest.raises(UserError, match=said):
+        declarations(copied)
+
+
+@pytest.mark.parametrize("options", [["--jobs", "2"], ["--rung", "0"], ["--fresh"]])
+def test_options_for_stages_are_refused_where_only_a_page_is_made(copied: Path, options: list[str]) -> None:
+    with pytest.raises(UserError, match=f"is a study, of which w2sr report only makes the page; leave out {options[0]}"):
+        run_command.report([str(copied), *options], "", Stop())
+
+
+def test_a_link_out_of_a_study_is_not_followed(copied: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    shutil.rmtree(copied / "report")
+    (copied / "report").symlink_to(tmp_path / "outside")
+    with pytest.raises(UserError, match=r"is a link to .*outside"):
+        run_command.report([str(copied)], "", Stop())
+    assert not list((tmp_path / "outside").iterdir())
+
+
+def test_a_change_before_any_stage_was_finished_is_declared_too(copied: Path) -> None:
+    (only,) = declarations(copied)[:1]
+    changed = dataclasses.replace(only, alpha=0.01)
+    assert "explored" not in " ".join(page.declared((only, changed)))
+    assert "explored" in " ".join(page.declared((only, dataclasses.replace(changed, finished=1))))
+
+
+def test_the_caption_says_how_many_cells_are_drawn(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = gathered(copied)
+    assert "Drawn are" not in page.page(made)
+    monkeypatch.setattr(page, "MOST_MARKS", 1)
+    assert "Drawn are the first 1 of 2 cells; the table has all." in page.page(made)
+
+
+def test_the_forecast_counts_what_stands_on_a_download_as_due(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = declarations(copied)
+    before = forecast(opened(copied, said[-1]))
+
+    def refused(*_: object, **__: object) -> str:
+        raise UserError("hub:a/b is to be downloaded")
+
+    monkeypatch.setattr(Plan, "identity", refused)
+    after = forecast(opened(copied, said[-1]))
+    assert (after.stages, after.shared) == (before.stages, before.shared)

@@ -27,12 +27,15 @@ def run(argv: list[str], about: str, stop: Stop) -> int:
     options = _parser(about).parse_args(argv)
     if is_address(options.root):
         raise UserError("a study is made on a disk; give a directory as --root")
+    if options.jobs < 1:
+        raise UserError(f"--jobs is {options.jobs}; give 1 or more")
     from w2sr_jax.configuration import saved
     from w2sr_jax.experiment.study import cells
     from w2sr_jax.studies import run as runs_of
 
     study = saved.load_study(Path(options.target))
     found, directory = cells(study), root_of(options) / study.name
+    runs_of.check_place(directory)
     runs = runs_of.cell_runs(found, directory)
     if options.dry_run:
         from w2sr_jax.studies.forecast import forecast
@@ -83,14 +86,18 @@ def report(directory: Path, options: argparse.Namespace) -> int:
     """Make the page of what is finished of a study. Nothing of the user's is executed."""
     if options.require:
         raise UserError("--require is for runs; what a study is to show it declares itself")
+    given = {"--jobs": options.jobs != 1, "--rung": options.rung is not None, "--fresh": options.fresh}
+    if named := [name for name, is_given in given.items() if is_given]:
+        raise UserError(f"{directory} is a study, of which w2sr report only makes the page; leave out {', '.join(named)}")
     from w2sr_jax.studies import page, results
     from w2sr_jax.studies.declared import declarations
-    from w2sr_jax.studies.run import opened
+    from w2sr_jax.studies.run import check_place, opened
 
+    check_place(directory)
     said = declarations(directory)
     runs = opened(directory, said[-1])
     if not runs:
         raise UserError(f"of the study {directory} no cell has begun; w2sr study goes on with it")
-    made = results.gathered(directory.name, said, runs, runs[0].cell.experiment.evaluation, directory)
+    made = results.gathered(directory.absolute().name, said, runs, runs[0].cell.experiment.evaluation, directory)
     terminal.say(f"{made.primary.sentence()}\n\nPage: {page.write(directory, made)}")
     return 0

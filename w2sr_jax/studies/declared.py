@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from w2sr_jax.configuration import saved
-from w2sr_jax.core import codec, files
+from w2sr_jax.core import codec, files, sentences
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.evaluation.statistics import Direction
-from w2sr_jax.experiment.study import Cell, Claim, Study, cell_of
+from w2sr_jax.experiment.study import Cell, Claim, Study, cell_of, is_name
 from w2sr_jax.graph.root import STUDY
 from w2sr_jax.graph.runner import now
 
@@ -75,9 +76,28 @@ def declare(directory: Path, study: Study, cells: Sequence[Cell], finished: int)
 
 
 def declarations(directory: Path) -> tuple[Declaration, ...]:
-    """What was declared of a study so far; none where it has not begun. `UserError` for a file of another shape."""
+    """What was declared of a study so far; none where it has not begun. `UserError` for a file of another version or shape, and
+    where a cell has a name that no study gives, which may lead anywhere."""
     path = directory / STUDY
-    return codec.read(_File, path).declarations if path.is_file() else ()
+    if not path.is_file():
+        return ()
+    raw = files.read_json(path)
+    if isinstance(raw, dict) and raw.get("format") != files.FORMAT:
+        theirs = sentences.value(raw.get("format", 1), 20)
+        raise UserError(
+            f"{directory} was written by another version of w2sr_jax (format {theirs}; this one reads {files.FORMAT}): "
+            "open it with that version, or give the study another name"
+        )
+    found = codec.decode(_File, raw, str(path)).declarations
+    if not found:
+        raise UserError(f"{path} declares nothing; remove it, and w2sr study declares anew")
+    for each in found:
+        wrong = next((cell.name for cell in each.cells if not is_name(cell.name)), None)
+        if wrong is not None:
+            raise UserError(f"{path} names a cell {sentences.value(wrong, 60)}; names are letters, digits, '.', '_' and '-'")
+        if not 0 < each.alpha < 0.5 or not each.seeds or not each.cells:
+            raise UserError(f"{path} declares no cells, no seeds, or an alpha that is not between 0 and 0.5")
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

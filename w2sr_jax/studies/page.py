@@ -115,7 +115,7 @@ def declared(declarations: Sequence[Declaration]) -> list[str]:
             name for name in ("alpha", "primary", "secondary", "seeds", "cells") if getattr(earlier, name) != getattr(later, name)
         ]
         said.append(f"Changed {later.when}, when {later.finished} stages were finished: {wording.listing(changed)}.")
-    if len(declarations) > 1:
+    if any(later.finished for later in declarations[1:]):
         said.append("What was changed after results could be seen is explored, not declared.")
     return said
 
@@ -158,7 +158,8 @@ def _chart(results: StudyResults) -> tuple[Chart | None, str]:
     """The model of the primary claim in every cell, under the values of the first axis."""
     name = results.primary.claim.left.model
     axes = list(results.cells[0].values) if results.cells else []
-    found = [(cell, model) for cell in results.cells for model in cell.models if model.model == name][:MOST_MARKS]
+    everything = [(cell, model) for cell in results.cells for model in cell.models if model.model == name]
+    found = everything[:MOST_MARKS]
     if not found:
         return None, ""
     marks: list[Mark] = []
@@ -173,6 +174,8 @@ def _chart(results: StudyResults) -> tuple[Chart | None, str]:
     alt = "; ".join(f"{cell.name}: {wording.percent(model.accuracy.value)}" for cell, model in found)
     level = wording.confidence(results.confidence)
     caption = f"Greedy accuracy of {name} on the test problems, with {level} intervals over problems and seeds."
+    if len(everything) > len(found):
+        caption += f" Drawn are the first {len(found)} of {len(everything)} cells; the table has all."
     return ranges("cells", marks, "greedy accuracy, %", alt), caption
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from w2sr_jax.configuration import saved
+from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.experiment import check
@@ -13,7 +14,8 @@ from w2sr_jax.graph import runner
 from w2sr_jax.graph.jobs import run as side_by_side
 from w2sr_jax.graph.jobs.board import Work
 from w2sr_jax.graph.jobs.messages import Order
-from w2sr_jax.graph.root import KnownStore
+from w2sr_jax.graph.manifest import FOLDER
+from w2sr_jax.graph.root import STUDY, KnownStore
 from w2sr_jax.graph.stage import Context, Stage, Watcher
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.stages import execute, workers
@@ -48,18 +50,36 @@ def wanted(stage: Stage) -> bool:
     return stage.kind != "report"
 
 
+def check_place(directory: Path) -> None:
+    """`UserError` where a study cannot lie in a directory: a run lies there, or a link leads out of it."""
+    if (directory / saved.EXPERIMENT).is_file() and not (directory / STUDY).is_file():
+        raise UserError(f"{directory} is a run, and no study can lie there; give the study another name")
+    files.check_tree(directory)
+
+
 def run(study: Study, cells: Sequence[Cell], directory: Path, watcher: Watcher, stop: Stop, jobs: int) -> None:
     """Do what of a study is not done yet, in `jobs` worker processes. `UserError` where another process works on it, and at the
     end where stages failed: what does not need them is done."""
+    if jobs < 1:
+        raise UserError(f"--jobs is {jobs}; give 1 or more")
+    check_place(directory)
     runs = cell_runs(cells, directory)
     store = RunStore(directory)
     if store.mirror is not None:
         raise UserError("a study is made on a disk; give a directory as --root")
     with runner.owned(store, stop) as lock:  # which holds the cells' runs, too
-        declare(directory, study, cells, _finished(runs))
-        works = []
+        finished = _finished(directory)
+        for each in runs:
+            saved.check_format(each.directory)
+            for seed in each.seeds:
+                runner.check_format(seed.store)
         for each in runs:
             saved.save(each.directory, each.cell.experiment)
+        if not finished:
+            saved.check_read_back(runs[0].directory)
+        declare(directory, study, cells, finished)
+        works = []
+        for each in runs:
             for seed in each.seeds:
                 saved.save(seed.store.directory, seed.experiment)
                 prefix = f"{each.cell.name}/{seed.prefix}"
@@ -88,9 +108,11 @@ def _alone(runs: Sequence[CellRuns], works: Sequence[Work]) -> Callable[[Order],
     return do
 
 
-def _finished(runs: Sequence[CellRuns]) -> int:
-    """Stages that are finished."""
-    return sum(seed.store.finished() for each in runs for seed in each.seeds)
+def _finished(directory: Path) -> int:
+    """Stages that any cell of the study has finished, also one that it has no more."""
+    cells = directory / CELLS
+    folders = [*cells.glob(f"*/{FOLDER}"), *cells.glob(f"*/seed-*/{FOLDER}")]
+    return sum(1 for folder in folders for _ in folder.rglob("*.json"))
 
 
 def opened(directory: Path, declaration: Declaration) -> list[CellRuns]:
