@@ -1,4 +1,6 @@
-"""`w2sr run --jobs 2`: the same bits as one process on as many cores, also after it was stopped or killed amid the work."""
+"""`w2sr run --jobs 2`: the same bits as one process on as many cores, also after it was stopped or killed amid the work.
+
+Two seeds with a loss of the user's own, so that a worker goes from one run with such code to the other and back."""
 
 import os
 import signal
@@ -42,6 +44,7 @@ def own(tokens):
 def experiment():
     return Experiment(
         name="ladder",
+        seeds=(0, 1),
         problems=Generated(seed=1, operations=(2, 2), largest=9),
         splits=Splits(pretrain=20, teacher=40, pool=40, probe=5, test=10),
         tokenizer=WordTokenizer(largest=9),
@@ -66,7 +69,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def started(place: Path, root: str, *options: str, core: int | None = None) -> "subprocess.Popen[str]":
+def started(place: Path, root: str, *options: str, core: int | None = None, home: Path | None = None) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "w2sr_jax.cli", "run", "ladder.py", "--root", root, "--plain", *options]
     one = f"import os; os.sched_setaffinity(0, {{{core}}}); os.execv({command[0]!r}, {command!r})"
     return subprocess.Popen(
@@ -75,14 +78,20 @@ def started(place: Path, root: str, *options: str, core: int | None = None) -> "
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+        | ({} if home is None else {"HOME": str(home), "XDG_DATA_HOME": "", "XDG_CACHE_HOME": ""}),
     )
 
 
 def made(run: Path) -> dict[str, object]:
-    """What every stage of a run is and wrote, by its name."""
-    manifests = [files.read_json(path) for path in (run / manifest.FOLDER).rglob("*.json")]
-    return {each["stage"]: [each[part] for part in ("identity", "inputs", "outputs", "artifacts")] for each in manifests}
+    """What every stage of a run and of its seeds is and wrote, by seed and name."""
+    parts = ("identity", "inputs", "outputs", "artifacts")
+    found = {}
+    for seed in ("", "seed-0", "seed-1"):
+        for path in (run / seed / manifest.FOLDER).rglob("*.json"):
+            each = files.read_json(path)
+            found[f"{seed}/{each['stage']}"] = [each[part] for part in parts]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +100,14 @@ def alone(place: Path) -> dict[str, object]:
     done = started(place, "alone", core=min(os.sched_getaffinity(0)))
     said, _ = done.communicate(timeout=600)
     assert done.returncode == 0, said
-    return made(place / "alone" / "ladder")
+    stages = made(place / "alone" / "ladder")
+    assert {"/report", "seed-0/report", "seed-1/rungs/0-small/all/train"} <= set(stages), sorted(stages)
+    return stages
 
 
 def test_two_jobs_make_what_one_process_makes_on_one_core(place: Path, alone: dict[str, object]) -> None:
-    done = started(place, "two", "--jobs", "2")
+    (place / "no-folder").touch()  # where nothing can be remembered
+    done = started(place, "two", "--jobs", "2", home=place / "no-folder")
     said, _ = done.communicate(timeout=600)
     assert done.returncode == 0, said
     assert made(place / "two" / "ladder") == alone
@@ -108,7 +120,7 @@ def test_a_run_that_is_stopped_goes_on_and_ends_the_same(place: Path, alone: dic
     run = place / name / "ladder"
     work = started(place, name, "--jobs", "2")
     until = time.monotonic() + 300
-    while not list(run.glob("rungs/*/*/checkpoints/5/*")) and time.monotonic() < until:
+    while not list(run.glob("seed-*/rungs/*/*/checkpoints/5/*")) and time.monotonic() < until:
         time.sleep(0.05)
     work.send_signal(number)
     said, _ = work.communicate(timeout=60)

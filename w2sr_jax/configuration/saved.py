@@ -134,6 +134,11 @@ def load_trusted(run: Path, trusted: bool = False) -> Experiment:
     return experiment
 
 
+def has_code(run: Path) -> bool:
+    """Whether `load_trusted` executes code of the user's own."""
+    return bool(_code(run, _raw(run)))
+
+
 def settings_of(run: Path) -> dict[str, Any]:
     """The settings of a run as JSON, as `save` wrote them."""
     return {name: value for name, value in _raw(run).items() if name not in _OWN}

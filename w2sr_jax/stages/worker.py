@@ -31,7 +31,7 @@ from w2sr_jax.parallel import compiling
 _EVERY = 0.2
 """Seconds between events of progress."""
 _KEPT = 8
-"""Plans that are kept for further orders."""
+"""Runs that are kept open for further orders."""
 
 Say = Callable[[Event], None]
 
@@ -108,11 +108,11 @@ def _see_devices(count: int) -> None:
 
 
 def _serve(orders: IO[str], say: Say, stop: Stop) -> None:
-    busy, plans = threading.Event(), dict[str, tuple[Experiment, Plan]]()
+    busy, runs = threading.Event(), _Runs()
     for order in _orders(orders, busy):
         busy.set()
         try:
-            _do(order, say, stop, plans)
+            _do(order, say, stop, runs)
             say(Event("done"))
         except (Stopped, Terminated, KeyboardInterrupt, BrokenPipeError):
             raise
@@ -137,14 +137,10 @@ def _orders(stream: IO[str], busy: threading.Event) -> Iterator[Order]:
         yield Order.read(line)
 
 
-def _do(order: Order, say: Say, stop: Stop, plans: dict[str, tuple[Experiment, Plan]]) -> None:
+def _do(order: Order, say: Say, stop: Stop, runs: "_Runs") -> None:
     from w2sr_jax.trackers.following import tracked
 
-    if order.directory not in plans:
-        if len(plans) >= _KEPT:
-            plans.pop(next(iter(plans)))
-        plans[order.directory] = _opened(Path(order.directory))
-    experiment, plan = plans[order.directory]
+    experiment, plan = runs.of(order.directory)
     watcher, stage = Telling(say), plan.by_name[order.stage]
     following = experiment.trackers if stage.kind == "train" and not experiment.rehearsal else ()
     with tracked(following, watcher.warn) as trackers:
@@ -152,12 +148,32 @@ def _do(order: Order, say: Say, stop: Stop, plans: dict[str, tuple[Experiment, P
         runner.do(stage, context, plan, 0, 1)
 
 
-def _opened(directory: Path) -> tuple[Experiment, Plan]:
-    from w2sr_jax.configuration import saved
-    from w2sr_jax.stages.plan import plan
+class _Runs:
+    """The runs that orders were for, opened. Of those with code of the user's own only the last one is kept: its modules take the
+    place of the others', whose objects belong to no module any more then."""
 
-    experiment = saved.load_trusted(directory)
-    return experiment, plan(experiment)
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[Experiment, Plan]] = {}
+        self._own = ""
+
+    def of(self, directory: str) -> tuple[Experiment, Plan]:
+        if directory not in self._open:
+            self._add(directory)
+        return self._open[directory]
+
+    def _add(self, directory: str) -> None:
+        from w2sr_jax.configuration import saved
+        from w2sr_jax.stages.plan import plan
+
+        if len(self._open) >= _KEPT:
+            self._open.pop(next(iter(self._open)))
+        if saved.has_code(Path(directory)):
+            self._open.pop(self._own, None)
+            self._own = directory
+        # The pool's process has just executed this very code and saved it; where nothing can be remembered for the account, it
+        # could not be known as trusted here.
+        experiment = saved.load_trusted(Path(directory), trusted=True)
+        self._open[directory] = experiment, plan(experiment)
 
 
 def _words(error: BaseException, stop: Stop) -> str:
