@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from numbers_stages import Fails, Sum, value
+from numbers_stages import Fails, Sum, TextFile, value
 
-from w2sr_jax.core.errors import Stopped, UserError
+from w2sr_jax.core.errors import NothingToTrain, Stopped, UserError
 from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.graph import runner
 from w2sr_jax.graph.jobs import run as side_by_side
@@ -143,6 +143,94 @@ def test_a_worker_that_dies_takes_one_stage_with_it(root: Path) -> None:
     ]
     assert side_by_side.run(made, pool, Heard(), everything).failures == []
     assert value(RunStore(root / "run"), "d") == 112
+
+
+def test_a_shared_stage_that_fails_fails_for_every_run_at_once(root: Path) -> None:
+    pool, heard = Hands(2), Heard()
+    made = works(root, pool, one=diamond(kind=Fails), two=diamond(kind=Fails), three=diamond())
+    outcome = side_by_side.run(made, pool, heard, everything, Store(root))
+    assert sorted((each.work, each.stage, each.words) for each in outcome.failures) == [
+        (0, "b", "it failed half way"),
+        (1, "b", "it failed half way"),
+    ]
+    assert sorted(heard.warned) == ["one/b failed: it failed half way", "two/b failed: it failed half way"]
+    assert sum(name in ("one/b", "two/b") for name in pool.log) == 1
+    assert value(RunStore(root / "three"), "d") == 112
+
+
+def test_a_shared_stage_amid_which_a_worker_dies_is_tried_once_more(root: Path) -> None:
+    pool = Hands(2)
+    pool.dies = {"one/a"}
+    outcome = side_by_side.run(works(root, pool, one=diamond(), two=diamond()), pool, Heard(), everything, Store(root))
+    assert outcome.failures == []
+    assert [value(RunStore(root / name), "d") for name in ("one", "two")] == [112, 112]
+
+    class Deadly(Hands):
+        def next(self, patience: float):
+            number, order = self.given.pop()
+            self.log.append(order.stage)
+            return number, Ended(-9)
+
+    pool = Deadly(2)
+    others = works(root, pool, three=[Sum("e", 5)], four=[Sum("e", 5)])
+    outcome = side_by_side.run(others, pool, Heard(), everything, Store(root))
+    assert pool.log == ["e", "e"]
+    assert sorted((each.work, each.stage) for each in outcome.failures) == [(0, "e"), (1, "e")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Untaught(Sum):
+    """A student without anything to learn from."""
+
+    may_skip = True
+
+    def run(self, context: Context):
+        raise NothingToTrain("no answer was right")
+
+
+def test_a_rung_without_students_ends_itself_and_nothing_else(root: Path) -> None:
+    """Work that a worker is at meanwhile is finished, and a later call says the same once."""
+    students = [Untaught("s", 1, rung=0), Untaught("t", 2, rung=0)]
+    stages = [Sum("base", 5), *students, Sum("after", 1, (students[0],), rung=0), Sum("other", 1, rung=0), Sum("on", 0, rung=1)]
+    stages.append(Sum("all", 0, (stages[3], stages[5])))
+    pool = Hands(6)
+    made = works(root, pool, run=stages)
+    for _ in range(2):
+        outcome = side_by_side.run(made, pool, Heard(), everything)
+        (failure,) = outcome.failures
+        assert failure.words == "rung 0 has no student that could be trained: no answer was right"
+        store = RunStore(root / "run")
+        assert [store.peek(name) is not None for name in ("base", "on", "other", "after", "all")] == [True] * 3 + [False] * 2
+        assert pool.given == []
+
+
+def test_what_cannot_be_had_fails_the_stage_that_reads_it(root: Path) -> None:
+    pool, heard = Hands(2), Heard()
+    reads = Sum("reads", 1, file=TextFile(str(root / "nowhere.txt")))
+    outcome = side_by_side.run(works(root, pool, run=[reads, Sum("then", 0, (reads,)), Sum("free", 3)]), pool, heard, everything)
+    assert [each.stage for each in outcome.failures] == ["reads"]
+    assert "nowhere.txt" in heard.warned[0]
+    assert value(RunStore(root / "run"), "free") == 3
+
+
+def test_workers_are_busy_and_signals_heard_while_much_is_taken(root: Path) -> None:
+    many = [Sum(f"n{number:02d}", number) for number in range(40)]
+    side_by_side.run(works(root, pool := Hands(1), first=many), pool, Heard(), everything)
+    pool, stop = Hands(2), Stop()
+
+    class Taking(Heard):
+        taken = 0
+
+        def end(self, stage: str, note: str, seconds: float | None) -> None:
+            Taking.taken += 1
+            assert pool.given or pool.log, "the stage that is to be done was given to a worker first"
+            stop.signal = 15
+
+    made = works(root, pool, stop, second=[*many, Sum("own", -1)])
+    made = [dataclasses.replace(work, context=dataclasses.replace(work.context, watcher=Taking())) for work in made]
+    with pytest.raises(Stopped):
+        side_by_side.run(made, pool, Heard(), everything, Store(root))
+    assert 0 < Taking.taken < 40
 
 
 def test_a_changed_setting_makes_anew_what_lies_downstream(root: Path) -> None:

@@ -4,19 +4,27 @@ of the way."""
 import time
 
 from w2sr_jax.core import files
+from w2sr_jax.core.errors import UserError
 from w2sr_jax.graph import skips
 from w2sr_jax.graph.planner import Candidate, Plan, StageStatus
 from w2sr_jax.graph.stage import Context, Stage
 from w2sr_jax.graph.store import RunStore
 
 
-def digests(plan: Plan, store: RunStore, stages: "list[Stage] | None" = None) -> dict[str, str | None]:
-    """Digests of what stages wrote that stand, as they are now; None for the others. All stages of the plan, or some."""
+def digests(plan: Plan, store: RunStore, stages: "list[Stage] | None" = None, lenient: bool = False) -> dict[str, str | None]:
+    """Digests of what stages wrote that stand, as they are now; None for the others. All stages of the plan, or some. With
+    `lenient`, also None where what a stage reads cannot be had, which is a `UserError` otherwise."""
     if stages is not None:
         return {stage.name: manifest.digest() if (manifest := store.peek(stage.name)) else None for stage in stages}
     digests: dict[str, str | None] = {}
     for stage in plan:
-        status = plan.status(stage, store, digests)
+        try:
+            status = plan.status(stage, store, digests)
+        except UserError:
+            if not lenient:
+                raise
+            digests[stage.name] = None
+            continue
         digests[stage.name] = status.manifest.digest() if status.state == "stands" and status.manifest else None
     return digests
 

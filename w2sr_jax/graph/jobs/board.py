@@ -34,7 +34,9 @@ class Board:
 
     def __init__(self, works: Sequence[Work], wanted: Wanted) -> None:
         self.works = works
-        self.digests: list[dict[str, str | None]] = [standing.digests(work.plan, work.context.store) for work in works]
+        self.digests: list[dict[str, str | None]] = [
+            standing.digests(work.plan, work.context.store, lenient=True) for work in works
+        ]
         """For each work, the digests of what its stages wrote; None for those that are not finished."""
         self.asked = [Task(number, stage.name) for number, work in enumerate(works) for stage in work.plan if wanted(stage)]
         self._open = set(self.asked)
@@ -59,6 +61,10 @@ class Board:
     def stage(self, task: Task) -> Stage:
         return self.works[task.work].plan.by_name[task.stage]
 
+    def open(self, task: Task) -> bool:
+        """Whether a task is neither finished nor given up."""
+        return task in self._open
+
     def ready(self) -> list[Task]:
         """The tasks whose needs are finished, those on which the most is waiting first."""
         return sorted(self._ready, key=lambda task: (-self._length[task], task))
@@ -76,9 +82,16 @@ class Board:
         """A task cannot be done, and so cannot what needs it."""
         self._drop(task)
 
-    def fail_rest(self, work: int) -> None:
-        """Nothing of a work that is not done yet will be."""
-        for task in [task for task in self._open if task.work == work]:
+    def fail_rung(self, work: int, rung: int | None) -> None:
+        """Of a rung of a work, and of what needs it, nothing is begun any more."""
+        lost = {task for task in self.asked if task.work == work and self.stage(task).serves == rung}
+        waiting = list(lost)
+        while waiting:
+            for then in self._then.get(waiting.pop(), ()):
+                if then not in lost:
+                    lost.add(then)
+                    waiting.append(then)
+        for task in lost:
             self._close(task)
 
     def _needed(self, task: Task) -> set[Task]:

@@ -22,6 +22,8 @@ from w2sr_jax.graph.stage import Watcher
 
 _PATIENCE = 0.2
 """Seconds after which it is looked whether the command is asked to stop."""
+_BETWEEN = 16
+"""Stages that are looked at or taken from other runs before workers are heard again."""
 
 
 class Failure(NamedTuple):
@@ -49,9 +51,9 @@ def run(works: Sequence[Work], pool: Workers, watcher: Watcher, wanted: Wanted, 
         standing.set_damaged_aside(work.context)
     desk = _Desk(Board(works, wanted), pool, [watcher, *(watcher.beside() for _ in range(1, len(pool)))], share)
     with pool.deferred(works[0].context.stop) as asked_to_stop:
-        while desk.board:
-            desk.hand_out()
-            desk.hear(pool.next(_PATIENCE) if desk.at_work else None)
+        while desk.board or desk.at_work:
+            more = desk.hand_out()
+            desk.hear(pool.next(0.0 if more else _PATIENCE) if desk.at_work else None)
             if asked_to_stop():
                 desk.stop(works[0].context.stop.signal or signal.SIGTERM)
     return Outcome(desk.board.asked, desk.failures, desk.board.waiting)
@@ -83,21 +85,36 @@ class _Desk:
         self.at_work: dict[int, Task] = {}
         self._pool, self._watchers, self._share = pool, watchers, share
         self._due: dict[Task, StageStatus] = {}
+        self._died, self._lost = set[str](), dict[str, str]()
+        self._lost_rungs = set[tuple[int, int | None]]()
         self._begun = 0
 
-    def hand_out(self) -> None:
-        """Finish what needs no work, and give the rest to workers as long as one is free."""
-        held = True
-        while held:
-            held = False
-            for task in self.board.ready():
-                if task in self.at_work.values():
-                    continue
-                status = self._due.get(task) or self._status(task)
-                if status is None:
-                    held = True  # which may have made others ready
-                elif len(self.at_work) < len(self._pool) and not self._done_elsewhere(status):
-                    self._give(task, status)
+    def hand_out(self) -> bool:
+        """Give tasks to free workers first, then finish what needs none; whether more can be done at once. Of many stages only
+        some are looked at and taken, so that workers and signals do not wait for all of them."""
+        looked, more, taken = 0, False, list[Task]()
+        for task in self.board.ready():
+            if task in self.at_work.values() or not self.board.open(task):
+                continue
+            status = self._due.get(task)
+            if status is None:
+                if looked == _BETWEEN:
+                    if len(self.at_work) < len(self._pool):
+                        return True  # there may be work for a free worker among the rest
+                    more = True
+                    break
+                looked, status = looked + 1, self._status(task)
+            if status is None:
+                more = True  # it may have made others ready
+            elif status.candidate is not None:
+                taken.append(task)
+            elif len(self.at_work) < len(self._pool) and not self._done_elsewhere(status):
+                self._give(task, status)
+        for task in taken[: max(_BETWEEN - looked, 1)]:
+            more = True
+            if self.board.open(task) and task in self._due:
+                self._take(task)
+        return more or bool(taken)
 
     def hear(self, said: tuple[int, Event | Ended] | None) -> None:
         """What a worker says."""
@@ -112,7 +129,7 @@ class _Desk:
             return
         name = self.board.works[task.work].prefix + task.stage
         if isinstance(event, Ended):
-            self._ended(number, task, event.words)
+            self._died_at(number, task, event.words)
         elif event.kind == "begin":
             self._begun += 1
             watcher.begin(name, self._begun - 1, len(self.board.asked))
@@ -138,20 +155,35 @@ class _Desk:
     def _status(self, task: Task) -> StageStatus | None:
         """What is to be done about a task that is ready; None where that was nothing, and it is finished, or cannot be known."""
         work, stage = self.board.works[task.work], self.board.stage(task)
-        context = work.context
         try:
-            status = work.plan.status(stage, context.store, self.board.digests[task.work], self._share, conditions)
-            if status.state == "stands":
-                assert status.manifest is not None
-                self._watchers[0].end(work.prefix + stage.name, str(status.manifest.measures.get("note", "")), None)
-            elif status.candidate is None or not standing.take(context, work.plan, status, status.candidate):
-                self._due[task] = status
-                return status
+            status = work.plan.status(stage, work.context.store, self.board.digests[task.work], self._share, conditions)
         except UserError as error:
             self._fail(task, str(error))
             return None
-        self._finish(task)
-        return None
+        if status.state == "stands":
+            assert status.manifest is not None
+            self._watchers[0].end(work.prefix + stage.name, str(status.manifest.measures.get("note", "")), None)
+            self._finish(task)
+            return None
+        if status.candidate is None and status.identity in self._lost:
+            self._fail(task, self._lost[status.identity])
+            return None
+        self._due[task] = status
+        return status
+
+    def _take(self, task: Task) -> None:
+        """Take a task's work from another run. Where that turns out not to be possible, a worker is to do it."""
+        work, status = self.board.works[task.work], self._due.pop(task)
+        assert status.candidate is not None
+        try:
+            taken = standing.take(work.context, work.plan, status, status.candidate)
+        except UserError as error:
+            self._fail(task, str(error))
+            return
+        if taken:
+            self._finish(task)
+        else:
+            self._due[task] = dataclasses.replace(status, candidate=None)
 
     def _done_elsewhere(self, status: StageStatus) -> bool:
         """Whether a worker does a stage of this identity for another run, from which it can be taken then."""
@@ -170,14 +202,31 @@ class _Desk:
         del self.at_work[number]
         done = self._due.pop(task)
         if failed is not None:
-            self._fail(task, failed)
+            self._fail_all(task, done.identity, failed)
             return
         work = self.board.works[task.work]
         standing.tell_skip(work.context, work.plan, self.board.stage(task))
-        busy = set(self.at_work.values())
-        for other in [other for other, status in self._due.items() if status.identity == done.identity and other not in busy]:
+        for other in self._due_of(done.identity):
             del self._due[other]  # it can be taken now
         self._finish(task)
+
+    def _died_at(self, number: int, task: Task, words: str) -> None:
+        """A worker has ended amid a task. Where others may wait for the same work, it is tried a second time: what killed it need
+        not be the work's own doing."""
+        identity = self._due[task].identity
+        if self._share is None or identity in self._died:
+            self._ended(number, task, words)
+            return
+        self._died.add(identity)
+        work = self.board.works[task.work]
+        self._watchers[number].warn(f"{work.prefix}{task.stage} is begun again: {words}")
+        del self.at_work[number], self._due[task]
+
+    def _due_of(self, identity: str) -> list[Task]:
+        """The tasks that are known to wait for work of an identity, and that no worker is at."""
+        busy = set(self.at_work.values())
+        due = [task for task, status in self._due.items() if status.identity == identity]
+        return [task for task in due if self.board.open(task) and task not in busy]
 
     def _finish(self, task: Task) -> None:
         work, stage = self.board.works[task.work], self.board.stage(task)
@@ -185,11 +234,25 @@ class _Desk:
         if manifest is not None and self._share is not None:
             self._share.learn(work.context.store, manifest)
         self.board.finish(task, manifest.digest() if manifest else None)
+        rung = (task.work, stage.serves)
+        if rung in self._lost_rungs:  # each of its students would find that anew
+            return
         try:
             skips.check_rung(work.context.store, work.plan, stage)
         except NothingToTrain as nothing:
+            self._lost_rungs.add(rung)
             self._fail(task, str(nothing))
-            self.board.fail_rest(task.work)
+            self.board.fail_rung(*rung)
+
+    def _fail_all(self, task: Task, identity: str, words: str) -> None:
+        """A task has failed, and so have those of other runs that would do the same work."""
+        others = []
+        if self._share is not None:
+            self._lost[identity] = words
+            others = self._due_of(identity)
+        for each in (task, *others):
+            self._due.pop(each, None)
+            self._fail(each, words)
 
     def _fail(self, task: Task, words: str) -> None:
         work = self.board.works[task.work]
