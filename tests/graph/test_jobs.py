@@ -16,7 +16,7 @@ from w2sr_jax.graph.jobs.board import Work
 from w2sr_jax.graph.jobs.messages import Event, Order
 from w2sr_jax.graph.jobs.pool import Ended, Inline, Pool, split_cores
 from w2sr_jax.graph.planner import Plan
-from w2sr_jax.graph.root import Store
+from w2sr_jax.graph.root import KnownStore, Store
 from w2sr_jax.graph.stage import Context, Silent
 from w2sr_jax.graph.store import RunStore
 
@@ -112,6 +112,19 @@ def test_stages_of_one_identity_are_done_once_for_all_runs(root: Path) -> None:
     done = [name.split("/")[1] for name in pool.log]
     assert {name: done.count(name) for name in "abcd"} == {"a": 1, "b": 2, "c": 1, "d": 2}
     assert [value(RunStore(root / name), "d") for name in ("one", "two", "three")] == [112, 112, 122]
+
+
+def test_a_store_that_knows_its_runs_names_those_that_did_the_work_first_and_each_once(root: Path) -> None:
+    pool, runs = Hands(1), {"first": [Sum("a", 1)], "second": [Sum("a", 1)]}
+    side_by_side.run(works(root, pool, **runs), pool, Heard(), everything, Store(root))
+    first, second = RunStore(root / "first"), RunStore(root / "second")
+    share, identity = KnownStore(root), first.peek("a").identity
+    for run in (second, first, second, first):
+        share.learn(run, run.peek("a"))
+    assert [run for run, _ in share.finished(identity, RunStore(root / "third"))] == [first, second]
+    assert [run for run, _ in share.finished(identity, first)] == [second]
+    first.retract("a")
+    assert [run for run, _ in share.finished(identity, RunStore(root / "third"))] == [second]
 
 
 def test_without_a_root_every_run_does_its_own(root: Path) -> None:

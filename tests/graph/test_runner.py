@@ -1,8 +1,10 @@
 """Stages are done when they are due, in order, once; finished ones are taken from other runs, and nothing else is."""
 
 import dataclasses
+import fcntl
 import os
 import shutil
+import subprocess
 
 import pytest
 from numbers_stages import Fails, Sum, TextFile, value
@@ -255,6 +257,29 @@ def test_a_run_that_is_moved_between_two_stages_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match="was moved, or removed, while it was worked on"), runner.owned(store, stop):
         runner.run(Plan(stages), Context(store, Silent(), stop))
     assert (elsewhere / "a/sum.json").exists()
+
+
+def test_a_cell_of_a_study_is_held_with_its_study_and_by_every_child(tmp_path):
+    """A file of that name above any other folder is nobody's business."""
+    for place in ("study/cells/one", "mine/runs/one"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place).parent.parent.joinpath("study.json").write_text("{}")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "study/cells")
+    for run in (tmp_path / "study/cells/one", link / "one"):
+        with runner.owned(RunStore(run), Stop()) as held:
+            locks = [os.open(directory / ".lock", os.O_RDWR) for directory in (tmp_path / "study", tmp_path / "study/cells/one")]
+            child = subprocess.Popen(["sleep", "100"], pass_fds=held.handles)
+        for lock in locks:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        child.kill()
+        child.wait()
+        for lock in locks:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.close(lock)
+    with runner.owned(RunStore(tmp_path / "mine/runs/one"), Stop()) as held:
+        assert len(held.handles) == 1
 
 
 def test_a_run_of_another_format_is_refused(work, tmp_path):

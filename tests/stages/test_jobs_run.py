@@ -141,3 +141,11 @@ def test_more_jobs_than_cores_are_refused(place: Path) -> None:
     said, _ = done.communicate(timeout=120)
     assert done.returncode == 2
     assert "--jobs is 1000, and this process may use" in said
+
+
+def test_no_job_at_all_is_refused(place: Path) -> None:
+    done = started(place, "none", "--jobs", "0")
+    said, _ = done.communicate(timeout=120)
+    assert done.returncode == 2
+    assert "--jobs is 0; it must be at least 1" in said
+    assert not (place / "none" / "ladder" / manifest.FOLDER).exists()

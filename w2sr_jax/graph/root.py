@@ -12,6 +12,8 @@ from w2sr_jax.graph.store import RunStore
 
 STUDY = "study.json"
 """The file that makes a folder a study, whose runs lie in folders below it and are worked on together."""
+CELLS = "cells"
+"""The folder of a study in which its runs lie."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +54,8 @@ class KnownStore(Store):
     """The runs of a root that nobody else works on: what they have finished is read once, and `learn` adds to it. For so many
     runs that looking through all of them for every stage would take longer than the stages."""
 
-    known: dict[str, list[tuple[RunStore, Manifest]]] = dataclasses.field(default_factory=dict, compare=False)
+    known: dict[str, dict[tuple[RunStore, str], bool]] = dataclasses.field(default_factory=dict, compare=False)
+    """By identity, the runs that have finished such a stage, its name, and whether they took it from another run."""
 
     @classmethod
     def of(cls, root: Path) -> "KnownStore":
@@ -65,9 +68,11 @@ class KnownStore(Store):
         return store
 
     def finished(self, identity: str, without: RunStore) -> Iterator[tuple[RunStore, Manifest]]:
-        for run, manifest in self.known.get(identity, ()):
-            if run != without and run.peek(manifest.stage) == manifest:
+        known = self.known.get(identity, {})
+        for run, stage in sorted(known, key=known.__getitem__):  # those who did the work themselves first
+            manifest = run.peek(stage) if run != without else None
+            if manifest is not None and manifest.identity == identity:
                 yield run, manifest
 
     def learn(self, run: RunStore, manifest: Manifest) -> None:
-        self.known.setdefault(manifest.identity, []).append((run, manifest))
+        self.known.setdefault(manifest.identity, {})[run, manifest.stage] = bool(manifest.shared_from)

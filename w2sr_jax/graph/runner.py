@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from w2sr_jax.core import files, lease
 from w2sr_jax.core.code import usercode
@@ -15,7 +16,7 @@ from w2sr_jax.graph import manifest as manifests
 from w2sr_jax.graph.environment import conditions, environment
 from w2sr_jax.graph.manifest import Manifest
 from w2sr_jax.graph.planner import Plan, StageStatus, input_digests
-from w2sr_jax.graph.root import STUDY, Store
+from w2sr_jax.graph.root import CELLS, STUDY, Store
 from w2sr_jax.graph.stage import Context, Stage, StageResult, Watcher, settings, stages_of
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.parallel import compiling
@@ -117,20 +118,36 @@ def do(stage: Stage, context: Context, plan: Plan, index: int, total: int) -> Ma
     return manifest
 
 
+class Held(NamedTuple):
+    """The locks of a run that is held. A child process to which the files `handles` are passed on holds all of them, too."""
+
+    locks: tuple[Lock, ...]
+
+    @property
+    def handles(self) -> tuple[int, ...]:
+        return tuple(lock.handle for lock in self.locks)
+
+    @property
+    def handle(self) -> int:
+        """That of the run's own lock."""
+        return self.locks[-1].handle
+
+
 @contextlib.contextmanager
-def owned(store: RunStore, stop: Stop) -> Iterator[Lock]:
-    """Yields the run's lock; what a killed process left half-written is removed first. `UserError` where a link leads out of the
+def owned(store: RunStore, stop: Stop) -> Iterator[Held]:
+    """Yields the run's locks; what a killed process left half-written is removed first. `UserError` where a link leads out of the
     run, and once the run is not where it was, which whoever polls `stop` learns at once. A run that is a cell of a study is held
     together with the study."""
     files.check_tree(store.directory)
     with contextlib.ExitStack() as stack:
-        study = store.directory.absolute().parent.parent
-        if (study / STUDY).is_file():
-            stack.enter_context(locked(study))
-        lock = stack.enter_context(locked(store.directory))
-        stack.enter_context(stop.watching(lock.check))
+        locks = []
+        cells = store.directory.resolve().parent
+        if cells.name == CELLS and (cells.parent / STUDY).is_file():
+            locks.append(stack.enter_context(locked(cells.parent)))
+        locks.append(stack.enter_context(locked(store.directory)))
+        stack.enter_context(stop.watching(locks[-1].check))
         files.sweep(store.directory)
-        yield lock
+        yield Held(tuple(locks))
 
 
 @contextlib.contextmanager

@@ -9,14 +9,15 @@ from pathlib import Path
 from w2sr_jax.configuration import saved
 from w2sr_jax.configuration.encoding import encode
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.core.process.lock import Lock
 from w2sr_jax.core.process.stopping import Stop
 from w2sr_jax.experiment import Experiment
 from w2sr_jax.graph import runner
 from w2sr_jax.graph.jobs import run as side_by_side
 from w2sr_jax.graph.jobs.board import Work
+from w2sr_jax.graph.jobs.pool import check_jobs
 from w2sr_jax.graph.planner import Plan, StageStatus
 from w2sr_jax.graph.root import Store
+from w2sr_jax.graph.runner import Held
 from w2sr_jax.graph.stage import Context, Watcher
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.parallel import processes, shared_disk
@@ -104,6 +105,7 @@ def execute(
     """
     if rung is not None and not 0 <= rung < len(experiment.rungs):
         raise UserError(f"there is no rung {rung}: the experiment has rungs 0 to {len(experiment.rungs) - 1}")
+    check_jobs(jobs)
     stop, store = stop or Stop(), RunStore(directory)
     if jobs > 1 and store.mirror is not None:
         raise UserError("--jobs is for runs on a disk; in a bucket, start several processes (--processes), or leave it out")
@@ -111,7 +113,7 @@ def execute(
     if not processes.is_first():
         _follow(runs, store, watcher, stop)
         return None
-    with runner.owned(store, stop) as lock, runner.leased(store, stop, watcher.warn, patience):
+    with runner.owned(store, stop) as held, runner.leased(store, stop, watcher.warn, patience):
         for run in runs:
             run.store.refresh()
             runner.check_format(run.store)
@@ -128,7 +130,7 @@ def execute(
         if store.mirror is None:
             shared_disk.check(directory / _MARKER, directory)
         if jobs > 1:
-            _side_by_side(runs, experiment, Context(store, watcher, stop), lock, jobs, kind, rung, share)
+            _side_by_side(runs, experiment, Context(store, watcher, stop), held, jobs, kind, rung, share)
         else:
             _in_turn(runs, experiment, Context(store, watcher, stop), kind, rung, share)
         if len(runs) > 1 and kind in (None, NAME):  # which the first process does alone
@@ -159,7 +161,7 @@ def _side_by_side(
     runs: Sequence[SeedRun],
     experiment: Experiment,
     context: Context,
-    lock: Lock,
+    held: Held,
     jobs: int,
     kind: str | None,
     rung: int | None,
@@ -167,26 +169,26 @@ def _side_by_side(
 ) -> None:
     """Independent stages at the same time, those of all seeds together. `context` is that of the whole run."""
     with contextlib.ExitStack() as stack:
-        locks = [lock, *(held for run in runs if (held := stack.enter_context(_began(run, context))) is not None)]
+        handles = [*held.handles, *(handle for run in runs for handle in stack.enter_context(_began(run, context)))]
         works = [
             Work(run.plan, dataclasses.replace(context, store=run.store, run=_tracked_name(experiment, run)), run.prefix)
             for run in runs
         ]
-        with workers.pool(jobs, [held.handle for held in locks]) as pool:
+        with workers.pool(jobs, handles) as pool:
             outcome = side_by_side.run(works, pool, context.watcher, runner.wanted(kind, rung), share)
         side_by_side.check(outcome, works, kind, context.watcher)
 
 
 @contextlib.contextmanager
-def _began(run: SeedRun, context: Context) -> Iterator[Lock | None]:
-    """The lock of a seed's own run, which is saved; None where it is the whole run."""
+def _began(run: SeedRun, context: Context) -> Iterator[Sequence[int]]:
+    """The files of the locks of a seed's own run, which is saved; none where it is the whole run."""
     if run.store.directory == context.store.directory:
-        yield None
+        yield ()
         return
-    with runner.owned(run.store, context.stop) as lock:
+    with runner.owned(run.store, context.stop) as held:
         saved.save(run.store.directory, run.experiment)
         run.store.send_saved()
-        yield lock
+        yield held.handles
 
 
 def _tracked_name(experiment: Experiment, run: SeedRun) -> str:

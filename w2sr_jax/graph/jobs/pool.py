@@ -38,11 +38,16 @@ class Ended(NamedTuple):
         return f"its process ended {how}"
 
 
+def check_jobs(jobs: int) -> None:
+    """`UserError` where there is no job at all."""
+    if jobs < 1:
+        raise UserError(f"--jobs is {jobs}; it must be at least 1")
+
+
 def split_cores(jobs: int) -> list[Cores]:
     """Equal parts of the cores that this process may use, one for each of `jobs` workers; what is left over is not used.
     `UserError` where there are fewer cores than jobs, or no job at all."""
-    if jobs < 1:
-        raise UserError(f"--jobs is {jobs}; it must be at least 1")
+    check_jobs(jobs)
     if not hasattr(os, "sched_getaffinity"):
         return [None] * jobs
     cores = sorted(os.sched_getaffinity(0))
