@@ -1,7 +1,9 @@
 """Stages of several runs side by side: what is given to workers, in which order, and what failures leave. The workers here do
 their stages in this process; real ones are in tests/stages/test_jobs_run.py."""
 
+import contextlib
 import dataclasses
+import signal
 import sys
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from numbers_stages import Fails, Sum, TextFile, value
 
 from w2sr_jax.core.errors import NothingToTrain, Stopped, UserError
-from w2sr_jax.core.process.stopping import Stop
+from w2sr_jax.core.process.stopping import Stop, Terminated
 from w2sr_jax.graph import runner
 from w2sr_jax.graph.jobs import run as side_by_side
 from w2sr_jax.graph.jobs.board import Work
@@ -316,6 +318,66 @@ def test_a_worker_that_ended_between_two_stages_is_started_anew(root: Path) -> N
         pool._processes[0].kill()
         number, said = pool.next(30)
         assert (number, said) == (0, Ended(-9))
+
+
+SAVES = """
+import json, pathlib, sys, time
+order = json.loads(sys.stdin.readline())
+print(json.dumps(["begin", order[1], 0, 0, None]), flush=True)
+sys.stdin.read()
+time.sleep(float(order[2]))
+pathlib.Path(order[0]).touch()
+"""
+
+
+def test_a_worker_that_is_saving_is_waited_for(tmp_path: Path) -> None:
+    """But not after a second Ctrl-C."""
+
+    def left(error: BaseException, name: str, seconds: str) -> int:
+        pool = Pool([sys.executable, "-c", SAVES], [None])
+        with contextlib.suppress(type(error)), pool:
+            pool.give(0, Order(str(tmp_path / name), "stage", seconds))
+            assert pool.next(30) == (0, Event("begin", "stage"))
+            raise error
+        return pool._processes[0].returncode
+
+    assert left(UserError("something else went wrong"), "saved", "2.5") == 0
+    assert (tmp_path / "saved").exists()
+    assert left(KeyboardInterrupt(), "late", "600") == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("error", [Stopped("stopped"), Terminated(), KeyboardInterrupt()])
+def test_alone_a_fault_fails_its_stage_and_what_ends_the_command_ends_it(error: BaseException) -> None:
+    raised: list[BaseException] = [error, MemoryError(), KeyError("the\nkey"), UserError("a mistake")]
+    stop, told = Stop(), []
+
+    def do(order: Order) -> None:
+        raise raised.pop()
+
+    inline = Inline(do)
+    with inline.deferred(stop), stop.watching(lambda: told.append(1)):
+        for words in ("a mistake", "KeyError: 'the\\nkey'", "there is not enough memory"):
+            inline.give(0, Order("", "", ""))
+            _, said = inline.next(0)
+            assert isinstance(said, Event)
+            assert said.kind == "failed"
+            assert said.text.startswith(words)
+        assert len(told) == 3, "whether the run is where it was is looked at"
+        inline.give(0, Order("", "", ""))
+        with pytest.raises(type(error)):
+            inline.next(0)
+
+
+def test_the_bar_of_a_stage_that_failed_is_dropped(root: Path) -> None:
+    class Bars(Heard):
+        dropped = 0
+
+        def drop(self) -> None:
+            self.dropped += 1
+
+    pool, bars = Hands(1), Bars()
+    side_by_side.run(works(root, pool, run=diamond(kind=Fails)), pool, bars, everything)
+    assert bars.dropped == 1
 
 
 def test_cores_are_divided_evenly_and_never_shared(monkeypatch: pytest.MonkeyPatch) -> None:

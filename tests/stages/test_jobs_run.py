@@ -13,6 +13,7 @@ import pytest
 
 from w2sr_jax.core import files
 from w2sr_jax.graph import manifest
+from w2sr_jax.graph.jobs.pool import Ended, Pool, worker_command
 
 ROOT = Path(__file__).resolve().parents[2]
 LADDER = """
@@ -141,6 +142,14 @@ def test_more_jobs_than_cores_are_refused(place: Path) -> None:
     said, _ = done.communicate(timeout=120)
     assert done.returncode == 2
     assert "--jobs is 1000, and this process may use" in said
+
+
+def test_ctrl_c_before_a_worker_is_ready_ends_it_with_its_code_and_without_a_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    with Pool(worker_command("w2sr_jax.stages.worker", "1"), [None]) as pool:
+        pool._processes[0].send_signal(signal.SIGINT)
+        assert pool.next(120) == (0, Ended(128 + signal.SIGINT))
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_no_job_at_all_is_refused(place: Path) -> None:

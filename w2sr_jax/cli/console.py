@@ -51,6 +51,9 @@ class Line:
         spent = "   done  " if seconds is None else f"{seconds:7.1f} s"
         self._console.line(f"{spent}  {sentences.printable(stage):<34}  {sentences.printable(note)}")
 
+    def drop(self) -> None:
+        self._remove_bar()
+
     def say(self, message: str) -> None:
         self._console.line(f"    {sentences.printable(message)}")
 

@@ -27,6 +27,9 @@ class Reporting:
     def end(self, stage: str, note: str, seconds: float | None) -> None:
         self._watcher.end(stage, note, seconds)
 
+    def drop(self) -> None:
+        self._watcher.drop()
+
     def say(self, message: str) -> None:
         self._watcher.say(message)
 

@@ -11,13 +11,12 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from w2sr_jax.core.code import usercode
 from w2sr_jax.core.errors import Stopped
+from w2sr_jax.core.failures import cause_of_failure
 from w2sr_jax.core.process import exits, stopping, streams, terminal
 from w2sr_jax.core.process.stopping import Stop, Terminated
 from w2sr_jax.experiment import Experiment
@@ -53,6 +52,9 @@ class Telling:
     def end(self, stage: str, note: str, seconds: float | None) -> None:
         self._say(Event("end", note, seconds=seconds))
 
+    def drop(self) -> None:
+        """Nothing: that the stage failed is said otherwise."""
+
     def say(self, message: str) -> None:
         self._say(Event("say", message))
 
@@ -69,6 +71,7 @@ def main() -> None:
     streams.prepare()
     terminal.guard()
     stopping.until_exit()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     compiling.remember()
     _see_devices(int(sys.argv[1]))
     lock = threading.Lock()
@@ -110,23 +113,24 @@ def _see_devices(count: int) -> None:
 def _serve(orders: IO[str], say: Say, stop: Stop) -> None:
     busy, runs = threading.Event(), _Runs()
     for order in _orders(orders, busy):
-        busy.set()
+        said = Event("done")
         try:
             _do(order, say, stop, runs)
-            say(Event("done"))
         except (Stopped, Terminated, KeyboardInterrupt, BrokenPipeError):
             raise
         except BaseException as error:
-            say(Event("failed", _words(error, stop)))
-        busy.clear()
+            said = Event("failed", cause_of_failure(error, stop.signal))
+        busy.clear()  # before the next order can come
+        say(said)
 
 
 def _orders(stream: IO[str], busy: threading.Event) -> Iterator[Order]:
-    """Orders as they come. Once nobody can give any, a stage at work is asked to stop."""
+    """Orders as they come; `busy` is set with each. Once nobody can give any, a stage at work is asked to stop."""
     lines: queue.Queue[str | None] = queue.Queue()
 
     def read() -> None:
         for line in stream:
+            busy.set()
             lines.put(line)
         lines.put(None)
         if busy.is_set():
@@ -174,15 +178,6 @@ class _Runs:
         # could not be known as trusted here.
         experiment = saved.load_trusted(Path(directory), trusted=True)
         self._open[directory] = experiment, plan(experiment)
-
-
-def _words(error: BaseException, stop: Stop) -> str:
-    """Why a stage failed, in a sentence; a fault of the program's own leaves its traceback on the standard error."""
-    ended = exits.exit_for(usercode.called_back(error) or error, stop.signal, "")
-    if ended is not None:
-        return ended.words
-    traceback.print_exception(error)
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Worker processes of this machine, each on cores of its own.
+"""Worker processes of this machine, each on cores of its own. They start with SIGINT blocked.
 
 A worker ends once nobody can give it orders any more, also where the pool's process was killed: it is then asked to stop, as by a
 scheduler. The locks that were passed on are held until the last worker has ended.
@@ -16,12 +16,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from w2sr_jax.core.errors import UserError
-from w2sr_jax.core.process.stopping import Stop
+from w2sr_jax.core.errors import Stopped, UserError
+from w2sr_jax.core.failures import cause_of_failure
+from w2sr_jax.core.process.stopping import GRACE, Stop, Terminated
 from w2sr_jax.graph.jobs.messages import Event, Order
 
 Cores = frozenset[int] | None
 """Cores that a process may use; None where this system does not say."""
+_IDLE = 1.0
+"""Seconds that a worker without work has to end."""
 
 
 class Ended(NamedTuple):
@@ -83,15 +86,16 @@ class Workers(Protocol):
 
 class Inline:
     """One worker, which is this process: where stages compute on devices that one process takes as a whole. `do` does what is
-    ordered, and tells whoever watches itself; what it raises as a `UserError` is why the stage failed."""
+    ordered, and tells whoever watches itself; what it raises is why the stage failed, unless it ends the command."""
 
     def __init__(self, do: Callable[[Order], None]) -> None:
-        self._do, self._order = do, list[Order]()
+        self._do, self._order, self._stop = do, list[Order](), Stop()
 
     def __len__(self) -> int:
         return 1
 
     def deferred(self, stop: Stop) -> contextlib.AbstractContextManager[Callable[[], bool]]:
+        self._stop = stop
         return contextlib.nullcontext(stop.requested)  # the stage itself says what may interrupt it
 
     def give(self, number: int, order: Order) -> None:
@@ -100,8 +104,13 @@ class Inline:
     def next(self, patience: float) -> tuple[int, Event | Ended] | None:
         try:
             self._do(self._order.pop())
-        except UserError as error:
-            return 0, Event("failed", str(error))
+        except (Stopped, Terminated, KeyboardInterrupt, BrokenPipeError):
+            raise
+        except BaseException as error:
+            if self._stop.signal is not None and not isinstance(error, UserError):
+                raise  # compiled code may hide the exception of a signal behind one of its own
+            self._stop.check()  # which may be why it failed
+            return 0, Event("failed", cause_of_failure(error, None))
         return 0, Event("done")
 
     def stop(self, number: int) -> Iterator[tuple[int, Event | Ended]]:
@@ -116,6 +125,7 @@ class Pool:
         self._command, self._cores, self._handles = list(command), list(cores), tuple(handles)
         self._events: queue.Queue[tuple[int, subprocess.Popen[str], Event | Ended]] = queue.Queue()
         self._processes: list[subprocess.Popen[str]] = []
+        self._busy: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._cores)
@@ -125,12 +135,15 @@ class Pool:
             self._processes.append(self._start(number))
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for process in self._processes:
             _close(process)
-        for process in self._processes:
+        now = time.monotonic()
+        impatient = kind is not None and issubclass(kind, KeyboardInterrupt)
+        for number, process in enumerate(self._processes):
+            saving = number in self._busy and not impatient  # a worker at a stage saves its state, and ends itself in any case
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(1.0)
+                process.wait(max(0.0, now + (GRACE + _IDLE if saving else _IDLE) - time.monotonic()))
             process.kill()
             process.wait()
 
@@ -143,6 +156,7 @@ class Pool:
             self._processes[number] = self._start(number)
         stream = self._processes[number].stdin
         assert stream is not None
+        self._busy.add(number)
         with contextlib.suppress(BrokenPipeError):  # its end is an event
             stream.write(order.line())
             stream.flush()
@@ -155,6 +169,8 @@ class Pool:
             while True:
                 number, process, said = self._events.get(timeout=max(0.0, until - time.monotonic()))
                 if process is self._processes[number]:
+                    if isinstance(said, Ended) or said.kind in ("done", "failed"):
+                        self._busy.discard(number)
                     return number, said
         return None
 
@@ -173,6 +189,7 @@ class Pool:
         package = str(Path(__file__).resolve().parents[3])
         paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
         before = os.sched_getaffinity(0) if self._cores[number] is not None else None
+        masked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # until the worker can end without a traceback
         try:
             pin(self._cores[number])  # which the process inherits before any library counts its cores
             process = subprocess.Popen(
@@ -187,6 +204,7 @@ class Pool:
                 start_new_session=True,  # Ctrl-C reaches it through `stop` alone
             )
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
             pin(None if before is None else frozenset(before))
         threading.Thread(target=self._read, args=(number, process), daemon=True, name=f"worker {number}").start()
         return process

@@ -202,6 +202,7 @@ class _Desk:
         del self.at_work[number]
         done = self._due.pop(task)
         if failed is not None:
+            self._watchers[number].drop()
             self._fail_all(task, done.identity, failed)
             return
         work = self.board.works[task.work]
@@ -219,6 +220,7 @@ class _Desk:
             return
         self._died.add(identity)
         work = self.board.works[task.work]
+        self._watchers[number].drop()
         self._watchers[number].warn(f"{work.prefix}{task.stage} is begun again: {words}")
         del self.at_work[number], self._due[task]
 
