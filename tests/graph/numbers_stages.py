@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from w2sr_jax.core import files
-from w2sr_jax.core.errors import UserError
+from w2sr_jax.core.errors import NothingToTrain, UserError
 from w2sr_jax.graph.manifest import file_digest
 from w2sr_jax.graph.stage import NOT_READ, Context, ExternalInput, Stage, StageResult
 
@@ -53,6 +53,30 @@ class Fails(Sum):
     def run(self, context: Context) -> StageResult:
         files.write_json(context.store.path(f"{self.name}/sum.json"), -1)
         raise UserError("it failed half way")
+
+
+@dataclasses.dataclass(frozen=True)
+class Student(Sum):
+    may_skip = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Untaught(Student):
+    """A student without anything to learn from."""
+
+    def run(self, context: Context) -> StageResult:
+        raise NothingToTrain("no answer was right")
+
+
+@dataclasses.dataclass(frozen=True)
+class Later(Sum):
+    """Comes after stages that it does not read."""
+
+    earlier: tuple[Stage, ...] = dataclasses.field(default=(), metadata=NOT_READ)
+
+    @property
+    def after(self) -> tuple[Stage, ...]:
+        return self.earlier
 
 
 def value(store, name: str) -> int:

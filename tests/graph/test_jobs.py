@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from numbers_stages import Fails, Sum, TextFile, value
+from numbers_stages import Fails, Sum, TextFile, Untaught, value
 
-from w2sr_jax.core.errors import NothingToTrain, Stopped, UserError
+from w2sr_jax.core.errors import Stopped, UserError
 from w2sr_jax.core.process.stopping import Stop, Terminated
 from w2sr_jax.graph import runner
 from w2sr_jax.graph.jobs import run as side_by_side
@@ -191,16 +191,6 @@ def test_a_shared_stage_amid_which_a_worker_dies_is_tried_once_more(root: Path) 
     outcome = side_by_side.run(others, pool, Heard(), everything, Store(root))
     assert pool.log == ["e", "e"]
     assert sorted((each.work, each.stage) for each in outcome.failures) == [(0, "e"), (1, "e")]
-
-
-@dataclasses.dataclass(frozen=True)
-class Untaught(Sum):
-    """A student without anything to learn from."""
-
-    may_skip = True
-
-    def run(self, context: Context):
-        raise NothingToTrain("no answer was right")
 
 
 def test_a_rung_without_students_ends_itself_and_nothing_else(root: Path) -> None:

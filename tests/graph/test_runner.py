@@ -7,12 +7,12 @@ import shutil
 import subprocess
 
 import pytest
-from numbers_stages import Fails, Sum, TextFile, value
+from numbers_stages import Fails, Later, Student, Sum, TextFile, Untaught, value
 
 from w2sr_jax.core import files
 from w2sr_jax.core.errors import UserError
 from w2sr_jax.core.process.stopping import Stop
-from w2sr_jax.graph import manifest, runner
+from w2sr_jax.graph import manifest, runner, skips
 from w2sr_jax.graph.planner import Plan
 from w2sr_jax.graph.root import Store
 from w2sr_jax.graph.stage import Context, Silent
@@ -239,6 +239,28 @@ def test_rungs_and_kinds_alone(work):
         work(stages, name="other", share=False, kind="multiply")
     assert work(stages, name="other", share=False, kind="add")[0] == ["a"]
     assert work(stages, name="other", share=False, kind="multiply")[0] == ["m"]
+
+
+def test_what_was_left_out_with_a_student_is_done_where_that_student_is(tmp_path):
+    """What a stage comes after is no part of its identity, so that it is the same stage in both runs."""
+
+    def climb(name, student, told=None):
+        stages = [student, Student("t", 1), Later("later", 7, earlier=(student,), rung=1)]
+        store = RunStore(tmp_path / name)
+        statuses = runner.run(Plan(stages), Context(store, told or Heard()), share=Store(tmp_path))
+        return store, {status.stage.name: status.state for status in statuses}
+
+    one, _ = climb("one", Untaught("s", 1))
+    assert skips.of(one.manifest("later")).origin == "s"
+    assert climb("one", Untaught("s", 1))[1] == {"s": "stands", "t": "stands", "later": "stands"}
+    two, states = climb("two", Student("s", 1))
+    assert states == {"s": "due", "t": "shared", "later": "due"}
+    assert value(two, "later") == 7
+    told = Heard()
+    one, states = climb("one", Student("s", 2), told)
+    assert states["later"] == "due"
+    assert value(one, "later") == 7
+    assert "later is done again, since it was left out since s was skipped, which is not so now" in told.warned
 
 
 @dataclasses.dataclass(frozen=True)

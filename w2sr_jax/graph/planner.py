@@ -10,7 +10,7 @@ from w2sr_jax.configuration.encoding import encode_type
 from w2sr_jax.core.code import usercode
 from w2sr_jax.core.differing import differing
 from w2sr_jax.core.errors import UserError
-from w2sr_jax.graph import results
+from w2sr_jax.graph import results, skips
 from w2sr_jax.graph.manifest import Manifest
 from w2sr_jax.graph.root import Store
 from w2sr_jax.graph.stage import ExternalInput, Stage, identity, inputs, settings, stages_of
@@ -122,6 +122,9 @@ class Plan:
         read = {} if pending is not None else input_digests(stage, store, digests, download=False)
         if manifest is not None and pending is None and manifest.identity == own and manifest.inputs == read:
             broken = [(store.path(name), words) for name, words in store.broken(manifest)]
+            outdated = skips.outdated(manifest, store, stage)
+            if outdated:
+                return StageStatus(stage, own, "due", outdated, manifest=manifest)
             if not broken:
                 return StageStatus(stage, own, "stands", "its work stands", manifest)
             return StageStatus(stage, own, "due", broken[0][1], damaged=tuple(path for path, _ in broken))
@@ -129,6 +132,8 @@ class Plan:
         refused = ""
         for candidate in _candidates(own, stage, store, root) if pending is None else ():
             refused = _unlike(candidate, read, conditions(stage) if conditions else {})
+            if not refused and skips.outdated(candidate.manifest, store, stage):
+                refused = f"run {candidate.label} left it out with a student that is not skipped here"
             if not refused:
                 return StageStatus(stage, own, "shared", f"taken from run {candidate.label}", candidate=candidate)
         return StageStatus(stage, own, "due", f"{why}; {refused}" if refused else why, manifest=manifest)

@@ -5,11 +5,10 @@ run goes on behind it and a later call knows of it.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from w2sr_jax.core.errors import NothingToTrain
 from w2sr_jax.graph.manifest import Manifest
-from w2sr_jax.graph.planner import Plan
 from w2sr_jax.graph.stage import Stage, StageResult, stages_of
 from w2sr_jax.graph.store import RunStore
 
@@ -49,7 +48,16 @@ def inherited(store: RunStore, stage: Stage) -> Skip | None:
     return next((skip for need in needs if (skip := of(store.peek(need.name)))), None)
 
 
-def check_rung(store: RunStore, plan: Plan, done: Stage) -> None:
+def outdated(manifest: Manifest, store: RunStore, stage: Stage) -> str:
+    """Why a manifest does not count in a run, in words, where it tells that the stage was left out with another one which the run
+    has not skipped, or for another reason; "" where it counts. What a stage only comes `after` is no part of its identity."""
+    skip = of(manifest)
+    if skip is None or skip.origin == manifest.stage or skip == inherited(store, stage):
+        return ""
+    return f"it was left out since {student(skip.origin)} was skipped, which is not so now"
+
+
+def check_rung(store: RunStore, plan: Iterable[Stage], done: Stage) -> None:
     """`NothingToTrain` where all students of the rung of a stage that is done were skipped, each for a reason of its own."""
     if not done.may_skip:
         return
@@ -61,7 +69,7 @@ def check_rung(store: RunStore, plan: Plan, done: Stage) -> None:
         raise NothingToTrain(f"rung {done.serves} has no student that could be trained: {why}")
 
 
-def blocked_rungs(plan: Plan, skipped: Stage) -> list[int]:
+def blocked_rungs(plan: Iterable[Stage], skipped: Stage) -> list[int]:
     """The rungs that a skipped student's own would be needed for, from the next one on."""
     lost = {skipped.name}
     rungs: list[int] = []
