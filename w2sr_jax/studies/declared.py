@@ -12,9 +12,6 @@ from w2sr_jax.experiment.study import Cell, Claim, Study, cell_of, is_name
 from w2sr_jax.graph.root import STUDY
 from w2sr_jax.graph.runner import now
 
-CELLS = "cells"
-"""Folder below a study with a run for each cell."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Side:

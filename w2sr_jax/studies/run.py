@@ -15,11 +15,11 @@ from w2sr_jax.graph.jobs import run as side_by_side
 from w2sr_jax.graph.jobs.board import Work
 from w2sr_jax.graph.jobs.messages import Order
 from w2sr_jax.graph.manifest import FOLDER
-from w2sr_jax.graph.root import STUDY, KnownStore
+from w2sr_jax.graph.root import CELLS, STUDY, KnownStore
 from w2sr_jax.graph.stage import Context, Stage, Watcher
 from w2sr_jax.graph.store import RunStore
 from w2sr_jax.stages import execute, workers
-from w2sr_jax.studies.declared import CELLS, Declaration, declare
+from w2sr_jax.studies.declared import Declaration, declare
 from w2sr_jax.trackers.following import tracked
 
 
