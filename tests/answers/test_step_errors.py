@@ -92,7 +92,10 @@ def test_a_text_without_an_equation_that_holds_or_without_an_answer_beside_it_st
 
 def test_only_numbers_that_are_known_are_written() -> None:
     text = "8 + 8 = 16 ; 16 + 3 = 19 #### 19"
-    small = lambda new: all(int(word) <= 19 for word in new.split() if word.isdigit())  # noqa: E731
+
+    def small(new: str) -> bool:
+        return all(int(word) <= 19 for word in new.split() if word.isdigit())
+
     for seed in range(30):
         new = altered(text, False, np.random.default_rng(seed), small)
         assert new is not None

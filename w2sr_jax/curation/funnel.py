@@ -158,6 +158,29 @@ class Tally:
         return dict(sorted(self._histograms[by].items()))
 
 
+def between(arm: str, label: str, steps: Mapping[str, int], rejections: Mapping[str, int], before: Tally, after: Tally) -> Funnel:
+    """The funnel of an arm from what was there before its steps and after them. `steps` has what each left, `rejections` why
+    traces were left out."""
+    by = before.measure()
+    return Funnel(
+        arm=arm,
+        name=label,
+        given=before.traces,
+        kept=after.traces,
+        steps=tuple(Step(name, count) for name, count in steps.items()),
+        rejections=dict(sorted(rejections.items())),
+        difficulty=Difficulty(before.means(), after.means()),
+        histogram=Histogram(by, before.histogram(by), after.histogram(by)),
+        teacher_accuracy=after.shares.share,
+        teacher_accuracy_before=before.shares.share,
+        kept_by_teacher={teacher: shares.traces for teacher, shares in sorted(after.by_teacher.items())},
+        accuracy_by_teacher={teacher: shares.share for teacher, shares in sorted(after.by_teacher.items())},
+        problems=after.problems,
+        problems_before=before.problems,
+        tokens=after.tokens or None,
+    )
+
+
 def _bucket(by: str, value: float) -> str:
     return _rate_bucket(value) if by == "solve rate" else f"{value:g}"
 

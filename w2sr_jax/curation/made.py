@@ -15,7 +15,7 @@ from w2sr_jax.curation import controls, texts
 from w2sr_jax.curation.candidates import Candidate
 from w2sr_jax.curation.controls import Draw, Piece, Row, Seen, Tools
 from w2sr_jax.curation.dispositions import Disposition
-from w2sr_jax.curation.funnel import Control, Difficulty, Funnel, Histogram, Shares, Step, Tally
+from w2sr_jax.curation.funnel import Control, Funnel, Shares, Tally, between
 from w2sr_jax.curation.select import example_id, weighted
 from w2sr_jax.curation.steps import shared
 from w2sr_jax.problems.splits import CopyIndex
@@ -132,33 +132,17 @@ class Making:
 
     def funnel(self) -> Funnel:
         """After all examples."""
-        before, after = self._before, self._after
-        return Funnel(
-            arm=self.arm,
-            name=self.label,
-            given=before.traces,
-            kept=after.traces,
-            steps=tuple(Step(name, count) for name, count in self._steps.items()),
-            rejections=dict(sorted(self._rejections.items())),
-            difficulty=Difficulty(before.means(), after.means()),
-            histogram=Histogram(by := before.measure(), before.histogram(by), after.histogram(by)),
-            teacher_accuracy=after.shares.share,
-            teacher_accuracy_before=before.shares.share,
-            kept_by_teacher={teacher: shares.traces for teacher, shares in sorted(after.by_teacher.items())},
-            accuracy_by_teacher={teacher: shares.share for teacher, shares in sorted(after.by_teacher.items())},
-            problems=after.problems,
-            problems_before=before.problems,
-            tokens=after.tokens or None,
-            control=Control(
-                self.control.of,
-                self._examples,
-                self._wanted,
-                self._tokens,
-                self._tokens_wanted,
-                self._correct,
-                {name: float(count) for name, count in self._draw.counts.items()},
-            ),
+        found = between(self.arm, self.label, self._steps, self._rejections, self._before, self._after)
+        made = Control(
+            self.control.of,
+            self._examples,
+            self._wanted,
+            self._tokens,
+            self._tokens_wanted,
+            self._correct,
+            {name: float(count) for name, count in self._draw.counts.items()},
         )
+        return dataclasses.replace(found, control=made)
 
     def emptied(self) -> str:
         """Why the control has no example, in a sentence; "" where it has one."""

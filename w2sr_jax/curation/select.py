@@ -1,5 +1,6 @@
 """Which traces become examples. Problems come one after the other, so that of millions of traces none needs to stay in memory."""
 
+import dataclasses
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from w2sr_jax.core.records import Example, Pair, Problem, Trace
 from w2sr_jax.curation.arms import BUILT_IN, LABELS, Select
 from w2sr_jax.curation.candidates import Candidate, candidates
 from w2sr_jax.curation.dispositions import KEPT, REJECTED_SIDE, Disposition
-from w2sr_jax.curation.funnel import Difficulty, Funnel, Histogram, Shares, Step, Tally
+from w2sr_jax.curation.funnel import Funnel, Shares, Tally, between
 from w2sr_jax.curation.pairs import drawn
 from w2sr_jax.curation.settings import Curation
 from w2sr_jax.curation.steps import filtered, rank
@@ -180,25 +181,8 @@ class Selector:
         return frozenset(kept | rejected)
 
     def _funnel(self) -> Funnel:
-        before, after = self._before, self._after
-        return Funnel(
-            arm=self.arm,
-            name=self.label,
-            given=before.traces,
-            kept=after.traces,
-            steps=tuple(Step(name, count) for name, count in self._steps.items()),
-            rejections=dict(sorted(self._rejections.items())),
-            difficulty=Difficulty(before.means(), after.means()),
-            histogram=Histogram(by := before.measure(), before.histogram(by), after.histogram(by)),
-            teacher_accuracy=after.shares.share,
-            teacher_accuracy_before=before.shares.share,
-            kept_by_teacher={teacher: shares.traces for teacher, shares in sorted(after.by_teacher.items())},
-            accuracy_by_teacher={teacher: shares.share for teacher, shares in sorted(after.by_teacher.items())},
-            problems=after.problems,
-            problems_before=before.problems,
-            tokens=after.tokens or None,
-            pairs=self._pairs if self.select.pairs else None,
-        )
+        found = between(self.arm, self.label, self._steps, self._rejections, self._before, self._after)
+        return dataclasses.replace(found, pairs=self._pairs) if self.select.pairs else found
 
 
 def weighted(kept: Tally, weights: Mapping[str, float]) -> dict[str, float]:

@@ -127,11 +127,6 @@ class Held(NamedTuple):
     def handles(self) -> tuple[int, ...]:
         return tuple(lock.handle for lock in self.locks)
 
-    @property
-    def handle(self) -> int:
-        """That of the run's own lock."""
-        return self.locks[-1].handle
-
 
 @contextlib.contextmanager
 def owned(store: RunStore, stop: Stop) -> Iterator[Held]:

@@ -87,7 +87,7 @@ def run(study: Study, cells: Sequence[Cell], directory: Path, watcher: Watcher, 
                     Work(seed.plan, Context(seed.store, watcher, stop, run=f"{study.name}/{prefix}".rstrip("/")), prefix)
                 )
         share = KnownStore.of(directory / CELLS)
-        with workers.pool(jobs, [lock.handle], _alone(runs, works)) as pool:
+        with workers.pool(jobs, lock.handles, _alone(runs, works)) as pool:
             outcome = side_by_side.run(works, pool, watcher, wanted, share)
         side_by_side.check(outcome, works, None, watcher)
 
